@@ -1,0 +1,3 @@
+//! kase: a rootless-first OCI container runtime.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! The payload of the tests' containers.
+
+fn main() {}
