@@ -1,0 +1,57 @@
+//! The directory that host files are looked up below: `/`, or a stand-in for tests.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Where `/etc`, `/proc`, `/run` and `/tmp` are looked up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Root(PathBuf);
+
+impl Root {
+    /// The host's own `/`.
+    #[must_use]
+    pub fn host() -> Self {
+        Self(PathBuf::from("/"))
+    }
+
+    /// A directory that stands for `/`.
+    #[must_use]
+    pub fn at(directory: &Path) -> Self {
+        Self(directory.to_path_buf())
+    }
+
+    /// The path below this root that stands for `absolute`.
+    #[must_use]
+    pub fn join(&self, absolute: impl AsRef<Path>) -> PathBuf {
+        let absolute = absolute.as_ref();
+        self.0.join(absolute.strip_prefix("/").unwrap_or(absolute))
+    }
+
+    /// The text of a file, or `None` where there is none.
+    ///
+    /// Bytes that are not UTF-8 become replacement characters: a comment field of `/etc/passwd` in
+    /// an old encoding must not hide the other lines.
+    ///
+    /// # Errors
+    /// Whatever open(2) or read(2) say, other than that the file does not exist.
+    pub fn read(&self, absolute: &str) -> io::Result<Option<String>> {
+        match std::fs::read(self.join(absolute)) {
+            Ok(bytes) => Ok(Some(match String::from_utf8(bytes) {
+                Ok(text) => text,
+                Err(error) => String::from_utf8_lossy(error.as_bytes()).into_owned(),
+            })),
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The first line of a file without its end, or `None` where it cannot be read: for settings
+    /// in `/proc/sys`, whose absence is an answer too.
+    #[must_use]
+    pub(crate) fn setting(&self, absolute: &str) -> Option<String> {
+        let text = self.read(absolute).ok()??;
+        Some(text.lines().next().unwrap_or_default().trim().to_owned())
+    }
+}
