@@ -48,3 +48,9 @@ pub fn file_system(fd: BorrowedFd<'_>) -> io::Result<libc::statfs> {
     answer(unsafe { libc::fstatfs(fd.as_raw_fd(), &raw mut stats) }.into())?;
     Ok(stats)
 }
+
+/// Owns the number that nix's accept4 has just answered with.
+pub fn accepted(number: i32) -> OwnedFd {
+    // SAFETY: the kernel made the descriptor for this call's caller; nobody else owns it.
+    unsafe { OwnedFd::from_raw_fd(number) }
+}

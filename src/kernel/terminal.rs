@@ -1,12 +1,9 @@
 //! Pseudoterminals: the pair, its size, and the controlling terminal.
 
 use super::{answer, descriptor};
-use nix::fcntl::{OFlag, open};
-use nix::sys::stat::Mode;
 use nix::sys::termios::{OutputFlags, SetArg, tcgetattr, tcsetattr};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::path::Path;
 
 /// Rows and columns, in characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,25 +14,23 @@ pub struct Size {
     pub columns: u16,
 }
 
-/// A new pseudoterminal of the devpts whose multiplexer is `ptmx`: master and slave, close-on-exec. The slave
-/// is opened through the master (TIOCGPTPEER), so that no path can lead elsewhere.
+/// The slave of a pseudoterminal whose `master` is newly opened, close-on-exec. It is opened through the
+/// master (TIOCGPTPEER), so that no path can lead elsewhere.
 ///
 /// # Errors
-/// Those of open(2) and of the ioctls of ioctl_tty(2).
-pub fn open_pair(ptmx: &Path) -> io::Result<(OwnedFd, OwnedFd)> {
-    let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
-    let master = open(ptmx, flags, Mode::empty())?;
+/// Those of the ioctls of ioctl_tty(2); ENOTTY when `master` is none.
+pub fn open_slave(master: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     let unlock: libc::c_int = 0;
     // SAFETY: TIOCSPTLCK reads one int, which outlives the call.
     answer(unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCSPTLCK, &raw const unlock) }.into())?;
+    let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
     // SAFETY: TIOCGPTPEER takes open flags and answers with a new descriptor.
-    let slave =
-        descriptor(unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCGPTPEER, flags.bits()) }.into())?;
+    let slave = descriptor(unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCGPTPEER, flags) }.into())?;
     // Output ends in `\n` alone, as with runc: what is not a terminal on the other side would keep the `\r`.
     let mut settings = tcgetattr(slave.as_fd())?;
     settings.output_flags.remove(OutputFlags::ONLCR);
     tcsetattr(slave.as_fd(), SetArg::TCSANOW, &settings)?;
-    Ok((master, slave))
+    Ok(slave)
 }
 
 /// Makes `slave` the controlling terminal of this session's leader.

@@ -164,6 +164,11 @@ fn adapt<'spec>(
             *fallback = Some("/sys");
             Some(mount)
         }
+        What::FileSystem { kind: "overlay", .. } if !mount.options.data.contains(&"userxattr") => {
+            notes.debug(format!("{at}: userxattr is added, as overlay in a user namespace needs it"));
+            mount.options.data.push("userxattr");
+            Some(mount)
+        }
         What::FileSystem { kind: "devpts", .. } => {
             drop_unmapped(&mut mount, setting.maps, notes);
             Some(mount)

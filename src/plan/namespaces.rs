@@ -192,7 +192,10 @@ mod tests {
 
     fn entry(typ: LinuxNamespaceType, path: Option<&str>) -> LinuxNamespace {
         let builder = LinuxNamespaceBuilder::default().typ(typ);
-        path.map_or(builder.clone(), |path| builder.path(path)).build().unwrap()
+        match path {
+            Some(path) => builder.path(path).build().unwrap(),
+            None => builder.build().unwrap(),
+        }
     }
 
     #[test]
