@@ -42,7 +42,7 @@ pub enum Setgroups {
 }
 
 impl Means {
-    /// Chooses for these maps; costs two stat(2) at most where nothing is in odd places.
+    /// Chooses for these maps. The helpers cost a stat(2) for each directory of `PATH` before theirs.
     ///
     /// Root, of any user namespace, writes itself. So does a user who maps one own id of each kind.
     /// Everything else is for the helpers, both of them, even if one kind alone would do without.
@@ -68,10 +68,11 @@ impl Means {
     }
 
     fn helpers_among(path: Option<&OsStr>, usual: &[&Path]) -> Result<Self, Error> {
-        Ok(Self::Helpers {
-            newuidmap: program("newuidmap", path, usual)?,
-            newgidmap: program("newgidmap", path, usual)?,
-        })
+        let newuidmap = program("newuidmap", path, usual)?;
+        // One package brings both, so the search is rarely made twice.
+        let beside = newuidmap.with_file_name("newgidmap");
+        let newgidmap = if runnable(&beside) { beside } else { program("newgidmap", path, usual)? };
+        Ok(Self::Helpers { newuidmap, newgidmap })
     }
 
     /// Whether setgroups(2) is denied in a namespace whose maps are written so, and with it the
@@ -269,16 +270,17 @@ fn write_file(pid: u32, name: &str, text: &str) -> Result<(), Error> {
 
 fn program(name: &'static str, path: Option<&OsStr>, usual: &[&Path]) -> Result<PathBuf, Error> {
     let on_path = path.into_iter().flat_map(std::env::split_paths);
-    let runnable = |path: &PathBuf| {
-        path.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
-    };
     on_path
         // A relative entry would mean whatever directory the engine happens to be in.
         .filter(|directory| directory.is_absolute())
         .chain(usual.iter().map(PathBuf::from))
         .map(|directory| directory.join(name))
-        .find(runnable)
+        .find(|path| runnable(path))
         .ok_or(Error::NoHelper(name))
+}
+
+fn runnable(path: &Path) -> bool {
+    path.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
 }
 
 /// A running newuidmap or newgidmap.
@@ -380,7 +382,7 @@ mod tests {
         let host = with_program(StandIn::new(), "/a/newuidmap", 0o644);
         let host = with_program(host, "/b/newuidmap", 0o755);
         let host = with_program(host, "/usual/newuidmap", 0o755);
-        let host = with_program(host, "/usual/newgidmap", 0o755).directory("/a/newgidmap");
+        let host = with_program(host, "/usual/newgidmap", 0o755).directory("/b/newgidmap");
         let at = |path: &str| host.root().join(path);
         let path = std::env::join_paths([at("/a"), "b".into(), at("/b")]).unwrap();
         let found = Means::helpers_among(Some(&path), &[&at("/usual")]).unwrap();
