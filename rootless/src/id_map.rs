@@ -273,3 +273,136 @@ impl std::error::Error for Flaw {}
 fn overlap(one: Range, other: Range) -> bool {
     u64::from(one.start) < other.end() && u64::from(other.start) < one.end()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::caller::Standing;
+
+    const LAST: u32 = u32::MAX - 1;
+
+    fn map(lines: &[(u32, u32, u32)]) -> IdMap {
+        IdMap(lines.iter().map(|&(inside, outside, count)| Line { inside, outside, count }).collect())
+    }
+
+    fn flaw(lines: &[(u32, u32, u32)]) -> Option<(Option<usize>, Wrong)> {
+        map(lines).check().err().map(|flaw| (flaw.line, flaw.wrong))
+    }
+
+    fn ranges(ranges: &[(u32, u32)]) -> Vec<Range> {
+        ranges.iter().map(|&(start, count)| Range { start, count }).collect()
+    }
+
+    #[test]
+    fn the_caller_is_0_and_its_ranges_follow_without_gaps() {
+        let caller = Caller::assumed(Standing::User, 1000, 100);
+        let have = Subordinate { uids: ranges(&[(100_000, 65_536), (300_000, 10)]), gids: vec![] };
+        let maps = IdMaps::of(&caller, &have);
+        assert_eq!(maps.uids, map(&[(0, 1000, 1), (1, 100_000, 65_536), (65_537, 300_000, 10)]));
+        assert_eq!(maps.gids, map(&[(0, 100, 1)]));
+        assert_eq!(maps.check(), Ok(()));
+        assert!(!maps.is_single_own(&caller));
+    }
+
+    #[test]
+    fn the_callers_own_id_is_left_out_of_its_ranges() {
+        assert_eq!(IdMap::of(1000, &ranges(&[(999, 3)])), map(&[(0, 1000, 1), (1, 999, 1), (2, 1001, 1)]));
+        assert_eq!(IdMap::of(0, &ranges(&[(0, 1), (1, 5)])), map(&[(0, 0, 1), (1, 1, 5)]));
+    }
+
+    #[test]
+    fn a_map_of_ranges_is_always_one_that_the_kernel_takes() {
+        let everything = IdMap::of(1000, &ranges(&[(0, u32::MAX)]));
+        assert_eq!(everything.check(), Ok(()));
+        assert_eq!(everything.inside(LAST), Some(LAST));
+        let many: Vec<(u32, u32)> = (0..500).map(|index| (2000 + index * 2, 1)).collect();
+        let many = IdMap::of(1000, &ranges(&many));
+        assert_eq!((many.0.len(), many.check()), (MOST_LINES, Ok(())));
+    }
+
+    #[test]
+    fn one_own_id_of_each_kind_needs_no_helper() {
+        let caller = Caller::assumed(Standing::User, 1000, 100);
+        let maps = IdMaps::one(&caller, 5, 6);
+        assert_eq!((&maps.uids, &maps.gids), (&map(&[(5, 1000, 1)]), &map(&[(6, 100, 1)])));
+        assert!(maps.is_single_own(&caller));
+        let others = IdMaps { gids: map(&[(0, 101, 1)]), ..maps };
+        assert!(!others.is_single_own(&caller));
+    }
+
+    #[test]
+    fn ids_are_found_from_either_side() {
+        let map = map(&[(0, 1000, 1), (1, 100_000, 65_536)]);
+        assert_eq!(map.outside(0), Some(1000));
+        assert_eq!(map.outside(65_536), Some(165_535));
+        assert_eq!(map.outside(65_537), None);
+        assert_eq!(map.inside(100_000), Some(1));
+        assert_eq!(map.inside(0), None);
+    }
+
+    #[test]
+    fn the_kernels_text_reads_back_as_the_same_map() {
+        let text = "         0       1000          1\n         1     100000      65536\n";
+        let map: IdMap = text.parse().unwrap();
+        assert_eq!(map.to_string(), "0 1000 1\n1 100000 65536\n");
+        assert_eq!(map.to_string().parse(), Ok(map));
+        assert!("0 1000".parse::<IdMap>().is_err());
+        assert!("0 1000 1 1".parse::<IdMap>().is_err());
+        assert!("0 1000 x".parse::<IdMap>().is_err());
+        assert_eq!("".parse(), Ok(IdMap::default()));
+    }
+
+    #[test]
+    fn a_flaw_names_its_line() {
+        assert_eq!(flaw(&[]), Some((None, Wrong::Empty)));
+        assert_eq!(flaw(&[(0, 0, 1), (1, 1, 0)]), Some((Some(1), Wrong::NoIds)));
+        assert_eq!(flaw(&[(0, 1, 5), (10, 20, 5), (14, 40, 1)]), Some((Some(2), Wrong::InsideTwice(1))));
+        assert_eq!(flaw(&[(0, 1, 5), (10, 20, 5), (20, 5, 1)]), Some((Some(2), Wrong::OutsideTwice(0))));
+    }
+
+    #[test]
+    fn the_last_id_may_be_mapped_and_the_one_behind_it_not() {
+        assert_eq!(flaw(&[(0, 0, u32::MAX)]), None);
+        assert_eq!(flaw(&[(LAST, 0, 1)]), None);
+        assert_eq!(flaw(&[(u32::MAX, 0, 1)]), Some((Some(0), Wrong::InsideTooHigh)));
+        assert_eq!(flaw(&[(0, LAST, 2)]), Some((Some(0), Wrong::OutsideTooHigh)));
+        assert_eq!(flaw(&[(u32::MAX, u32::MAX, u32::MAX)]), Some((Some(0), Wrong::InsideTooHigh)));
+    }
+
+    #[test]
+    fn the_kernel_takes_340_lines_and_less_than_a_page() {
+        let lines = |count: u32, from: u32| -> IdMap {
+            IdMap((0..count).map(|at| Line { inside: at, outside: from + at, count: 1 }).collect())
+        };
+        assert_eq!(lines(340, 1000).check(), Ok(()));
+        assert_eq!(lines(341, 1000).check().map_err(|flaw| flaw.wrong), Err(Wrong::TooManyLines(341)));
+        let long = lines(340, 1_000_000_000).check().map_err(|flaw| flaw.wrong);
+        assert!(matches!(long, Err(Wrong::TooLong(5000..))), "{long:?}");
+    }
+
+    #[test]
+    fn a_flaw_tells_which_of_the_maps_has_it() {
+        let maps = IdMaps { uids: map(&[(0, 0, 1)]), gids: map(&[]) };
+        assert_eq!(maps.check(), Err((Kind::Gid, Flaw { line: None, wrong: Wrong::Empty })));
+    }
+
+    /// Every map of two lines in a small universe, against sets of ids.
+    #[test]
+    fn two_lines_pass_exactly_if_no_id_is_twice_on_either_side() {
+        let all = |count| (0..5_u32).flat_map(move |a| (0..5_u32).map(move |b| (a, b, count)));
+        for first in (1..4).flat_map(all) {
+            for second in (1..4).flat_map(all) {
+                let twice = |one: u32, other: u32| {
+                    (one..one + first.2).any(|id| (other..other + second.2).contains(&id))
+                };
+                let sound = !twice(first.0, second.0) && !twice(first.1, second.1);
+                let map = map(&[first, second]);
+                assert_eq!(map.check().is_ok(), sound, "{first:?} {second:?}");
+                if sound {
+                    let there_and_back = |id| map.outside(id).is_none_or(|out| map.inside(out) == Some(id));
+                    assert!((0..10).all(there_and_back), "{first:?} {second:?}");
+                }
+            }
+        }
+    }
+}

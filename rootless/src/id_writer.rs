@@ -42,7 +42,7 @@ pub enum Setgroups {
 }
 
 impl Means {
-    /// Chooses for these maps; costs two stat(2) at most where nothing is in odd places.
+    /// Chooses for these maps. The helpers cost a stat(2) for each directory of `PATH` before theirs.
     ///
     /// Root, of any user namespace, writes itself. So does a user who maps one own id of each kind.
     /// Everything else is for the helpers, both of them, even if one kind alone would do without.
@@ -68,10 +68,11 @@ impl Means {
     }
 
     fn helpers_among(path: Option<&OsStr>, usual: &[&Path]) -> Result<Self, Error> {
-        Ok(Self::Helpers {
-            newuidmap: program("newuidmap", path, usual)?,
-            newgidmap: program("newgidmap", path, usual)?,
-        })
+        let newuidmap = program("newuidmap", path, usual)?;
+        // One package brings both, so the search is rarely made twice.
+        let beside = newuidmap.with_file_name("newgidmap");
+        let newgidmap = if runnable(&beside) { beside } else { program("newgidmap", path, usual)? };
+        Ok(Self::Helpers { newuidmap, newgidmap })
     }
 
     /// Whether setgroups(2) is denied in a namespace whose maps are written so, and with it the
@@ -145,7 +146,6 @@ pub fn permitted(caller: &Caller, subordinate: &Subordinate, maps: &IdMaps) -> R
                 range: line.outside_range(),
                 have: have.clone(),
                 user: caller.called(),
-                standing: caller.standing,
             });
         }
     }
@@ -163,34 +163,34 @@ pub struct NotYours {
     pub range: Range,
     /// The ids that the caller may have, besides its own.
     pub have: Vec<Range>,
-    /// The caller's name or uid.
+    /// Who asked, by name or uid.
     pub user: String,
-    /// What the caller is.
-    pub standing: Standing,
 }
 
 impl NotYours {
-    /// What to do: read from the host, so that the range it proposes is nobody's.
+    /// What to do. Reads the host, so that a range it proposes is nobody's.
     #[must_use]
-    pub fn remedy(&self) -> String {
-        if self.standing != Standing::User {
-            return format!(
-                "map only {}s that the surrounding user namespace maps, each line within one of its lines",
-                self.kind
-            );
-        }
-        if self.have.is_empty() {
-            return hurdles::no_ranges(&self.user).remedy;
-        }
+    pub fn remedy(&self, caller: &Caller) -> String {
+        let kind = self.kind;
         let have: Vec<String> = self.have.iter().map(ToString::to_string).collect();
-        format!("map {}s out of {}, or have root give {} more of them", self.kind, have.join(", "), self.user)
+        let have = have.join(", ");
+        match caller.standing {
+            Standing::User if self.have.is_empty() => hurdles::no_ranges(caller).remedy,
+            Standing::User => {
+                format!("map {kind}s out of {have}, or have root add a range to /etc/sub{kind}")
+            }
+            // Not across two of them, even where they adjoin: so the kernel has it.
+            Standing::Root | Standing::NamespaceRoot => {
+                format!("map {kind}s out of {have}, each line within one of these")
+            }
+        }
     }
 }
 
 impl fmt::Display for NotYours {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { kind, range, user, .. } = self;
-        write!(f, "{user} may not map {kind}s {range}")
+        write!(f, "{user} may not map the {kind}s {range}")
     }
 }
 
@@ -270,16 +270,17 @@ fn write_file(pid: u32, name: &str, text: &str) -> Result<(), Error> {
 
 fn program(name: &'static str, path: Option<&OsStr>, usual: &[&Path]) -> Result<PathBuf, Error> {
     let on_path = path.into_iter().flat_map(std::env::split_paths);
-    let runnable = |path: &PathBuf| {
-        path.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
-    };
     on_path
         // A relative entry would mean whatever directory the engine happens to be in.
         .filter(|directory| directory.is_absolute())
         .chain(usual.iter().map(PathBuf::from))
         .map(|directory| directory.join(name))
-        .find(runnable)
+        .find(|path| runnable(path))
         .ok_or(Error::NoHelper(name))
+}
+
+fn runnable(path: &Path) -> bool {
+    path.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
 }
 
 /// A running newuidmap or newgidmap.
@@ -326,5 +327,144 @@ impl Helper {
             }
             Err(source) => Err(Error::Start { command: self.command, source }),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::root::stand_in::StandIn;
+
+    const ALICE: u32 = 1000;
+
+    fn caller(standing: Standing) -> Caller {
+        let id = if standing == Standing::User { ALICE } else { 0 };
+        Caller::assumed(standing, id, id).with_name(Some("alice"))
+    }
+
+    fn ranges(ranges: &[(u32, u32)]) -> Subordinate {
+        let ranges: Vec<Range> = ranges.iter().map(|&(start, count)| Range { start, count }).collect();
+        Subordinate { uids: ranges.clone(), gids: ranges }
+    }
+
+    fn maps(uids: &str, gids: &str) -> IdMaps {
+        IdMaps { uids: uids.parse().unwrap(), gids: gids.parse().unwrap() }
+    }
+
+    fn refused(standing: Standing, have: &Subordinate, maps: &IdMaps) -> Option<(Kind, usize)> {
+        permitted(&caller(standing), have, maps).err().map(|refusal| (refusal.kind, refusal.line))
+    }
+
+    fn with_program(host: StandIn, path: &str, mode: u32) -> StandIn {
+        let host = host.file(path, "");
+        std::fs::set_permissions(host.root().join(path), std::fs::Permissions::from_mode(mode)).unwrap();
+        host
+    }
+
+    #[test]
+    fn root_of_any_namespace_writes_by_hand_and_keeps_setgroups() {
+        for standing in [Standing::Root, Standing::NamespaceRoot] {
+            let means = Means::choose(&caller(standing), &maps("0 0 5", "0 0 5")).unwrap();
+            assert_eq!(means, Means::Direct(Setgroups::Keep));
+        }
+    }
+
+    #[test]
+    fn one_own_id_of_each_kind_is_written_by_hand_without_setgroups() {
+        let (alice, maps) = (caller(Standing::User), maps("0 1000 1", "7 1000 1"));
+        let means = Means::choose(&alice, &maps).unwrap();
+        assert_eq!(means, Means::Direct(Setgroups::Deny));
+        assert!(means.denies_setgroups(&alice, &maps));
+    }
+
+    #[test]
+    fn helpers_are_found_on_the_path_first_and_only_if_they_can_run() {
+        let host = with_program(StandIn::new(), "/a/newuidmap", 0o644);
+        let host = with_program(host, "/b/newuidmap", 0o755);
+        let host = with_program(host, "/usual/newuidmap", 0o755);
+        let host = with_program(host, "/usual/newgidmap", 0o755).directory("/b/newgidmap");
+        let at = |path: &str| host.root().join(path);
+        let path = std::env::join_paths([at("/a"), "b".into(), at("/b")]).unwrap();
+        let found = Means::helpers_among(Some(&path), &[&at("/usual")]).unwrap();
+        let expected = Means::Helpers { newuidmap: at("/b/newuidmap"), newgidmap: at("/usual/newgidmap") };
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn a_helper_that_is_nowhere_is_named() {
+        let host = with_program(StandIn::new(), "/bin/newuidmap", 0o755);
+        let error = Means::helpers_among(None, &[&host.root().join("/bin")]).unwrap_err();
+        assert_eq!(error.to_string(), "newgidmap is not installed");
+    }
+
+    #[test]
+    fn newgidmap_denies_setgroups_for_the_own_gid_alone() {
+        let helpers = Means::Helpers { newuidmap: "/u".into(), newgidmap: "/g".into() };
+        let alice = caller(Standing::User);
+        assert!(helpers.denies_setgroups(&alice, &maps("0 1000 1\n1 100000 5", "0 1000 1")));
+        assert!(!helpers.denies_setgroups(&alice, &maps("0 1000 1", "0 1000 1\n1 100000 5")));
+    }
+
+    #[test]
+    fn a_user_may_map_its_own_id_and_its_ranges() {
+        let have = ranges(&[(100_000, 10), (110_000, 10), (100_010, 10)]);
+        let own = "0 1000 1";
+        for uids in [own, "0 100000 10", "5 1000 1\n6 100003 4", "0 100005 15"] {
+            assert_eq!(refused(Standing::User, &have, &maps(uids, own)), None, "{uids}");
+        }
+        for (uids, line) in [("0 1000 2", 0), ("0 1000 1\n1 100015 6", 1), ("0 0 1", 0), ("0 99999 2", 0)] {
+            let found = refused(Standing::User, &have, &maps(uids, own));
+            assert_eq!(found, Some((Kind::Uid, line)), "{uids}");
+        }
+        assert_eq!(refused(Standing::User, &have, &maps(own, "0 1001 1")), Some((Kind::Gid, 0)));
+    }
+
+    #[test]
+    fn root_may_map_anything() {
+        assert_eq!(refused(Standing::Root, &ranges(&[]), &maps("0 0 4294967295", "0 7 9")), None);
+    }
+
+    #[test]
+    fn a_line_of_a_namespace_root_lies_within_one_line_of_its_namespace() {
+        let have = ranges(&[(0, 1), (1, 65_536)]);
+        let whole = maps("0 0 1\n1 1 65536", "0 0 1");
+        assert_eq!(refused(Standing::NamespaceRoot, &have, &whole), None);
+        let across = maps("0 0 1", "0 0 65537");
+        assert_eq!(refused(Standing::NamespaceRoot, &have, &across), Some((Kind::Gid, 0)));
+    }
+
+    #[test]
+    fn a_refusal_says_who_may_not_map_what_and_what_to_do() {
+        let alice = caller(Standing::User);
+        let have = ranges(&[(100_000, 10)]);
+        let refusal = permitted(&alice, &have, &maps("0 200000 10", "0 1000 1")).unwrap_err();
+        assert_eq!(refusal.to_string(), "alice may not map the uids 200000-200009");
+        assert_eq!(
+            refusal.remedy(&alice),
+            "map uids out of 100000-100009, or have root add a range to /etc/subuid"
+        );
+    }
+
+    #[test]
+    fn a_failed_helper_is_quoted_with_its_command_line() {
+        let means = Means::Helpers { newuidmap: "/bin/cat".into(), newgidmap: "/bin/true".into() };
+        let text = write(12, &maps("0 1 1", "0 1 1"), &means).unwrap_err().to_string();
+        assert!(text.starts_with("/bin/cat 12 0 1 1: exit status: 1: "), "{text}");
+        assert!(text.contains("cat: 12: ") && text.contains("; ") && !text.contains('\n'), "{text}");
+    }
+
+    #[test]
+    fn a_second_helper_that_does_not_start_is_the_error() {
+        let means = Means::Helpers { newuidmap: "/bin/true".into(), newgidmap: "/nowhere".into() };
+        let error = write(12, &maps("0 1 1", "0 1 1"), &means).unwrap_err();
+        assert!(matches!(error, Error::Start { .. }), "{error}");
+        assert_eq!(error.to_string(), "run /nowhere 12 0 1 1");
+    }
+
+    #[test]
+    fn a_refused_write_names_the_file_and_the_text() {
+        let error = write(0, &maps("0 1 1", "0 1 1"), &Means::Direct(Setgroups::Keep)).unwrap_err();
+        assert_eq!(error.to_string(), "write \"0 1 1\" to /proc/0/uid_map");
+        assert!(std::error::Error::source(&error).is_some());
     }
 }

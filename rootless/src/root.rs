@@ -55,3 +55,52 @@ impl Root {
         Some(text.lines().next().unwrap_or_default().trim().to_owned())
     }
 }
+
+#[cfg(test)]
+pub(crate) mod stand_in {
+    use std::path::{Path, PathBuf};
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::Root;
+
+    /// A directory that stands for `/`, gone when dropped.
+    pub(crate) struct StandIn(PathBuf);
+
+    impl StandIn {
+        pub(crate) fn new() -> Self {
+            static MADE: AtomicU32 = AtomicU32::new(0);
+            let name =
+                format!("rootless-test-{}-{}", std::process::id(), MADE.fetch_add(1, Ordering::Relaxed));
+            let path = std::env::temp_dir().join(name);
+            std::fs::create_dir(&path).unwrap();
+            Self(path)
+        }
+
+        pub(crate) fn file(self, path: &str, text: &str) -> Self {
+            let path = self.root().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+            self
+        }
+
+        pub(crate) fn directory(self, path: &str) -> Self {
+            std::fs::create_dir_all(self.root().join(path)).unwrap();
+            self
+        }
+
+        pub(crate) fn path(&self) -> &Path {
+            &self.0
+        }
+
+        pub(crate) fn root(&self) -> Root {
+            Root::at(&self.0)
+        }
+    }
+
+    impl Drop for StandIn {
+        fn drop(&mut self) {
+            // A directory that stays behind in /tmp fails no test.
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+}

@@ -148,18 +148,22 @@ pub enum Unfit {
 }
 
 impl Error {
-    /// What to do about it.
+    /// What to do about it, for the caller that it stopped.
     #[must_use]
-    pub fn remedy(&self) -> String {
+    pub fn remedy(&self, caller: &Caller) -> String {
         let path = self.path.display();
         let here = match &self.why {
             Unfit::Mode(_) => return format!("run chmod go-w {path}, if you trust what is in it"),
             Unfit::Relative => return "name it by an absolute path".to_owned(),
-            Unfit::Symlink => "have that link removed".to_owned(),
-            Unfit::Missing | Unfit::Other(_) => format!("make {path}"),
-            Unfit::NotADirectory | Unfit::Owner(..) => format!("have {path} removed"),
+            Unfit::Missing | Unfit::Other(_) => format!("make {path} a directory of your own"),
+            Unfit::Symlink | Unfit::NotADirectory | Unfit::Owner(..) => format!("have {path} removed"),
         };
-        format!("set XDG_RUNTIME_DIR to a directory of your own, or {here}")
+        match caller.standing {
+            Standing::Root => here,
+            Standing::NamespaceRoot | Standing::User => {
+                format!("set XDG_RUNTIME_DIR to a directory of your own, or {here}")
+            }
+        }
     }
 }
 
@@ -181,7 +185,7 @@ impl fmt::Display for Unfit {
             Self::NotADirectory => write!(f, "is not a directory"),
             Self::Owner(theirs, ours) => write!(f, "belongs to uid {theirs}, not to uid {ours}"),
             Self::Mode(mode) => write!(f, "can be written by others (mode {mode:04o})"),
-            Self::Other(error) => error.fmt(f),
+            Self::Other(error) => write!(f, "cannot be used: {error}"),
         }
     }
 }
@@ -231,4 +235,149 @@ fn fit(directory: &Path, caller: &Caller) -> Result<Presence, Unfit> {
         return Err(Unfit::Mode(found.mode() & 0o7777));
     }
     Ok(Presence::There)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use nix::unistd::geteuid;
+
+    use super::*;
+    use crate::root::stand_in::StandIn;
+
+    fn user() -> Caller {
+        Caller::assumed(Standing::User, geteuid().as_raw(), 1000).with_name(Some("alice"))
+    }
+
+    /// A user who does not own what the test makes.
+    fn stranger() -> Caller {
+        Caller::assumed(Standing::User, geteuid().as_raw() + 1, 1000).with_name(Some("mallory"))
+    }
+
+    fn namespace_root() -> Caller {
+        let map: crate::IdMap = "0 1000 1\n".parse().unwrap();
+        Caller::assumed(Standing::NamespaceRoot, geteuid().as_raw(), 0)
+            .with_maps(crate::IdMaps { uids: map.clone(), gids: map })
+    }
+
+    fn find(host: &StandIn, runtime_dir: Option<&str>, caller: &Caller) -> Result<StateDir, Error> {
+        let runtime_dir = runtime_dir.map(|path| match path.strip_prefix('/') {
+            Some(path) => host.path().join(path).into_os_string(),
+            None => path.into(),
+        });
+        StateDir::find_in(&host.root(), runtime_dir, caller, "kase")
+    }
+
+    fn found(host: &StandIn, runtime_dir: Option<&str>, caller: &Caller) -> (String, bool) {
+        let StateDir { path, note } = find(host, runtime_dir, caller).unwrap();
+        (path.strip_prefix(host.path()).unwrap().display().to_string(), note.is_some())
+    }
+
+    #[test]
+    fn root_keeps_its_state_in_run_whatever_the_environment_says() {
+        let root = Caller::assumed(Standing::Root, 0, 0);
+        let host = StandIn::new().directory("/run/user/0");
+        assert_eq!(found(&host, Some("/run/user/0"), &root), ("run/kase".into(), false));
+    }
+
+    #[test]
+    fn the_runtime_directory_is_the_first_choice() {
+        let host = StandIn::new().directory("/xdg");
+        assert_eq!(found(&host, Some("/xdg"), &user()), ("xdg/kase".into(), false));
+        assert_eq!(found(&host, Some("/xdg"), &namespace_root()), ("xdg/kase".into(), false));
+    }
+
+    #[test]
+    fn an_empty_runtime_directory_counts_as_unset() {
+        let host = StandIn::new();
+        let uid = geteuid();
+        assert_eq!(found(&host, Some(""), &user()), (format!("tmp/kase-{uid}"), false));
+        assert_eq!(found(&host, None, &user()), (format!("tmp/kase-{uid}"), false));
+    }
+
+    #[test]
+    fn run_user_is_used_where_the_variable_is_unset() {
+        let uid = geteuid();
+        let host = StandIn::new().directory(&format!("/run/user/{uid}"));
+        assert_eq!(found(&host, None, &user()), (format!("run/user/{uid}/kase"), false));
+    }
+
+    #[test]
+    fn a_runtime_directory_of_no_use_is_passed_over_with_a_note() {
+        let host = StandIn::new().file("/file", "");
+        for (value, why) in [
+            ("/missing", "does not exist"),
+            ("/file", "is not a directory"),
+            ("relative/path", "is not an absolute path"),
+        ] {
+            let note = find(&host, Some(value), &user()).unwrap().note.unwrap();
+            assert!(note.starts_with("XDG_RUNTIME_DIR=") && note.contains(why), "{note}");
+        }
+        let host = StandIn::new().directory("/xdg");
+        let note = find(&host, Some("/xdg"), &stranger()).unwrap().note.unwrap();
+        assert!(note.contains("belongs to uid"), "{note}");
+    }
+
+    #[test]
+    fn the_root_of_a_system_container_keeps_its_state_in_run() {
+        let host = StandIn::new().directory("/run");
+        assert_eq!(found(&host, None, &namespace_root()), ("run/kase".into(), false));
+        assert_eq!(found(&host, Some("/missing"), &namespace_root()), ("run/kase".into(), true));
+    }
+
+    #[test]
+    fn a_namespace_root_is_known_by_its_uid_outside() {
+        let host = StandIn::new();
+        assert_eq!(
+            found(&host, None, &namespace_root()).0,
+            format!("tmp/kase-{}", namespace_root().uid_outside())
+        );
+    }
+
+    #[test]
+    fn no_fit_place_is_an_error_that_names_both() {
+        let user = user();
+        let name = format!("/tmp/kase-{}", user.uid);
+        let host = StandIn::new().file(&name, "");
+        let error = find(&host, Some("/missing"), &user).unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains(&name) && text.contains("XDG_RUNTIME_DIR="), "{text}");
+        assert!(error.remedy(&user).starts_with("set XDG_RUNTIME_DIR"));
+    }
+
+    #[test]
+    fn a_link_in_tmp_is_refused() {
+        let user = user();
+        let host = StandIn::new().directory("/tmp").directory("/elsewhere");
+        let link = host.path().join(format!("tmp/kase-{}", user.uid));
+        symlink(host.path().join("elsewhere"), &link).unwrap();
+        assert!(matches!(find(&host, None, &user).unwrap_err().why, Unfit::Symlink));
+        assert!(matches!(make(&link, &user).unwrap_err().why, Unfit::Symlink));
+    }
+
+    #[test]
+    fn a_directory_that_others_own_or_write_to_is_refused() {
+        let host = StandIn::new().directory("/state");
+        let path = host.path().join("state");
+        assert!(matches!(make(&path, &stranger()).unwrap_err().why, Unfit::Owner(..)));
+        std::fs::set_permissions(&path, Permissions::from_mode(0o1777)).unwrap();
+        let error = make(&path, &user()).unwrap_err();
+        assert!(matches!(error.why, Unfit::Mode(0o1777)));
+        assert!(error.remedy(&user()).starts_with("run chmod go-w"));
+    }
+
+    #[test]
+    fn what_is_made_is_private_and_sticky_except_for_root() {
+        let host = StandIn::new();
+        let mode = |path: &Path| path.metadata().unwrap().mode() & 0o7777;
+        let path = host.path().join("a/b");
+        make(&path, &user()).unwrap();
+        assert_eq!((mode(&path), mode(&host.path().join("a"))), (0o1700, 0o700));
+        make(&path, &user()).unwrap();
+
+        let path = host.path().join("c");
+        make(&path, &Caller::assumed(Standing::Root, geteuid().as_raw(), 0)).unwrap();
+        assert_eq!(mode(&path), 0o700);
+    }
 }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 use std::io;
+use std::path::Path;
+use std::process::{Command, Stdio};
 
 use crate::caller::{Caller, Standing};
 use crate::id_map::{FIRST_INVALID, IdMap};
@@ -66,6 +68,9 @@ pub struct Subordinate {
 impl Subordinate {
     /// Looks up the caller's ranges on this host. A file that is not there holds none.
     ///
+    /// Where the files hold none for a user, and nsswitch.conf(5) names a directory service for
+    /// `subid`, getsubids(1) is run; nowhere else does this start a process.
+    ///
     /// # Errors
     /// A file that is there cannot be read.
     pub fn look(caller: &Caller) -> io::Result<Self> {
@@ -86,7 +91,28 @@ impl Subordinate {
             Ok(parse(&text, caller.name(), caller.uid))
         };
         // subgid(5) is keyed by the user too, not by the group.
-        Ok(Self { uids: ranges("/etc/subuid")?, gids: ranges("/etc/subgid")? })
+        let found = Self { uids: ranges("/etc/subuid")?, gids: ranges("/etc/subgid")? };
+        if found.is_lacking()
+            && caller.standing == Standing::User
+            && let Some(name) = caller.name()
+            && let Ok(Some(configuration)) = root.read("/etc/nsswitch.conf")
+            && has_service(&configuration)
+        {
+            return Ok(Self::served(&root.join("/usr/bin/getsubids"), name).unwrap_or(found));
+        }
+        Ok(found)
+    }
+
+    /// What a directory service holds, asked through getsubids(1): the library behind it cannot be
+    /// loaded into a static binary. `None` where it cannot be run or knows nobody by that name.
+    fn served(getsubids: &Path, name: &str) -> Option<Self> {
+        let ask = |options: &[&str]| {
+            let mut command = Command::new(getsubids);
+            command.args(options).arg(name).stdin(Stdio::null()).stderr(Stdio::null());
+            let answer = command.output().ok().filter(|answer| answer.status.success())?;
+            Some(answered(&String::from_utf8(answer.stdout).ok()?, name))
+        };
+        Some(Self { uids: ask(&[])?, gids: ask(&["-g"])? })
     }
 
     /// Whether there is no range of one kind or the other, so that only own ids can be mapped.
@@ -105,12 +131,7 @@ impl Subordinate {
 pub fn parse(text: &str, name: Option<&str>, uid: u32) -> Vec<Range> {
     let uid = uid.to_string();
     let ours = entries(text).filter(|(owner, _)| Some(*owner) == name || *owner == uid);
-    let mut ranges: Vec<Range> = Vec::new();
-    for (_, range) in ours {
-        let new = subtract(range, &ranges);
-        ranges.extend(new);
-    }
-    ranges
+    apart(ours.map(|(_, range)| range))
 }
 
 /// Every line of subuid(5) text that makes sense: whose, and which ids.
@@ -127,6 +148,33 @@ pub(crate) fn entries(text: &str) -> impl Iterator<Item = (&str, Range)> {
             && range.end() <= FIRST_INVALID;
         sound.then_some((owner, range))
     })
+}
+
+/// The ranges without what overlaps an earlier one.
+fn apart(ranges: impl Iterator<Item = Range>) -> Vec<Range> {
+    ranges.fold(Vec::new(), |mut apart, range| {
+        let new = subtract(range, &apart);
+        apart.extend(new);
+        apart
+    })
+}
+
+/// Whether nsswitch.conf(5) has subordinate ids come from elsewhere than the files.
+fn has_service(configuration: &str) -> bool {
+    let sources = configuration.lines().find_map(|line| line.trim_start().strip_prefix("subid:"));
+    sources.is_some_and(|sources| sources.split_whitespace().any(|source| source != "files"))
+}
+
+/// The ranges in what getsubids(1) prints: `0: alice 100000 65536`.
+fn answered(text: &str, name: &str) -> Vec<Range> {
+    let range = |line: &str| {
+        let (_, rest) = line.split_once(": ")?;
+        let (start, count) = rest.strip_prefix(name)?.trim().split_once(' ')?;
+        let (start, count): (u32, u32) = (start.parse().ok()?, count.trim().parse().ok()?);
+        Range::between(start.into(), u64::from(start) + u64::from(count))
+            .filter(|range| range.end() <= FIRST_INVALID)
+    };
+    apart(text.lines().filter_map(range))
 }
 
 /// What is left of `range` when each of `taken` is taken out.
@@ -187,10 +235,30 @@ mod tests {
     #[test]
     fn a_missing_file_holds_no_ranges() {
         let caller = Caller::assumed(Standing::User, 1000, 1000).with_name(Some("alice"));
-        let root = Root::at(std::path::Path::new("/nowhere/at/all"));
+        let root = Root::at(Path::new("/nowhere/at/all"));
         let found = Subordinate::look_in(&root, &caller).unwrap();
         assert_eq!(found, Subordinate::default());
         assert!(found.is_lacking());
+    }
+
+    #[test]
+    fn a_directory_service_is_asked_only_where_one_is_named() {
+        assert!(has_service("passwd: files\nsubid: sss\n"));
+        assert!(has_service("subid:\tfiles sss\n"));
+        assert!(!has_service("passwd: files sss\nsubid: files\n"));
+        assert!(!has_service("#subid: sss\n"));
+    }
+
+    #[test]
+    fn getsubids_numbers_its_lines() {
+        let text = "0: alice 100000 65536\n1: alice 300000 10\n2: bob 7 7\nnonsense\n";
+        assert_eq!(answered(text, "alice"), vec![range(100_000, 65_536), range(300_000, 10)]);
+    }
+
+    #[test]
+    fn a_service_that_does_not_answer_gives_nothing() {
+        assert_eq!(Subordinate::served(Path::new("/nowhere/getsubids"), "alice"), None);
+        assert_eq!(Subordinate::served(Path::new("/bin/false"), "alice"), None);
     }
 
     #[test]
