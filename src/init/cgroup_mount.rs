@@ -7,10 +7,21 @@ use crate::kernel::mount::{self, Reach, attribute};
 use crate::plan::mounts::Mount;
 use std::fs;
 use std::io::{self, ErrorKind};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::ffi::CString;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 const HOST: &str = "/sys/fs/cgroup";
+
+/// What the container is to see of the tree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum View {
+    /// From its cgroup namespace's root down.
+    Namespace,
+    /// Its own cgroup, as part of the host's tree.
+    Host,
+}
 
 /// Mounts it. Init must be in its cgroup and its cgroup namespace by now.
 ///
@@ -52,9 +63,9 @@ fn legacy(mounter: &mut Mounter<'_>, entry: &Mount<'_>) -> anyhow::Result<()> {
     mount::attach(tree.as_fd(), target.as_fd())
         .or_fault(|| Fault::at(entry.at, "mount the cgroup hierarchies' tmpfs"))?;
     for hierarchy in
-        hierarchies().or_fault(|| Fault::at(entry.at, "read the cgroup hierarchies of the host"))?
+        hierarchies(&mounter.own_cgroups).or_fault(|| Fault::at(entry.at, "read the cgroup hierarchies of the host"))?
     {
-        one(entry, tree.as_fd(), &hierarchy)
+        one(entry, tree.as_fd(), &hierarchy, mounter.cgroup_view)
             .or_fault(|| Fault::at(entry.at, format!("mount the cgroup hierarchy {}", hierarchy.name)))?;
     }
     if entry.options.attributes.set & attribute::RDONLY != 0 {
@@ -67,19 +78,21 @@ fn legacy(mounter: &mut Mounter<'_>, entry: &Mount<'_>) -> anyhow::Result<()> {
 struct Hierarchy {
     /// The directory under /sys/fs/cgroup: `cpu,cpuacct`.
     name: String,
-    /// Where the host has it.
-    mount_point: PathBuf,
+    /// Its controllers, or its name: what makes it this one when it is mounted.
+    options: Vec<String>,
     /// Init's own cgroup, as a path of the host.
     own: PathBuf,
 }
 
-fn one(entry: &Mount<'_>, tmpfs: BorrowedFd<'_>, hierarchy: &Hierarchy) -> io::Result<()> {
+fn one(entry: &Mount<'_>, tmpfs: BorrowedFd<'_>, hierarchy: &Hierarchy, view: View) -> io::Result<()> {
     let directory = inside::open_or_make(tmpfs, Path::new(&hierarchy.name), Shape::Directory)?;
-    // In a cgroup namespace, the host's tree shows just our own part of it, at its top.
-    let tree = host_tree(&hierarchy.own).or_else(|_| host_tree(&hierarchy.mount_point))?;
     let wanted = entry.options.attributes.set | attribute::NOSUID | attribute::NODEV | attribute::NOEXEC;
-    let change = mount::Attributes { set: wanted & !attribute::ATIME, clear: 0 };
-    mount::set_attributes(tree.as_fd(), change, Reach::Recursive)?;
+    let set = wanted & !attribute::ATIME;
+    let tree = match view {
+        // A new mount in a cgroup namespace begins at the namespace's root.
+        View::Namespace => new_hierarchy(hierarchy, set).or_else(|_| own_part(hierarchy, set))?,
+        View::Host => own_part(hierarchy, set)?,
+    };
     mount::attach(tree.as_fd(), directory.as_fd())?;
     for controller in hierarchy.name.split(',').filter(|part| *part != hierarchy.name) {
         match nix::unistd::symlinkat(hierarchy.name.as_str(), tmpfs, controller) {
@@ -90,13 +103,30 @@ fn one(entry: &Mount<'_>, tmpfs: BorrowedFd<'_>, hierarchy: &Hierarchy) -> io::R
     Ok(())
 }
 
-fn hierarchies() -> io::Result<Vec<Hierarchy>> {
-    let own = fs::read_to_string("/proc/self/cgroup")?;
+fn new_hierarchy(hierarchy: &Hierarchy, set: u64) -> io::Result<OwnedFd> {
+    let mut options = vec![(CString::from(c"source"), Some(CString::from(c"cgroup")))];
+    for option in &hierarchy.options {
+        let (name, value) = option.split_once('=').map_or((option.as_str(), None), |(name, value)| (name, Some(value)));
+        options.push((CString::new(name)?, value.map(CString::new).transpose()?));
+    }
+    let options: Vec<_> = options.iter().map(|(name, value)| (name.as_c_str(), value.as_deref())).collect();
+    mount::make_file_system(c"cgroup", &options, set)
+}
+
+fn own_part(hierarchy: &Hierarchy, set: u64) -> io::Result<OwnedFd> {
+    let tree = host_tree(&hierarchy.own)?;
+    mount::set_attributes(tree.as_fd(), mount::Attributes { set, clear: 0 }, Reach::Recursive)?;
+    Ok(tree)
+}
+
+fn hierarchies(own: &str) -> io::Result<Vec<Hierarchy>> {
     let mountinfo = fs::read_to_string("/proc/self/mountinfo")?;
-    Ok(mountinfo.lines().filter_map(|line| hierarchy(line, &own)).collect())
+    Ok(mountinfo.lines().filter_map(|line| hierarchy(line, own)).collect())
 }
 
 /// A line of mountinfo, if it is a v1 hierarchy: `ID PARENT MAJ:MIN ROOT POINT … - cgroup SOURCE OPTIONS`.
+/// `own` is /proc/self/cgroup, with lines `N:LIST:PATH`, where LIST has the controllers or `name=…` that are
+/// among the mount's options too.
 fn hierarchy(line: &str, own: &str) -> Option<Hierarchy> {
     let (mount, file_system) = line.split_once(" - ")?;
     let mut fields = mount.split(' ');
@@ -106,23 +136,22 @@ fn hierarchy(line: &str, own: &str) -> Option<Hierarchy> {
         return None;
     }
     let name = Path::new(point).file_name()?.to_str()?.to_string();
-    let options: Vec<&str> = rest.split_once(' ')?.1.split(',').collect();
-    // `N:LIST:PATH`, where LIST holds controllers or `name=…`, as the mount's options do.
-    let path = own.lines().find_map(|line| {
+    let mounted: Vec<&str> = rest.split_once(' ')?.1.split(',').collect();
+    let (list, path) = own.lines().find_map(|line| {
         let (list, path) = line.split_once(':')?.1.split_once(':')?;
-        (!list.is_empty() && list.split(',').all(|part| options.contains(&part))).then_some(path)
+        (!list.is_empty() && list.split(',').all(|part| mounted.contains(&part))).then_some((list, path))
     })?;
     let below = Path::new(path).strip_prefix(root).unwrap_or(Path::new(path).strip_prefix("/").ok()?);
-    Some(Hierarchy { name, mount_point: point.into(), own: Path::new(point).join(below) })
+    let options = list.split(',').map(String::from).collect();
+    Some(Hierarchy { name, options, own: Path::new(point).join(below) })
 }
 
-fn host(mount: &Mount<'_>, path: &Path) -> anyhow::Result<std::os::fd::OwnedFd> {
+fn host(mount: &Mount<'_>, path: &Path) -> anyhow::Result<OwnedFd> {
     host_tree(path).or_fault(|| Fault::at(mount.at, format!("bind {}", path.display())))
 }
 
-fn host_tree(path: &Path) -> io::Result<std::os::fd::OwnedFd> {
-    use std::os::unix::ffi::OsStrExt;
-    mount::clone_host_tree(&std::ffi::CString::new(path.as_os_str().as_bytes())?, Reach::Recursive)
+fn host_tree(path: &Path) -> io::Result<OwnedFd> {
+    mount::clone_host_tree(&CString::new(path.as_os_str().as_bytes())?, Reach::Recursive)
 }
 
 fn new_cgroup(kind: &str, source: &str, flags: libc::c_ulong, target: BorrowedFd<'_>) -> io::Result<()> {

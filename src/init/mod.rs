@@ -17,6 +17,7 @@ mod sysctl;
 mod terminal;
 
 use crate::fault::{Fault, OrFault, Report};
+use cgroup_mount::View;
 use crate::gate::{Gate, Starter};
 use crate::handshake::{InitEnd, ToInit, ToKase};
 use crate::hook;
@@ -63,7 +64,7 @@ pub struct Trees {
 
 /// Runs init, or the hop and then init. Never returns: the process becomes the container's or ends.
 pub fn run(plan: &Plan<'_>, hands: Hands) -> ! {
-    let mut init = Init { plan, hands, begun: false, starter: None };
+    let mut init = Init { plan, hands, begun: false, own_cgroups: String::new(), starter: None };
     let Err(error) = init.recipe();
     let report = Report::of(&error);
     match &init.starter {
@@ -78,6 +79,7 @@ struct Init<'a> {
     plan: &'a Plan<'a>,
     hands: Hands,
     begun: bool,
+    own_cgroups: String,
     starter: Option<Starter>,
 }
 
@@ -146,6 +148,9 @@ impl Init<'_> {
         }
         self.expect(ToInit::Begin)?;
         self.begun = true;
+        if self.plan.mounts.iter().any(|mount| mount.what == What::Cgroup) {
+            self.own_cgroups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+        }
         // Its root is the cgroup that this process is in, so not before that is the right one.
         if self.plan.namespaces.makes(Kind::Cgroup) {
             unshare(Kind::Cgroup.flag())
@@ -201,10 +206,16 @@ impl Init<'_> {
     /// Mounts and devices. Returns what becomes read-only when the rest is done.
     fn furnish(&mut self, root: &OwnedFd) -> anyhow::Result<Vec<OwnedFd>> {
         let sources = std::mem::take(&mut self.hands.trees.sources);
-        let mut mounter = mounts::Mounter { root: root.as_fd(), sources, late_readonly: Vec::new() };
+        let cgroup_view = match self.plan.namespaces.has(Kind::Cgroup) {
+            true => View::Namespace,
+            false => View::Host,
+        };
+        let mut mounter =
+            mounts::Mounter { root: root.as_fd(), sources, cgroup_view, own_cgroups: String::new(), late_readonly: Vec::new() };
         for (index, mount) in self.plan.mounts.iter().enumerate() {
             if mount.what == What::Cgroup {
                 self.begin()?;
+                mounter.own_cgroups = std::mem::take(&mut self.own_cgroups);
             }
             mounter.mount(index, mount)?;
         }

@@ -1,7 +1,8 @@
 //! Carries out `mounts`, each onto a descriptor inside the rootfs.
 
 use super::inside::{self, Shape};
-use super::{cgroup_mount, copy_up};
+use super::cgroup_mount::{self, View};
+use super::copy_up;
 use crate::fault::{Fault, OrFault};
 use crate::kernel::mount::{self, Attributes, Reach, attribute};
 use crate::kernel::path::Resolve;
@@ -22,6 +23,10 @@ pub struct Mounter<'a> {
     pub root: BorrowedFd<'a>,
     /// Trees that kase cloned for entries whose source init cannot reach, by index into `mounts`.
     pub sources: Vec<Option<OwnedFd>>,
+    /// What a cgroup mount shows.
+    pub cgroup_view: View,
+    /// /proc/self/cgroup as it was before the cgroup namespace hid it.
+    pub own_cgroups: String,
     /// Mounts that become read-only only when all mount points in them have been made.
     pub late_readonly: Vec<OwnedFd>,
 }
