@@ -1,0 +1,10 @@
+//! Black-box tests: every deed of kase, seen from outside, in real containers.
+//!
+//! The runtime under test is the program that `KASE` names (bin/kase if unset), the payload of the
+//! containers the static program in tests/probe. `make test` builds both and adds up what was skipped.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
+
+#[macro_use]
+mod common;
+
+mod life;
