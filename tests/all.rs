@@ -7,4 +7,17 @@
 #[macro_use]
 mod common;
 
+mod bad_input;
+mod command_line;
+mod crash;
 mod life;
+mod mounts;
+mod namespaces;
+mod process;
+mod programs;
+mod rootfs;
+mod rootless;
+mod signals;
+mod spec;
+mod state;
+mod terminal;

@@ -55,6 +55,32 @@ impl Bundle {
         self
     }
 
+    /// Adds an executable file to the rootfs.
+    pub fn program(self, path: &str, bytes: &[u8]) -> Self {
+        fs::write(self.rootfs(path), bytes).unwrap();
+        fs::set_permissions(self.rootfs(path), fs::Permissions::from_mode(0o755)).unwrap();
+        self.owner.own(&self.rootfs(path));
+        self
+    }
+
+    /// Makes the rootfs writable to the container.
+    pub fn writable(self) -> Self {
+        self.edit(|spec| spec["root"]["readonly"] = json!(false))
+    }
+
+    /// Takes this namespace out of the config.
+    pub fn without_namespace(self, kind: &str) -> Self {
+        self.edit(|spec| {
+            spec["linux"]["namespaces"].as_array_mut().unwrap().retain(|namespace| namespace["type"] != kind);
+        })
+    }
+
+    /// Adds a namespace, or puts it in place of the one of its type.
+    pub fn namespace(self, namespace: Value) -> Self {
+        let bundle = self.without_namespace(namespace["type"].as_str().unwrap());
+        bundle.edit(|spec| spec["linux"]["namespaces"].as_array_mut().unwrap().push(namespace))
+    }
+
     pub fn directory(self, path: &str) -> Self {
         fs::create_dir_all(self.rootfs(path)).unwrap();
         self.owner.own(&self.rootfs(path));

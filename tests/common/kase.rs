@@ -128,6 +128,13 @@ impl Kase {
         self.call(words(["run", "-b"], bundle.dir(), options.into_iter().chain([id.as_str()])))
     }
 
+    /// What the probe prints in this bundle when run with these commands.
+    pub fn sees<const N: usize>(&self, bundle: Bundle, args: [&str; N]) -> String {
+        let args: Vec<&str> = ["/probe"].into_iter().chain(args).collect();
+        let bundle = bundle.edit(|spec| spec["process"]["args"] = serde_json::json!(args));
+        self.run(&bundle).stdout().to_owned()
+    }
+
     /// `create`, which must succeed.
     pub fn create(&self, bundle: &Bundle) -> Container<'_> {
         Container::create(self, bundle, &[])

@@ -18,8 +18,8 @@ mod terminal;
 pub use bundle::Bundle;
 pub use caller::{Caller, is_root, ranges};
 pub use container::Container;
-pub use kase::{Kase, wait_until};
-pub use outcome::Outcome;
+pub use kase::{Kase, Running, wait_until, words};
+pub use outcome::{Outcome, has, value};
 pub use peer::{is_ours, peer};
 pub use serde_json::{Value, json};
 pub use terminal::Terminal;
@@ -56,6 +56,11 @@ macro_rules! skip {
         $crate::common::record_skip(&format!($($why)*));
         return;
     }};
+}
+
+/// The runtime under test.
+pub fn program() -> String {
+    programs::kase().to_string_lossy().into_owned()
 }
 
 /// Prints why this test cannot run here and adds it to the list that `make test` shows at its end.

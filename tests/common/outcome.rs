@@ -60,3 +60,14 @@ impl std::fmt::Display for Outcome {
         write!(f, "\n$ {command}\n(exit code {code})\n--- stdout\n{out}--- stderr\n{err}---")
     }
 }
+
+/// The value of `key` in a line of `key=value` words, as the probe's `mount` and `stat` print.
+pub fn value<'a>(line: &'a str, key: &str) -> &'a str {
+    let found = line.split_whitespace().find_map(|word| word.strip_prefix(key)?.strip_prefix('='));
+    found.unwrap_or_else(|| panic!("no {key}= in `{line}`"))
+}
+
+/// Whether a comma-separated list has this word.
+pub fn has(list: &str, word: &str) -> bool {
+    list.split(',').any(|found| found == word)
+}

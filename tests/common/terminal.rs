@@ -46,6 +46,12 @@ impl Terminal {
         leader.spawn().unwrap()
     }
 
+    /// The modes that a process on it may change, in a form to compare.
+    pub fn modes(&self) -> String {
+        let modes = rustix::termios::tcgetattr(&self.outer).unwrap();
+        format!("{:?} {:?} {:?}", modes.input_modes, modes.output_modes, modes.local_modes)
+    }
+
     pub fn types(&mut self, text: &str) {
         self.outer.write_all(text.as_bytes()).unwrap();
     }
@@ -62,10 +68,11 @@ impl Terminal {
     fn read(&mut self) {
         let mut buffer = [0; 4096];
         match self.outer.read(&mut buffer) {
-            Ok(length) => self.text.push_str(&String::from_utf8_lossy(&buffer[..length])),
+            // Who turns `\n` into `\r\n`, the inner terminal or the outer one, is no matter of a test's.
+            Ok(length) => self.text.push_str(&String::from_utf8_lossy(&buffer[..length]).replace('\r', "")),
             // EIO: nobody holds the inner end any more.
             Err(error) => {
-                assert!(error.kind() == ErrorKind::WouldBlock || error.raw_os_error() == Some(5), "{error}")
+                assert!(error.kind() == ErrorKind::WouldBlock || error.raw_os_error() == Some(5), "{error}");
             }
         }
     }

@@ -75,6 +75,7 @@ fn answer(command: &[String]) -> Answer {
         ["signal"] => process::signal(),
         ["sleep"] => process::sleep(None),
         ["sleep", milliseconds] => process::sleep(milliseconds.parse().ok()),
+        ["size", size] => process::await_size(size),
         ["wait", path] => process::wait(path),
         _ => {
             eprintln!("probe: no such command: {}", words.join(" "));

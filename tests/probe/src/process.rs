@@ -1,7 +1,7 @@
 //! What a process does with time: waits, hears a signal, leaves an orphan, becomes another program.
 
 use crate::Answer;
-use nix::sys::signal::SigSet;
+use nix::sys::signal::{SigSet, Signal};
 use std::io::{Error, Write, copy, stdin, stdout};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
@@ -44,14 +44,13 @@ pub fn signal() -> Answer {
     all.thread_block()?;
     println!("waiting");
     stdout().flush()?;
-    let signal = loop {
+    loop {
         let signal = all.wait()?;
-        // A terminal's first size may come as a signal as well.
-        if signal != nix::sys::signal::Signal::SIGCHLD {
-            break signal;
+        // A terminal that gets its first size is no answer to a test.
+        if signal != Signal::SIGWINCH {
+            return Ok(signal.to_string());
         }
-    };
-    Ok(signal.to_string())
+    }
 }
 
 /// Sleeps so many milliseconds, or until killed.
@@ -63,6 +62,18 @@ pub fn sleep(milliseconds: Option<u64>) -> Answer {
         },
     }
     Ok(String::new())
+}
+
+/// Waits until the terminal is of this size (`80x24`), however often it changes before.
+pub fn await_size(wanted: &str) -> Answer {
+    println!("waiting");
+    loop {
+        let size = rustix::termios::tcgetwinsize(stdout())?;
+        if format!("{}x{}", size.ws_col, size.ws_row) == wanted {
+            return Ok(wanted.to_owned());
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
 }
 
 /// Waits until `path` exists.
