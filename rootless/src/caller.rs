@@ -1,0 +1,213 @@
+//! Who calls: root, the root of a user namespace, or an ordinary user.
+
+use std::cell::OnceCell;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+
+use nix::unistd::{getegid, geteuid};
+
+use crate::id_map::{IdMap, IdMaps};
+use crate::root::Root;
+
+/// The inode of the initial user namespace in nsfs. It is the same on every kernel since 3.8 and is
+/// `USER_NS_INIT_INO` in <linux/nsfs.h>.
+const INITIAL_USER_NAMESPACE: u64 = 0xEFFF_FFFD;
+
+/// What the caller is allowed to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// Effective uid 0 in the initial user namespace.
+    Root,
+    /// Effective uid 0 in any other user namespace: it rules over the ids that are mapped there.
+    NamespaceRoot,
+    /// Any other effective uid.
+    User,
+}
+
+/// The process that calls, by its effective ids.
+///
+/// The name and the maps are found out when first asked for, and once.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    /// What the caller is allowed to be.
+    pub standing: Standing,
+    /// The effective uid, as seen in the caller's own user namespace.
+    pub uid: u32,
+    /// The effective gid, as seen in the caller's own user namespace.
+    pub gid: u32,
+    name: OnceCell<Option<String>>,
+    maps: OnceCell<IdMaps>,
+}
+
+impl Caller {
+    /// Looks at this process.
+    ///
+    /// The initial user namespace is told by its inode, not by `/proc/self/uid_map` being
+    /// `0 0 4294967295`: a namespace may map everything to itself and still be root over nothing
+    /// outside (systemd's `PrivateUsers=full`).
+    ///
+    /// # Errors
+    /// `/proc/self/ns/user` cannot be looked at, for another reason than a kernel without user
+    /// namespaces. It is only asked for effective uid 0.
+    pub fn look() -> io::Result<Self> {
+        let (uid, gid) = (geteuid().as_raw(), getegid().as_raw());
+        let standing = match uid {
+            0 if in_initial_namespace()? => Standing::Root,
+            0 => Standing::NamespaceRoot,
+            _ => Standing::User,
+        };
+        Ok(Self::assumed(standing, uid, gid))
+    }
+
+    /// A caller of these facts, without looking: for planning and for tests.
+    #[must_use]
+    pub fn assumed(standing: Standing, uid: u32, gid: u32) -> Self {
+        Self { standing, uid, gid, name: OnceCell::new(), maps: OnceCell::new() }
+    }
+
+    /// The same caller by this name, or by none; `/etc/passwd` is then not read.
+    #[must_use]
+    pub fn with_name(mut self, name: Option<&str>) -> Self {
+        self.name = OnceCell::from(name.map(str::to_owned));
+        self
+    }
+
+    /// The same caller in a user namespace with these maps; `/proc/self` is then not read.
+    #[must_use]
+    pub fn with_maps(mut self, maps: IdMaps) -> Self {
+        self.maps = OnceCell::from(maps);
+        self
+    }
+
+    /// The caller's user name, or `None` where only the uid is known.
+    ///
+    /// `/etc/passwd` is read directly, because a static binary cannot load what nsswitch.conf(5)
+    /// names. A user who comes from a directory service is called `$USER` or `$LOGNAME`, unless
+    /// `/etc/passwd` gives that name to another uid.
+    pub fn name(&self) -> Option<&str> {
+        self.name
+            .get_or_init(|| {
+                let passwd = Root::host().read("/etc/passwd").ok().flatten().unwrap_or_default();
+                let variables = ["USER", "LOGNAME"].map(|variable| std::env::var(variable).ok());
+                let claimed: Vec<&str> = variables.iter().flatten().map(String::as_str).collect();
+                name_of(self.uid, &passwd, &claimed)
+            })
+            .as_deref()
+    }
+
+    /// The name, or the uid in digits: what `/etc/subuid` and usermod(8) call this user.
+    #[must_use]
+    pub fn called(&self) -> String {
+        self.name().map_or_else(|| self.uid.to_string(), str::to_owned)
+    }
+
+    /// The maps of the caller's own user namespace: `inside` are the ids that the caller knows,
+    /// `outside` those of the namespace around it. Whatever is not in them is unmapped.
+    ///
+    /// # Errors
+    /// `/proc/self/uid_map` or `gid_map` cannot be read or understood.
+    pub fn maps(&self) -> io::Result<&IdMaps> {
+        if self.maps.get().is_none() {
+            let maps = IdMaps { uids: own_map("/proc/self/uid_map")?, gids: own_map("/proc/self/gid_map")? };
+            return Ok(self.maps.get_or_init(|| maps));
+        }
+        Ok(self.maps.get().expect("just seen to be set"))
+    }
+
+    /// The uid by which the world outside knows this caller: for a namespace's root, the one that
+    /// its 0 is mapped to.
+    #[must_use]
+    pub(crate) fn uid_outside(&self) -> u32 {
+        match self.standing {
+            Standing::NamespaceRoot => {
+                self.maps().ok().and_then(|maps| maps.uids.outside(self.uid)).unwrap_or(self.uid)
+            }
+            Standing::Root | Standing::User => self.uid,
+        }
+    }
+}
+
+fn in_initial_namespace() -> io::Result<bool> {
+    match std::fs::metadata("/proc/self/ns/user") {
+        Ok(namespace) => Ok(namespace.ino() == INITIAL_USER_NAMESPACE),
+        // A kernel without CONFIG_USER_NS has only the one.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+        Err(error) => Err(error),
+    }
+}
+
+fn own_map(path: &str) -> io::Result<IdMap> {
+    let text = std::fs::read_to_string(path)?;
+    text.parse().map_err(|error| io::Error::new(io::ErrorKind::InvalidData, format!("{path}: {error}")))
+}
+
+/// The name of `uid` in passwd(5) text, else the first claimed name that nobody else has there.
+fn name_of(uid: u32, passwd: &str, claimed: &[&str]) -> Option<String> {
+    let entries = || {
+        passwd.lines().filter_map(|line| {
+            let mut fields = line.split(':');
+            let name = fields.next()?;
+            let uid: u32 = fields.nth(1)?.parse().ok()?;
+            // nss_compat's `+name` and `-name` lines are rules, not users.
+            (!name.is_empty() && !name.starts_with(['+', '-', '#'])).then_some((name, uid))
+        })
+    };
+    if let Some((name, _)) = entries().find(|(_, theirs)| *theirs == uid) {
+        return Some(name.to_owned());
+    }
+    let free = |name: &&&str| {
+        !name.is_empty() && !name.contains(':') && entries().all(|(theirs, _)| theirs != **name)
+    };
+    claimed.iter().find(free).map(|name| (*name).to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PASSWD: &str = "root:x:0:0:root:/root:/bin/bash\n\
+        +nis::::::\n\
+        # a comment: with: 1000\n\
+        alice:x:1000:1000:Alice:/home/alice:/bin/sh\n\
+        alias:x:1000:1000::/:/bin/sh\n\
+        broken:x:many:1\n";
+
+    #[test]
+    fn the_first_passwd_entry_of_a_uid_names_it() {
+        assert_eq!(name_of(1000, PASSWD, &["mallory"]).as_deref(), Some("alice"));
+    }
+
+    #[test]
+    fn a_user_of_a_directory_service_is_called_by_the_environment() {
+        assert_eq!(name_of(70000, PASSWD, &["carol"]).as_deref(), Some("carol"));
+        assert_eq!(name_of(70000, PASSWD, &["", "carol"]).as_deref(), Some("carol"));
+    }
+
+    #[test]
+    fn a_claimed_name_that_belongs_to_another_uid_is_not_believed() {
+        assert_eq!(name_of(70000, PASSWD, &["alice"]), None);
+        assert_eq!(name_of(70000, PASSWD, &["alice", "carol"]).as_deref(), Some("carol"));
+        assert_eq!(name_of(70000, PASSWD, &["a:b"]), None);
+    }
+
+    #[test]
+    fn nobody_is_named_without_passwd_or_environment() {
+        assert_eq!(name_of(1000, "", &[]), None);
+        assert_eq!(Caller::assumed(Standing::User, 1000, 1000).with_name(None).called(), "1000");
+    }
+
+    #[test]
+    fn a_namespace_root_is_known_outside_by_what_its_0_is_mapped_to() {
+        let map: IdMap = "0 1000 1\n1 100000 65536\n".parse().unwrap();
+        let caller =
+            Caller::assumed(Standing::NamespaceRoot, 0, 0).with_maps(IdMaps { uids: map.clone(), gids: map });
+        assert_eq!(caller.uid_outside(), 1000);
+    }
+
+    #[test]
+    fn this_process_has_a_standing_that_fits_its_uid() {
+        let caller = Caller::look().unwrap();
+        assert_eq!(caller.standing == Standing::User, caller.uid != 0);
+        assert!(caller.maps().unwrap().uids.outside(caller.uid).is_some());
+    }
+}

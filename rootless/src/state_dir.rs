@@ -1,0 +1,383 @@
+//! Where a caller's running containers are remembered: gone with the session or the boot.
+
+use std::ffi::OsString;
+use std::fs::{DirBuilder, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::{env, fmt};
+
+use crate::caller::{Caller, Standing};
+use crate::root::Root;
+
+/// The state directory of a caller. It need not exist yet: [`StateDir::make`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StateDir {
+    /// Where.
+    pub path: PathBuf,
+    /// Why it is not where the caller would expect it; for a log.
+    pub note: Option<String>,
+}
+
+impl StateDir {
+    /// Finds the place for `product` (the program's name, one path component); makes nothing.
+    ///
+    /// | who | where |
+    /// |---|---|
+    /// | root | `/run/<product>` |
+    /// | others | `$XDG_RUNTIME_DIR/<product>`, if that is a directory of the caller's |
+    /// | a namespace's root, else | `/run/<product>`, if `/run` is its own (a system container) |
+    /// | else | `/run/user/<uid>/<product>`, if that is a directory of the caller's |
+    /// | else | `/tmp/<product>-<uid>` |
+    ///
+    /// An empty `XDG_RUNTIME_DIR` counts as unset (Podman hands it down so). One that is set and
+    /// of no use is passed over, with a note. The uid of a namespace's root is the one that it has
+    /// outside.
+    ///
+    /// # Errors
+    /// No place is fit: the last one tried, and what is wrong with it and `XDG_RUNTIME_DIR`.
+    pub fn find(caller: &Caller, product: &str) -> Result<Self, Error> {
+        Self::find_in(&Root::host(), env::var_os("XDG_RUNTIME_DIR"), caller, product)
+    }
+
+    /// As [`StateDir::find`], with `/run` and `/tmp` below another root and another
+    /// `XDG_RUNTIME_DIR`.
+    ///
+    /// # Errors
+    /// As [`StateDir::find`].
+    pub fn find_in(
+        root: &Root,
+        runtime_dir: Option<OsString>,
+        caller: &Caller,
+        product: &str,
+    ) -> Result<Self, Error> {
+        if caller.standing == Standing::Root {
+            return Ok(Self { path: root.join(format!("/run/{product}")), note: None });
+        }
+        let broken = match runtime_dir.filter(|value| !value.is_empty()).map(PathBuf::from) {
+            None => None,
+            Some(directory) => match usable(&directory, caller) {
+                Ok(()) => return Ok(Self { path: directory.join(product), note: None }),
+                Err(why) => Some(format!("XDG_RUNTIME_DIR={} {why}", directory.display())),
+            },
+        };
+        let placed = |path: PathBuf| {
+            let note = broken.as_ref().map(|broken| format!("{broken}; using {}", path.display()));
+            Self { path, note }
+        };
+
+        let run = root.join("/run");
+        if caller.standing == Standing::NamespaceRoot && usable(&run, caller).is_ok() {
+            return Ok(placed(run.join(product)));
+        }
+        let uid = caller.uid_outside();
+        let run_user = root.join(format!("/run/user/{uid}"));
+        if usable(&run_user, caller).is_ok() {
+            return Ok(placed(run_user.join(product)));
+        }
+        let temporary = root.join(format!("/tmp/{product}-{uid}"));
+        match fit(&temporary, caller) {
+            Ok(_) => Ok(placed(temporary)),
+            Err(why) => Err(Error { path: temporary, why, broken }),
+        }
+    }
+
+    /// Makes the directory, if it is not there: [`make`].
+    ///
+    /// # Errors
+    /// As [`make`].
+    pub fn make(&self, caller: &Caller) -> Result<(), Error> {
+        make(&self.path, caller)
+    }
+}
+
+/// Makes a state directory, mode 0700, and those above it that are missing.
+///
+/// One that is there must be a directory, not a symbolic link, of the caller's, and not writable to
+/// others: whoever can write it can have the caller signal or delete anything.
+///
+/// Except for root the sticky bit is set too, by which clean-up services know what to keep in
+/// `$XDG_RUNTIME_DIR` (XDG Base Directory Specification).
+///
+/// # Errors
+/// It cannot be made, or is not fit.
+pub fn make(path: &Path, caller: &Caller) -> Result<(), Error> {
+    let error = |why| Error { path: path.to_path_buf(), why, broken: None };
+    if fit(path, caller).map_err(error)? == Presence::There {
+        return Ok(());
+    }
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.map_err(|source| error(Unfit::Other(source)))?;
+    // Looked at again: a recursive creation takes a directory that somebody else was quicker to make.
+    fit(path, caller).map_err(error)?;
+    if caller.standing != Standing::Root {
+        let mode = Permissions::from_mode(0o1700);
+        std::fs::set_permissions(path, mode).map_err(|source| error(Unfit::Other(source)))?;
+    }
+    Ok(())
+}
+
+/// No fit state directory.
+#[derive(Debug)]
+pub struct Error {
+    /// Which place.
+    pub path: PathBuf,
+    /// What is wrong with it.
+    pub why: Unfit,
+    /// What is wrong with `XDG_RUNTIME_DIR`, if it was the first choice.
+    pub broken: Option<String>,
+}
+
+/// What is wrong with a directory.
+#[derive(Debug)]
+pub enum Unfit {
+    /// Not an absolute path.
+    Relative,
+    /// Not there.
+    Missing,
+    /// A symbolic link.
+    Symlink,
+    /// Something else than a directory.
+    NotADirectory,
+    /// Owned by this uid, not by the caller's.
+    Owner(u32, u32),
+    /// Others may write to it, by this mode.
+    Mode(u32),
+    /// The kernel's answer.
+    Other(io::Error),
+}
+
+impl Error {
+    /// What to do about it, for the caller that it stopped.
+    #[must_use]
+    pub fn remedy(&self, caller: &Caller) -> String {
+        let path = self.path.display();
+        let here = match &self.why {
+            Unfit::Mode(_) => return format!("run chmod go-w {path}, if you trust what is in it"),
+            Unfit::Relative => return "name it by an absolute path".to_owned(),
+            Unfit::Missing | Unfit::Other(_) => format!("make {path} a directory of your own"),
+            Unfit::Symlink | Unfit::NotADirectory | Unfit::Owner(..) => format!("have {path} removed"),
+        };
+        match caller.standing {
+            Standing::Root => here,
+            Standing::NamespaceRoot | Standing::User => {
+                format!("set XDG_RUNTIME_DIR to a directory of your own, or {here}")
+            }
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "state directory {} {}", self.path.display(), self.why)?;
+        self.broken.iter().try_for_each(|broken| write!(f, ", and {broken}"))
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl fmt::Display for Unfit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Relative => write!(f, "is not an absolute path"),
+            Self::Missing => write!(f, "does not exist"),
+            Self::Symlink => write!(f, "is a symbolic link"),
+            Self::NotADirectory => write!(f, "is not a directory"),
+            Self::Owner(theirs, ours) => write!(f, "belongs to uid {theirs}, not to uid {ours}"),
+            Self::Mode(mode) => write!(f, "can be written by others (mode {mode:04o})"),
+            Self::Other(error) => write!(f, "cannot be used: {error}"),
+        }
+    }
+}
+
+/// Whether a directory that somebody else provides can hold ours.
+fn usable(directory: &Path, caller: &Caller) -> Result<(), Unfit> {
+    if !directory.is_absolute() {
+        return Err(Unfit::Relative);
+    }
+    let found = directory.metadata().map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => Unfit::Missing,
+        _ => Unfit::Other(error),
+    })?;
+    if !found.is_dir() {
+        return Err(Unfit::NotADirectory);
+    }
+    if found.uid() != caller.uid {
+        return Err(Unfit::Owner(found.uid(), caller.uid));
+    }
+    Ok(())
+}
+
+#[derive(PartialEq, Eq)]
+enum Presence {
+    There,
+    Missing,
+}
+
+/// Whether a directory is fit to be ours, or is not there at all.
+fn fit(directory: &Path, caller: &Caller) -> Result<Presence, Unfit> {
+    // lstat(2): in /tmp anybody can have laid a link in the way.
+    let found = match directory.symlink_metadata() {
+        Ok(found) => found,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Presence::Missing),
+        Err(error) => return Err(Unfit::Other(error)),
+    };
+    if found.is_symlink() {
+        return Err(Unfit::Symlink);
+    }
+    if !found.is_dir() {
+        return Err(Unfit::NotADirectory);
+    }
+    if found.uid() != caller.uid {
+        return Err(Unfit::Owner(found.uid(), caller.uid));
+    }
+    if found.mode() & 0o022 != 0 {
+        return Err(Unfit::Mode(found.mode() & 0o7777));
+    }
+    Ok(Presence::There)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use nix::unistd::geteuid;
+
+    use super::*;
+    use crate::root::stand_in::StandIn;
+
+    fn user() -> Caller {
+        Caller::assumed(Standing::User, geteuid().as_raw(), 1000).with_name(Some("alice"))
+    }
+
+    /// A user who does not own what the test makes.
+    fn stranger() -> Caller {
+        Caller::assumed(Standing::User, geteuid().as_raw() + 1, 1000).with_name(Some("mallory"))
+    }
+
+    fn namespace_root() -> Caller {
+        let map: crate::IdMap = "0 1000 1\n".parse().unwrap();
+        Caller::assumed(Standing::NamespaceRoot, geteuid().as_raw(), 0)
+            .with_maps(crate::IdMaps { uids: map.clone(), gids: map })
+    }
+
+    fn find(host: &StandIn, runtime_dir: Option<&str>, caller: &Caller) -> Result<StateDir, Error> {
+        let runtime_dir = runtime_dir.map(|path| match path.strip_prefix('/') {
+            Some(path) => host.path().join(path).into_os_string(),
+            None => path.into(),
+        });
+        StateDir::find_in(&host.root(), runtime_dir, caller, "kase")
+    }
+
+    fn found(host: &StandIn, runtime_dir: Option<&str>, caller: &Caller) -> (String, bool) {
+        let StateDir { path, note } = find(host, runtime_dir, caller).unwrap();
+        (path.strip_prefix(host.path()).unwrap().display().to_string(), note.is_some())
+    }
+
+    #[test]
+    fn root_keeps_its_state_in_run_whatever_the_environment_says() {
+        let root = Caller::assumed(Standing::Root, 0, 0);
+        let host = StandIn::new().directory("/run/user/0");
+        assert_eq!(found(&host, Some("/run/user/0"), &root), ("run/kase".into(), false));
+    }
+
+    #[test]
+    fn the_runtime_directory_is_the_first_choice() {
+        let host = StandIn::new().directory("/xdg");
+        assert_eq!(found(&host, Some("/xdg"), &user()), ("xdg/kase".into(), false));
+        assert_eq!(found(&host, Some("/xdg"), &namespace_root()), ("xdg/kase".into(), false));
+    }
+
+    #[test]
+    fn an_empty_runtime_directory_counts_as_unset() {
+        let host = StandIn::new();
+        let uid = geteuid();
+        assert_eq!(found(&host, Some(""), &user()), (format!("tmp/kase-{uid}"), false));
+        assert_eq!(found(&host, None, &user()), (format!("tmp/kase-{uid}"), false));
+    }
+
+    #[test]
+    fn run_user_is_used_where_the_variable_is_unset() {
+        let uid = geteuid();
+        let host = StandIn::new().directory(&format!("/run/user/{uid}"));
+        assert_eq!(found(&host, None, &user()), (format!("run/user/{uid}/kase"), false));
+    }
+
+    #[test]
+    fn a_runtime_directory_of_no_use_is_passed_over_with_a_note() {
+        let host = StandIn::new().file("/file", "");
+        for (value, why) in [
+            ("/missing", "does not exist"),
+            ("/file", "is not a directory"),
+            ("relative/path", "is not an absolute path"),
+        ] {
+            let note = find(&host, Some(value), &user()).unwrap().note.unwrap();
+            assert!(note.starts_with("XDG_RUNTIME_DIR=") && note.contains(why), "{note}");
+        }
+        let host = StandIn::new().directory("/xdg");
+        let note = find(&host, Some("/xdg"), &stranger()).unwrap().note.unwrap();
+        assert!(note.contains("belongs to uid"), "{note}");
+    }
+
+    #[test]
+    fn the_root_of_a_system_container_keeps_its_state_in_run() {
+        let host = StandIn::new().directory("/run");
+        assert_eq!(found(&host, None, &namespace_root()), ("run/kase".into(), false));
+        assert_eq!(found(&host, Some("/missing"), &namespace_root()), ("run/kase".into(), true));
+    }
+
+    #[test]
+    fn a_namespace_root_is_known_by_its_uid_outside() {
+        let host = StandIn::new();
+        assert_eq!(
+            found(&host, None, &namespace_root()).0,
+            format!("tmp/kase-{}", namespace_root().uid_outside())
+        );
+    }
+
+    #[test]
+    fn no_fit_place_is_an_error_that_names_both() {
+        let user = user();
+        let name = format!("/tmp/kase-{}", user.uid);
+        let host = StandIn::new().file(&name, "");
+        let error = find(&host, Some("/missing"), &user).unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains(&name) && text.contains("XDG_RUNTIME_DIR="), "{text}");
+        assert!(error.remedy(&user).starts_with("set XDG_RUNTIME_DIR"));
+    }
+
+    #[test]
+    fn a_link_in_tmp_is_refused() {
+        let user = user();
+        let host = StandIn::new().directory("/tmp").directory("/elsewhere");
+        let link = host.path().join(format!("tmp/kase-{}", user.uid));
+        symlink(host.path().join("elsewhere"), &link).unwrap();
+        assert!(matches!(find(&host, None, &user).unwrap_err().why, Unfit::Symlink));
+        assert!(matches!(make(&link, &user).unwrap_err().why, Unfit::Symlink));
+    }
+
+    #[test]
+    fn a_directory_that_others_own_or_write_to_is_refused() {
+        let host = StandIn::new().directory("/state");
+        let path = host.path().join("state");
+        assert!(matches!(make(&path, &stranger()).unwrap_err().why, Unfit::Owner(..)));
+        std::fs::set_permissions(&path, Permissions::from_mode(0o1777)).unwrap();
+        let error = make(&path, &user()).unwrap_err();
+        assert!(matches!(error.why, Unfit::Mode(0o1777)));
+        assert!(error.remedy(&user()).starts_with("run chmod go-w"));
+    }
+
+    #[test]
+    fn what_is_made_is_private_and_sticky_except_for_root() {
+        let host = StandIn::new();
+        let mode = |path: &Path| path.metadata().unwrap().mode() & 0o7777;
+        let path = host.path().join("a/b");
+        make(&path, &user()).unwrap();
+        assert_eq!((mode(&path), mode(&host.path().join("a"))), (0o1700, 0o700));
+        make(&path, &user()).unwrap();
+
+        let path = host.path().join("c");
+        make(&path, &Caller::assumed(Standing::Root, geteuid().as_raw(), 0)).unwrap();
+        assert_eq!(mode(&path), 0o700);
+    }
+}

@@ -1,0 +1,272 @@
+//! The ids that a user may map besides its own: subuid(5) and subgid(5).
+
+use std::fmt;
+use std::io;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use crate::caller::{Caller, Standing};
+use crate::id_map::{FIRST_INVALID, IdMap};
+use crate::root::Root;
+
+/// A run of ids that is not empty and ends below 4294967295, which is no id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Range {
+    /// The first id.
+    pub start: u32,
+    /// How many.
+    pub count: u32,
+}
+
+impl Range {
+    /// The first id behind the range; fits u64 whatever the fields hold.
+    #[must_use]
+    pub fn end(self) -> u64 {
+        u64::from(self.start) + u64::from(self.count)
+    }
+
+    /// Whether `id` is one of these.
+    #[must_use]
+    pub fn contains(self, id: u64) -> bool {
+        (u64::from(self.start)..self.end()).contains(&id)
+    }
+
+    /// What is left of this range when `other` is taken out, lower part first.
+    fn without(self, other: Self) -> impl Iterator<Item = Self> {
+        let (start, end) = (u64::from(self.start), self.end());
+        let below = (start, end.min(u64::from(other.start)));
+        let above = (start.max(other.end()), end);
+        [below, above].into_iter().filter_map(|(start, end)| Self::between(start, end))
+    }
+
+    pub(crate) fn between(start: u64, end: u64) -> Option<Self> {
+        let count = end.checked_sub(start).filter(|count| *count > 0)?;
+        Some(Self { start: start.try_into().ok()?, count: count.try_into().ok()? })
+    }
+}
+
+impl fmt::Display for Range {
+    /// `100000-165535`, as usermod(8) writes it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.start, self.end().saturating_sub(1))
+    }
+}
+
+/// The ids that a caller may map into a user namespace of its own, besides its own id.
+///
+/// For a user and for root, what `/etc/subuid` and `/etc/subgid` hold for them. For the root of a
+/// user namespace, every id that is mapped there, one range a line of its map: the kernel lets it
+/// hand out these and no others.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Subordinate {
+    /// Ranges of uids, in the file's order, none overlapping another.
+    pub uids: Vec<Range>,
+    /// Ranges of gids, likewise.
+    pub gids: Vec<Range>,
+}
+
+impl Subordinate {
+    /// Looks up the caller's ranges on this host. A file that is not there holds none.
+    ///
+    /// Where the files hold none for a user, and nsswitch.conf(5) names a directory service for
+    /// `subid`, getsubids(1) is run; nowhere else does this start a process.
+    ///
+    /// # Errors
+    /// A file that is there cannot be read.
+    pub fn look(caller: &Caller) -> io::Result<Self> {
+        Self::look_in(&Root::host(), caller)
+    }
+
+    /// As [`Subordinate::look`], with `/etc` below another root.
+    ///
+    /// # Errors
+    /// As [`Subordinate::look`].
+    pub fn look_in(root: &Root, caller: &Caller) -> io::Result<Self> {
+        if caller.standing == Standing::NamespaceRoot {
+            let maps = caller.maps()?;
+            return Ok(Self { uids: known(&maps.uids), gids: known(&maps.gids) });
+        }
+        let ranges = |path| -> io::Result<Vec<Range>> {
+            let text = root.read(path)?.unwrap_or_default();
+            Ok(parse(&text, caller.name(), caller.uid))
+        };
+        // subgid(5) is keyed by the user too, not by the group.
+        let found = Self { uids: ranges("/etc/subuid")?, gids: ranges("/etc/subgid")? };
+        if found.is_lacking()
+            && caller.standing == Standing::User
+            && let Some(name) = caller.name()
+            && let Ok(Some(configuration)) = root.read("/etc/nsswitch.conf")
+            && has_service(&configuration)
+        {
+            return Ok(Self::served(&root.join("/usr/bin/getsubids"), name).unwrap_or(found));
+        }
+        Ok(found)
+    }
+
+    /// What a directory service holds, asked through getsubids(1): the library behind it cannot be
+    /// loaded into a static binary. `None` where it cannot be run or knows nobody by that name.
+    fn served(getsubids: &Path, name: &str) -> Option<Self> {
+        let ask = |options: &[&str]| {
+            let mut command = Command::new(getsubids);
+            command.args(options).arg(name).stdin(Stdio::null()).stderr(Stdio::null());
+            let answer = command.output().ok().filter(|answer| answer.status.success())?;
+            Some(answered(&String::from_utf8(answer.stdout).ok()?, name))
+        };
+        Some(Self { uids: ask(&[])?, gids: ask(&["-g"])? })
+    }
+
+    /// Whether there is no range of one kind or the other, so that only own ids can be mapped.
+    #[must_use]
+    pub fn is_lacking(&self) -> bool {
+        self.uids.is_empty() || self.gids.is_empty()
+    }
+}
+
+/// The ranges that subuid(5) text holds for a user, by its name or by its uid in digits.
+///
+/// They keep the file's order, since that is the order in which ids inside a container are given
+/// out. What overlaps an earlier range is cut off. Comments and lines that make no sense are passed
+/// over, as newuidmap(1) does.
+#[must_use]
+pub fn parse(text: &str, name: Option<&str>, uid: u32) -> Vec<Range> {
+    let uid = uid.to_string();
+    let ours = entries(text).filter(|(owner, _)| Some(*owner) == name || *owner == uid);
+    apart(ours.map(|(_, range)| range))
+}
+
+/// Every line of subuid(5) text that makes sense: whose, and which ids.
+pub(crate) fn entries(text: &str) -> impl Iterator<Item = (&str, Range)> {
+    text.lines().filter_map(|line| {
+        let line = line.trim();
+        let mut fields = line.split(':');
+        let (owner, start, count) = (fields.next()?, fields.next()?, fields.next()?);
+        let range = Range { start: start.trim().parse().ok()?, count: count.trim().parse().ok()? };
+        let sound = !owner.is_empty()
+            && !owner.starts_with('#')
+            && fields.next().is_none()
+            && range.count > 0
+            && range.end() <= FIRST_INVALID;
+        sound.then_some((owner, range))
+    })
+}
+
+/// The ranges without what overlaps an earlier one.
+fn apart(ranges: impl Iterator<Item = Range>) -> Vec<Range> {
+    ranges.fold(Vec::new(), |mut apart, range| {
+        let new = subtract(range, &apart);
+        apart.extend(new);
+        apart
+    })
+}
+
+/// Whether nsswitch.conf(5) has subordinate ids come from elsewhere than the files.
+fn has_service(configuration: &str) -> bool {
+    let sources = configuration.lines().find_map(|line| line.trim_start().strip_prefix("subid:"));
+    sources.is_some_and(|sources| sources.split_whitespace().any(|source| source != "files"))
+}
+
+/// The ranges in what getsubids(1) prints: `0: alice 100000 65536`.
+fn answered(text: &str, name: &str) -> Vec<Range> {
+    let range = |line: &str| {
+        let (_, rest) = line.split_once(": ")?;
+        let (start, count) = rest.strip_prefix(name)?.trim().split_once(' ')?;
+        let (start, count): (u32, u32) = (start.parse().ok()?, count.trim().parse().ok()?);
+        Range::between(start.into(), u64::from(start) + u64::from(count))
+            .filter(|range| range.end() <= FIRST_INVALID)
+    };
+    apart(text.lines().filter_map(range))
+}
+
+/// What is left of `range` when each of `taken` is taken out.
+pub(crate) fn subtract(range: Range, taken: &[Range]) -> Vec<Range> {
+    taken.iter().fold(vec![range], |left, other| left.into_iter().flat_map(|r| r.without(*other)).collect())
+}
+
+fn known(map: &IdMap) -> Vec<Range> {
+    map.0.iter().map(|line| Range { start: line.inside, count: line.count }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn range(start: u32, count: u32) -> Range {
+        Range { start, count }
+    }
+
+    #[test]
+    fn ranges_count_by_name_and_by_uid() {
+        let text = "alice:100000:65536\nbob:165536:65536\n1000:300000:10\nalice:400000:5\n";
+        let expected = vec![range(100_000, 65_536), range(300_000, 10), range(400_000, 5)];
+        assert_eq!(parse(text, Some("alice"), 1000), expected);
+        assert_eq!(parse(text, None, 1000), vec![range(300_000, 10)]);
+    }
+
+    #[test]
+    fn a_name_of_digits_is_not_another_users_uid() {
+        assert_eq!(parse("10:5:5\n", Some("alice"), 1000), vec![]);
+        assert_eq!(parse("alicette:5:5\n", Some("alice"), 1000), vec![]);
+    }
+
+    #[test]
+    fn comments_and_malformed_lines_are_passed_over() {
+        let text = "# alice:1:1\n\nalice\nalice:1\nalice:x:1\nalice:1:x\nalice:-1:5\nalice:1:0\n\
+            alice:1:2:3\nalice:4294967295:1\nalice:4294967290:6\nalice:99999999999:1\n:1:1\n  alice:7:8  \n";
+        assert_eq!(parse(text, Some("alice"), 1000), vec![range(7, 8)]);
+    }
+
+    #[test]
+    fn the_last_valid_id_may_be_in_a_range() {
+        assert_eq!(parse("a:4294967290:5", Some("a"), 1), vec![range(4_294_967_290, 5)]);
+    }
+
+    #[test]
+    fn what_overlaps_an_earlier_range_is_cut_off() {
+        let text = "a:100:50\na:120:100\na:50:60\na:100:50\na:0:1000\n";
+        let expected = vec![range(100, 50), range(150, 70), range(50, 50), range(0, 50), range(220, 780)];
+        assert_eq!(parse(text, Some("a"), 1), expected);
+    }
+
+    #[test]
+    fn adjacent_ranges_stay_apart_and_in_order() {
+        assert_eq!(parse("a:150:50\na:100:50\n", Some("a"), 1), vec![range(150, 50), range(100, 50)]);
+    }
+
+    #[test]
+    fn a_missing_file_holds_no_ranges() {
+        let caller = Caller::assumed(Standing::User, 1000, 1000).with_name(Some("alice"));
+        let root = Root::at(Path::new("/nowhere/at/all"));
+        let found = Subordinate::look_in(&root, &caller).unwrap();
+        assert_eq!(found, Subordinate::default());
+        assert!(found.is_lacking());
+    }
+
+    #[test]
+    fn a_directory_service_is_asked_only_where_one_is_named() {
+        assert!(has_service("passwd: files\nsubid: sss\n"));
+        assert!(has_service("subid:\tfiles sss\n"));
+        assert!(!has_service("passwd: files sss\nsubid: files\n"));
+        assert!(!has_service("#subid: sss\n"));
+    }
+
+    #[test]
+    fn getsubids_numbers_its_lines() {
+        let text = "0: alice 100000 65536\n1: alice 300000 10\n2: bob 7 7\nnonsense\n";
+        assert_eq!(answered(text, "alice"), vec![range(100_000, 65_536), range(300_000, 10)]);
+    }
+
+    #[test]
+    fn a_service_that_does_not_answer_gives_nothing() {
+        assert_eq!(Subordinate::served(Path::new("/nowhere/getsubids"), "alice"), None);
+        assert_eq!(Subordinate::served(Path::new("/bin/false"), "alice"), None);
+    }
+
+    #[test]
+    fn a_namespace_root_may_hand_out_what_is_mapped_there() {
+        let map: IdMap = "0 1000 1\n1 100000 65536\n".parse().unwrap();
+        let caller = Caller::assumed(Standing::NamespaceRoot, 0, 0)
+            .with_maps(crate::IdMaps { uids: map.clone(), gids: map });
+        let found = Subordinate::look(&caller).unwrap();
+        assert_eq!(found.uids, vec![range(0, 1), range(1, 65_536)]);
+    }
+}

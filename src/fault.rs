@@ -1,0 +1,168 @@
+//! What went wrong, where in config.json, and what to do about it.
+//!
+//! Every error that a person sees is one line, `kase: create web: mounts[4]: bind /srv/data: …`, and at
+//! most one `help:` line. The line is the chain of an [`anyhow::Error`]; a [`Fault`] in it names the place
+//! and carries the remedy.
+
+use std::error::Error;
+use std::fmt::{self, Display};
+
+/// A path into config.json. Cheap to copy, printed only when something fails: `mounts[4].source`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    path: &'static str,
+    index: Option<usize>,
+    tail: &'static str,
+}
+
+impl Place {
+    /// A place without an index, such as `process.cwd`.
+    pub const fn of(path: &'static str) -> Self {
+        Self { path, index: None, tail: "" }
+    }
+
+    /// An element of a list, such as `mounts[4]`.
+    pub const fn nth(path: &'static str, index: usize) -> Self {
+        Self { path, index: Some(index), tail: "" }
+    }
+
+    /// A field of this element; `tail` begins with a dot, as in `.source`.
+    pub const fn field(self, tail: &'static str) -> Self {
+        Self { tail, ..self }
+    }
+}
+
+impl Display for Place {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(self.path)?;
+        if let Some(index) = self.index {
+            write!(out, "[{index}]")?;
+        }
+        out.write_str(self.tail)
+    }
+}
+
+/// One link of an error's chain: the place, what we were doing, the remedy, and the cause.
+#[derive(Debug)]
+pub struct Fault {
+    at: Option<String>,
+    doing: String,
+    remedy: Option<String>,
+    cause: Option<anyhow::Error>,
+}
+
+impl Fault {
+    /// A fault at a place in config.json. `doing` starts with a verb, or says what is wrong there.
+    pub fn at(place: impl Display, doing: impl Into<String>) -> Self {
+        Self { at: Some(place.to_string()), doing: doing.into(), remedy: None, cause: None }
+    }
+
+    /// A fault that config.json has no part in.
+    pub fn doing(doing: impl Into<String>) -> Self {
+        Self { at: None, doing: doing.into(), remedy: None, cause: None }
+    }
+
+    /// What the reader can do about it; starts with a verb.
+    pub fn remedy(mut self, remedy: impl Into<String>) -> Self {
+        self.remedy = Some(remedy.into());
+        self
+    }
+}
+
+impl Display for Fault {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.at {
+            Some(at) => write!(out, "{at}: {}", self.doing),
+            None => out.write_str(&self.doing),
+        }
+    }
+}
+
+impl Error for Fault {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.cause.as_ref().map(|cause| cause.as_ref() as &(dyn Error + 'static))
+    }
+}
+
+/// Wraps an error into the [`Fault`] that explains it, which is built only when there is an error.
+pub trait OrFault<T> {
+    /// The value, or the fault with this error as its cause.
+    fn or_fault(self, fault: impl FnOnce() -> Fault) -> anyhow::Result<T>;
+}
+
+impl<T, E: Into<anyhow::Error>> OrFault<T> for Result<T, E> {
+    fn or_fault(self, fault: impl FnOnce() -> Fault) -> anyhow::Result<T> {
+        self.map_err(|cause| anyhow::Error::new(Fault { cause: Some(cause.into()), ..fault() }))
+    }
+}
+
+/// An error as a person sees it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Report {
+    /// The whole chain on one line.
+    pub line: String,
+    /// The remedy nearest to the cause.
+    pub remedy: Option<String>,
+}
+
+impl Report {
+    /// Flattens the chain of `error`.
+    pub fn of(error: &anyhow::Error) -> Self {
+        let mut line = String::new();
+        let mut remedy = None;
+        for link in error.chain() {
+            if !line.is_empty() {
+                line.push_str(": ");
+            }
+            line.push_str(&link.to_string().replace('\n', " "));
+            if let Some(fault) = link.downcast_ref::<Fault>() {
+                remedy = fault.remedy.clone().or(remedy);
+            }
+        }
+        Self { line, remedy }
+    }
+
+    /// The report as an error again, on the other side of a handshake.
+    pub fn into_error(self) -> anyhow::Error {
+        Fault { at: None, doing: self.line, remedy: self.remedy, cause: None }.into()
+    }
+}
+
+impl Display for Report {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "kase: {}", self.line)?;
+        match &self.remedy {
+            Some(remedy) => write!(out, "\n  help: {remedy}"),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::Context;
+
+    #[test]
+    fn a_place_prints_as_a_path_into_the_config() {
+        assert_eq!(Place::nth("mounts", 4).field(".source").to_string(), "mounts[4].source");
+        assert_eq!(Place::of("process.cwd").to_string(), "process.cwd");
+    }
+
+    #[test]
+    fn a_report_is_one_line_with_the_innermost_remedy() {
+        let cause: Result<(), _> = Err(std::io::Error::from_raw_os_error(2));
+        let error = cause
+            .or_fault(|| {
+                Fault::at(Place::nth("mounts", 4), "bind /srv/data").remedy("create /srv/data on the host")
+            })
+            .or_fault(|| Fault::doing("outer").remedy("never shown"))
+            .context("create web")
+            .unwrap_err();
+        assert_eq!(
+            Report::of(&error).to_string(),
+            "kase: create web: outer: mounts[4]: bind /srv/data: No such file or directory (os error 2)\n  \
+             help: create /srv/data on the host"
+        );
+    }
+}

@@ -1,0 +1,93 @@
+//! The gate behind which a created container waits for `start`.
+//!
+//! A socket in the container's state directory. Init, holding the listening end, waits; `start` connects, says
+//! one word, and hears init's report if the program cannot be executed. The exec closes the connection, which
+//! `start` takes for success. Both the listener and the connection are close-on-exec, so that nothing of them
+//! reaches the container.
+
+use crate::fault::{Fault, OrFault, Report};
+use crate::handshake;
+use crate::kernel::socket;
+use nix::sys::socket::{
+    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, accept4, bind, connect, listen, socket as open,
+};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+
+const FILE: &str = "gate";
+
+/// Init's side.
+#[derive(Debug)]
+pub struct Gate(OwnedFd);
+
+/// A `start` that is waiting for the outcome.
+#[derive(Debug)]
+pub struct Starter(OwnedFd);
+
+/// A path shorter than a socket address may be, however deep the directory lies.
+fn address(directory: BorrowedFd<'_>) -> anyhow::Result<UnixAddr> {
+    let path: PathBuf = ["/proc/self/fd", &directory.as_raw_fd().to_string(), FILE].iter().collect();
+    Ok(UnixAddr::new(&path)?)
+}
+
+fn seqpacket() -> anyhow::Result<OwnedFd> {
+    Ok(open(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None)?)
+}
+
+impl Gate {
+    /// Builds the gate in a state directory.
+    ///
+    /// # Errors
+    /// Those of bind(2).
+    pub fn build(directory: BorrowedFd<'_>) -> anyhow::Result<Self> {
+        let build = || {
+            let socket = seqpacket()?;
+            bind(socket.as_raw_fd(), &address(directory)?)?;
+            listen(&socket, Backlog::new(1)?)?;
+            anyhow::Ok(Self(socket))
+        };
+        build().or_fault(|| Fault::doing("make the socket that start will use, in the state directory"))
+    }
+
+    /// Waits until `start` says so. A `start` that dies before its word is forgotten.
+    ///
+    /// # Errors
+    /// Those of accept4(2).
+    pub fn wait(&self) -> anyhow::Result<Starter> {
+        loop {
+            let number = match accept4(self.0.as_raw_fd(), SockFlag::SOCK_CLOEXEC) {
+                Err(nix::Error::EINTR | nix::Error::ECONNABORTED) => continue,
+                number => number?,
+            };
+            let starter = Starter(crate::kernel::descriptor::accepted(number));
+            let mut word = [0];
+            if matches!(socket::receive(starter.0.as_fd(), &mut word), Ok((1, None)) if word == *b"s") {
+                return Ok(starter);
+            }
+        }
+    }
+}
+
+impl Starter {
+    /// Tells `start` why the program does not run.
+    pub fn refuse(&self, report: &Report) {
+        // A start that has gone meanwhile has nobody to tell.
+        let _ = socket::send(self.0.as_fd(), &handshake::pack(report), None);
+    }
+}
+
+/// `start`'s side: opens the gate and waits until the program runs.
+///
+/// # Errors
+/// Init's report, or that nobody waits behind the gate.
+pub fn open_gate(directory: BorrowedFd<'_>) -> anyhow::Result<()> {
+    let socket = seqpacket()?;
+    connect(socket.as_raw_fd(), &address(directory)?)
+        .or_fault(|| Fault::doing("reach the container's init through the state directory's gate"))?;
+    socket::send(socket.as_fd(), b"s", None)?;
+    let mut buffer = [0; 8192];
+    match socket::receive(socket.as_fd(), &mut buffer)? {
+        (0, _) => Ok(()),
+        (length, _) => Err(handshake::unpack(&buffer[1..length]).into_error()),
+    }
+}

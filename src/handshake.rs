@@ -1,0 +1,182 @@
+//! What kase and init say to each other while a container is made: one packet a word, both ends here.
+//!
+//! ```text
+//! kase                              init (or the hop before it)
+//!   │ ◀──────────── Born(pidfd) ───── │   only through a hop: this is init
+//!   │ ──────────── Begin ───────────▶ │   recorded on disk, ids mapped, in its cgroup
+//!   │ ◀──────────── HooksPlease ───── │   prestart and createRuntime, before the root changes
+//!   │ ──────────── HooksDone ───────▶ │
+//!   │ ◀──────────── Terminal(fd) ──── │   the master
+//!   │ ◀──────────── Ready ─────────── │   all is set up but the exec
+//!   │ ──────────── Start ───────────▶ │   `run` only; after `create`, `start` says it through the gate
+//!   │ ◀──────────── (closed) ──────── │   the exec closed it: the program runs
+//! ```
+//!
+//! At any time init may say `Failed(report)` and end. A closed socket means that the other end is gone: init
+//! then ends too, so that a killed kase leaves no half-made container running.
+
+use crate::fault::{Fault, Report};
+use crate::kernel::socket;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+
+/// A word to init.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ToInit {
+    /// Go on beyond what needs no ids, cgroup or record.
+    Begin,
+    /// The runtime's hooks have run.
+    HooksDone,
+    /// Execute the program.
+    Start,
+}
+
+/// A word to kase.
+#[derive(Debug)]
+pub enum ToKase {
+    /// The process behind this pidfd is init.
+    Born(OwnedFd),
+    /// Run the runtime's hooks now.
+    HooksPlease,
+    /// The master of the container's terminal.
+    Terminal(OwnedFd),
+    /// Everything is set up.
+    Ready,
+    /// It did not work; init is about to end.
+    Failed(Report),
+}
+
+/// kase's end.
+#[derive(Debug)]
+pub struct KaseEnd(OwnedFd);
+
+/// Init's end.
+#[derive(Debug)]
+pub struct InitEnd(OwnedFd);
+
+/// The longest packet: a report is cut to it.
+const LONGEST: usize = 8192;
+
+/// Both ends.
+///
+/// # Errors
+/// Those of socketpair(2).
+pub fn pair() -> std::io::Result<(KaseEnd, InitEnd)> {
+    let (kase, init) = socket::pair()?;
+    Ok((KaseEnd(kase), InitEnd(init)))
+}
+
+impl KaseEnd {
+    /// Speaks to init.
+    ///
+    /// # Errors
+    /// When init is gone.
+    pub fn say(&self, word: ToInit) -> anyhow::Result<()> {
+        let tag = match word {
+            ToInit::Begin => b'b',
+            ToInit::HooksDone => b'd',
+            ToInit::Start => b's',
+        };
+        Ok(socket::send(self.0.as_fd(), &[tag], None)?)
+    }
+
+    /// Hears init; nothing when it has ended or has executed the program.
+    ///
+    /// # Errors
+    /// When the socket fails.
+    pub fn hear(&self) -> anyhow::Result<Option<ToKase>> {
+        let mut buffer = [0; LONGEST];
+        let (length, fd) = socket::receive(self.0.as_fd(), &mut buffer)?;
+        let Some((tag, text)) = buffer[..length].split_first() else { return Ok(None) };
+        let word = match (tag, fd) {
+            (b'B', Some(fd)) => ToKase::Born(fd),
+            (b'H', None) => ToKase::HooksPlease,
+            (b'T', Some(fd)) => ToKase::Terminal(fd),
+            (b'R', None) => ToKase::Ready,
+            (b'F', None) => ToKase::Failed(unpack(text)),
+            _ => return Err(Fault::doing("init said something that kase does not understand").into()),
+        };
+        Ok(Some(word))
+    }
+
+    /// To wait for a word together with other events.
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl InitEnd {
+    /// Speaks to kase.
+    ///
+    /// # Errors
+    /// When kase is gone.
+    pub fn say(&self, word: &ToKase) -> anyhow::Result<()> {
+        let (packet, fd) = match word {
+            ToKase::Born(fd) => (b"B".to_vec(), Some(fd.as_fd())),
+            ToKase::HooksPlease => (b"H".to_vec(), None),
+            ToKase::Terminal(fd) => (b"T".to_vec(), Some(fd.as_fd())),
+            ToKase::Ready => (b"R".to_vec(), None),
+            ToKase::Failed(report) => (pack(report), None),
+        };
+        Ok(socket::send(self.0.as_fd(), &packet, fd)?)
+    }
+
+    /// Hears kase; nothing when it is gone.
+    ///
+    /// # Errors
+    /// When the socket fails.
+    pub fn hear(&self) -> anyhow::Result<Option<ToInit>> {
+        let mut tag = [0];
+        let (length, _) = socket::receive(self.0.as_fd(), &mut tag)?;
+        match (length, tag[0]) {
+            (0, _) => Ok(None),
+            (_, b'b') => Ok(Some(ToInit::Begin)),
+            (_, b'd') => Ok(Some(ToInit::HooksDone)),
+            (_, b's') => Ok(Some(ToInit::Start)),
+            _ => Err(Fault::doing("kase said something that init does not understand").into()),
+        }
+    }
+
+    /// The descriptor's number, which must not be one that the container inherits.
+    pub fn number(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
+
+/// A report as a packet: the tag, the line, and after a NUL the remedy.
+pub fn pack(report: &Report) -> Vec<u8> {
+    let mut packet = vec![b'F'];
+    packet.extend_from_slice(report.line.as_bytes());
+    if let Some(remedy) = &report.remedy {
+        packet.push(0);
+        packet.extend_from_slice(remedy.as_bytes());
+    }
+    packet.truncate(LONGEST);
+    packet
+}
+
+/// The report of a packet, its tag taken off.
+pub fn unpack(text: &[u8]) -> Report {
+    let mut parts = text.splitn(2, |byte| *byte == 0).map(|part| String::from_utf8_lossy(part).into_owned());
+    Report { line: parts.next().unwrap_or_default(), remedy: parts.next() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_crosses_with_its_remedy() {
+        let (kase, init) = pair().unwrap();
+        let report = Report { line: "mounts[4]: bind /srv".into(), remedy: Some("create /srv".into()) };
+        init.say(&ToKase::Failed(Report { line: report.line.clone(), remedy: report.remedy.clone() })).unwrap();
+        assert!(matches!(kase.hear().unwrap(), Some(ToKase::Failed(heard)) if heard == report));
+    }
+
+    #[test]
+    fn a_closed_end_is_heard_as_silence() {
+        let (kase, init) = pair().unwrap();
+        drop(kase);
+        assert_eq!(init.hear().unwrap(), None);
+        assert!(init.say(&ToKase::Ready).is_err());
+    }
+}

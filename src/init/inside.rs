@@ -1,0 +1,207 @@
+//! Paths inside the rootfs: resolved to descriptors, and made where they are missing.
+//!
+//! The rootfs is hostile: it may hold symlinks to anywhere, and another container may change it while we look.
+//! So nothing here hands a path to a system call that could leave the root: openat2 resolves inside it, and
+//! what is missing is made one component at a time, relative to a descriptor.
+
+use crate::kernel::path::{Resolve, openat2};
+use nix::fcntl::readlinkat;
+use nix::sys::stat::{Mode, fstat, mkdirat};
+use std::collections::VecDeque;
+use std::ffi::{CString, OsStr, OsString};
+use std::io::{self, ErrorKind};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Component, Path, PathBuf};
+
+/// What a missing mount point is made as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    /// For a directory or a file system.
+    Directory,
+    /// For anything else: an empty file.
+    File,
+}
+
+/// Opens what is at `path` inside `root` (O_PATH).
+///
+/// # Errors
+/// Those of openat2(2).
+pub fn open(root: BorrowedFd<'_>, path: &Path) -> io::Result<OwnedFd> {
+    open_as(root, path, libc::O_PATH, Resolve::IN_ROOT)
+}
+
+/// Opens what is at `path` inside `root`, with these `O_*` flags.
+///
+/// # Errors
+/// Those of openat2(2).
+pub fn open_as(
+    root: BorrowedFd<'_>,
+    path: &Path,
+    flags: libc::c_int,
+    resolve: Resolve,
+) -> io::Result<OwnedFd> {
+    openat2(root, &CString::new(path.as_os_str().as_bytes())?, flags, 0, resolve)
+}
+
+/// Opens what is at `path` inside `root` (O_PATH), and makes it and the directories above it first where they
+/// are missing. A symlink to nowhere counts as missing: its target is made.
+///
+/// # Errors
+/// Those of openat2(2), mkdirat(2); ELOOP after 40 symlinks.
+pub fn open_or_make(root: BorrowedFd<'_>, path: &Path, shape: Shape) -> io::Result<OwnedFd> {
+    match open(root, path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => make(root, path, shape),
+        opened => opened,
+    }
+}
+
+/// The directory that `path` is in, made if missing, and the name in it.
+///
+/// # Errors
+/// As [`open_or_make`]; EINVAL when the path has no last name.
+pub fn parent<'path>(root: BorrowedFd<'_>, path: &'path Path) -> io::Result<(OwnedFd, &'path OsStr)> {
+    let name = path.file_name().ok_or(ErrorKind::InvalidInput)?;
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    Ok((open_or_make(root, directory, Shape::Directory)?, name))
+}
+
+/// Walks down, following symlinks by hand, since their targets may be missing too.
+fn make(root: BorrowedFd<'_>, path: &Path, shape: Shape) -> io::Result<OwnedFd> {
+    const MOST_SYMLINKS: u32 = 40;
+    let mut symlinks = 0;
+    let mut walked = PathBuf::from("/");
+    let mut ahead = names(path);
+    let mut current = open(root, &walked)?;
+    while let Some(name) = ahead.pop_front() {
+        if name == ".." {
+            walked.pop();
+            current = open_as(root, &walked, libc::O_PATH, Resolve::NO_SYMLINKS)?;
+            continue;
+        }
+        if let Some(target) = link(current.as_fd(), &name)? {
+            symlinks += 1;
+            if symlinks > MOST_SYMLINKS {
+                return Err(io::Error::from_raw_os_error(libc::ELOOP));
+            }
+            if target.is_absolute() {
+                walked = PathBuf::from("/");
+                current = open(root, &walked)?;
+            }
+            for name in names(&target).into_iter().rev() {
+                ahead.push_front(name);
+            }
+            continue;
+        }
+        let last = ahead.is_empty();
+        current = step(current.as_fd(), &name, if last { shape } else { Shape::Directory })?;
+        walked.push(&name);
+    }
+    Ok(current)
+}
+
+fn names(path: &Path) -> VecDeque<OsString> {
+    path.components()
+        .filter_map(|part| match part {
+            Component::Normal(name) => Some(name.to_os_string()),
+            Component::ParentDir => Some("..".into()),
+            _ => None,
+        })
+        .collect()
+}
+
+/// The target of the symlink `name`; nothing if it is none or is missing.
+fn link(directory: BorrowedFd<'_>, name: &OsStr) -> io::Result<Option<PathBuf>> {
+    match readlinkat(directory, name) {
+        Ok(target) => Ok(Some(PathBuf::from(OsString::from_vec(target.into_vec())))),
+        Err(nix::Error::EINVAL | nix::Error::ENOENT) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Opens `name` in `directory`, made if missing; never through a symlink.
+fn step(directory: BorrowedFd<'_>, name: &OsStr, shape: Shape) -> io::Result<OwnedFd> {
+    let c_name = CString::new(name.as_bytes())?;
+    let look = || openat2(directory, &c_name, libc::O_PATH, 0, Resolve::NO_SYMLINKS);
+    match look() {
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        found => return found,
+    }
+    match shape {
+        Shape::Directory => match mkdirat(directory, name, Mode::from_bits_truncate(0o755)) {
+            // Somebody was faster: whatever it is now, the look below opens it.
+            Ok(()) | Err(nix::Error::EEXIST) => {}
+            Err(error) => return Err(error.into()),
+        },
+        Shape::File => {
+            let flags = libc::O_CREAT | libc::O_RDONLY | libc::O_NOCTTY | libc::O_NONBLOCK;
+            openat2(directory, &c_name, flags, 0o644, Resolve::NO_SYMLINKS)?;
+        }
+    }
+    look()
+}
+
+/// The path through which the classic system calls reach a descriptor.
+pub fn magic_path(fd: BorrowedFd<'_>) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd()))
+}
+
+/// Whether both descriptors are the same file.
+///
+/// # Errors
+/// Those of fstat(2).
+pub fn same(one: BorrowedFd<'_>, other: BorrowedFd<'_>) -> io::Result<bool> {
+    let (one, other) = (fstat(one)?, fstat(other)?);
+    Ok((one.st_dev, one.st_ino) == (other.st_dev, other.st_ino))
+}
+
+/// Whether the descriptor is a directory.
+///
+/// # Errors
+/// Those of fstat(2).
+pub fn is_directory(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    Ok(fstat(fd)?.st_mode & libc::S_IFMT == libc::S_IFDIR)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::fcntl::{OFlag, open as open_host};
+    use std::fs;
+
+    fn root(name: &str) -> (PathBuf, OwnedFd) {
+        let path = std::env::temp_dir().join(format!("kase-inside-{name}-{}", std::process::id()));
+        // Left by an earlier run that failed, or not there.
+        let _ = fs::remove_dir_all(&path);
+        fs::create_dir(&path).unwrap();
+        let fd = open_host(&path, OFlag::O_PATH | OFlag::O_DIRECTORY, Mode::empty()).unwrap();
+        (path, fd)
+    }
+
+    #[test]
+    fn a_symlink_to_nowhere_is_made_inside_the_root() {
+        let (path, fd) = root("dangling");
+        std::os::unix::fs::symlink("/absent/dir", path.join("link")).unwrap();
+        open_or_make(fd.as_fd(), Path::new("/link/below"), Shape::File).unwrap();
+        assert!(path.join("absent/dir/below").is_file());
+        fs::remove_dir_all(path).unwrap();
+    }
+
+    #[test]
+    fn dots_and_absolute_symlinks_stay_inside_the_root() {
+        let (path, fd) = root("escape");
+        std::os::unix::fs::symlink("../../../../../../tmp/outside", path.join("up")).unwrap();
+        open_or_make(fd.as_fd(), Path::new("/../up/../x"), Shape::Directory).unwrap();
+        assert!(path.join("tmp/x").is_dir(), "the link's parent is the root's /tmp");
+        fs::remove_dir_all(path).unwrap();
+    }
+
+    #[test]
+    fn a_loop_of_symlinks_ends_in_an_error() {
+        let (path, fd) = root("loop");
+        std::os::unix::fs::symlink("b", path.join("a")).unwrap();
+        std::os::unix::fs::symlink("a", path.join("b")).unwrap();
+        assert!(open_or_make(fd.as_fd(), Path::new("/a/x"), Shape::File).is_err());
+        fs::remove_dir_all(path).unwrap();
+    }
+}

@@ -1,0 +1,85 @@
+//! capset(2) and the prctl(2) calls around it.
+
+use super::answer;
+use std::io;
+
+/// Sets the thread's effective, permitted and inheritable sets; bit n is capability n.
+///
+/// # Errors
+/// EPERM when the permitted set would grow.
+pub fn set(effective: u64, permitted: u64, inheritable: u64) -> io::Result<()> {
+    let header = Header { version: 0x2008_0522, pid: 0 };
+    let half = |shift: u32| Half {
+        effective: (effective >> shift) as u32,
+        permitted: (permitted >> shift) as u32,
+        inheritable: (inheritable >> shift) as u32,
+    };
+    let halves = [half(0), half(32)];
+    // SAFETY: version 3 takes two halves, and both structs outlive the call.
+    answer(unsafe { libc::syscall(libc::SYS_capset, &raw const header, halves.as_ptr()) }).map(drop)
+}
+
+/// Takes a capability out of the bounding set for good.
+///
+/// # Errors
+/// EINVAL when the kernel does not know it, EPERM without CAP_SETPCAP.
+pub fn drop_from_bounding_set(capability: u8) -> io::Result<()> {
+    // SAFETY: plain integers.
+    answer(unsafe { libc::prctl(libc::PR_CAPBSET_DROP, libc::c_ulong::from(capability), 0, 0, 0) }.into())
+        .map(drop)
+}
+
+/// Puts a capability into the ambient set.
+///
+/// # Errors
+/// EPERM when it is not both permitted and inheritable.
+pub fn raise_ambient(capability: u8) -> io::Result<()> {
+    ambient(libc::PR_CAP_AMBIENT_RAISE, capability)
+}
+
+/// Empties the ambient set.
+///
+/// # Errors
+/// Those of prctl(2).
+pub fn clear_ambient() -> io::Result<()> {
+    ambient(libc::PR_CAP_AMBIENT_CLEAR_ALL, 0)
+}
+
+fn ambient(operation: libc::c_int, capability: u8) -> io::Result<()> {
+    // SAFETY: plain integers.
+    answer(
+        unsafe {
+            libc::prctl(
+                libc::PR_CAP_AMBIENT,
+                operation as libc::c_ulong,
+                libc::c_ulong::from(capability),
+                0,
+                0,
+            )
+        }
+        .into(),
+    )
+    .map(drop)
+}
+
+/// The highest capability that this kernel knows, from the bounding set's own limits.
+pub fn last() -> u8 {
+    // SAFETY: plain integers; PR_CAPBSET_READ answers EINVAL past the last one.
+    (0..64)
+        .take_while(|cap| unsafe { libc::prctl(libc::PR_CAPBSET_READ, *cap as libc::c_ulong, 0, 0, 0) } >= 0)
+        .last()
+        .unwrap_or(40)
+}
+
+#[repr(C)]
+struct Header {
+    version: u32,
+    pid: i32,
+}
+
+#[repr(C)]
+struct Half {
+    effective: u32,
+    permitted: u32,
+    inheritable: u32,
+}

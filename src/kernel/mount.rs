@@ -1,0 +1,239 @@
+//! Mounts by descriptor: open_tree(2), move_mount(2), mount_setattr(2), fsopen(2) and their family.
+
+use super::{answer, descriptor};
+use nix::fcntl::AT_FDCWD;
+use std::ffi::CStr;
+use std::io;
+use std::mem::size_of;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::ptr;
+
+/// One mount, or it and all below it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// The mount alone.
+    One,
+    /// The mount and every mount below it (AT_RECURSIVE).
+    Recursive,
+}
+
+impl Reach {
+    fn flag(self) -> libc::c_uint {
+        match self {
+            Self::One => 0,
+            Self::Recursive => libc::AT_RECURSIVE as libc::c_uint,
+        }
+    }
+}
+
+/// A change of a mount's attributes, as mount_setattr(2) takes it. All zero changes nothing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Attributes {
+    /// MOUNT_ATTR_* bits to set.
+    pub set: u64,
+    /// MOUNT_ATTR_* bits to clear; MOUNT_ATTR__ATIME whole whenever an atime kind is set.
+    pub clear: u64,
+}
+
+impl Attributes {
+    /// Whether the change is none.
+    pub fn is_empty(self) -> bool {
+        self == Self::default()
+    }
+}
+
+/// The bits of mount_setattr(2).
+pub mod attribute {
+    /// Read-only.
+    pub const RDONLY: u64 = 0x01;
+    /// Set-user-id bits are ignored.
+    pub const NOSUID: u64 = 0x02;
+    /// Device files do not open.
+    pub const NODEV: u64 = 0x04;
+    /// Files do not execute.
+    pub const NOEXEC: u64 = 0x08;
+    /// The field of the three access time kinds; relatime is 0 in it.
+    pub const ATIME: u64 = 0x70;
+    /// Access times are never written.
+    pub const NOATIME: u64 = 0x10;
+    /// Access times are always written.
+    pub const STRICTATIME: u64 = 0x20;
+    /// Access times of directories are never written.
+    pub const NODIRATIME: u64 = 0x80;
+    /// The mount's ids are mapped by a user namespace.
+    pub const IDMAP: u64 = 0x10_0000;
+    /// Symlinks are not followed.
+    pub const NOSYMFOLLOW: u64 = 0x20_0000;
+}
+
+/// A detached copy of the mount at `path` relative to `directory`, or of `directory` itself when `path` is
+/// empty.
+///
+/// # Errors
+/// Those of open_tree(2): EINVAL when the mount is in another mount namespace.
+pub fn clone_tree(directory: BorrowedFd<'_>, path: &CStr, reach: Reach) -> io::Result<OwnedFd> {
+    let flags = OPEN_TREE_CLONE | libc::O_CLOEXEC as libc::c_uint | empty_path(path) | reach.flag();
+    // SAFETY: `path` is a C string that outlives the call.
+    descriptor(unsafe { libc::syscall(libc::SYS_open_tree, directory.as_raw_fd(), path.as_ptr(), flags) })
+}
+
+/// A detached copy of the mount at a path of the host.
+///
+/// # Errors
+/// Those of open_tree(2).
+pub fn clone_host_tree(path: &CStr, reach: Reach) -> io::Result<OwnedFd> {
+    clone_tree(AT_FDCWD, path, reach)
+}
+
+/// Attaches a detached mount on the file or directory behind `target`.
+///
+/// # Errors
+/// Those of move_mount(2): ENOTDIR when a file and a directory meet.
+pub fn attach(tree: BorrowedFd<'_>, target: BorrowedFd<'_>) -> io::Result<()> {
+    const FROM_AND_TO_DESCRIPTORS: libc::c_uint = 0x04 | 0x40;
+    // SAFETY: both paths are empty C strings, so that the descriptors alone are meant.
+    answer(unsafe {
+        libc::syscall(
+            libc::SYS_move_mount,
+            tree.as_raw_fd(),
+            c"".as_ptr(),
+            target.as_raw_fd(),
+            c"".as_ptr(),
+            FROM_AND_TO_DESCRIPTORS,
+        )
+    })
+    .map(drop)
+}
+
+/// How mounts pass on to other mount namespaces; mount_namespaces(7).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Propagation {
+    /// Both ways.
+    Shared,
+    /// From the host to here.
+    Slave,
+    /// Neither way.
+    Private,
+    /// Neither way, and no bind mount of it can be made.
+    Unbindable,
+}
+
+impl Propagation {
+    fn bits(self) -> u64 {
+        match self {
+            Self::Shared => libc::MS_SHARED,
+            Self::Slave => libc::MS_SLAVE,
+            Self::Private => libc::MS_PRIVATE,
+            Self::Unbindable => libc::MS_UNBINDABLE,
+        }
+    }
+}
+
+/// Changes the attributes of the mount behind `mount`.
+///
+/// # Errors
+/// Those of mount_setattr(2): EPERM when an attribute is locked, because the mount came from a more
+/// privileged mount namespace.
+pub fn set_attributes(mount: BorrowedFd<'_>, change: Attributes, reach: Reach) -> io::Result<()> {
+    setattr(mount, reach, &MountAttr { attr_set: change.set, attr_clr: change.clear, ..MountAttr::default() })
+}
+
+/// Maps the ids of the mount behind `mount` through the user namespace `namespace`.
+///
+/// # Errors
+/// Those of mount_setattr(2): EINVAL when the file system cannot map ids.
+pub fn map_ids(mount: BorrowedFd<'_>, namespace: BorrowedFd<'_>, reach: Reach) -> io::Result<()> {
+    let change = MountAttr {
+        attr_set: attribute::IDMAP,
+        userns_fd: namespace.as_raw_fd() as u64,
+        ..MountAttr::default()
+    };
+    setattr(mount, reach, &change)
+}
+
+/// Sets the propagation of the mount behind `mount`.
+///
+/// # Errors
+/// Those of mount_setattr(2).
+pub fn set_propagation(mount: BorrowedFd<'_>, propagation: Propagation, reach: Reach) -> io::Result<()> {
+    setattr(mount, reach, &MountAttr { propagation: propagation.bits(), ..MountAttr::default() })
+}
+
+fn setattr(mount: BorrowedFd<'_>, reach: Reach, change: &MountAttr) -> io::Result<()> {
+    // SAFETY: the path is an empty C string and `change` has the size given; both outlive the call.
+    answer(unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH as libc::c_uint | reach.flag(),
+            ptr::from_ref(change),
+            size_of::<MountAttr>(),
+        )
+    })
+    .map(drop)
+}
+
+/// A new file system of type `kind`, detached, with `options` (name, or name and value) and the attribute
+/// bits `attributes`.
+///
+/// # Errors
+/// Those of fsopen(2), fsconfig(2) and fsmount(2).
+pub fn make_file_system(
+    kind: &CStr,
+    options: &[(&CStr, Option<&CStr>)],
+    attributes: u64,
+) -> io::Result<OwnedFd> {
+    // SAFETY: `kind` is a C string that outlives the call.
+    let context = descriptor(unsafe { libc::syscall(libc::SYS_fsopen, kind.as_ptr(), 1) })?;
+    for (name, value) in options {
+        let command = if value.is_some() { FSCONFIG_SET_STRING } else { FSCONFIG_SET_FLAG };
+        configure(context.as_fd(), command, Some(name), *value)?;
+    }
+    configure(context.as_fd(), FSCONFIG_CMD_CREATE, None, None)?;
+    // SAFETY: plain integers; the descriptor is borrowed for the call.
+    descriptor(unsafe { libc::syscall(libc::SYS_fsmount, context.as_raw_fd(), 1, attributes) })
+}
+
+fn configure(
+    context: BorrowedFd<'_>,
+    command: libc::c_uint,
+    name: Option<&CStr>,
+    value: Option<&CStr>,
+) -> io::Result<()> {
+    let pointer = |text: Option<&CStr>| text.map_or(ptr::null(), CStr::as_ptr);
+    // SAFETY: the strings are C strings or null as fsconfig(2) wants them for each command.
+    answer(unsafe {
+        libc::syscall(libc::SYS_fsconfig, context.as_raw_fd(), command, pointer(name), pointer(value), 0)
+    })
+    .map(drop)
+}
+
+/// Makes `new_root` the root and stacks the old one on top of it, at the same place: pivot_root(".", ".").
+/// The caller's working directory must be the new root.
+///
+/// # Errors
+/// Those of pivot_root(2).
+pub fn pivot_root_here() -> io::Result<()> {
+    // SAFETY: two C strings that live for ever.
+    answer(unsafe { libc::syscall(libc::SYS_pivot_root, c".".as_ptr(), c".".as_ptr()) }).map(drop)
+}
+
+fn empty_path(path: &CStr) -> libc::c_uint {
+    if path.is_empty() { libc::AT_EMPTY_PATH as libc::c_uint } else { 0 }
+}
+
+const OPEN_TREE_CLONE: libc::c_uint = 1;
+const FSCONFIG_SET_FLAG: libc::c_uint = 0;
+const FSCONFIG_SET_STRING: libc::c_uint = 1;
+const FSCONFIG_CMD_CREATE: libc::c_uint = 6;
+
+/// `struct mount_attr` of linux/mount.h.
+#[repr(C)]
+#[derive(Default)]
+struct MountAttr {
+    attr_set: u64,
+    attr_clr: u64,
+    propagation: u64,
+    userns_fd: u64,
+}

@@ -1,0 +1,71 @@
+//! openat2(2): paths that cannot leave the directory they start in.
+
+use super::descriptor;
+use std::ffi::CStr;
+use std::io;
+use std::mem::size_of;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+
+/// How a path is resolved; the flags of `struct open_how`.
+#[derive(Debug, Clone, Copy)]
+pub struct Resolve(u64);
+
+impl Resolve {
+    /// The directory is the root: `..`, absolute paths and symlinks stay below it, magic links are refused.
+    pub const IN_ROOT: Self = Self(RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
+    /// As [`Resolve::IN_ROOT`], and a symlink anywhere in the path is an error (ELOOP).
+    pub const NO_SYMLINKS: Self = Self(RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS);
+    /// Nothing may leave the directory or the mount it is on: for files of a verified procfs (EXDEV).
+    pub const SAME_MOUNT: Self = Self(RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV);
+}
+
+/// Opens `path` relative to `directory` with the `O_*` flags (O_CLOEXEC is added). `mode` counts only with
+/// O_CREAT.
+///
+/// # Errors
+/// Those of openat2(2). EAGAIN, the kernel's answer when a rename races with `..`, is retried.
+pub fn openat2(
+    directory: BorrowedFd<'_>,
+    path: &CStr,
+    flags: libc::c_int,
+    mode: u32,
+    resolve: Resolve,
+) -> io::Result<OwnedFd> {
+    let how = OpenHow {
+        flags: (flags | libc::O_CLOEXEC) as u64,
+        mode: if flags & libc::O_CREAT != 0 { mode.into() } else { 0 },
+        resolve: resolve.0,
+    };
+    for _ in 0..RETRIES {
+        // SAFETY: `path` is a C string and `how` a struct of the size given; both outlive the call.
+        let opened = descriptor(unsafe {
+            libc::syscall(
+                libc::SYS_openat2,
+                directory.as_raw_fd(),
+                path.as_ptr(),
+                &raw const how,
+                size_of::<OpenHow>(),
+            )
+        });
+        match opened {
+            Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => {}
+            opened => return opened,
+        }
+    }
+    Err(io::Error::from_raw_os_error(libc::EAGAIN))
+}
+
+const RETRIES: u32 = 64;
+const RESOLVE_NO_XDEV: u64 = 0x01;
+const RESOLVE_NO_MAGICLINKS: u64 = 0x02;
+const RESOLVE_NO_SYMLINKS: u64 = 0x04;
+const RESOLVE_BENEATH: u64 = 0x08;
+const RESOLVE_IN_ROOT: u64 = 0x10;
+
+/// `struct open_how` of linux/openat2.h.
+#[repr(C)]
+struct OpenHow {
+    flags: u64,
+    mode: u64,
+    resolve: u64,
+}

@@ -1,0 +1,230 @@
+//! What a process does to itself, and how it is watched and signalled.
+
+use super::{answer, descriptor};
+use std::ffi::{CStr, CString};
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::ptr;
+
+/// A descriptor for the process `pid`.
+///
+/// # Errors
+/// ESRCH when there is none.
+pub fn pidfd_open(pid: i32) -> io::Result<OwnedFd> {
+    // SAFETY: plain integers.
+    descriptor(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })
+}
+
+/// Sends `signal` (0 only asks) to the process behind `pidfd`.
+///
+/// # Errors
+/// ESRCH when it has ended and was waited for, EPERM, EINVAL.
+pub fn pidfd_send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
+    // SAFETY: a null siginfo means the one that kill(2) would send.
+    answer(unsafe {
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            pidfd.as_raw_fd(),
+            signal,
+            ptr::null::<libc::siginfo_t>(),
+            0,
+        )
+    })
+    .map(drop)
+}
+
+/// Joins the namespace behind `fd`; `kind` is its CLONE_NEW* flag, so that no other kind is joined.
+///
+/// # Errors
+/// Those of setns(2).
+pub fn setns(fd: BorrowedFd<'_>, kind: u64) -> io::Result<()> {
+    // SAFETY: plain integers; a single-threaded process may change any of its namespaces.
+    answer(unsafe { libc::setns(fd.as_raw_fd(), kind as libc::c_int) }.into()).map(drop)
+}
+
+/// Leaves namespaces for new ones (CLONE_NEW* flags).
+///
+/// # Errors
+/// Those of unshare(2).
+pub fn unshare(namespaces: u64) -> io::Result<()> {
+    // SAFETY: plain integers; a single-threaded process shares nothing with another thread.
+    answer(unsafe { libc::unshare(namespaces as libc::c_int) }.into()).map(drop)
+}
+
+/// Whether other processes of the same user may look into this one (ptrace, /proc/PID/fd).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dumpable {
+    /// They may not.
+    No,
+    /// They may.
+    Yes,
+}
+
+/// Sets the dumpable attribute; an exec sets it to yes again.
+pub fn set_dumpable(dumpable: Dumpable) {
+    let value = libc::c_ulong::from(dumpable == Dumpable::Yes);
+    // SAFETY: plain integers; the kernel accepts 0 and 1 always.
+    unsafe { libc::prctl(libc::PR_SET_DUMPABLE, value, 0, 0, 0) };
+}
+
+/// Lets permitted capabilities survive the change of the user id that follows.
+///
+/// # Errors
+/// EPERM when the securebits lock it.
+pub fn keep_capabilities() -> io::Result<()> {
+    // SAFETY: plain integers.
+    answer(unsafe { libc::prctl(libc::PR_SET_KEEPCAPS, 1 as libc::c_ulong, 0, 0, 0) }.into()).map(drop)
+}
+
+/// No exec from here on grants privileges.
+///
+/// # Errors
+/// Those of prctl(2).
+pub fn set_no_new_privileges() -> io::Result<()> {
+    // SAFETY: plain integers.
+    answer(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1 as libc::c_ulong, 0, 0, 0) }.into()).map(drop)
+}
+
+/// Orphans below this process become its children.
+///
+/// # Errors
+/// Those of prctl(2).
+pub fn become_subreaper() -> io::Result<()> {
+    // SAFETY: plain integers.
+    answer(unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1 as libc::c_ulong, 0, 0, 0) }.into()).map(drop)
+}
+
+/// Sets user, group or supplementary ids of this thread, the process's only one.
+/// The raw calls: the C library's would first signal threads that are not there.
+///
+/// # Errors
+/// EINVAL when an id is not mapped, EPERM.
+pub fn set_ids(uid: u32, gid: u32) -> io::Result<()> {
+    // SAFETY: plain integers.
+    answer(unsafe { libc::syscall(libc::SYS_setresgid, gid, gid, gid) })?;
+    // SAFETY: plain integers.
+    answer(unsafe { libc::syscall(libc::SYS_setresuid, uid, uid, uid) }).map(drop)
+}
+
+/// Sets the supplementary groups.
+///
+/// # Errors
+/// EPERM where setgroups is denied, EINVAL when one is not mapped.
+pub fn set_groups(groups: &[u32]) -> io::Result<()> {
+    // SAFETY: the pointer and the length are those of one slice of gid_t.
+    answer(unsafe { libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()) }).map(drop)
+}
+
+/// Sets limits of the process `pid` (0: this one); `resource` is an RLIMIT_*.
+///
+/// # Errors
+/// EPERM when the hard limit would rise, EINVAL when soft is above hard.
+pub fn prlimit(pid: i32, resource: u32, soft: u64, hard: u64) -> io::Result<()> {
+    let limit = libc::rlimit64 { rlim_cur: soft, rlim_max: hard };
+    // SAFETY: `limit` outlives the call; the old limit is not asked for.
+    answer(unsafe {
+        libc::syscall(libc::SYS_prlimit64, pid, resource, &raw const limit, ptr::null_mut::<libc::rlimit64>())
+    })
+    .map(drop)
+}
+
+/// The soft and hard limit of this process.
+///
+/// # Errors
+/// EINVAL when there is no such resource.
+pub fn limit(resource: u32) -> io::Result<(u64, u64)> {
+    let mut limit = libc::rlimit64 { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` outlives the call; no new limit is given.
+    answer(unsafe {
+        libc::syscall(libc::SYS_prlimit64, 0, resource, ptr::null::<libc::rlimit64>(), &raw mut limit)
+    })?;
+    Ok((limit.rlim_cur, limit.rlim_max))
+}
+
+/// Starts an empty session keyring with this name.
+///
+/// # Errors
+/// EDQUOT when the user's keys are used up, ENOSYS without keys in the kernel.
+pub fn join_session_keyring(name: &CStr) -> io::Result<i32> {
+    const KEYCTL_JOIN_SESSION_KEYRING: libc::c_int = 1;
+    // SAFETY: `name` is a C string that outlives the call.
+    let serial =
+        answer(unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, name.as_ptr()) })?;
+    Ok(i32::try_from(serial).expect("key serials are ints"))
+}
+
+/// Replaces this process by the program at `path`. Returns only on failure.
+pub fn execve(path: &CStr, arguments: &[CString], environment: &[CString]) -> io::Error {
+    let pointers = |strings: &[CString]| -> Vec<*const libc::c_char> {
+        strings.iter().map(|string| string.as_ptr()).chain([ptr::null()]).collect()
+    };
+    let (arguments, environment) = (pointers(arguments), pointers(environment));
+    // SAFETY: both arrays end in null and point to C strings that outlive the call.
+    unsafe { libc::execve(path.as_ptr(), arguments.as_ptr(), environment.as_ptr()) };
+    io::Error::last_os_error()
+}
+
+/// Ends this process at once: no destructor, no buffer flushed. For a copy of kase's memory.
+pub fn exit_now(code: i32) -> ! {
+    // SAFETY: never returns.
+    unsafe { libc::_exit(code) }
+}
+
+/// What a child left behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// It exited with this code.
+    Exited(i32),
+    /// This signal ended it.
+    Signalled(i32),
+}
+
+impl End {
+    /// The code that a shell would give: 128 + N for signal N.
+    pub fn code(self) -> i32 {
+        match self {
+            Self::Exited(code) => code,
+            Self::Signalled(signal) => 128 + signal,
+        }
+    }
+}
+
+/// Reaps the child `pid` (-1: any), waiting for it or not.
+///
+/// # Errors
+/// ECHILD when there is no such child.
+fn wait(pid: i32, flags: libc::c_int) -> io::Result<Option<(i32, End)>> {
+    let mut status = 0;
+    loop {
+        // SAFETY: `status` outlives the call.
+        match answer(unsafe { libc::waitpid(pid, &raw mut status, flags) }.into()) {
+            Ok(0) => return Ok(None),
+            Ok(pid) => {
+                let end = if libc::WIFSIGNALED(status) {
+                    End::Signalled(libc::WTERMSIG(status))
+                } else {
+                    End::Exited(libc::WEXITSTATUS(status))
+                };
+                return Ok(Some((i32::try_from(pid).expect("the kernel's process ids are ints"), end)));
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Waits for the end of the child `pid`.
+///
+/// # Errors
+/// ECHILD when it is not our child.
+pub fn wait_for(pid: i32) -> io::Result<End> {
+    wait(pid, 0).map(|end| end.expect("waitpid without WNOHANG answers with an end").1)
+}
+
+/// Reaps one child that has ended, if there is one.
+///
+/// # Errors
+/// ECHILD when there are no children.
+pub fn reap() -> io::Result<Option<(i32, End)>> {
+    wait(-1, libc::WNOHANG)
+}

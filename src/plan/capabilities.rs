@@ -1,0 +1,76 @@
+//! Capability sets as the kernel's bit masks.
+
+use super::Notes;
+use oci_spec::runtime::{Capabilities as Listed, LinuxCapabilities};
+use std::str::FromStr;
+
+/// Bit n is capability n, as in /proc/PID/status.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Capabilities {
+    /// What an exec can ever give.
+    pub bounding: u64,
+    /// What counts.
+    pub effective: u64,
+    /// What a file's inheritable set lets through an exec.
+    pub inheritable: u64,
+    /// What may be made effective.
+    pub permitted: u64,
+    /// What an exec of a plain program keeps.
+    pub ambient: u64,
+}
+
+/// The sets of `process.capabilities`; without it, none. What the kernel does not know is left out with a
+/// warning, as in runc, so that a newer engine can name newer capabilities.
+pub fn decide(listed: Option<&LinuxCapabilities>, last: u8, notes: &mut Notes) -> Capabilities {
+    let Some(listed) = listed else { return Capabilities::default() };
+    let mut mask = |set: &Option<Listed>| mask(set.as_ref(), last, notes);
+    let mut sets = Capabilities {
+        bounding: mask(listed.bounding()),
+        effective: mask(listed.effective()),
+        inheritable: mask(listed.inheritable()),
+        permitted: mask(listed.permitted()),
+        ambient: mask(listed.ambient()),
+    };
+    let allowed = sets.permitted & sets.inheritable;
+    if sets.ambient & !allowed != 0 {
+        notes.warn(
+            "process.capabilities.ambient: left out what is not both permitted and inheritable".to_string(),
+        );
+        sets.ambient &= allowed;
+    }
+    sets
+}
+
+fn mask(set: Option<&Listed>, last: u8, notes: &mut Notes) -> u64 {
+    let mut mask = 0;
+    for listed in set.into_iter().flatten() {
+        let name = format!("CAP_{listed}");
+        match caps::Capability::from_str(&name) {
+            Ok(capability) if capability.index() <= last => mask |= capability.bitmask(),
+            _ => notes.warn(format!("process.capabilities: this kernel has no {name}; it is left out")),
+        }
+    }
+    mask
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use oci_spec::runtime::{Capability, LinuxCapabilitiesBuilder};
+
+    #[test]
+    fn sets_are_the_kernels_masks_and_unknown_ones_are_left_out() {
+        let set: Listed = [Capability::Kill, Capability::CheckpointRestore].into_iter().collect();
+        let listed = LinuxCapabilitiesBuilder::default().bounding(set).build().unwrap();
+        let mut notes = Notes::default();
+        assert_eq!(decide(Some(&listed), 39, &mut notes).bounding, 1 << 5);
+        assert_eq!(notes.iter().count(), 1);
+    }
+
+    #[test]
+    fn ambient_is_cut_to_what_the_kernel_grants() {
+        let set: Listed = [Capability::Kill].into_iter().collect();
+        let listed = LinuxCapabilitiesBuilder::default().ambient(set).build().unwrap();
+        assert_eq!(decide(Some(&listed), 40, &mut Notes::default()).ambient, 0);
+    }
+}

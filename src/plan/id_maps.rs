@@ -1,0 +1,124 @@
+//! The ids of a user namespace that is made.
+
+use super::namespaces::{Kind, Namespaces};
+use super::{Adapt, Notes};
+use crate::fault::{Fault, Place};
+use crate::host::Host;
+use oci_spec::runtime::LinuxIdMapping;
+use rootless::caller::Standing;
+use rootless::id_map::{IdMap, IdMaps, Line};
+use rootless::{id_map, id_writer};
+
+/// The maps for the container's new user namespace, if it gets one. An ordinary user's container always
+/// does: `namespaces` is changed then.
+///
+/// # Errors
+/// Maps without a user namespace, flawed maps, ids that are not the caller's to map.
+pub fn decide(
+    uids: &[LinuxIdMapping],
+    gids: &[LinuxIdMapping],
+    namespaces: &mut Namespaces<'_>,
+    host: &Host,
+    adapt: Adapt,
+    notes: &mut Notes,
+) -> Result<Option<IdMaps>, Fault> {
+    let given = !uids.is_empty() || !gids.is_empty();
+    let lacks = !namespaces.has(Kind::User);
+    if lacks && host.caller.standing == Standing::User && adapt == Adapt::Yes {
+        namespaces.add(Kind::User);
+    } else if lacks && given {
+        return Err(Fault::at(
+            if uids.is_empty() { "linux.gidMappings" } else { "linux.uidMappings" },
+            "there are maps, but no user namespace to map",
+        )
+        .remedy("add {\"type\": \"user\"} to linux.namespaces, or leave the maps out"));
+    }
+    if !namespaces.makes(Kind::User) {
+        return Ok(None);
+    }
+    if given {
+        let maps = IdMaps { uids: lines(uids), gids: lines(gids) };
+        check(&maps, host)?;
+        return Ok(Some(maps));
+    }
+    let maps = default(host);
+    if lacks {
+        notes.info(format!("config.json has no user namespace: kase made one ({})", describe(&maps)));
+    }
+    Ok(Some(maps))
+}
+
+/// An ordinary user gets all that is theirs. Root without maps in config.json gets what it has itself:
+/// another map would only take ids away.
+fn default(host: &Host) -> IdMaps {
+    match host.caller.standing {
+        Standing::User => IdMaps::of(&host.caller, &host.subordinate),
+        Standing::Root => whole(),
+        Standing::NamespaceRoot => match host.caller.maps() {
+            Ok(own) => {
+                // Our ids as seen from here map to themselves.
+                let same = |map: &IdMap| {
+                    IdMap(map.0.iter().map(|line| Line { outside: line.inside, ..*line }).collect())
+                };
+                IdMaps { uids: same(&own.uids), gids: same(&own.gids) }
+            }
+            Err(_) => IdMaps::one(&host.caller, 0, 0),
+        },
+    }
+}
+
+fn whole() -> IdMaps {
+    let all = || IdMap(vec![Line { inside: 0, outside: 0, count: u32::MAX }]);
+    IdMaps { uids: all(), gids: all() }
+}
+
+fn lines(listed: &[LinuxIdMapping]) -> IdMap {
+    let line = |entry: &LinuxIdMapping| Line {
+        inside: entry.container_id(),
+        outside: entry.host_id(),
+        count: entry.size(),
+    };
+    IdMap(listed.iter().map(line).collect())
+}
+
+fn check(maps: &IdMaps, host: &Host) -> Result<(), Fault> {
+    maps.check().map_err(|(kind, flaw)| {
+        Fault::at(place(kind, flaw.line), flaw.to_string())
+            .remedy("give each range of ids once: containerID, hostID and a size of at least 1")
+    })?;
+    if host.caller.standing == Standing::Root {
+        return Ok(());
+    }
+    id_writer::permitted(&host.caller, &host.subordinate, maps).map_err(|refused| {
+        Fault::at(place(refused.kind, Some(refused.line)), refused.to_string()).remedy(refused.remedy())
+    })
+}
+
+fn place(kind: id_map::Kind, line: Option<usize>) -> Place {
+    let list = match kind {
+        id_map::Kind::Uid => "linux.uidMappings",
+        id_map::Kind::Gid => "linux.gidMappings",
+    };
+    line.map_or(Place::of(list), |line| Place::nth(list, line))
+}
+
+fn describe(maps: &IdMaps) -> String {
+    let list = |map: &IdMap| {
+        let lines: Vec<_> = map
+            .0
+            .iter()
+            .map(|line| match line.count {
+                1 => format!("{} is {}", line.inside, line.outside),
+                count => format!(
+                    "{}-{} are {}-{}",
+                    line.inside,
+                    line.inside + (count - 1),
+                    line.outside,
+                    line.outside + (count - 1)
+                ),
+            })
+            .collect();
+        lines.join(", ")
+    };
+    format!("uids: {}; gids: {}", list(&maps.uids), list(&maps.gids))
+}

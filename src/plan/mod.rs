@@ -1,0 +1,340 @@
+//! config.json, the options and the host, made into one decision: the [`Plan`].
+//!
+//! Planning is validating: what cannot work is refused here, before a state directory, a cgroup or a process
+//! exists. Pure: no system call, no file, no clock, no environment; everything comes in as an argument.
+//!
+//! The plan borrows from the specification and holds decisions only. A step is an entry of config.json, never
+//! a system call, and carries its [`Place`](crate::fault::Place) so that its deed's error names it too.
+
+pub mod capabilities;
+pub mod devices;
+pub mod id_maps;
+pub mod mount_options;
+pub mod mounts;
+pub mod namespaces;
+pub mod process;
+pub mod sysctl;
+
+use crate::fault::{Fault, Place};
+use crate::host::Host;
+use crate::kernel::mount::{Propagation, Reach};
+use devices::{Device, Origin};
+use mounts::{Mount, Setting};
+use namespaces::{Kind, Namespaces, Offset};
+use oci_spec::runtime::{Linux, LinuxTimeOffset, Spec};
+use process::Process;
+use rootless::caller::Standing;
+use rootless::id_map::IdMaps;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use tracing::Level;
+
+/// Whether entries that cannot work for this caller are changed to what can (`--rootless`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Adapt {
+    /// They are.
+    Yes,
+    /// config.json means what it says.
+    No,
+}
+
+/// How the rootfs becomes the root.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pivot {
+    /// pivot_root(2); what was there is unmounted.
+    PivotRoot,
+    /// The mount is moved over `/`, then chroot(2) (`--no-pivot`, for a root on an initramfs).
+    MoveMount,
+    /// chroot(2) alone, without a mount namespace.
+    Chroot,
+}
+
+/// What the command line adds to config.json.
+#[derive(Debug, Clone, Copy)]
+pub struct Options<'a> {
+    /// The bundle's directory, absolute.
+    pub bundle: &'a Path,
+    /// `--rootless`.
+    pub adapt: Adapt,
+    /// `--no-pivot`.
+    pub no_pivot: bool,
+    /// `--no-new-keyring`.
+    pub no_new_keyring: bool,
+    /// `--preserve-fds`.
+    pub preserve_fds: u32,
+}
+
+/// Everything that is decided about one container.
+#[derive(Debug)]
+pub struct Plan<'spec> {
+    /// Made and joined.
+    pub namespaces: Namespaces<'spec>,
+    /// For the user namespace that is made.
+    pub maps: Option<IdMaps>,
+    /// The rootfs on the host, absolute.
+    pub rootfs: PathBuf,
+    /// `root.readonly`.
+    pub readonly: bool,
+    /// `linux.rootfsPropagation`.
+    pub propagation: Option<(Propagation, Reach)>,
+    /// How it becomes the root.
+    pub pivot: Pivot,
+    /// In their order.
+    pub mounts: Vec<Mount<'spec>>,
+    /// Nothing when the host's /dev is bound.
+    pub devices: Vec<Device<'spec>>,
+    /// How device nodes come to be.
+    pub device_origin: Origin,
+    /// `linux.maskedPaths`.
+    pub masked: Vec<(Place, &'spec Path)>,
+    /// `linux.readonlyPaths`.
+    pub readonly_paths: Vec<(Place, &'spec Path)>,
+    /// `linux.sysctl`, sorted by name.
+    pub sysctl: Vec<sysctl::Setting<'spec>>,
+    /// `hostname`.
+    pub hostname: Option<&'spec str>,
+    /// `domainname`.
+    pub domainname: Option<&'spec str>,
+    /// What is executed.
+    pub process: Process<'spec>,
+    /// Whether init gets a session keyring of its own.
+    pub keyring: bool,
+    /// Descriptors from 3 on that the container inherits.
+    pub preserve_fds: u32,
+    /// What the user ought to know; logged once the plan stands.
+    pub notes: Notes,
+}
+
+impl<'spec> Plan<'spec> {
+    /// Decides everything.
+    ///
+    /// # Errors
+    /// The first thing in config.json that cannot work, with its place.
+    pub fn draw(spec: &'spec Spec, host: &Host, options: &Options<'_>) -> Result<Self, Fault> {
+        version(spec.version())?;
+        let mut notes = Notes::default();
+        let linux = spec.linux().as_ref().ok_or_else(|| missing("linux"))?;
+        let process = spec.process().as_ref().ok_or_else(|| missing("process"))?;
+        let root = spec.root().as_ref().ok_or_else(|| missing("root"))?;
+
+        let mut namespaces = Namespaces::decide(linux.namespaces().as_deref().unwrap_or_default())?;
+        let maps = id_maps::decide(
+            linux.uid_mappings().as_deref().unwrap_or_default(),
+            linux.gid_mappings().as_deref().unwrap_or_default(),
+            &mut namespaces,
+            host,
+            options.adapt,
+            &mut notes,
+        )?;
+        namespaces.offsets = offsets(linux.time_offsets().as_ref(), &namespaces)?;
+        // Init is the root of a user namespace other than the initial one, where less works.
+        let confined = namespaces.has(Kind::User) || host.caller.standing != Standing::Root;
+        let setting = Setting {
+            bundle: options.bundle,
+            namespaces: &namespaces,
+            maps: maps.as_ref(),
+            adapt: if confined { options.adapt } else { Adapt::No },
+        };
+        let mounts = mounts::decide(spec.mounts().as_deref().unwrap_or_default(), &setting, &mut notes)?;
+        let devices = if binds_dev(&mounts) {
+            Vec::new()
+        } else {
+            devices::decide(linux.devices().as_deref().unwrap_or_default(), maps.as_ref(), &mut notes)?
+        };
+        Ok(Self {
+            rootfs: mounts::rootfs(root.path(), options.bundle),
+            readonly: root.readonly().unwrap_or(false),
+            propagation: propagation(linux)?,
+            pivot: pivot(&namespaces, options),
+            mounts,
+            devices,
+            device_origin: if confined { Origin::Host } else { Origin::Made },
+            masked: mounts::paths(linux.masked_paths().as_deref().unwrap_or_default(), "linux.maskedPaths")?,
+            readonly_paths: mounts::paths(
+                linux.readonly_paths().as_deref().unwrap_or_default(),
+                "linux.readonlyPaths",
+            )?,
+            sysctl: sysctl::decide(linux.sysctl().as_ref(), &namespaces)?,
+            hostname: name(spec.hostname().as_deref(), "hostname", &namespaces)?,
+            domainname: name(spec.domainname().as_deref(), "domainname", &namespaces)?,
+            process: process::decide(process, maps.as_ref(), host.last_capability, &mut notes)?,
+            keyring: !options.no_new_keyring,
+            preserve_fds: options.preserve_fds,
+            namespaces,
+            maps,
+            notes,
+        })
+    }
+}
+
+fn missing(field: &str) -> Fault {
+    Fault::at(field, "is missing")
+        .remedy(format!("add {field} to config.json; `kase spec` writes a complete one"))
+}
+
+/// Engines send versions from 1.0.2-dev to 1.3.0; what a newer 1.x adds is optional.
+fn version(version: &str) -> Result<(), Fault> {
+    if version.split('.').next() == Some("1") {
+        return Ok(());
+    }
+    Err(Fault::at("ociVersion", format!("{version:?} is not supported"))
+        .remedy("use a version from 1.0.0 to 1.3.0"))
+}
+
+fn name<'spec>(
+    name: Option<&'spec str>,
+    field: &'static str,
+    namespaces: &Namespaces<'_>,
+) -> Result<Option<&'spec str>, Fault> {
+    /// The kernel's __NEW_UTS_LEN.
+    const LONGEST: usize = 64;
+    let Some(name) = name.filter(|name| !name.is_empty()) else { return Ok(None) };
+    if !namespaces.has(Kind::Uts) {
+        return Err(Fault::at(field, "the container has no uts namespace of its own")
+            .remedy("add {\"type\": \"uts\"} to linux.namespaces"));
+    }
+    if name.len() > LONGEST {
+        return Err(Fault::at(field, format!("{} bytes are too long", name.len()))
+            .remedy(format!("use at most {LONGEST} bytes")));
+    }
+    Ok(Some(name))
+}
+
+fn pivot(namespaces: &Namespaces<'_>, options: &Options<'_>) -> Pivot {
+    match (namespaces.has(Kind::Mount), options.no_pivot) {
+        (false, _) => Pivot::Chroot,
+        (true, true) => Pivot::MoveMount,
+        (true, false) => Pivot::PivotRoot,
+    }
+}
+
+/// With the host's /dev inside, its nodes are there already and must not be touched.
+fn binds_dev(mounts: &[Mount<'_>]) -> bool {
+    mounts.iter().any(|mount| {
+        matches!(mount.what, mounts::What::Bind { .. })
+            && mount.destination.components().eq(Path::new("/dev").components())
+    })
+}
+
+fn propagation(linux: &Linux) -> Result<Option<(Propagation, Reach)>, Fault> {
+    let Some(word) = linux.rootfs_propagation().as_deref().filter(|word| !word.is_empty()) else {
+        return Ok(None);
+    };
+    let options = mount_options::Options::sort([word]);
+    match options.propagation.first() {
+        Some(propagation) => Ok(Some(*propagation)),
+        None => Err(Fault::at("linux.rootfsPropagation", format!("{word:?} is no propagation"))
+            .remedy("use shared, slave, private or unbindable, or one of them with an r before it")),
+    }
+}
+
+fn offsets(
+    listed: Option<&HashMap<String, LinuxTimeOffset>>,
+    namespaces: &Namespaces<'_>,
+) -> Result<Vec<Offset>, Fault> {
+    let mut offsets = Vec::new();
+    for (clock, offset) in listed.into_iter().flatten() {
+        let clock = match clock.as_str() {
+            "monotonic" => "monotonic",
+            "boottime" => "boottime",
+            other => {
+                return Err(Fault::at(format!("linux.timeOffsets.{other}"), "this clock has no offset")
+                    .remedy("use monotonic or boottime"));
+            }
+        };
+        let nanoseconds = offset.nanosecs().unwrap_or(0);
+        if nanoseconds >= 1_000_000_000 {
+            return Err(Fault::at(
+                format!("linux.timeOffsets.{clock}.nanosecs"),
+                format!("{nanoseconds} is a second or more"),
+            )
+            .remedy("put whole seconds into secs"));
+        }
+        offsets.push(Offset { clock, seconds: offset.secs().unwrap_or(0), nanoseconds });
+    }
+    offsets.sort_by_key(|offset| offset.clock);
+    if !offsets.is_empty() && !namespaces.makes(Kind::Time) {
+        return Err(Fault::at("linux.timeOffsets", "the container has no new time namespace")
+            .remedy("add {\"type\": \"time\"} to linux.namespaces"));
+    }
+    Ok(offsets)
+}
+
+/// What planning has to say to the user, apart from errors.
+#[derive(Debug, Default)]
+pub struct Notes(Vec<(Level, String)>);
+
+impl Notes {
+    /// A decision that the user might not expect.
+    pub fn info(&mut self, text: String) {
+        self.0.push((Level::INFO, text));
+    }
+
+    /// Something that is left out.
+    pub fn warn(&mut self, text: String) {
+        self.0.push((Level::WARN, text));
+    }
+
+    /// A change that makes an entry work here.
+    pub fn debug(&mut self, text: String) {
+        self.0.push((Level::DEBUG, text));
+    }
+
+    /// All notes, in order.
+    pub fn iter(&self) -> impl Iterator<Item = &(Level, String)> {
+        self.0.iter()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rootless::caller::Caller;
+
+    fn host(standing: Standing, uid: u32) -> Host {
+        Host::assumed(Caller::assumed(standing, uid, uid))
+    }
+
+    fn draw<'spec>(spec: &'spec Spec, host: &Host) -> Result<Plan<'spec>, Fault> {
+        let options = Options {
+            bundle: Path::new("/bundle"),
+            adapt: Adapt::Yes,
+            no_pivot: false,
+            no_new_keyring: false,
+            preserve_fds: 0,
+        };
+        Plan::draw(spec, host, &options)
+    }
+
+    #[test]
+    fn an_ordinary_user_gets_a_user_namespace_that_the_config_lacks() {
+        let spec = Spec::default();
+        let plan = draw(&spec, &host(Standing::User, 1000)).unwrap();
+        assert!(plan.namespaces.makes(Kind::User));
+        assert_eq!(plan.maps.unwrap().uids.to_string().trim(), "0 1000 1");
+        assert_eq!(plan.device_origin, Origin::Host);
+    }
+
+    #[test]
+    fn root_gets_what_the_config_says() {
+        let spec = Spec::default();
+        let plan = draw(&spec, &host(Standing::Root, 0)).unwrap();
+        assert!(!plan.namespaces.has(Kind::User));
+        assert_eq!(plan.device_origin, Origin::Made);
+    }
+
+    #[test]
+    fn a_user_outside_the_maps_is_named_before_anything_is_made() {
+        let mut spec = Spec::default();
+        spec.process_mut().as_mut().unwrap().user_mut().set_uid(1000);
+        let fault = draw(&spec, &host(Standing::User, 1000)).unwrap_err();
+        assert!(fault.to_string().starts_with("process.user.uid: 1000 is not mapped"), "{fault}");
+    }
+
+    #[test]
+    fn a_version_that_is_not_1_is_refused() {
+        let mut spec = Spec::default();
+        spec.set_version("2.0.0".into());
+        assert!(draw(&spec, &host(Standing::Root, 0)).unwrap_err().to_string().starts_with("ociVersion"));
+    }
+}

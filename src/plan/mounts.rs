@@ -1,0 +1,239 @@
+//! What is mounted where, and what becomes of entries that cannot work in a user namespace.
+
+use super::mount_options::{Extension, Options, Remount};
+use super::namespaces::{Kind, Namespaces};
+use super::{Adapt, Notes};
+use crate::fault::{Fault, Place};
+use crate::kernel::mount::{Reach, attribute};
+use rootless::id_map::IdMaps;
+use std::borrow::Cow;
+use std::path::{Component, Path, PathBuf};
+
+/// One entry of `mounts`, decided.
+#[derive(Debug)]
+pub struct Mount<'spec> {
+    /// `mounts[i]`.
+    pub at: Place,
+    /// Where, inside the rootfs; resolved there when it is done.
+    pub destination: &'spec Path,
+    /// What.
+    pub what: What<'spec>,
+    /// How.
+    pub options: Options<'spec>,
+}
+
+/// What is mounted.
+#[derive(Debug, PartialEq)]
+pub enum What<'spec> {
+    /// A file or directory of the host.
+    Bind {
+        /// Absolute on the host.
+        source: Cow<'spec, Path>,
+        /// With what is mounted below it, or without.
+        reach: Reach,
+    },
+    /// A new file system.
+    FileSystem {
+        /// The kernel's name of it.
+        kind: &'spec str,
+        /// What mountinfo shows as its source.
+        source: &'spec str,
+        /// The host's own one, bound instead when the kernel refuses a new one here (EPERM).
+        fallback: Option<&'static str>,
+    },
+    /// The cgroup tree, in whichever version the host has.
+    Cgroup,
+}
+
+/// What the mounts' decisions depend on.
+pub struct Setting<'a> {
+    /// The bundle's directory, absolute.
+    pub bundle: &'a Path,
+    /// The container's namespaces.
+    pub namespaces: &'a Namespaces<'a>,
+    /// The ids of a user namespace that is made.
+    pub maps: Option<&'a IdMaps>,
+    /// Whether entries may be changed to what can work.
+    pub adapt: Adapt,
+}
+
+/// Decides every entry of `mounts`.
+///
+/// # Errors
+/// A destination that is the rootfs itself, a bind without source, a missing type.
+pub fn decide<'spec>(
+    listed: &'spec [oci_spec::runtime::Mount],
+    setting: &Setting<'_>,
+    notes: &mut Notes,
+) -> Result<Vec<Mount<'spec>>, Fault> {
+    let mut mounts = Vec::with_capacity(listed.len());
+    for (index, entry) in listed.iter().enumerate() {
+        let mount = sort(entry, Place::nth("mounts", index), setting)?;
+        if setting.adapt == Adapt::Yes {
+            mounts.extend(adapt(mount, setting, &mounts, notes));
+        } else {
+            mounts.push(mount);
+        }
+    }
+    Ok(mounts)
+}
+
+fn sort<'spec>(
+    entry: &'spec oci_spec::runtime::Mount,
+    at: Place,
+    setting: &Setting<'_>,
+) -> Result<Mount<'spec>, Fault> {
+    let destination = entry.destination().as_path();
+    if !destination.components().any(|part| matches!(part, Component::Normal(_))) {
+        return Err(Fault::at(
+            at.field(".destination"),
+            format!("{:?} is the rootfs itself", destination.display().to_string()),
+        )
+        .remedy("set root.path to what should be the rootfs, or mount below it"));
+    }
+    let words = entry.options().as_deref().unwrap_or_default();
+    let options = Options::sort(words.iter().map(String::as_str));
+    let source = entry.source().as_deref();
+    let kind = entry.typ().as_deref().unwrap_or_default();
+    let reach = options.bind.or_else(|| (kind == "bind").then_some(Reach::One));
+    let what = match (reach, kind) {
+        (Some(reach), _) => {
+            let source = source.filter(|source| !source.as_os_str().is_empty()).ok_or_else(|| {
+                Fault::at(at.field(".source"), "a bind mount has no source")
+                    .remedy("name the file or directory of the host that is to be bound")
+            })?;
+            What::Bind { source: from_bundle(source, setting.bundle), reach }
+        }
+        (None, "") => {
+            return Err(Fault::at(at.field(".type"), "the file system's type is missing")
+                .remedy("set type (tmpfs, proc, …), or put bind or rbind into options"));
+        }
+        (None, "cgroup" | "cgroup2") => What::Cgroup,
+        (None, kind) => {
+            let source = source.and_then(Path::to_str).filter(|source| !source.is_empty()).unwrap_or(kind);
+            What::FileSystem { kind, source, fallback: None }
+        }
+    };
+    if options.remount == Remount::Yes && reach.is_none() {
+        return Err(Fault::at(at.field(".options"), "remount of a file system that is not a bind mount")
+            .remedy("leave remount out and give the flags in the mount's own entry"));
+    }
+    if options.extension == Extension::CopyUp && !matches!(what, What::FileSystem { kind: "tmpfs", .. }) {
+        return Err(Fault::at(at.field(".options"), "tmpcopyup on a mount that is no tmpfs")
+            .remedy("set type to tmpfs"));
+    }
+    Ok(Mount { at, destination, what, options })
+}
+
+/// Relative sources are relative to the bundle.
+fn from_bundle<'spec>(source: &'spec Path, bundle: &Path) -> Cow<'spec, Path> {
+    if source.is_absolute() { Cow::Borrowed(source) } else { Cow::Owned(bundle.join(source)) }
+}
+
+/// What a user namespace allows instead, or nothing where the host's tree shows the same already.
+fn adapt<'spec>(
+    mut mount: Mount<'spec>,
+    setting: &Setting<'_>,
+    before: &[Mount<'spec>],
+    notes: &mut Notes,
+) -> Option<Mount<'spec>> {
+    let made = |kind| setting.namespaces.makes(kind);
+    let at = mount.at;
+    match &mut mount.what {
+        What::FileSystem { kind: "sysfs", .. } if !setting.namespaces.has(Kind::Network) => {
+            notes.debug(format!(
+                "{at}: sysfs needs a network namespace of its own: the host's /sys is bound read-only"
+            ));
+            Some(host_tree(
+                mount,
+                "/sys",
+                attribute::RDONLY | attribute::NOSUID | attribute::NODEV | attribute::NOEXEC,
+            ))
+        }
+        What::FileSystem { kind: "proc", .. } if !setting.namespaces.has(Kind::Pid) => {
+            notes.debug(format!("{at}: proc needs a pid namespace of its own: the host's /proc is bound"));
+            Some(host_tree(mount, "/proc", attribute::NOSUID | attribute::NODEV | attribute::NOEXEC))
+        }
+        What::FileSystem { kind: "mqueue", .. } if !made(Kind::Ipc) => {
+            notes.debug(format!(
+                "{at}: mqueue needs an ipc namespace of its own: the host's /dev/mqueue is bound"
+            ));
+            Some(host_tree(mount, "/dev/mqueue", attribute::NOSUID | attribute::NODEV | attribute::NOEXEC))
+        }
+        What::FileSystem { kind: "sysfs", fallback, .. } => {
+            *fallback = Some("/sys");
+            Some(mount)
+        }
+        What::FileSystem { kind: "overlay", .. } if !mount.options.data.contains(&"userxattr") => {
+            notes.debug(format!("{at}: userxattr is added, as overlay in a user namespace needs it"));
+            mount.options.data.push("userxattr");
+            Some(mount)
+        }
+        What::FileSystem { kind: "devpts", .. } => {
+            drop_unmapped(&mut mount, setting.maps, notes);
+            Some(mount)
+        }
+        What::Cgroup if before.iter().any(|earlier| shows_host(earlier, mount.destination)) => {
+            notes.debug(format!("{at}: the host's /sys, bound there already, shows the cgroups"));
+            None
+        }
+        _ => Some(mount),
+    }
+}
+
+/// Whether `earlier` binds the host's /sys over the place of `destination`.
+fn shows_host(earlier: &Mount<'_>, destination: &Path) -> bool {
+    matches!(&earlier.what, What::Bind { source, reach: Reach::Recursive } if source.as_ref() == Path::new("/sys"))
+        && destination.starts_with(earlier.destination)
+}
+
+fn host_tree<'spec>(mut mount: Mount<'spec>, source: &'static str, set: u64) -> Mount<'spec> {
+    mount.what = What::Bind { source: Cow::Borrowed(Path::new(source)), reach: Reach::Recursive };
+    mount.options.attributes = crate::kernel::mount::Attributes::default();
+    mount.options.recursive.set |= set;
+    mount.options.data.clear();
+    mount
+}
+
+/// A devpts with an id that the user namespace does not map is refused (EINVAL), as `gid=5`, which every
+/// default configuration has, is under a map of one id.
+fn drop_unmapped(mount: &mut Mount<'_>, maps: Option<&IdMaps>, notes: &mut Notes) {
+    let Some(maps) = maps else { return };
+    let at = mount.at;
+    mount.options.data.retain(|option| {
+        let mapped = match option.split_once('=') {
+            Some(("gid", id)) => id.parse().map_or(true, |id| maps.gids.outside(id).is_some()),
+            Some(("uid", id)) => id.parse().map_or(true, |id| maps.uids.outside(id).is_some()),
+            _ => true,
+        };
+        if !mapped {
+            notes.debug(format!("{at}: {option} is left out: the id is not mapped"));
+        }
+        mapped
+    });
+}
+
+/// `linux.maskedPaths` or `linux.readonlyPaths`, each once.
+///
+/// # Errors
+/// A relative path.
+pub fn paths<'spec>(listed: &'spec [String], name: &'static str) -> Result<Vec<(Place, &'spec Path)>, Fault> {
+    let mut paths: Vec<(Place, &'spec Path)> = Vec::with_capacity(listed.len());
+    for (index, path) in listed.iter().enumerate() {
+        let at = Place::nth(name, index);
+        let path = Path::new(path);
+        if !path.is_absolute() {
+            return Err(Fault::at(at, format!("{} is not an absolute path", path.display()))
+                .remedy("begin it with /, which is the container's root"));
+        }
+        if !paths.iter().any(|(_, earlier)| *earlier == path) {
+            paths.push((at, path));
+        }
+    }
+    Ok(paths)
+}
+
+/// The rootfs as an absolute path of the host.
+pub fn rootfs(path: &Path, bundle: &Path) -> PathBuf {
+    bundle.join(path)
+}

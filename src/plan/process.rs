@@ -1,0 +1,257 @@
+//! The container's process: what is executed, as whom, and with which limits.
+
+use super::Notes;
+use super::capabilities::{self, Capabilities};
+use crate::fault::{Fault, Place};
+use crate::kernel::terminal::Size;
+use oci_spec::runtime::{PosixRlimit, PosixRlimitType, User};
+use rootless::id_map::{IdMap, IdMaps};
+use std::ffi::{CString, OsStr};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// What becomes of init, or of a process that is added.
+#[derive(Debug)]
+pub struct Process<'spec> {
+    /// argv; at least one.
+    pub arguments: Vec<CString>,
+    /// `NAME=value`, each name once.
+    pub environment: Vec<CString>,
+    /// Absolute, inside the container.
+    pub cwd: &'spec Path,
+    /// Ids inside the container.
+    pub user: Ids<'spec>,
+    /// The terminal's size, if there is one (0 by 0: leave it).
+    pub terminal: Option<Size>,
+    /// The five sets.
+    pub capabilities: Capabilities,
+    /// `process.noNewPrivileges`.
+    pub no_new_privileges: bool,
+    /// In their order.
+    pub limits: Vec<Limit>,
+    /// -1000 to 1000; nothing leaves it as it is.
+    pub oom_score_adj: Option<i32>,
+}
+
+/// Who the process is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ids<'spec> {
+    /// User.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Supplementary groups.
+    pub additional_gids: &'spec [u32],
+    /// File mode creation mask.
+    pub umask: u32,
+}
+
+/// A resource limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limit {
+    /// `process.rlimits[i]`.
+    pub at: Place,
+    /// RLIMIT_*.
+    pub resource: u32,
+    /// The specification's name of it.
+    pub name: &'static str,
+    /// What counts; RLIM_INFINITY is the largest.
+    pub soft: u64,
+    /// What soft may be raised to.
+    pub hard: u64,
+}
+
+/// Decides `process`.
+///
+/// # Errors
+/// No arguments, a relative cwd, a NUL byte, ids outside `maps`, a soft limit above its hard one, an
+/// `oomScoreAdj` out of range.
+pub fn decide<'spec>(
+    process: &'spec oci_spec::runtime::Process,
+    maps: Option<&IdMaps>,
+    last_capability: u8,
+    notes: &mut Notes,
+) -> Result<Process<'spec>, Fault> {
+    let arguments = process.args().as_deref().unwrap_or_default();
+    if arguments.first().is_none_or(String::is_empty) {
+        return Err(Fault::at("process.args", "there is no program to run")
+            .remedy("set process.args, for example to [\"sh\"]"));
+    }
+    let cwd = process.cwd().as_path();
+    if !cwd.is_absolute() {
+        return Err(Fault::at(
+            "process.cwd",
+            format!("{:?} is not an absolute path", cwd.display().to_string()),
+        )
+        .remedy("begin it with /, which is the container's root"));
+    }
+    Ok(Process {
+        arguments: c_strings(arguments.iter().map(String::as_str), "process.args")?,
+        environment: environment(process.env().as_deref().unwrap_or_default())?,
+        cwd,
+        user: ids(process.user(), maps)?,
+        terminal: terminal(process),
+        capabilities: capabilities::decide(process.capabilities().as_ref(), last_capability, notes),
+        no_new_privileges: process.no_new_privileges().unwrap_or(false),
+        limits: limits(process.rlimits().as_deref().unwrap_or_default())?,
+        oom_score_adj: oom_score_adj(process.oom_score_adj())?,
+    })
+}
+
+fn c_strings<'a>(texts: impl Iterator<Item = &'a str>, list: &'static str) -> Result<Vec<CString>, Fault> {
+    texts
+        .enumerate()
+        .map(|(index, text)| {
+            CString::new(text).map_err(|_| {
+                Fault::at(Place::nth(list, index), "a NUL byte cannot be passed to a program")
+                    .remedy("take it out")
+            })
+        })
+        .collect()
+}
+
+/// Of a repeated name the last wins, in the first one's place, as in runc.
+fn environment(listed: &[String]) -> Result<Vec<CString>, Fault> {
+    let mut variables: Vec<&str> = Vec::with_capacity(listed.len() + 1);
+    for (index, entry) in listed.iter().enumerate() {
+        let Some((name, _)) = entry.split_once('=').filter(|(name, _)| !name.is_empty()) else {
+            return Err(Fault::at(Place::nth("process.env", index), format!("{entry:?} is no NAME=value"))
+                .remedy("write it as NAME=value; the value may be empty"));
+        };
+        let same = |variable: &&mut &str| variable.split_once('=').is_some_and(|(other, _)| other == name);
+        match variables.iter_mut().find(same) {
+            Some(variable) => *variable = entry,
+            None => variables.push(entry),
+        }
+    }
+    c_strings(variables.into_iter(), "process.env")
+}
+
+fn ids<'spec>(user: &'spec User, maps: Option<&IdMaps>) -> Result<Ids<'spec>, Fault> {
+    let ids = Ids {
+        uid: user.uid(),
+        gid: user.gid(),
+        additional_gids: user.additional_gids().as_deref().unwrap_or_default(),
+        umask: user.umask().unwrap_or(0o022),
+    };
+    if ids.umask > 0o777 {
+        return Err(Fault::at("process.user.umask", format!("{:o} is no file mode mask", ids.umask))
+            .remedy("use at most 0777 (511 in decimal)"));
+    }
+    if let Some(maps) = maps {
+        mapped(Place::of("process.user.uid"), ids.uid, &maps.uids, "linux.uidMappings")?;
+        mapped(Place::of("process.user.gid"), ids.gid, &maps.gids, "linux.gidMappings")?;
+        for (index, gid) in ids.additional_gids.iter().enumerate() {
+            mapped(Place::nth("process.user.additionalGids", index), *gid, &maps.gids, "linux.gidMappings")?;
+        }
+    }
+    Ok(ids)
+}
+
+fn mapped(at: Place, id: u32, map: &IdMap, field: &str) -> Result<(), Fault> {
+    if map.outside(id).is_some() {
+        return Ok(());
+    }
+    let have: Vec<_> =
+        map.0.iter().map(|line| format!("{}-{}", line.inside, line.inside + (line.count - 1))).collect();
+    Err(Fault::at(at, format!("{id} is not mapped into the container's user namespace, which has {}", have.join(", ")))
+        .remedy(format!("use one of these ids, or map {id} in {field} (an ordinary user needs a range in /etc/subuid and /etc/subgid for that)")))
+}
+
+fn terminal(process: &oci_spec::runtime::Process) -> Option<Size> {
+    process.terminal().unwrap_or(false).then(|| {
+        let side = |length: u64| u16::try_from(length).unwrap_or(u16::MAX);
+        process.console_size().map_or(Size { rows: 0, columns: 0 }, |size| Size {
+            rows: side(size.height()),
+            columns: side(size.width()),
+        })
+    })
+}
+
+fn limits(listed: &[PosixRlimit]) -> Result<Vec<Limit>, Fault> {
+    let mut limits: Vec<Limit> = Vec::with_capacity(listed.len());
+    for (index, entry) in listed.iter().enumerate() {
+        let at = Place::nth("process.rlimits", index);
+        let (name, resource) = resource(entry.typ());
+        if limits.iter().any(|earlier| earlier.resource == resource) {
+            return Err(
+                Fault::at(at, format!("{name} is listed twice")).remedy("leave one of the two entries out")
+            );
+        }
+        if entry.soft() > entry.hard() {
+            return Err(Fault::at(
+                at,
+                format!("the soft limit {} is above the hard limit {}", entry.soft(), entry.hard()),
+            )
+            .remedy("lower soft or raise hard"));
+        }
+        limits.push(Limit { at, resource, name, soft: entry.soft(), hard: entry.hard() });
+    }
+    Ok(limits)
+}
+
+fn resource(typ: PosixRlimitType) -> (&'static str, u32) {
+    use PosixRlimitType as T;
+    match typ {
+        T::RlimitCpu => ("RLIMIT_CPU", libc::RLIMIT_CPU),
+        T::RlimitFsize => ("RLIMIT_FSIZE", libc::RLIMIT_FSIZE),
+        T::RlimitData => ("RLIMIT_DATA", libc::RLIMIT_DATA),
+        T::RlimitStack => ("RLIMIT_STACK", libc::RLIMIT_STACK),
+        T::RlimitCore => ("RLIMIT_CORE", libc::RLIMIT_CORE),
+        T::RlimitRss => ("RLIMIT_RSS", libc::RLIMIT_RSS),
+        T::RlimitNproc => ("RLIMIT_NPROC", libc::RLIMIT_NPROC),
+        T::RlimitNofile => ("RLIMIT_NOFILE", libc::RLIMIT_NOFILE),
+        T::RlimitMemlock => ("RLIMIT_MEMLOCK", libc::RLIMIT_MEMLOCK),
+        T::RlimitAs => ("RLIMIT_AS", libc::RLIMIT_AS),
+        T::RlimitLocks => ("RLIMIT_LOCKS", libc::RLIMIT_LOCKS),
+        T::RlimitSigpending => ("RLIMIT_SIGPENDING", libc::RLIMIT_SIGPENDING),
+        T::RlimitMsgqueue => ("RLIMIT_MSGQUEUE", libc::RLIMIT_MSGQUEUE),
+        T::RlimitNice => ("RLIMIT_NICE", libc::RLIMIT_NICE),
+        T::RlimitRtprio => ("RLIMIT_RTPRIO", libc::RLIMIT_RTPRIO),
+        T::RlimitRttime => ("RLIMIT_RTTIME", libc::RLIMIT_RTTIME),
+    }
+}
+
+fn oom_score_adj(value: Option<i32>) -> Result<Option<i32>, Fault> {
+    match value {
+        Some(score) if !(-1000..=1000).contains(&score) => {
+            Err(Fault::at("process.oomScoreAdj", format!("{score} is out of range"))
+                .remedy("use a number from -1000 (never killed) to 1000"))
+        }
+        value => Ok(value),
+    }
+}
+
+/// The directories of PATH in `environment`, in order; the C library's default without one.
+pub fn search_path(environment: &[CString]) -> impl Iterator<Item = &Path> {
+    const DEFAULT: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+    let path = environment.iter().find_map(|variable| variable.as_bytes().strip_prefix(b"PATH="));
+    path.unwrap_or(DEFAULT)
+        .split(|byte| *byte == b':')
+        .map(|directory| Path::new(OsStr::from_bytes(if directory.is_empty() { b"." } else { directory })))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_repeated_variable_the_last_wins_in_the_first_ones_place() {
+        let listed = ["A=1", "B=2", "A=3"].map(String::from);
+        let expected = [c"A=3", c"B=2"].map(CString::from);
+        assert_eq!(environment(&listed).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_variable_without_a_name_is_refused_by_its_index() {
+        let listed = ["A=1", "=2"].map(String::from);
+        assert_eq!(environment(&listed).unwrap_err().to_string(), "process.env[1]: \"=2\" is no NAME=value");
+    }
+
+    #[test]
+    fn the_search_path_is_the_containers() {
+        let environment = [c"A=1", c"PATH=/a::/b"].map(CString::from);
+        let path: Vec<_> = search_path(&environment).collect();
+        assert_eq!(path, [Path::new("/a"), Path::new("."), Path::new("/b")]);
+    }
+}
