@@ -1,3 +1,85 @@
-//! The payload of the tests' containers.
+//! The payload of the tests' containers: prints what a process in there sees, in a stable form.
+//!
+//! `probe COMMAND [ARG…] [-- COMMAND [ARG…]]…` runs its commands in order. A failed deed is an answer
+//! too, so it prints the name of the errno (`EROFS`) and goes on. Called as `true` it does nothing.
 
-fn main() {}
+mod deeds;
+mod process;
+mod sees;
+
+use std::path::Path;
+use std::process::exit;
+
+/// What a command prints, or why it could not.
+type Answer = std::io::Result<String>;
+
+fn main() {
+    let mut args = std::env::args();
+    let name = args.next().unwrap_or_default();
+    if Path::new(&name).file_name().is_some_and(|name| name == "true") {
+        return;
+    }
+    let args: Vec<String> = args.collect();
+    for command in args.split(|arg| arg == "--") {
+        match answer(command) {
+            Ok(text) if text.is_empty() || text.ends_with('\n') => print!("{text}"),
+            Ok(text) => println!("{text}"),
+            Err(error) => println!("{}", deeds::errno_name(&error)),
+        }
+    }
+}
+
+fn answer(command: &[String]) -> Answer {
+    let words: Vec<&str> = command.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["true"] => Ok(String::new()),
+        ["all"] => sees::all(),
+        ["args", rest @ ..] => Ok(rest.join("\n")),
+        ["caps"] => sees::caps(),
+        ["cwd"] => sees::cwd(),
+        ["domainname"] => sees::sysctl("kernel.domainname"),
+        ["env"] => Ok(sees::env()),
+        ["fds"] => sees::fds(),
+        ["hostname"] => sees::sysctl("kernel.hostname"),
+        ["id"] => sees::id(),
+        ["list", directory] => sees::list(directory),
+        ["maps"] => sees::maps(),
+        ["mount", path] => sees::mount(path),
+        ["mounts"] => sees::file("/proc/self/mountinfo"),
+        ["namespaces"] => sees::namespaces(),
+        ["oom"] => sees::file("/proc/self/oom_score_adj"),
+        ["processes"] => sees::processes(),
+        ["read", path] => sees::file(path),
+        ["readlink", path] => sees::link(path),
+        ["rlimits"] => sees::rlimits(),
+        ["stat", path] => sees::stat(path),
+        ["sysctl", name] => sees::sysctl(name),
+        ["tty"] => Ok(sees::tty()),
+        ["umask"] => sees::status_fields(&["Umask"]),
+        ["status", names @ ..] => sees::status_fields(names),
+
+        ["can", what, rest @ ..] => Ok(deeds::can(what, rest)),
+        ["write", path, text] => Ok(deeds::outcome(std::fs::write(path, text))),
+        ["mkdir", path] => Ok(deeds::outcome(std::fs::create_dir_all(path))),
+
+        ["cat"] => process::cat(),
+        ["exec", program, rest @ ..] => process::exec(program, rest),
+        ["exit", code] => exit(code.parse().unwrap_or(125)),
+        ["err", text] => {
+            eprintln!("{text}");
+            Ok(String::new())
+        }
+        ["orphan"] => process::orphan(),
+        ["adopt"] => process::spawn_sleeper().map(|_| String::new()),
+        ["abort"] => std::process::abort(),
+        ["signal"] => process::signal(),
+        ["sleep"] => process::sleep(None),
+        ["sleep", milliseconds] => process::sleep(milliseconds.parse().ok()),
+        ["size", size] => process::await_size(size),
+        ["wait", path] => process::wait(path),
+        _ => {
+            eprintln!("probe: no such command: {}", words.join(" "));
+            exit(125)
+        }
+    }
+}

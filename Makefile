@@ -1,0 +1,42 @@
+# Targets are named by what they make: `make help` lists them.
+
+SHELL := /bin/sh
+INSTALLDIR ?= /usr/local/bin
+# Cargo features of the binary, as `BUILDTAGS="a b"`.
+BUILDTAGS ?=
+
+CARGO ?= cargo
+RELEASE := $(CARGO) build --release --locked -p kase $(if $(strip $(BUILDTAGS)),--features "$(BUILDTAGS)")
+
+.DEFAULT_GOAL := help
+.PHONY: help build/kase install/kase demo test test-setup lint clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z/-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build/kase: ## build bin/kase, one static file (BUILDTAGS="…" are cargo features)
+	$(RELEASE)
+	@mkdir -p bin
+	install -m 755 "$$(scripts/target-dir)/release/kase" bin/kase
+
+install/kase: build/kase ## install it to INSTALLDIR (/usr/local/bin), below DESTDIR if set
+	install -D -m 755 bin/kase "$(DESTDIR)$(INSTALLDIR)/kase"
+
+demo: build/kase ## run a container as an ordinary user, image and all, without a registry
+	scripts/demo
+
+test: test-setup ## run every test, as root and as an ordinary user where both are possible
+	scripts/test
+
+test-setup: ## make what the tests use: packages and users if root, else say what is missing
+	scripts/test-setup
+
+lint: ## format, clippy, layers between the rooms, shell scripts
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	scripts/layers
+	@if command -v shellcheck >/dev/null; then shellcheck .ci/run scripts/*; else echo "lint: no shellcheck here, scripts unchecked"; fi
+
+clean: ## remove what was built
+	$(CARGO) clean
+	rm -rf bin .test

@@ -1,0 +1,23 @@
+//! Black-box tests: every deed of kase, seen from outside, in real containers.
+//!
+//! The runtime under test is the program that `KASE` names (bin/kase if unset), the payload of the
+//! containers the static program in tests/probe. `make test` builds both and adds up what was skipped.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
+
+#[macro_use]
+mod common;
+
+mod bad_input;
+mod command_line;
+mod crash;
+mod life;
+mod mounts;
+mod namespaces;
+mod process;
+mod programs;
+mod rootfs;
+mod rootless;
+mod signals;
+mod spec;
+mod state;
+mod terminal;

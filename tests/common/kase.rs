@@ -1,0 +1,243 @@
+//! One test's home: its caller, its directory, the command line of kase, and the end of it all.
+
+use super::caller::{Caller, Identity};
+use super::{Bundle, Container, Outcome, leftovers, programs};
+use std::cell::Cell;
+use std::ffi::OsStr;
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+/// No command of a test takes longer than this; what does hangs.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The runtime as one test sees it.
+pub struct Kase {
+    pub caller: Caller,
+    pub identity: Identity,
+    dir: PathBuf,
+    name: String,
+    count: Cell<u32>,
+}
+
+impl Kase {
+    /// Runs one test as this caller and asserts that nothing of it is left; skips it where the caller
+    /// does not exist.
+    pub fn with(caller: Caller, deed: fn(&Self)) {
+        match caller.identity() {
+            Ok(identity) => deed(&Self::new(caller, identity)),
+            Err(why) => super::record_skip(&why),
+        }
+    }
+
+    fn new(caller: Caller, identity: Identity) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("kase-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let kase =
+            Self { caller, identity, dir: std::env::temp_dir().join(&name), name, count: Cell::new(0) };
+        fs::create_dir(&kase.dir).unwrap();
+        kase.identity.own(&kase.dir);
+        kase.directory("state");
+        fs::set_permissions(kase.directory("run"), Permissions::from_mode(0o700)).unwrap();
+        kase
+    }
+
+    pub fn is_root(&self) -> bool {
+        self.caller == Caller::Root
+    }
+
+    /// A path in the test's directory.
+    pub fn path(&self, path: impl AsRef<Path>) -> PathBuf {
+        self.dir.join(path)
+    }
+
+    /// Makes a directory of the caller's.
+    pub fn directory(&self, path: &str) -> PathBuf {
+        let path = self.path(path);
+        fs::create_dir_all(&path).unwrap();
+        self.identity.own(&path);
+        path
+    }
+
+    /// Makes a file of the caller's.
+    pub fn file(&self, path: &str, text: &str) -> PathBuf {
+        let path = self.path(path);
+        fs::write(&path, text).unwrap();
+        self.identity.own(&path);
+        path
+    }
+
+    /// A container id that no other test has.
+    pub fn id(&self) -> String {
+        format!("{}-{}", self.name, self.next())
+    }
+
+    pub fn bundle(&self) -> Bundle {
+        let dir = self.path(format!("bundle-{}", self.next()));
+        Bundle::new(dir, self.caller, &self.identity, &self.marker())
+    }
+
+    /// A variable that marks every process of this test, so that none is overlooked.
+    pub fn marker(&self) -> String {
+        format!("KASE_TEST={}", self.name)
+    }
+
+    /// Where containers' state is kept for this caller.
+    pub fn state_dir(&self) -> PathBuf {
+        if self.is_root() { self.path("state") } else { self.path("run").join(super::peer()) }
+    }
+
+    /// Any program as the caller, with the environment that kase gets.
+    pub fn program(&self, program: &str) -> Command {
+        let mut command = self.identity.command(Path::new(program));
+        command.current_dir(&self.dir).env("HOME", &self.dir).env("KASE_TEST", &self.name);
+        if !self.is_root() {
+            command.env("XDG_RUNTIME_DIR", self.path("run"));
+        }
+        command.stdin(Stdio::null());
+        command
+    }
+
+    /// kase with these words: root's state is kept in the test's directory.
+    pub fn command<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
+        let mut command = self.program(&programs::kase().to_string_lossy());
+        if self.is_root() {
+            command.arg("--root").arg(self.path("state"));
+        }
+        command.args(args);
+        command
+    }
+
+    /// Runs kase with these words to its end.
+    pub fn call<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Outcome {
+        self.finish(self.command(args))
+    }
+
+    /// `run` in the foreground.
+    pub fn run(&self, bundle: &Bundle) -> Outcome {
+        self.call(words(["run", "-b"], bundle.dir(), [self.id().as_str()]))
+    }
+
+    /// `run` in the foreground, with more words before the id.
+    pub fn run_with<const N: usize>(&self, bundle: &Bundle, options: [&str; N]) -> Outcome {
+        let id = self.id();
+        self.call(words(["run", "-b"], bundle.dir(), options.into_iter().chain([id.as_str()])))
+    }
+
+    /// What the probe prints in this bundle when run with these commands.
+    pub fn sees<const N: usize>(&self, bundle: Bundle, args: [&str; N]) -> String {
+        let args: Vec<&str> = ["/probe"].into_iter().chain(args).collect();
+        let bundle = bundle.edit(|spec| spec["process"]["args"] = serde_json::json!(args));
+        self.run(&bundle).stdout().to_owned()
+    }
+
+    /// `create`, which must succeed.
+    pub fn create(&self, bundle: &Bundle) -> Container<'_> {
+        Container::create(self, bundle, &[])
+    }
+
+    /// `run --detach`, which must succeed.
+    pub fn run_detached(&self, bundle: &Bundle) -> Container<'_> {
+        Container::run_detached(self, bundle)
+    }
+
+    /// Starts a command whose output goes to files: a container that outlives kase holds them open.
+    pub fn spawn(&self, mut command: Command) -> Running {
+        let number = self.next();
+        let (out, err) = (self.path(format!("out-{number}")), self.path(format!("err-{number}")));
+        command.stdout(File::create(&out).unwrap()).stderr(File::create(&err).unwrap());
+        [&out, &err].into_iter().for_each(|file| self.identity.own(file));
+        let text = format!("{command:?}");
+        Running { child: command.spawn().unwrap(), text, out, err }
+    }
+
+    /// Runs a command to its end.
+    pub fn finish(&self, command: Command) -> Outcome {
+        self.spawn(command).finish()
+    }
+
+    fn next(&self) -> u32 {
+        self.count.replace(self.count.get() + 1)
+    }
+}
+
+impl Drop for Kase {
+    /// Whatever the test left is cleared away; if the test is content otherwise, it fails for it.
+    fn drop(&mut self) {
+        let leftovers = leftovers::find(&self.dir, &self.name, &self.state_dir());
+        leftovers::clear(&self.dir, &self.name);
+        let _ = fs::remove_dir_all(&self.dir);
+        if !std::thread::panicking() {
+            assert!(leftovers.is_empty(), "left behind: {leftovers:#?}");
+        }
+    }
+}
+
+/// A command under way.
+pub struct Running {
+    pub child: Child,
+    text: String,
+    out: PathBuf,
+    err: PathBuf,
+}
+
+impl Running {
+    /// What it printed so far.
+    pub fn stdout(&self) -> String {
+        fs::read_to_string(&self.out).unwrap()
+    }
+
+    /// Waits until it has printed `text`.
+    pub fn says(&self, text: &str) {
+        wait_until(&format!("`{text}` from {}", self.text), || self.stdout().contains(text));
+    }
+
+    pub fn signal(&self, signal: nix::sys::signal::Signal) {
+        let pid = nix::unistd::Pid::from_raw(self.child.id().cast_signed());
+        nix::sys::signal::kill(pid, signal).unwrap();
+    }
+
+    /// Waits for its end.
+    pub fn finish(mut self) -> Outcome {
+        let deadline = Instant::now() + PATIENCE;
+        let status = loop {
+            match self.child.try_wait().unwrap() {
+                Some(status) => break Some(status),
+                None if Instant::now() > deadline => break None,
+                None => std::thread::sleep(Duration::from_millis(1)),
+            }
+        };
+        if status.is_none() {
+            let _ = self.child.kill();
+        }
+        let status = status.or_else(|| self.child.wait().ok()).unwrap();
+        let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
+        let (out, err) = (self.stdout(), String::from_utf8_lossy(&fs::read(&self.err).unwrap()).into_owned());
+        let outcome = Outcome { command: self.text, code, out, err };
+        assert!(Instant::now() <= deadline, "hangs: {outcome}");
+        outcome
+    }
+}
+
+/// Waits until `done` holds; what does not come in time fails the test.
+pub fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE / 3;
+    while !done() {
+        assert!(Instant::now() < deadline, "waited in vain for {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// One list of words from strings around a path.
+pub fn words<'a>(
+    before: impl IntoIterator<Item = &'a str>,
+    path: &'a Path,
+    after: impl IntoIterator<Item = &'a str>,
+) -> Vec<&'a OsStr> {
+    let before = before.into_iter().map(OsStr::new);
+    before.chain([path.as_os_str()]).chain(after.into_iter().map(OsStr::new)).collect()
+}

@@ -1,0 +1,153 @@
+//! A container's life: created, running, stopped, gone; and what each command says of it.
+
+use crate::common::{Container, Kase, json};
+
+deeds! {
+    a_container_is_created_started_stopped_and_deleted,
+    nothing_of_the_container_runs_before_start,
+    a_container_starts_once,
+    run_gives_the_exit_code,
+    run_gives_128_and_the_number_of_the_signal,
+    run_passes_standard_input,
+    run_leaves_nothing_when_it_ends,
+    run_detached_comes_back_at_once,
+    the_pid_file_holds_the_first_process,
+    a_pid_file_is_relative_to_the_working_directory,
+    keep_leaves_the_stopped_container,
+    an_id_in_use_is_refused,
+    forty_containers_live_at_once,
+    a_running_container_is_deleted_only_by_force,
+    deleting_what_is_not_there_is_an_error_but_not_by_force,
+    the_bundle_is_the_working_directory_by_default,
+    options_may_follow_the_id,
+}
+
+fn a_container_is_created_started_stopped_and_deleted(kase: &Kase) {
+    let container = kase.create(&kase.bundle().args(["/probe", "signal"]));
+    assert_eq!(container.status(), "created");
+    container.start();
+    assert_eq!(container.status(), "running");
+    container.says("waiting");
+    container.call("kill", ["TERM"]).succeeded();
+    container.becomes("stopped");
+    assert_eq!(container.stdout(), "waiting\nSIGTERM\n");
+    container.delete();
+}
+
+fn nothing_of_the_container_runs_before_start(kase: &Kase) {
+    let bundle = kase.bundle().args(["/probe", "write", "/tmp/ran", ""]);
+    let bundle = bundle.edit(|spec| spec["root"]["readonly"] = json!(false));
+    let container = kase.create(&bundle);
+    assert!(!bundle.rootfs("tmp/ran").exists());
+    assert_eq!(container.output(), "ok\n");
+    assert!(bundle.rootfs("tmp/ran").exists());
+}
+
+fn a_container_starts_once(kase: &Kase) {
+    let container = kase.create(&kase.bundle().args(["/probe", "sleep"]));
+    container.start();
+    container.call("start", []).refused(&[&container.id]);
+}
+
+fn run_gives_the_exit_code(kase: &Kase) {
+    kase.run(&kase.bundle().args(["/probe", "exit", "0"])).exited(0);
+    kase.run(&kase.bundle().args(["/probe", "exit", "42"])).exited(42);
+    kase.run(&kase.bundle().args(["/probe", "exit", "255"])).exited(255);
+}
+
+fn run_gives_128_and_the_number_of_the_signal(kase: &Kase) {
+    let bundle = kase.bundle().args(["/probe", "sleep"]);
+    let id = kase.id();
+    let running = kase.spawn(kase.command(["run", "-b", bundle.dir().to_str().unwrap(), &id]));
+    crate::common::wait_until("the container to run", || {
+        kase.call(["state", &id]).out.contains("\"running\"")
+    });
+    kase.call(["kill", &id, "KILL"]).succeeded();
+    running.finish().exited(128 + 9);
+}
+
+fn run_passes_standard_input(kase: &Kase) {
+    let bundle = kase.bundle().args(["/probe", "cat"]);
+    let text = kase.file("input", "from the outside\n");
+    let id = kase.id();
+    let mut command = kase.command(["run", "-b", bundle.dir().to_str().unwrap(), &id]);
+    command.stdin(std::fs::File::open(text).unwrap());
+    assert_eq!(kase.finish(command).stdout(), "from the outside\n");
+}
+
+fn run_leaves_nothing_when_it_ends(kase: &Kase) {
+    kase.run(&kase.bundle()).succeeded();
+    assert_eq!(kase.call(["list", "-q"]).stdout(), "");
+}
+
+fn run_detached_comes_back_at_once(kase: &Kase) {
+    let container = kase.run_detached(&kase.bundle().args(["/probe", "signal"]));
+    container.says("waiting");
+    assert_eq!(container.status(), "running");
+}
+
+fn the_pid_file_holds_the_first_process(kase: &Kase) {
+    let file = kase.path("pid");
+    let options = ["--pid-file", file.to_str().unwrap()];
+    let container = Container::create(kase, &kase.bundle().args(["/probe", "sleep"]), &options);
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), container.pid().to_string());
+    assert!(std::path::Path::new(&format!("/proc/{}", container.pid())).exists());
+}
+
+fn a_pid_file_is_relative_to_the_working_directory(kase: &Kase) {
+    let bundle = kase.bundle().args(["/probe", "sleep"]);
+    let container = Container::create(kase, &bundle, &["--pid-file", "pid"]);
+    assert_eq!(std::fs::read_to_string(kase.path("pid")).unwrap(), container.pid().to_string());
+}
+
+fn keep_leaves_the_stopped_container(kase: &Kase) {
+    let bundle = kase.bundle().args(["/probe", "exit", "3"]);
+    let id = kase.id();
+    kase.call(["run", "--keep", "-b", bundle.dir().to_str().unwrap(), &id]).exited(3);
+    assert!(kase.call(["state", &id]).stdout().contains("\"stopped\""));
+    kase.call(["delete", &id]).succeeded();
+}
+
+fn an_id_in_use_is_refused(kase: &Kase) {
+    let bundle = kase.bundle().args(["/probe", "sleep"]);
+    let container = kase.create(&bundle);
+    let again = kase.call(["create", "-b", bundle.dir().to_str().unwrap(), &container.id]);
+    again.refused(&[&container.id]);
+    assert_eq!(container.status(), "created");
+}
+
+fn forty_containers_live_at_once(kase: &Kase) {
+    let bundle = kase.bundle().args(["/probe", "sleep"]);
+    let containers: Vec<Container> = (0..40).map(|_| kase.run_detached(&bundle)).collect();
+    let list = kase.call(["list", "-q"]);
+    assert_eq!(list.stdout().lines().count(), 40);
+    for container in &containers {
+        assert!(list.out.contains(&container.id));
+        assert_eq!(container.status(), "running");
+    }
+}
+
+fn a_running_container_is_deleted_only_by_force(kase: &Kase) {
+    let container = kase.run_detached(&kase.bundle().args(["/probe", "sleep"]));
+    container.call("delete", []).refused(&[&container.id]);
+    assert_eq!(container.status(), "running");
+    container.call("delete", ["--force"]).succeeded();
+    container.call("state", []).refused(&[&container.id]);
+}
+
+fn deleting_what_is_not_there_is_an_error_but_not_by_force(kase: &Kase) {
+    kase.call(["delete", "nobody"]).refused(&["nobody", "does not exist"]);
+    kase.call(["delete", "--force", "nobody"]).succeeded();
+}
+
+fn the_bundle_is_the_working_directory_by_default(kase: &Kase) {
+    let bundle = kase.bundle().args(["/probe", "hostname"]);
+    let mut command = kase.command(["run", &kase.id()]);
+    command.current_dir(bundle.dir());
+    assert_eq!(kase.finish(command).stdout(), "kase\n");
+}
+
+fn options_may_follow_the_id(kase: &Kase) {
+    let bundle = kase.bundle().args(["/probe", "exit", "7"]);
+    kase.call(["run", &kase.id(), "--bundle", bundle.dir().to_str().unwrap()]).exited(7);
+}

@@ -1,0 +1,245 @@
+//! Mounts: every type and option, and what they look like inside.
+
+use crate::common::{Bundle, Kase, has, json, value};
+use std::fs;
+
+deeds! {
+    the_default_mounts_are_there_with_their_flags,
+    a_tmpfs_has_its_flags_and_size,
+    a_tmpfs_without_a_mode_takes_the_mount_points,
+    a_tmpfs_copies_what_it_covers_when_asked,
+    a_directory_is_bound,
+    a_file_is_bound,
+    a_read_only_bind_cannot_be_written,
+    a_bind_source_is_relative_to_the_bundle,
+    a_recursive_bind_brings_the_mounts_below,
+    recursive_attributes_reach_the_mounts_below,
+    each_recursive_attribute_is_set,
+    a_later_mount_covers_an_earlier_one,
+    a_mount_has_the_propagation_of_its_options,
+    a_relative_destination_lies_below_the_root,
+    the_cgroup_mount_is_read_only,
+    terminals_are_the_containers_own,
+    locked_flags_are_kept_by_a_read_only_bind,
+}
+deeds! { root: a_bare_bind_keeps_the_flags_of_its_source, an_idmapped_bind_shows_other_owners }
+deeds! { user: sysfs_of_the_hosts_network_is_a_read_only_bind }
+
+fn the_default_mounts_are_there_with_their_flags(kase: &Kase) {
+    let paths = ["/proc", "/dev", "/dev/pts", "/dev/shm", "/dev/mqueue", "/sys"];
+    let expected = [
+        ("proc", "rw"),
+        ("tmpfs", "rw,nosuid"),
+        ("devpts", "rw,nosuid,noexec"),
+        ("tmpfs", "rw,nosuid,nodev,noexec"),
+        ("mqueue", "rw,nosuid,nodev,noexec"),
+        ("sysfs", "ro,nosuid,nodev,noexec"),
+    ];
+    for (path, (kind, options)) in paths.into_iter().zip(expected) {
+        let mount = kase.sees(kase.bundle(), ["mount", path]);
+        assert_eq!(value(&mount, "type"), kind, "{path}: {mount}");
+        for option in options.split(',') {
+            assert!(has(value(&mount, "options"), option), "{path} is {option}: {mount}");
+        }
+    }
+}
+
+fn tmpfs(destination: &str, options: &[&str]) -> crate::common::Value {
+    json!({"destination": destination, "type": "tmpfs", "source": "tmpfs", "options": options})
+}
+
+fn bind(source: &std::path::Path, destination: &str, options: &[&str]) -> crate::common::Value {
+    json!({"destination": destination, "type": "bind", "source": source, "options": options})
+}
+
+fn a_tmpfs_has_its_flags_and_size(kase: &Kase) {
+    let bundle = kase.bundle().mount(tmpfs("/tmp", &["nosuid", "nodev", "noexec", "size=64k", "mode=750"]));
+    let seen = kase.sees(bundle, ["mount", "/tmp", "--", "stat", "/tmp"]);
+    for option in ["nosuid", "nodev", "noexec"] {
+        assert!(has(value(&seen, "options"), option), "{seen}");
+    }
+    assert!(has(value(&seen, "super"), "size=64k"), "{seen}");
+    assert_eq!(value(&seen, "mode"), "0750", "{seen}");
+}
+
+fn a_tmpfs_without_a_mode_takes_the_mount_points(kase: &Kase) {
+    let bundle = kase.bundle().mount(tmpfs("/tmp", &[]));
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o2710);
+    fs::set_permissions(bundle.rootfs("tmp"), mode).unwrap();
+    assert_eq!(value(&kase.sees(bundle, ["stat", "/tmp"]), "mode"), "2710");
+}
+
+fn a_tmpfs_copies_what_it_covers_when_asked(kase: &Kase) {
+    let bundle = kase.bundle().file("etc/name", "kase").directory("etc/more").link("etc/same", "name");
+    let bundle = bundle.mount(tmpfs("/etc", &["tmpcopyup"]));
+    let seen = kase.sees(bundle, ["list", "/etc", "--", "read", "/etc/same", "--", "write", "/etc/new", "x"]);
+    assert_eq!(seen, "more\nname\nsame\nkase\nok\n");
+}
+
+fn a_directory_is_bound(kase: &Kase) {
+    let source = kase.directory("source");
+    kase.file("source/file", "from outside");
+    let bundle = kase.bundle().mount(bind(&source, "/mnt/made", &["bind"])).writable();
+    let seen = kase.sees(bundle, ["read", "/mnt/made/file", "--", "write", "/mnt/made/new", "from inside"]);
+    assert_eq!(seen, "from outside\nok\n");
+    assert_eq!(fs::read_to_string(source.join("new")).unwrap(), "from inside");
+}
+
+fn a_file_is_bound(kase: &Kase) {
+    let source = kase.file("hosts", "127.0.0.1 localhost\n");
+    let bundle = kase.bundle().mount(bind(&source, "/etc/hosts", &["bind"])).writable();
+    assert_eq!(kase.sees(bundle, ["read", "/etc/hosts"]), "127.0.0.1 localhost\n");
+}
+
+fn a_read_only_bind_cannot_be_written(kase: &Kase) {
+    let source = kase.directory("source");
+    for options in [&["bind", "ro"][..], &["rbind", "ro"], &["bind", "rro"]] {
+        let bundle = kase.bundle().mount(bind(&source, "/mnt", options));
+        assert_eq!(kase.sees(bundle, ["write", "/mnt/new", "x"]), "EROFS\n", "{options:?}");
+    }
+}
+
+fn a_bind_source_is_relative_to_the_bundle(kase: &Kase) {
+    let bundle = kase.bundle().mount(bind("data".as_ref(), "/mnt", &["bind"]));
+    fs::create_dir(bundle.path("data")).unwrap();
+    fs::write(bundle.path("data/file"), "beside the config").unwrap();
+    assert_eq!(kase.sees(bundle, ["read", "/mnt/file"]), "beside the config\n");
+}
+
+/// /dev of the host, which has mounts below it on every host.
+fn host_dev(kase: &Kase, options: &[&str]) -> Bundle {
+    kase.bundle().mount(bind("/dev".as_ref(), "/mnt", options))
+}
+
+fn a_recursive_bind_brings_the_mounts_below(kase: &Kase) {
+    assert_ne!(kase.sees(host_dev(kase, &["rbind"]), ["mount", "/mnt/pts"]), "none\n");
+}
+
+fn recursive_attributes_reach_the_mounts_below(kase: &Kase) {
+    let seen = kase.sees(host_dev(kase, &["rbind", "rro", "rnoexec"]), ["mount", "/mnt/pts"]);
+    assert!(has(value(&seen, "options"), "ro"), "{seen}");
+    assert!(has(value(&seen, "options"), "noexec"), "{seen}");
+    // `ro` alone is for the mount itself.
+    let seen = kase.sees(host_dev(kase, &["rbind", "ro"]), ["mount", "/mnt/pts", "--", "mount", "/mnt"]);
+    let (below, itself) = seen.split_once('\n').unwrap();
+    assert!(has(value(below, "options"), "rw") && has(value(itself, "options"), "ro"), "{seen}");
+}
+
+fn each_recursive_attribute_is_set(kase: &Kase) {
+    // How access times are kept is locked in a user namespace.
+    let attributes: &[&str] = if kase.is_root() { &["rnodiratime", "rnoatime"] } else { &[] };
+    let attributes = ["rnosuid", "rnodev", "rnoexec", "rnosymfollow"].iter().chain(attributes);
+    for attribute in attributes {
+        let seen =
+            kase.sees(host_dev(kase, &["rbind", *attribute]), ["mount", "/mnt", "--", "mount", "/mnt/shm"]);
+        for line in seen.lines().filter(|line| *line != "none") {
+            assert!(has(value(line, "options"), &attribute[1..]), "{attribute}: {line}");
+        }
+    }
+}
+
+fn a_later_mount_covers_an_earlier_one(kase: &Kase) {
+    let source = kase.directory("source");
+    kase.file("source/file", "bound");
+    let bundle = kase.bundle().mount(tmpfs("/mnt", &[])).mount(bind(&source, "/mnt/inner", &["bind"]));
+    assert_eq!(kase.sees(bundle, ["list", "/mnt", "--", "read", "/mnt/inner/file"]), "inner\nbound\n");
+}
+
+fn a_mount_has_the_propagation_of_its_options(kase: &Kase) {
+    for (option, expected) in [("shared", "shared:"), ("private", "private"), ("unbindable", "unbindable")] {
+        let bundle = kase.bundle().mount(tmpfs("/mnt", &[option]));
+        let seen = kase.sees(bundle, ["mount", "/mnt"]);
+        assert!(value(&seen, "propagation").starts_with(expected), "{option}: {seen}");
+    }
+}
+
+fn a_relative_destination_lies_below_the_root(kase: &Kase) {
+    let seen = kase.sees(kase.bundle().mount(tmpfs("mnt", &[])), ["mount", "/mnt"]);
+    assert_eq!(value(&seen, "type"), "tmpfs");
+}
+
+fn the_cgroup_mount_is_read_only(kase: &Kase) {
+    let bundle = kase.bundle().mount(json!({
+        "destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup",
+        "options": ["nosuid", "noexec", "nodev", "relatime", "ro"],
+    }));
+    let seen = kase.sees(
+        bundle,
+        ["mount", "/sys/fs/cgroup", "--", "mkdir", "/sys/fs/cgroup/new", "--", "list", "/sys/fs/cgroup"],
+    );
+    let lines: Vec<&str> = seen.lines().collect();
+    assert!(has(value(lines[0], "options"), "ro"), "{seen}");
+    assert!(lines[1] != "ok" && lines.len() > 2, "{seen}");
+}
+
+fn terminals_are_the_containers_own(kase: &Kase) {
+    let seen = kase.sees(kase.bundle(), ["list", "/dev/pts", "--", "readlink", "/dev/ptmx"]);
+    assert_eq!(seen, "ptmx\npts/ptmx\n");
+}
+
+/// A mount of root's in the test's directory; undone when let go of.
+struct HostMount(std::path::PathBuf);
+
+impl HostMount {
+    fn new(kase: &Kase) -> Self {
+        use nix::mount::MsFlags;
+        let directory = kase.directory("flagged");
+        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC | MsFlags::MS_NOATIME;
+        nix::mount::mount(Some("tmpfs"), &directory, Some("tmpfs"), flags, Some("mode=777")).unwrap();
+        fs::write(directory.join("file"), "on the host").unwrap();
+        Self(directory)
+    }
+}
+
+impl Drop for HostMount {
+    fn drop(&mut self) {
+        nix::mount::umount(&self.0).unwrap();
+    }
+}
+
+fn locked_flags_are_kept_by_a_read_only_bind(kase: &Kase) {
+    if !crate::common::is_root() {
+        skip!("needs root to make a mount with flags");
+    }
+    let mount = HostMount::new(kase);
+    let bundle = kase.bundle().mount(bind(&mount.0, "/mnt", &["bind", "ro"]));
+    let seen = kase.sees(bundle, ["mount", "/mnt", "--", "read", "/mnt/file"]);
+    assert!(seen.ends_with("on the host\n"), "{seen}");
+    assert!(has(value(&seen, "options"), "ro"), "{seen}");
+    if !kase.is_root() {
+        for flag in ["nosuid", "nodev", "noexec", "noatime"] {
+            assert!(has(value(&seen, "options"), flag), "locked {flag} is kept: {seen}");
+        }
+    }
+}
+
+fn a_bare_bind_keeps_the_flags_of_its_source(kase: &Kase) {
+    let mount = HostMount::new(kase);
+    let seen = kase.sees(kase.bundle().mount(bind(&mount.0, "/mnt", &["bind"])), ["mount", "/mnt"]);
+    for flag in ["nosuid", "nodev", "noexec"] {
+        assert!(has(value(&seen, "options"), flag), "{seen}");
+    }
+    // Any flag given clears the others: root's are not locked.
+    let seen = kase.sees(kase.bundle().mount(bind(&mount.0, "/mnt", &["bind", "nosuid"])), ["mount", "/mnt"]);
+    assert!(has(value(&seen, "options"), "nosuid") && !has(value(&seen, "options"), "noexec"), "{seen}");
+}
+
+fn an_idmapped_bind_shows_other_owners(kase: &Kase) {
+    let source = kase.directory("source");
+    kase.file("source/file", "of root");
+    let bundle = kase.bundle().edit(|spec| {
+        let mapping = json!([{"containerID": 0, "hostID": 4242, "size": 1}]);
+        spec["mounts"].as_array_mut().unwrap().push(json!({
+            "destination": "/mnt", "type": "bind", "source": source, "options": ["bind"],
+            "uidMappings": mapping, "gidMappings": mapping,
+        }));
+    });
+    assert_eq!(value(&kase.sees(bundle, ["stat", "/mnt/file"]), "owner"), "4242:4242");
+}
+
+fn sysfs_of_the_hosts_network_is_a_read_only_bind(kase: &Kase) {
+    let seen = kase.sees(kase.bundle().without_namespace("network"), ["mount", "/sys", "--", "list", "/sys"]);
+    assert_eq!(value(&seen, "type"), "sysfs");
+    assert!(has(value(&seen, "options"), "ro"), "{seen}");
+    assert!(seen.contains("kernel\n"), "{seen}");
+}

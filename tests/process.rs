@@ -1,0 +1,180 @@
+//! The container's process: who it is, what it may do, what it starts with.
+
+use crate::common::{Kase, json, peer};
+
+deeds! {
+    capabilities_are_those_of_the_config,
+    ambient_capabilities_reach_the_process,
+    without_capabilities_there_are_none,
+    an_unknown_capability_is_a_warning,
+    no_new_privileges_is_set_when_asked,
+    user_group_and_additional_groups_are_taken,
+    an_ordinary_user_in_the_container_has_no_capabilities,
+    umask_is_taken,
+    rlimits_are_exact,
+    oom_score_adj_is_taken,
+    sysctls_are_written,
+    the_working_directory_is_entered_and_made,
+    the_environment_is_the_one_of_the_config,
+    home_comes_from_the_containers_passwd,
+    the_last_of_a_repeated_variable_wins,
+    the_program_is_found_in_the_containers_path,
+    no_descriptor_of_ours_reaches_the_container,
+    arguments_are_passed_as_they_are,
+    the_argument_zero_is_as_given,
+}
+
+/// CAP_KILL, CAP_NET_BIND_SERVICE and CAP_AUDIT_WRITE, as the default config has them.
+const DEFAULT: &str = "0000000020000420";
+const NONE: &str = "0000000000000000";
+
+fn capabilities_are_those_of_the_config(kase: &Kase) {
+    let caps = kase.sees(kase.bundle(), ["caps"]);
+    let expected =
+        format!("CapInh: {NONE}\nCapPrm: {DEFAULT}\nCapEff: {DEFAULT}\nCapBnd: {DEFAULT}\nCapAmb: {NONE}\n");
+    assert_eq!(caps, format!("{expected}NoNewPrivs: 1\n"));
+}
+
+fn ambient_capabilities_reach_the_process(kase: &Kase) {
+    let bundle = kase.bundle().edit(|spec| {
+        spec["process"]["capabilities"] = json!({
+            "bounding": ["CAP_KILL", "CAP_CHOWN"], "permitted": ["CAP_KILL", "CAP_CHOWN"],
+            "effective": ["CAP_KILL"], "inheritable": ["CAP_KILL"], "ambient": ["CAP_KILL"],
+        });
+        spec["process"]["user"] = json!({"uid": 1000, "gid": 1000});
+    });
+    let expected = "CapInh: 0000000000000020\nCapPrm: 0000000000000020\nCapEff: 0000000000000020\n\
+                    CapBnd: 0000000000000021\nCapAmb: 0000000000000020\nNoNewPrivs: 1\n";
+    assert_eq!(kase.sees(bundle, ["caps"]), expected);
+}
+
+fn without_capabilities_there_are_none(kase: &Kase) {
+    let bundle = kase.bundle().edit(|spec| spec["process"]["capabilities"] = json!({}));
+    let caps = kase.sees(bundle, ["caps"]);
+    assert_eq!(caps.matches(NONE).count(), 5, "{caps}");
+}
+
+fn an_unknown_capability_is_a_warning(kase: &Kase) {
+    let bundle = kase.bundle().args(["/probe", "caps"]).edit(|spec| {
+        spec["process"]["capabilities"]["permitted"] = json!(["CAP_KILL", "CAP_FLY"]);
+        spec["process"]["capabilities"]["effective"] = json!(["CAP_KILL"]);
+    });
+    let outcome = kase.run(&bundle);
+    assert!(outcome.stdout().contains("CapPrm: 0000000000000020\n"), "{outcome}");
+    assert!(outcome.err.contains("CAP_FLY"), "{outcome}");
+}
+
+fn no_new_privileges_is_set_when_asked(kase: &Kase) {
+    let bundle = kase.bundle().edit(|spec| spec["process"]["noNewPrivileges"] = json!(false));
+    assert_eq!(kase.sees(bundle, ["status", "NoNewPrivs"]), "NoNewPrivs: 0\n");
+}
+
+fn user_group_and_additional_groups_are_taken(kase: &Kase) {
+    let bundle = kase
+        .bundle()
+        .edit(|spec| spec["process"]["user"] = json!({"uid": 1000, "gid": 1001, "additionalGids": [5, 100]}));
+    let expected = "Uid: 1000 1000 1000 1000\nGid: 1001 1001 1001 1001\nGroups: 5 100\n";
+    assert_eq!(kase.sees(bundle, ["id"]), expected);
+}
+
+fn an_ordinary_user_in_the_container_has_no_capabilities(kase: &Kase) {
+    let bundle = kase.bundle().edit(|spec| spec["process"]["user"] = json!({"uid": 1000, "gid": 1000}));
+    let caps = kase.sees(bundle, ["status", "CapEff", "CapBnd"]);
+    assert_eq!(caps, format!("CapEff: {NONE}\nCapBnd: {DEFAULT}\n"));
+}
+
+fn umask_is_taken(kase: &Kase) {
+    let bundle = kase.bundle().edit(|spec| spec["process"]["user"]["umask"] = json!(0o027));
+    assert_eq!(kase.sees(bundle, ["umask"]), "Umask: 0027\n");
+    assert_eq!(kase.sees(kase.bundle(), ["umask"]), "Umask: 0022\n");
+}
+
+fn rlimits_are_exact(kase: &Kase) {
+    let bundle = kase.bundle().edit(|spec| {
+        spec["process"]["rlimits"] = json!([
+            {"type": "RLIMIT_NOFILE", "soft": 100, "hard": 200},
+            {"type": "RLIMIT_CORE", "soft": 0, "hard": 0},
+        ]);
+    });
+    let limits = kase.sees(bundle, ["rlimits"]);
+    assert!(limits.contains("open files: 100 200\n"), "{limits}");
+    assert!(limits.contains("core file size: 0 0\n"), "{limits}");
+}
+
+fn oom_score_adj_is_taken(kase: &Kase) {
+    let bundle = kase.bundle().edit(|spec| spec["process"]["oomScoreAdj"] = json!(500));
+    assert_eq!(kase.sees(bundle, ["oom"]), "500\n");
+}
+
+fn sysctls_are_written(kase: &Kase) {
+    let bundle = kase.bundle().edit(|spec| {
+        spec["linux"]["sysctl"] =
+            json!({"net.ipv4.ip_forward": "1", "net.ipv4.ip_unprivileged_port_start": "80"});
+    });
+    let seen = kase.sees(
+        bundle,
+        ["sysctl", "net.ipv4.ip_forward", "--", "sysctl", "net/ipv4/ip_unprivileged_port_start"],
+    );
+    assert_eq!(seen, "1\n80\n");
+}
+
+fn the_working_directory_is_entered_and_made(kase: &Kase) {
+    let bundle = kase.bundle().edit(|spec| spec["process"]["cwd"] = json!("/etc"));
+    assert_eq!(kase.sees(bundle, ["cwd"]), "/etc\n");
+    let bundle = kase.bundle().writable().edit(|spec| spec["process"]["cwd"] = json!("/made/for/it"));
+    assert_eq!(kase.sees(bundle, ["cwd"]), "/made/for/it\n");
+}
+
+fn the_environment_is_the_one_of_the_config(kase: &Kase) {
+    let marker = kase.marker();
+    let bundle = kase
+        .bundle()
+        .edit(|spec| spec["process"]["env"] = json!(["PATH=/bin", "HOME=/here", "WORD=a b=c", marker]));
+    assert_eq!(kase.sees(bundle, ["env"]), format!("PATH=/bin\nHOME=/here\nWORD=a b=c\n{marker}\n"));
+}
+
+fn home_comes_from_the_containers_passwd(kase: &Kase) {
+    assert!(kase.sees(kase.bundle(), ["env"]).contains("HOME=/\n"));
+    let passwd = "root:x:0:0:root:/home/of/root:/bin/sh\nuser:x:1000:1000::/home/user:/bin/sh\n";
+    let bundle = kase.bundle().file("etc/passwd", passwd);
+    assert!(kase.sees(bundle, ["env"]).contains("HOME=/home/of/root\n"));
+    let bundle = kase.bundle().file("etc/passwd", passwd);
+    let bundle = bundle.edit(|spec| spec["process"]["user"] = json!({"uid": 1000, "gid": 1000}));
+    assert!(kase.sees(bundle, ["env"]).contains("HOME=/home/user\n"));
+}
+
+fn the_last_of_a_repeated_variable_wins(kase: &Kase) {
+    let marker = kase.marker();
+    let bundle = kase.bundle().edit(|spec| spec["process"]["env"] = json!(["A=1", "B=2", "A=3", marker]));
+    let env = kase.sees(bundle, ["env"]);
+    assert!(env.contains("A=3\n") && !env.contains("A=1\n"), "{env}");
+}
+
+fn the_program_is_found_in_the_containers_path(kase: &Kase) {
+    let bundle = kase.bundle().directory("usr").directory("usr/bin").link("usr/bin/payload", "/probe");
+    let bundle = bundle.args(["payload", "args", "found"]);
+    assert_eq!(kase.run(&bundle).stdout(), "found\n");
+}
+
+fn no_descriptor_of_ours_reaches_the_container(kase: &Kase) {
+    let bundle = kase.bundle().args(["/probe", "fds"]);
+    let words = kase.command(["run", "-b", bundle.dir().to_str().unwrap(), &kase.id()]);
+    // A caller's descriptors are not the container's either.
+    let mut shell = kase.program("/bin/sh");
+    shell
+        .args(["-c", "exec 5</etc/passwd 9</; exec \"$0\" \"$@\""])
+        .arg(words.get_program())
+        .args(words.get_args());
+    let outcome = kase.finish(shell);
+    let fds: Vec<&str> = outcome.stdout().lines().map(|line| &line[..1]).collect();
+    assert_eq!(fds, ["0", "1", "2"], "{outcome}");
+}
+
+fn arguments_are_passed_as_they_are(kase: &Kase) {
+    assert_eq!(kase.sees(kase.bundle(), ["args", "", "a b", "$HOME", "*"]), "\na b\n$HOME\n*\n");
+}
+
+fn the_argument_zero_is_as_given(kase: &Kase) {
+    let seen = kase.sees(kase.bundle(), ["read", "/proc/self/cmdline"]);
+    assert_eq!(seen.split('\0').next(), Some("/probe"), "with {}", peer());
+}

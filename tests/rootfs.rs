@@ -1,0 +1,198 @@
+//! The root file system: devices, links, what is hidden, and what must never lead out of it.
+
+use crate::common::{Bundle, Kase, json, value};
+use std::fs;
+
+deeds! {
+    the_default_devices_are_there,
+    the_default_links_are_there,
+    a_read_only_root_cannot_be_written,
+    masked_files_are_empty_and_masked_directories_bare,
+    read_only_paths_cannot_be_written,
+    missing_masked_and_read_only_paths_do_not_matter,
+    a_destination_that_is_missing_is_made_inside,
+    a_symlink_never_leads_a_mount_out_of_the_root,
+    dots_never_lead_a_mount_out_of_the_root,
+    a_dangling_symlink_is_made_inside,
+    a_masked_symlink_stays_inside,
+    a_proc_that_is_a_symlink_is_refused,
+    a_sys_that_is_a_symlink_is_refused,
+    the_old_root_is_out_of_reach,
+    the_root_has_the_propagation_of_the_config,
+    without_pivot_the_root_is_the_same,
+    a_root_may_be_an_absolute_path,
+}
+deeds! { root: devices_of_the_config_are_made }
+
+fn the_default_devices_are_there(kase: &Kase) {
+    let devices = [
+        ("null", "1:3"),
+        ("zero", "1:5"),
+        ("full", "1:7"),
+        ("random", "1:8"),
+        ("urandom", "1:9"),
+        ("tty", "5:0"),
+    ];
+    for (name, number) in devices {
+        let path = format!("/dev/{name}");
+        let seen = kase.sees(kase.bundle(), ["stat", &path, "--", "can", "open", &path]);
+        assert!(seen.starts_with("char mode=0666 "), "{name}: {seen}");
+        assert_eq!(value(&seen, "rdev"), number, "{name}: {seen}");
+        // A process without a terminal cannot open /dev/tty.
+        assert!(seen.ends_with("ok\n") || name == "tty", "{name}: {seen}");
+    }
+}
+
+fn the_default_links_are_there(kase: &Kase) {
+    let links = [
+        ("fd", "/proc/self/fd"),
+        ("stdin", "/proc/self/fd/0"),
+        ("stdout", "/proc/self/fd/1"),
+        ("stderr", "/proc/self/fd/2"),
+        ("ptmx", "pts/ptmx"),
+    ];
+    for (name, target) in links {
+        assert_eq!(kase.sees(kase.bundle(), ["readlink", &format!("/dev/{name}")]), format!("{target}\n"));
+    }
+}
+
+fn a_read_only_root_cannot_be_written(kase: &Kase) {
+    assert_eq!(kase.sees(kase.bundle(), ["write", "/new", "x"]), "EROFS\n");
+    assert_eq!(kase.sees(kase.bundle().writable(), ["write", "/new", "x"]), "ok\n");
+}
+
+fn masked_files_are_empty_and_masked_directories_bare(kase: &Kase) {
+    let bundle = kase.bundle().file("etc/secret", "password").directory("mnt/keys").file("mnt/keys/one", "x");
+    let bundle = bundle.writable().edit(|spec| {
+        spec["linux"]["maskedPaths"] = json!(["/etc/secret", "/mnt/keys", "/mnt/keys", "/proc/kcore"]);
+    });
+    let seen = kase
+        .sees(bundle, ["read", "/etc/secret", "--", "list", "/mnt/keys", "--", "write", "/mnt/keys/x", ""]);
+    assert_eq!(seen, "EROFS\n");
+}
+
+fn read_only_paths_cannot_be_written(kase: &Kase) {
+    let bundle =
+        kase.bundle().writable().edit(|spec| spec["linux"]["readonlyPaths"] = json!(["/etc", "/proc/sys"]));
+    let seen = kase.sees(
+        bundle,
+        ["write", "/etc/x", "", "--", "write", "/mnt/x", "", "--", "write", "/proc/sys/kernel/hostname", "x"],
+    );
+    assert_eq!(seen, "EROFS\nok\nEROFS\n");
+}
+
+fn missing_masked_and_read_only_paths_do_not_matter(kase: &Kase) {
+    let bundle = kase.bundle().edit(|spec| {
+        spec["linux"]["maskedPaths"] = json!(["/no/such/path"]);
+        spec["linux"]["readonlyPaths"] = json!(["/no/such/path"]);
+    });
+    kase.run(&bundle).succeeded();
+}
+
+fn tmpfs(destination: &str) -> crate::common::Value {
+    json!({"destination": destination, "type": "tmpfs", "source": "tmpfs"})
+}
+
+fn a_destination_that_is_missing_is_made_inside(kase: &Kase) {
+    let bundle = kase.bundle().writable().mount(tmpfs("/made/by/kase"));
+    assert_eq!(value(&kase.sees(bundle, ["mount", "/made/by/kase"]), "type"), "tmpfs");
+}
+
+/// Runs a mount whose destination tries to leave the root for `outside`, which must stay empty.
+fn escape(kase: &Kase, link: &str, destination: &str) -> String {
+    let outside = kase.directory("outside");
+    let target = link.replace("OUTSIDE", outside.to_str().unwrap());
+    let bundle = kase.bundle().writable().link("escape", &target).mount(tmpfs(destination));
+    let seen = kase.sees(bundle, ["mounts"]);
+    assert_eq!(fs::read_dir(&outside).unwrap().count(), 0, "made outside");
+    seen
+}
+
+fn a_symlink_never_leads_a_mount_out_of_the_root(kase: &Kase) {
+    let outside = kase.path("outside").display().to_string();
+    let seen = escape(kase, "OUTSIDE", "/escape/inner");
+    assert!(seen.contains(&format!(" {outside}/inner ")), "the link is followed inside: {seen}");
+    escape(kase, "../../../../../../../..OUTSIDE", "/escape/other");
+    escape(kase, "/proc/1/rootOUTSIDE", "/escape/third");
+}
+
+fn dots_never_lead_a_mount_out_of_the_root(kase: &Kase) {
+    let seen = escape(kase, "..", "/../../../../mnt/inner");
+    assert!(seen.contains(" /mnt/inner "), "{seen}");
+    let seen = escape(kase, "../../..", "/escape/escape/mnt/inner");
+    assert!(seen.contains(" /mnt/inner "), "{seen}");
+}
+
+fn a_dangling_symlink_is_made_inside(kase: &Kase) {
+    let bundle = kase.bundle().writable().link("dangling", "/made/late").mount(tmpfs("/dangling"));
+    assert_eq!(value(&kase.sees(bundle, ["mount", "/made/late"]), "type"), "tmpfs");
+}
+
+fn a_masked_symlink_stays_inside(kase: &Kase) {
+    let outside = kase.file("secret", "of the host");
+    let bundle = kase.bundle().link("etc/link", outside.to_str().unwrap());
+    let bundle = bundle.edit(|spec| spec["linux"]["maskedPaths"] = json!(["/etc/link"]));
+    kase.run(&bundle);
+    assert_eq!(fs::read_to_string(&outside).unwrap(), "of the host");
+}
+
+/// A bundle whose rootfs has a symlink at `name`, which was a directory.
+fn linked(kase: &Kase, name: &str) -> Bundle {
+    let bundle = kase.bundle();
+    fs::remove_dir(bundle.rootfs(name)).unwrap();
+    bundle.directory("elsewhere").link(name, "/elsewhere")
+}
+
+fn a_proc_that_is_a_symlink_is_refused(kase: &Kase) {
+    kase.run(&linked(kase, "proc")).refused(&["/proc", "must be mounted on ordinary directory"]);
+}
+
+fn a_sys_that_is_a_symlink_is_refused(kase: &Kase) {
+    kase.run(&linked(kase, "sys")).refused(&["/sys", "must be mounted on ordinary directory"]);
+}
+
+fn the_old_root_is_out_of_reach(kase: &Kase) {
+    let seen = kase.sees(kase.bundle(), ["list", "/", "--", "list", "/..", "--", "mounts"]);
+    let names = "dev\netc\nmnt\nprobe\nproc\nsys\ntmp\ntrue\n";
+    assert!(seen.starts_with(&format!("{names}{names}")), "{seen}");
+    assert!(
+        seen.lines()
+            .skip(16)
+            .all(|mount| mount.split(' ').nth(4).is_some_and(|point| point.starts_with('/')))
+    );
+    let points: Vec<&str> = seen.lines().skip(16).filter_map(|mount| mount.split(' ').nth(4)).collect();
+    assert_eq!(points.iter().filter(|point| **point == "/").count(), 1, "{seen}");
+}
+
+fn the_root_has_the_propagation_of_the_config(kase: &Kase) {
+    for (option, expected) in [("shared", "shared:"), ("private", "private"), ("unbindable", "unbindable")] {
+        let bundle = kase.bundle().edit(|spec| spec["linux"]["rootfsPropagation"] = json!(option));
+        let seen = kase.sees(bundle, ["mount", "/"]);
+        assert!(value(&seen, "propagation").contains(expected), "{option}: {seen}");
+    }
+}
+
+fn without_pivot_the_root_is_the_same(kase: &Kase) {
+    let bundle = kase.bundle().args(["/probe", "list", "/"]);
+    let outcome = kase.run_with(&bundle, ["--no-pivot"]);
+    assert_eq!(outcome.stdout(), "dev\netc\nmnt\nprobe\nproc\nsys\ntmp\ntrue\n");
+}
+
+fn a_root_may_be_an_absolute_path(kase: &Kase) {
+    let other = kase.bundle();
+    let path = other.rootfs("");
+    let bundle = kase.bundle().edit(|spec| spec["root"]["path"] = json!(path));
+    fs::remove_dir_all(bundle.rootfs("")).unwrap();
+    assert_eq!(kase.sees(bundle, ["hostname"]), "kase\n");
+}
+
+fn devices_of_the_config_are_made(kase: &Kase) {
+    let bundle = kase.bundle().edit(|spec| {
+        spec["linux"]["devices"] = json!([
+            {"path": "/dev/nothing", "type": "c", "major": 1, "minor": 3, "fileMode": 0o640, "uid": 3, "gid": 4},
+            {"path": "/dev/deep/pipe", "type": "p", "fileMode": 0o600},
+        ]);
+    });
+    let seen = kase.sees(bundle, ["stat", "/dev/nothing", "--", "stat", "/dev/deep/pipe"]);
+    assert_eq!(seen, "char mode=0640 owner=3:4 rdev=1:3\nfifo mode=0600 owner=0:0 rdev=0:0\n");
+}

@@ -1,0 +1,85 @@
+//! Signals: sent by `kill`, and passed on by `run`.
+
+use crate::common::{Kase, Running};
+use nix::sys::signal::Signal;
+
+deeds! {
+    kill_takes_names_and_numbers,
+    kill_sends_term_by_default,
+    an_unknown_signal_is_refused,
+    kill_on_a_stopped_container_is_refused,
+    kill_on_a_created_container_ends_it,
+    kill_all_ends_every_process,
+    kill_all_on_a_stopped_container_is_content,
+    run_passes_signals_on,
+    orphans_do_not_outlive_the_first_process,
+}
+
+fn kill_takes_names_and_numbers(kase: &Kase) {
+    for (word, heard) in [("HUP", "SIGHUP"), ("SIGUSR1", "SIGUSR1"), ("12", "SIGUSR2"), ("term", "SIGTERM")] {
+        let container = kase.run_detached(&kase.bundle().args(["/probe", "signal"]));
+        container.says("waiting");
+        container.call("kill", [word]).succeeded();
+        container.says(heard);
+    }
+}
+
+fn kill_sends_term_by_default(kase: &Kase) {
+    let container = kase.run_detached(&kase.bundle().args(["/probe", "signal"]));
+    container.says("waiting");
+    container.call("kill", []).succeeded();
+    container.says("SIGTERM");
+}
+
+fn an_unknown_signal_is_refused(kase: &Kase) {
+    let container = kase.create(&kase.bundle());
+    container.call("kill", ["SIGNOTHING"]).refused(&["SIGNOTHING"]);
+    container.call("kill", ["4711"]).refused(&["4711"]);
+}
+
+fn kill_on_a_stopped_container_is_refused(kase: &Kase) {
+    let container = kase.run_detached(&kase.bundle());
+    container.becomes("stopped");
+    container.call("kill", ["KILL"]).refused(&["container not running"]);
+}
+
+fn kill_on_a_created_container_ends_it(kase: &Kase) {
+    let container = kase.create(&kase.bundle());
+    container.call("kill", ["KILL"]).succeeded();
+    container.becomes("stopped");
+    container.delete();
+}
+
+fn kill_all_ends_every_process(kase: &Kase) {
+    let container = kase.run_detached(&kase.bundle().args(["/probe", "orphan", "--", "sleep"]));
+    container.says("orphaned");
+    kase.call(["kill", "--all", &container.id, "KILL"]).succeeded();
+    container.becomes("stopped");
+}
+
+fn kill_all_on_a_stopped_container_is_content(kase: &Kase) {
+    let container = kase.run_detached(&kase.bundle());
+    container.becomes("stopped");
+    kase.call(["kill", "--all", &container.id, "KILL"]).succeeded();
+}
+
+fn run_in_the_foreground(kase: &Kase) -> Running {
+    let bundle = kase.bundle().args(["/probe", "signal", "--", "exit", "9"]);
+    let running = kase.spawn(kase.command(["run", "-b", bundle.dir().to_str().unwrap(), &kase.id()]));
+    running.says("waiting");
+    running
+}
+
+fn run_passes_signals_on(kase: &Kase) {
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGQUIT] {
+        let running = run_in_the_foreground(kase);
+        running.signal(signal);
+        let outcome = running.finish();
+        outcome.exited(9);
+        assert_eq!(outcome.out, format!("waiting\n{signal}\n"));
+    }
+}
+
+fn orphans_do_not_outlive_the_first_process(kase: &Kase) {
+    assert_eq!(kase.sees(kase.bundle(), ["orphan"]), "orphaned\n");
+}

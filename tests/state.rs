@@ -1,0 +1,111 @@
+//! What kase says of containers: the state JSON and the list.
+
+use crate::common::{Kase, Value, json};
+
+deeds! {
+    the_state_has_the_fields_of_the_spec_and_of_runc,
+    the_state_is_printed_in_the_usual_order,
+    a_stopped_container_has_no_pid,
+    the_state_of_a_missing_container_is_an_error,
+    the_list_is_a_table,
+    the_list_is_json_when_asked,
+    the_quiet_list_has_only_ids,
+    an_empty_list_is_no_error,
+    an_unknown_list_format_is_refused,
+    a_root_that_does_not_exist_is_refused_when_given,
+}
+
+fn the_state_has_the_fields_of_the_spec_and_of_runc(kase: &Kase) {
+    let bundle = kase.bundle().args(["/probe", "sleep"]);
+    let bundle = bundle.edit(|spec| spec["annotations"] = json!({"org.example.colour": "red"}));
+    let container = kase.create(&bundle);
+    let state = container.state();
+    assert_eq!(state["id"], container.id.as_str());
+    assert_eq!(state["status"], "created");
+    assert_eq!(state["bundle"], bundle.dir().to_str().unwrap());
+    assert_eq!(state["rootfs"], bundle.rootfs("").to_str().unwrap().trim_end_matches('/'));
+    assert_eq!(state["annotations"], json!({"org.example.colour": "red"}));
+    assert!(state["ociVersion"].as_str().unwrap().starts_with("1."), "{state}");
+    let created = state["created"].as_str().unwrap();
+    let shape: String = created.chars().take(19).map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
+    assert_eq!((shape.as_str(), created.ends_with('Z')), ("0000-00-00T00:00:00", true), "{state}");
+    let pid = state["pid"].as_i64().unwrap();
+    assert!(container.proc("environ").contains(&kase.marker()) || pid > 0, "{state}");
+}
+
+fn the_state_is_printed_in_the_usual_order(kase: &Kase) {
+    let container = kase.create(&kase.bundle());
+    let text = container.call("state", []).stdout().to_owned();
+    let places: Vec<Option<usize>> =
+        ["ociVersion", "id", "pid", "status", "bundle", "rootfs", "created", "owner"]
+            .into_iter()
+            .map(|key| text.find(&format!("\"{key}\":")))
+            .collect();
+    assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{text}");
+    assert!(text.starts_with("{\n  \"ociVersion\": \""), "{text}");
+}
+
+fn a_stopped_container_has_no_pid(kase: &Kase) {
+    let container = kase.run_detached(&kase.bundle());
+    container.becomes("stopped");
+    assert_eq!(container.state()["pid"], 0);
+}
+
+fn the_state_of_a_missing_container_is_an_error(kase: &Kase) {
+    for verb in ["state", "start", "kill"] {
+        kase.call([verb, "nobody"]).refused(&["nobody", "does not exist"]);
+    }
+}
+
+fn the_list_is_a_table(kase: &Kase) {
+    let bundle = kase.bundle().args(["/probe", "sleep"]);
+    let (one, other) = (kase.create(&bundle), kase.run_detached(&bundle));
+    let list = kase.call(["list"]);
+    let mut lines = list.stdout().lines();
+    let header: Vec<&str> = lines.next().unwrap().split_whitespace().collect();
+    assert_eq!(header, ["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"]);
+    let row =
+        |id: &str| list.out.lines().find(|line| line.starts_with(&format!("{id} "))).unwrap().to_owned();
+    for (container, status) in [(&one, "created"), (&other, "running")] {
+        let row = row(&container.id);
+        let columns: Vec<&str> = row.split_whitespace().collect();
+        assert_eq!(columns[1], container.pid().to_string(), "{row}");
+        assert_eq!(columns[2], status, "{row}");
+        assert_eq!(columns[3], bundle.dir().to_str().unwrap(), "{row}");
+        assert_eq!(columns[5], kase.identity.name, "{row}");
+    }
+}
+
+fn the_list_is_json_when_asked(kase: &Kase) {
+    let container = kase.create(&kase.bundle());
+    let list: Value = serde_json::from_str(kase.call(["list", "--format", "json"]).stdout()).unwrap();
+    assert_eq!(list.as_array().unwrap().len(), 1);
+    assert_eq!(list[0]["id"], container.id.as_str());
+    assert_eq!(list[0]["status"], "created");
+    assert_eq!(list[0]["owner"], kase.identity.name.as_str());
+    assert_eq!(list[0]["pid"], container.pid());
+}
+
+fn the_quiet_list_has_only_ids(kase: &Kase) {
+    let container = kase.create(&kase.bundle());
+    assert_eq!(kase.call(["list", "-q"]).stdout(), format!("{}\n", container.id));
+    assert_eq!(kase.call(["list", "--quiet"]).stdout(), format!("{}\n", container.id));
+}
+
+fn an_empty_list_is_no_error(kase: &Kase) {
+    assert_eq!(kase.call(["list"]).stdout().lines().count(), 1);
+    assert_eq!(kase.call(["list", "-q"]).stdout(), "");
+    let list: Value = serde_json::from_str(kase.call(["list", "-f", "json"]).stdout()).unwrap();
+    assert!(list.as_array().is_none_or(Vec::is_empty), "{list}");
+}
+
+fn an_unknown_list_format_is_refused(kase: &Kase) {
+    kase.call(["list", "--format", "poem"]).refused(&["poem"]);
+}
+
+fn a_root_that_does_not_exist_is_refused_when_given(kase: &Kase) {
+    let missing = kase.path("no-such-root");
+    let mut command = kase.program(&crate::common::program());
+    command.args(["--root", missing.to_str().unwrap(), "list"]);
+    kase.finish(command).refused(&["no-such-root"]);
+}

@@ -1,0 +1,167 @@
+//! Terminals: kase's own passed on by `run`, and one handed over through a console socket.
+
+use crate::common::{Bundle, Kase, Terminal, json, wait_until, words};
+use std::io::IoSliceMut;
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
+use std::process::Child;
+
+deeds! {
+    run_gives_the_container_a_terminal_of_the_same_size,
+    what_is_typed_reaches_the_container,
+    an_interrupt_key_is_a_signal_inside,
+    a_new_size_reaches_the_container,
+    run_with_a_terminal_gives_the_exit_code,
+    the_terminal_is_as_before_afterwards,
+    a_console_socket_gets_the_terminal,
+    the_console_has_the_size_of_the_config,
+    create_with_a_terminal_needs_a_console_socket,
+    a_console_socket_without_a_terminal_is_refused,
+    a_console_socket_that_is_none_is_refused,
+}
+
+fn with_terminal<const N: usize>(kase: &Kase, args: [&str; N]) -> Bundle {
+    kase.bundle().args(args).edit(|spec| spec["process"]["terminal"] = json!(true))
+}
+
+fn run(kase: &Kase, terminal: &mut Terminal, bundle: &Bundle) -> Child {
+    terminal.spawn(kase, &["run", "-b", bundle.dir().to_str().unwrap(), &kase.id()])
+}
+
+fn ends_with(mut child: Child, code: i32) {
+    let mut status = None;
+    wait_until("kase to end", || {
+        status = child.try_wait().unwrap();
+        status.is_some()
+    });
+    assert_eq!(status.unwrap().code(), Some(code));
+}
+
+fn run_gives_the_container_a_terminal_of_the_same_size(kase: &Kase) {
+    let mut terminal = Terminal::new(97, 31);
+    let child =
+        run(kase, &mut terminal, &with_terminal(kase, ["/probe", "tty", "--", "stat", "/dev/console"]));
+    let shown = terminal.shows("rdev=");
+    for name in ["stdin", "stdout", "stderr"] {
+        assert!(shown.contains(&format!("{name}: /dev/pts/0 97x31")), "{shown}");
+    }
+    assert!(shown.contains("char mode="), "{shown}");
+    ends_with(child, 0);
+}
+
+fn what_is_typed_reaches_the_container(kase: &Kase) {
+    let mut terminal = Terminal::new(80, 24);
+    let child = run(kase, &mut terminal, &with_terminal(kase, ["/probe", "args", "ready", "--", "cat"]));
+    terminal.shows("ready");
+    terminal.types("hello\n");
+    // An echo and an answer.
+    terminal.shows("ready\nhello\nhello");
+    // End of input.
+    terminal.types("\x04");
+    ends_with(child, 0);
+}
+
+fn an_interrupt_key_is_a_signal_inside(kase: &Kase) {
+    let mut terminal = Terminal::new(80, 24);
+    let child = run(kase, &mut terminal, &with_terminal(kase, ["/probe", "signal", "--", "exit", "5"]));
+    terminal.shows("waiting");
+    terminal.types("\x03");
+    terminal.shows("SIGINT");
+    ends_with(child, 5);
+}
+
+fn a_new_size_reaches_the_container(kase: &Kase) {
+    let mut terminal = Terminal::new(80, 24);
+    let child = run(kase, &mut terminal, &with_terminal(kase, ["/probe", "size", "120x50"]));
+    terminal.shows("waiting");
+    terminal.resize(120, 50);
+    terminal.shows("120x50");
+    ends_with(child, 0);
+}
+
+fn run_with_a_terminal_gives_the_exit_code(kase: &Kase) {
+    let mut terminal = Terminal::new(80, 24);
+    ends_with(run(kase, &mut terminal, &with_terminal(kase, ["/probe", "exit", "42"])), 42);
+}
+
+fn the_terminal_is_as_before_afterwards(kase: &Kase) {
+    let mut terminal = Terminal::new(80, 24);
+    let before = terminal.modes();
+    let child = run(kase, &mut terminal, &with_terminal(kase, ["/probe", "signal"]));
+    terminal.shows("waiting");
+    wait_until("raw modes while the container has it", || terminal.modes() != before);
+    terminal.types("\x03");
+    ends_with(child, 0);
+    assert_eq!(terminal.modes(), before);
+}
+
+/// Creates and starts a container with a console socket, and gives its terminal.
+fn console(kase: &Kase, bundle: &Bundle, id: &str) -> Terminal {
+    let path = kase.path("console");
+    let listener = UnixListener::bind(&path).unwrap();
+    kase.identity.own(&path);
+    let options = ["--console-socket", path.to_str().unwrap(), id];
+    kase.call(words(["create", "-b"], bundle.dir(), options)).succeeded();
+    let (socket, _) = listener.accept().unwrap();
+    let outer = receive(&socket).expect("a descriptor in the message");
+    kase.call(["start", id]).succeeded();
+    Terminal::of(outer, None)
+}
+
+fn receive(socket: &std::os::unix::net::UnixStream) -> Option<OwnedFd> {
+    use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let mut name = [0; 4096];
+    recvmsg(socket, &mut [IoSliceMut::new(&mut name)], &mut control, RecvFlags::CMSG_CLOEXEC).unwrap();
+    control.drain().find_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
+        _ => None,
+    })
+}
+
+fn a_console_socket_gets_the_terminal(kase: &Kase) {
+    let id = kase.id();
+    let mut terminal =
+        console(kase, &with_terminal(kase, ["/probe", "args", "one", "two", "--", "cat"]), &id);
+    terminal.types("typed\n");
+    let shown = terminal.shows("two\n");
+    assert!(
+        shown.contains("one\n") && !shown.contains("one\r\n"),
+        "lines end as they were written: {shown:?}"
+    );
+    kase.call(["delete", "--force", &id]).succeeded();
+}
+
+fn the_console_has_the_size_of_the_config(kase: &Kase) {
+    let id = kase.id();
+    let bundle = with_terminal(kase, ["/probe", "tty", "--", "sleep"]);
+    let bundle = bundle.edit(|spec| spec["process"]["consoleSize"] = json!({"height": 25, "width": 91}));
+    console(kase, &bundle, &id).shows("stdout: /dev/pts/0 91x25");
+    kase.call(["delete", "--force", &id]).succeeded();
+}
+
+fn create_with_a_terminal_needs_a_console_socket(kase: &Kase) {
+    let bundle = with_terminal(kase, ["/probe", "tty"]);
+    kase.call(words(["create", "-b"], bundle.dir(), [kase.id().as_str()])).refused(&["process.terminal"]);
+    kase.call(words(["run", "-d", "-b"], bundle.dir(), [kase.id().as_str()])).refused(&["process.terminal"]);
+}
+
+fn a_console_socket_without_a_terminal_is_refused(kase: &Kase) {
+    let listener = UnixListener::bind(kase.path("console")).unwrap();
+    kase.identity.own(&kase.path("console"));
+    let (id, path) = (kase.id(), kase.path("console"));
+    let options = ["--console-socket", path.to_str().unwrap(), &id];
+    kase.call(words(["create", "-b"], kase.bundle().dir(), options)).refused(&["console"]);
+    drop(listener);
+}
+
+fn a_console_socket_that_is_none_is_refused(kase: &Kase) {
+    let bundle = with_terminal(kase, ["/probe", "tty"]);
+    for path in [kase.file("plain", ""), kase.path("missing")] {
+        let id = kase.id();
+        let options = ["--console-socket", path.to_str().unwrap(), &id];
+        kase.call(words(["create", "-b"], bundle.dir(), options)).refused(&[path.to_str().unwrap()]);
+    }
+}
