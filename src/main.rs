@@ -2,6 +2,7 @@
 
 mod bundle;
 mod cli;
+mod config;
 mod container;
 mod fault;
 mod gate;

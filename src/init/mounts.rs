@@ -1,8 +1,8 @@
 //! Carries out `mounts`, each onto a descriptor inside the rootfs.
 
-use super::inside::{self, Shape};
 use super::cgroup_mount::{self, View};
 use super::copy_up;
+use super::inside::{self, Shape};
 use crate::fault::{Fault, OrFault};
 use crate::kernel::mount::{self, Attributes, Reach, attribute};
 use crate::kernel::path::Resolve;
@@ -101,6 +101,13 @@ impl Mounter<'_> {
             match mount_classic(kind, source, &options, target.as_fd()) {
                 Err(error) if error.kind() == ErrorKind::PermissionDenied && fallback.is_some() => {
                     let host = Path::new(fallback.unwrap_or_default());
+                    if !host.exists() {
+                        tracing::debug!(
+                            "{}: no new {kind} is allowed here, and the host has none: left out",
+                            mount.at
+                        );
+                        return Ok(());
+                    }
                     tracing::debug!("{}: no new {kind} is allowed here: the host's is bound", mount.at);
                     return self.bind(mount, clone_source(mount, host, Reach::Recursive)?);
                 }

@@ -106,7 +106,10 @@ pub fn become_user(plan: &Process<'_>, last_capability: u8) -> anyhow::Result<()
             .remedy("use ids that the user namespace maps")
     })?;
     if as_root.is_err() {
-        chdir(plan.cwd).or_fault(|| Fault::at("process.cwd", format!("enter {}", plan.cwd.display())))?;
+        chdir(plan.cwd).or_fault(|| {
+            Fault::at("process.cwd", format!("enter {}", plan.cwd.display()))
+                .remedy("name a directory that the container's user may enter")
+        })?;
     }
     check_cwd()?;
     set_capabilities(&plan.capabilities)
