@@ -1,9 +1,11 @@
 //! The ordinary user's case: ids, directories, and a config written for root.
 
-use crate::common::{Caller, Kase, is_ours, json, ranges, value};
+use crate::common::{Caller, Kase, is_ours, is_root, json, ranges, value};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
 deeds! { all: a_config_for_root_runs_for_everyone, everyone_is_root_inside }
 deeds! { user:
@@ -14,6 +16,7 @@ deeds! { user:
     state_lies_in_the_runtime_directory,
     without_a_runtime_directory_it_runs_all_the_same,
     a_runtime_directory_of_another_user_is_not_used,
+    a_fallback_directory_of_another_user_is_refused,
     rootless_false_adapts_nothing,
     rootless_true_is_what_it_is_anyway,
     root_of_a_user_namespace_may_run_containers,
@@ -87,8 +90,16 @@ fn state_lies_in_the_runtime_directory(kase: &Kase) {
     assert_eq!(mode & 0o077, 0, "closed to others: {mode:o}");
 }
 
+/// Where state lies without a runtime directory: one place for all tests of a user.
+static FALLBACK: Mutex<()> = Mutex::new(());
+
+fn fallback(kase: &Kase) -> PathBuf {
+    PathBuf::from(format!("/tmp/kase-{}", kase.identity.uid))
+}
+
 /// Runs a container with another XDG_RUNTIME_DIR, from creation to deletion.
 fn live_with_runtime_dir(kase: &Kase, change: impl Fn(&mut Command)) {
+    let alone = FALLBACK.lock().unwrap_or_else(PoisonError::into_inner);
     let bundle = kase.bundle();
     let id = kase.id();
     let call = |words: &[&str]| {
@@ -103,6 +114,9 @@ fn live_with_runtime_dir(kase: &Kase, change: impl Fn(&mut Command)) {
     assert!(state.stdout().contains("\"created\""), "{state}");
     deleted.succeeded();
     call(&["state", &id]).refused(&["does not exist"]);
+    // The directory itself stays, as it does in XDG_RUNTIME_DIR; containers of others may be in it.
+    let _ = fs::remove_dir(fallback(kase));
+    drop(alone);
 }
 
 fn without_a_runtime_directory_it_runs_all_the_same(kase: &Kase) {
@@ -120,6 +134,22 @@ fn a_runtime_directory_of_another_user_is_not_used(kase: &Kase) {
         command.env("XDG_RUNTIME_DIR", "/etc");
     });
     assert!(!std::path::Path::new("/etc/kase").exists());
+}
+
+fn a_fallback_directory_of_another_user_is_refused(kase: &Kase) {
+    let run = PathBuf::from(format!("/run/user/{}", kase.identity.uid));
+    if !is_root() || run.exists() {
+        skip!("needs root, and a user without a directory in /run/user");
+    }
+    let alone = FALLBACK.lock().unwrap_or_else(PoisonError::into_inner);
+    fs::create_dir(fallback(kase)).unwrap();
+    fs::set_permissions(fallback(kase), fs::Permissions::from_mode(0o777)).unwrap();
+    let mut command = kase.command(["create", "-b", kase.bundle().dir().to_str().unwrap(), &kase.id()]);
+    command.env_remove("XDG_RUNTIME_DIR");
+    let outcome = kase.finish(command);
+    fs::remove_dir_all(fallback(kase)).unwrap();
+    drop(alone);
+    outcome.refused(&[fallback(kase).to_str().unwrap()]);
 }
 
 fn rootless_false_adapts_nothing(kase: &Kase) {
