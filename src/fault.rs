@@ -67,6 +67,17 @@ impl Fault {
         self.remedy = Some(remedy.into());
         self
     }
+
+    /// This fault as the cause of one that says what we were doing around it.
+    pub fn within(self, doing: impl Into<String>) -> anyhow::Error {
+        Self::doing(doing).caused_by(self)
+    }
+
+    /// The fault with its cause, for errors that have more to say than their text.
+    pub fn caused_by(mut self, cause: impl Into<anyhow::Error>) -> anyhow::Error {
+        self.cause = Some(cause.into());
+        self.into()
+    }
 }
 
 impl Display for Fault {

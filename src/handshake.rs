@@ -168,7 +168,8 @@ mod tests {
     fn a_report_crosses_with_its_remedy() {
         let (kase, init) = pair().unwrap();
         let report = Report { line: "mounts[4]: bind /srv".into(), remedy: Some("create /srv".into()) };
-        init.say(&ToKase::Failed(Report { line: report.line.clone(), remedy: report.remedy.clone() })).unwrap();
+        init.say(&ToKase::Failed(Report { line: report.line.clone(), remedy: report.remedy.clone() }))
+            .unwrap();
         assert!(matches!(kase.hear().unwrap(), Some(ToKase::Failed(heard)) if heard == report));
     }
 

@@ -1,11 +1,19 @@
 //! kase: a rootless-first OCI container runtime.
 
-#![allow(dead_code)] // until the command line calls it
-
+mod bundle;
+mod cli;
+mod container;
 mod fault;
+mod gate;
+mod handshake;
+mod hook;
 mod host;
+mod init;
 mod kernel;
+mod launch;
 mod log;
 mod plan;
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    cli::main()
+}

@@ -2,7 +2,7 @@
 
 use super::answer;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{FromRawFd, OwnedFd};
 
 /// Marks every descriptor from `first` up close-on-exec.
 ///
@@ -35,18 +35,6 @@ pub fn inherited(number: i32) -> io::Result<OwnedFd> {
     answer(unsafe { libc::fcntl(number, libc::F_GETFD) }.into())?;
     // SAFETY: it is open, and was opened by the program that started kase, for kase alone.
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
-}
-
-/// The magic number of the file system behind `fd`, such as PROC_SUPER_MAGIC.
-///
-/// # Errors
-/// Those of fstatfs(2).
-pub fn file_system(fd: BorrowedFd<'_>) -> io::Result<libc::statfs> {
-    // SAFETY: statfs is plain integers, for which zero is a value.
-    let mut stats: libc::statfs = unsafe { std::mem::zeroed() };
-    // SAFETY: `stats` outlives the call and has the type that the kernel fills.
-    answer(unsafe { libc::fstatfs(fd.as_raw_fd(), &raw mut stats) }.into())?;
-    Ok(stats)
 }
 
 /// Owns the number that nix's accept4 has just answered with.

@@ -228,3 +228,33 @@ pub fn wait_for(pid: i32) -> io::Result<End> {
 pub fn reap() -> io::Result<Option<(i32, End)>> {
     wait(-1, libc::WNOHANG)
 }
+
+/// Sets how a signal is taken.
+///
+/// # Errors
+/// EINVAL for SIGKILL and SIGSTOP.
+pub fn set_action(signal: nix::sys::signal::Signal, action: &nix::sys::signal::SigAction) -> nix::Result<()> {
+    // SAFETY: kase installs the dispositions "default" and "ignore" only, never a handler.
+    unsafe { nix::sys::signal::sigaction(signal, action) }.map(drop)
+}
+
+/// Sets the NIS domain name of the uts namespace.
+///
+/// # Errors
+/// EINVAL when it is longer than 64 bytes, EPERM.
+pub fn set_domain_name(name: &str) -> io::Result<()> {
+    // SAFETY: pointer and length are those of one string.
+    answer(unsafe { libc::setdomainname(name.as_ptr().cast(), name.len()) }.into()).map(drop)
+}
+
+/// The id, in our pid namespace, of the process behind `pidfd`.
+///
+/// # Errors
+/// ESRCH when it has ended.
+pub fn pidfd_pid(pidfd: BorrowedFd<'_>) -> io::Result<i32> {
+    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd()))?;
+    info.lines()
+        .find_map(|line| line.strip_prefix("Pid:")?.trim().parse().ok())
+        .filter(|pid| *pid > 0)
+        .ok_or_else(|| io::Error::from_raw_os_error(libc::ESRCH))
+}

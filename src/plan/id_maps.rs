@@ -90,7 +90,8 @@ fn check(maps: &IdMaps, host: &Host) -> Result<(), Fault> {
         return Ok(());
     }
     id_writer::permitted(&host.caller, &host.subordinate, maps).map_err(|refused| {
-        Fault::at(place(refused.kind, Some(refused.line)), refused.to_string()).remedy(refused.remedy())
+        Fault::at(place(refused.kind, Some(refused.line)), refused.to_string())
+            .remedy(refused.remedy(&host.caller))
     })
 }
 

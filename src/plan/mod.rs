@@ -8,6 +8,7 @@
 
 pub mod capabilities;
 pub mod devices;
+pub mod hooks;
 pub mod id_maps;
 pub mod mount_options;
 pub mod mounts;
@@ -101,6 +102,8 @@ pub struct Plan<'spec> {
     pub keyring: bool,
     /// Descriptors from 3 on that the container inherits.
     pub preserve_fds: u32,
+    /// `hooks`.
+    pub hooks: hooks::Hooks<'spec>,
     /// What the user ought to know; logged once the plan stands.
     pub notes: Notes,
 }
@@ -158,6 +161,7 @@ impl<'spec> Plan<'spec> {
             hostname: name(spec.hostname().as_deref(), "hostname", &namespaces)?,
             domainname: name(spec.domainname().as_deref(), "domainname", &namespaces)?,
             process: process::decide(process, maps.as_ref(), host.last_capability, &mut notes)?,
+            hooks: hooks::decide(spec.hooks().as_ref())?,
             keyring: !options.no_new_keyring,
             preserve_fds: options.preserve_fds,
             namespaces,

@@ -1,0 +1,74 @@
+//! `kase create`.
+
+use super::Context;
+use crate::container::create::{self, Request, StartedBy, Terminal};
+use anyhow::Context as _;
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+pub fn arguments(command: Command) -> Command {
+    shared(command)
+}
+
+/// What `create` and `run` both take.
+pub fn shared(command: Command) -> Command {
+    let flag = |name: &'static str, help: &'static str| Arg::new(name).long(name).help(help);
+    let path = |name, help| flag(name, help).value_parser(value_parser!(PathBuf));
+    command
+        .arg(super::id())
+        .arg(path("bundle", "The bundle's directory").short('b').default_value(".").value_name("DIR"))
+        .arg(
+            path("config", "The configuration, if not config.json; relative to the bundle")
+                .short('f')
+                .value_name("FILE"),
+        )
+        .arg(path("console-socket", "Unix socket to send the terminal's master to").value_name("SOCKET"))
+        .arg(path("pid-file", "File to write init's process id to").value_name("FILE"))
+        .arg(
+            flag("no-pivot", "Do not use pivot_root: for a host that runs from an initramfs")
+                .action(ArgAction::SetTrue),
+        )
+        .arg(flag("no-new-keyring", "Keep the caller's session keyring").action(ArgAction::SetTrue))
+        .arg(
+            flag("preserve-fds", "Pass N descriptors, from 3 on, to the container")
+                .value_parser(value_parser!(u32))
+                .default_value("0")
+                .value_name("N"),
+        )
+        .arg(flag("apparmour", "").action(ArgAction::Set).hide(true))
+}
+
+/// The request that the arguments make.
+pub fn request(context: &Context, matches: &ArgMatches) -> anyhow::Result<Request> {
+    let path = |name| matches.get_one::<PathBuf>(name).cloned();
+    let own: u32 = matches.get_one("preserve-fds").copied().unwrap_or(0);
+    let preserve_fds = own.checked_add(listen_fds()).context("--preserve-fds is too large")?;
+    Ok(Request {
+        id: super::id_of(matches).to_string(),
+        bundle: path("bundle").unwrap_or_default(),
+        config: path("config"),
+        console_socket: path("console-socket"),
+        pid_file: path("pid-file"),
+        adapt: context.adapt,
+        no_pivot: matches.get_flag("no-pivot"),
+        no_new_keyring: matches.get_flag("no-new-keyring"),
+        preserve_fds,
+    })
+}
+
+/// Descriptors that systemd's socket activation handed to kase, for the container; sd_listen_fds(3).
+fn listen_fds() -> u32 {
+    std::env::var("LISTEN_FDS").ok().and_then(|count| count.parse().ok()).unwrap_or(0)
+}
+
+pub fn run(context: Context, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
+    let request = request(&context, matches)?;
+    let doing = || format!("create {}", request.id);
+    let store = context.store().with_context(doing)?;
+    let mut created = create::create(&store, context.caller, &request, StartedBy::Gate, Terminal::Socket)
+        .with_context(doing)?;
+    created.init.keep();
+    created.entry.keep();
+    Ok(ExitCode::SUCCESS)
+}

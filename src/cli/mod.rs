@@ -1,0 +1,190 @@
+//! The command line: what runc's is, one small file a command.
+//!
+//! Only the command that is asked for is built (`Command::defer`); building all of them takes longer than
+//! `state` itself.
+
+mod create;
+mod delete;
+mod features;
+mod kill;
+mod list;
+mod run;
+mod spec;
+mod start;
+mod state;
+
+use crate::container::store::Store;
+use crate::fault::{Fault, Report};
+use crate::log;
+use crate::plan::Adapt;
+use clap::builder::PossibleValuesParser;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use rootless::caller::Caller;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use tracing::Level;
+
+const ABOUT: &str = "A rootless-first OCI container runtime";
+
+/// What every command knows.
+pub struct Context {
+    /// Who calls.
+    pub caller: Caller,
+    /// `--root`.
+    root: Option<PathBuf>,
+    /// `--rootless`.
+    pub adapt: Adapt,
+}
+
+impl Context {
+    /// The state root.
+    ///
+    /// # Errors
+    /// None that the caller may use.
+    pub fn store(&self) -> anyhow::Result<Store> {
+        Store::find(self.root.as_deref(), &self.caller)
+    }
+}
+
+type Run = fn(Context, &ArgMatches) -> anyhow::Result<ExitCode>;
+
+/// A command: its name, its line in the help, its arguments, and what it does.
+struct Verb {
+    name: &'static str,
+    about: &'static str,
+    arguments: fn(Command) -> Command,
+    run: Run,
+}
+
+const VERBS: [Verb; 9] = [
+    Verb { name: "create", about: "Create a container", arguments: create::arguments, run: create::run },
+    Verb { name: "delete", about: "Delete a container", arguments: delete::arguments, run: delete::run },
+    Verb {
+        name: "features",
+        about: "Show what kase supports",
+        arguments: features::arguments,
+        run: features::run,
+    },
+    Verb { name: "kill", about: "Send a signal to a container", arguments: kill::arguments, run: kill::run },
+    Verb { name: "list", about: "List containers", arguments: list::arguments, run: list::run },
+    Verb { name: "run", about: "Create and start a container", arguments: run::arguments, run: run::run },
+    Verb { name: "spec", about: "Write a config.json", arguments: spec::arguments, run: spec::run },
+    Verb { name: "start", about: "Start a created container", arguments: start::arguments, run: start::run },
+    Verb {
+        name: "state",
+        about: "Show the state of a container",
+        arguments: state::arguments,
+        run: state::run,
+    },
+];
+
+fn command() -> Command {
+    let flag = |name: &'static str, help: &'static str| Arg::new(name).long(name).help(help);
+    let mut command = Command::new("kase")
+        .about(ABOUT)
+        .version(version())
+        .disable_help_subcommand(true)
+        .subcommand_required(true)
+        .subcommand_value_name("COMMAND")
+        .subcommand_help_heading("Commands")
+        .arg(Arg::new("version").short('v').long("version").action(ArgAction::Version).help("Print the version"))
+        .arg(flag("debug", "Log everything, like --log-level debug").action(ArgAction::SetTrue))
+        .arg(flag("log", "Write the log to a file instead of standard error").value_parser(value_parser!(PathBuf)).value_name("FILE"))
+        .arg(flag("log-format", "Format of the log file").value_parser(PossibleValuesParser::new(["text", "json"])).default_value("text"))
+        .arg(flag("log-level", "Least important level to log").value_parser(PossibleValuesParser::new(["debug", "info", "warn", "warning", "error"])).default_value("info"))
+        .arg(flag("root", "Directory of the containers' state [default: /run/kase for root, $XDG_RUNTIME_DIR/kase for others]").value_parser(value_parser!(PathBuf)).value_name("DIR"))
+        .arg(flag("rootless", "Adapt config.json to what an ordinary user can have").value_parser(PossibleValuesParser::new(["auto", "true", "false"])).num_args(0..=1).require_equals(true).default_missing_value("true").default_value("auto"))
+        .arg(flag("systemd-cgroup", "Let systemd make the containers' cgroups").action(ArgAction::SetTrue));
+    for verb in VERBS {
+        command = command.subcommand(Command::new(verb.name).about(verb.about).defer(verb.arguments));
+    }
+    command
+}
+
+/// As engines parse it.
+fn version() -> &'static str {
+    concat!("version ", env!("CARGO_PKG_VERSION"), "\nspec: 1.3.0")
+}
+
+/// Parses the command line, does what it says, and tells the caller of what went wrong.
+pub fn main() -> ExitCode {
+    let matches = match command().try_get_matches() {
+        Ok(matches) => matches,
+        Err(error) => return usage(&error),
+    };
+    match dispatch(&matches) {
+        Ok(code) => code,
+        Err(error) => {
+            let report = Report::of(&error);
+            log::error(&report.line);
+            eprintln!("{report}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
+    let text = |name| matches.get_one::<String>(name).map_or("", String::as_str);
+    let level = match text("log-level") {
+        _ if matches.get_flag("debug") => Level::DEBUG,
+        "debug" => Level::DEBUG,
+        "warn" | "warning" => Level::WARN,
+        "error" => Level::ERROR,
+        _ => Level::INFO,
+    };
+    let format = if text("log-format") == "json" { log::Format::Json } else { log::Format::Text };
+    log::start(matches.get_one::<PathBuf>("log").map(PathBuf::as_path), format, level)?;
+    let adapt = if text("rootless") == "false" { Adapt::No } else { Adapt::Yes };
+    let context = Context { caller: Caller::look()?, root: matches.get_one("root").cloned(), adapt };
+    let (name, arguments) = matches.subcommand().expect("clap requires a command");
+    let verb =
+        VERBS.iter().find(|verb| verb.name == name).expect("clap knows the commands of the table only");
+    (verb.run)(context, arguments)
+}
+
+/// clap's complaint in our own form: one line and a remedy.
+fn usage(error: &clap::Error) -> ExitCode {
+    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        // Nobody may be reading.
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    let rendered = error.to_string();
+    let what = rendered.lines().next().unwrap_or_default().trim_start_matches("error: ");
+    let what = match error.kind() {
+        ErrorKind::MissingRequiredArgument => match error.get(ContextKind::InvalidArg) {
+            Some(ContextValue::Strings(missing)) => format!("{} is missing", missing.join(" and ")),
+            _ => what.to_string(),
+        },
+        ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            "no command is given".to_string()
+        }
+        _ => what.to_string(),
+    };
+    let suggestion =
+        [ContextKind::SuggestedArg, ContextKind::SuggestedSubcommand, ContextKind::SuggestedValue]
+            .into_iter()
+            .find_map(|kind| match error.get(kind) {
+                Some(ContextValue::String(suggestion)) => Some(suggestion.clone()),
+                Some(ContextValue::Strings(suggestions)) => suggestions.first().cloned(),
+                _ => None,
+            });
+    let remedy = match suggestion {
+        Some(suggestion) => format!("did you mean {suggestion}? See kase --help"),
+        None => "see kase --help and kase COMMAND --help".to_string(),
+    };
+    let report = Report::of(&Fault::doing(what).remedy(remedy).into());
+    // The log is not started: its options may be what is wrong. Engines that give --log still read of it here.
+    eprintln!("{report}");
+    ExitCode::FAILURE
+}
+
+/// The argument that most commands have.
+fn id() -> Arg {
+    Arg::new("id").required(true).value_name("ID").help("The container's id")
+}
+
+fn id_of(matches: &ArgMatches) -> &str {
+    matches.get_one::<String>("id").expect("clap requires the id")
+}

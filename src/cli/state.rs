@@ -1,0 +1,21 @@
+//! `kase state`.
+
+use super::Context;
+use crate::container::state::{Owners, State};
+use anyhow::Context as _;
+use clap::{ArgMatches, Command};
+use std::io::Write;
+use std::process::ExitCode;
+
+pub fn arguments(command: Command) -> Command {
+    command.arg(super::id())
+}
+
+pub fn run(context: Context, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
+    let id = super::id_of(matches);
+    let container = context.store()?.container(id).with_context(|| format!("state {id}"))?;
+    let owner = Owners::default().name(container.owner);
+    let text = serde_json::to_string_pretty(&State::of(&container, owner))?;
+    writeln!(std::io::stdout(), "{text}")?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,251 @@
+//! Creates a container: plans, claims the id, launches init.
+
+use super::record::Facts;
+use super::store::{Entry, Store};
+use super::{init_facts, record};
+use crate::bundle::Bundle;
+use crate::fault::{Fault, OrFault};
+use crate::gate::Gate;
+use crate::hook;
+use crate::host::{Host, Subids};
+use crate::launch::{self, Init, Making, Midwife, console};
+use crate::plan::{Adapt, Options, Plan};
+use oci_spec::runtime::Spec;
+use rootless::caller::Caller;
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+/// What the command line says about a container that is to be made.
+#[derive(Debug)]
+pub struct Request {
+    /// Its id.
+    pub id: String,
+    /// `--bundle`.
+    pub bundle: PathBuf,
+    /// `--config`.
+    pub config: Option<PathBuf>,
+    /// `--console-socket`.
+    pub console_socket: Option<PathBuf>,
+    /// `--pid-file`, relative to the working directory.
+    pub pid_file: Option<PathBuf>,
+    /// `--rootless`.
+    pub adapt: Adapt,
+    /// `--no-pivot`.
+    pub no_pivot: bool,
+    /// `--no-new-keyring`.
+    pub no_new_keyring: bool,
+    /// `--preserve-fds`, and those of LISTEN_FDS.
+    pub preserve_fds: u32,
+}
+
+/// Who lets init go on to the exec.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StartedBy {
+    /// `kase start`, later.
+    Gate,
+    /// This process.
+    Us,
+}
+
+/// Where the container's terminal is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Terminal {
+    /// On our own, in the foreground.
+    Ours,
+    /// By whoever listens on `--console-socket`.
+    Socket,
+}
+
+/// A container whose init waits for its start.
+#[derive(Debug)]
+pub struct Created {
+    /// Its place in the state root.
+    pub entry: Entry,
+    /// Its init.
+    pub init: Init,
+    /// The master of its terminal, for the foreground.
+    pub master: Option<OwnedFd>,
+    /// What hooks are told.
+    pub state: hook::State,
+    /// The hooks after the start.
+    pub poststart: Vec<oci_spec::runtime::Hook>,
+}
+
+/// Creates the container. Nothing of it is left when that fails, or when what this returns is dropped before
+/// it is kept.
+///
+/// # Errors
+/// Whatever is wrong with the bundle, the request or the host.
+pub fn create(
+    store: &Store,
+    caller: Caller,
+    request: &Request,
+    by: StartedBy,
+    terminal: Terminal,
+) -> anyhow::Result<Created> {
+    super::id::check(&request.id)?;
+    let bundle = Bundle::open(&request.bundle, request.config.as_deref())?;
+    let host = Host::look(caller, subids(&bundle.spec))?;
+    let options = Options {
+        bundle: &bundle.directory,
+        adapt: request.adapt,
+        no_pivot: request.no_pivot,
+        no_new_keyring: request.no_new_keyring,
+        preserve_fds: request.preserve_fds,
+    };
+    let plan = Plan::draw(&bundle.spec, &host, &options)?;
+    check_rootfs(&plan.rootfs)?;
+    say(&plan);
+    let console = console(&plan, request, terminal)?;
+
+    let facts = facts(&bundle, &plan);
+    let state = hook::State {
+        oci_version: facts.oci_version.clone(),
+        id: request.id.clone(),
+        status: "creating",
+        pid: None,
+        bundle: bundle.directory.display().to_string(),
+        annotations: facts.annotations.clone(),
+    };
+    let poststart = facts.poststart.clone();
+    let entry = store.claim(&request.id, &host.caller, facts, &bundle.text)?;
+    let gate = match by {
+        StartedBy::Gate => Some(Gate::build(entry.directory.open()?.as_fd())?),
+        StartedBy::Us => None,
+    };
+    let mut midwife = Witness { entry: &entry, plan: &plan, state: &state, console, master: None };
+    let making = Making { gate, id: &request.id, state: state.clone() };
+    let init = launch::launch(&plan, &host, making, &mut midwife)?;
+    let master = midwife.master;
+    entry.journal().ready()?;
+    if let Some(file) = &request.pid_file {
+        write_pid_file(file, init.process.pid)?;
+    }
+    Ok(Created { entry, init, master, state, poststart })
+}
+
+/// A map of one's own id needs nothing from /etc/subuid.
+fn subids(spec: &Spec) -> Subids {
+    let single = spec.linux().as_ref().is_some_and(|linux| {
+        let one = |maps: &Option<Vec<oci_spec::runtime::LinuxIdMapping>>| {
+            matches!(maps.as_deref(), Some([map]) if map.size() == 1)
+        };
+        one(linux.uid_mappings()) && one(linux.gid_mappings())
+    });
+    if single { Subids::Unneeded } else { Subids::Needed }
+}
+
+/// Before anything is made: the most frequent mistake, and init could only say it later.
+fn check_rootfs(path: &Path) -> anyhow::Result<()> {
+    let metadata = fs::metadata(path).or_fault(|| crate::init::rootfs_missing(path))?;
+    if metadata.is_dir() {
+        return Ok(());
+    }
+    Err(Fault::at("root.path", format!("{} is not a directory", path.display()))
+        .remedy("name the directory that holds the container's files")
+        .into())
+}
+
+fn say(plan: &Plan<'_>) {
+    for (level, text) in plan.notes.iter() {
+        match *level {
+            tracing::Level::WARN => tracing::warn!("{text}"),
+            tracing::Level::INFO => tracing::info!("{text}"),
+            _ => tracing::debug!("{text}"),
+        }
+    }
+}
+
+/// Where the master will go, checked while nothing is made yet.
+#[derive(Debug)]
+enum Console {
+    None,
+    Keep,
+    Send(OwnedFd),
+}
+
+fn console(plan: &Plan<'_>, request: &Request, terminal: Terminal) -> anyhow::Result<Console> {
+    match (plan.process.terminal, &request.console_socket, terminal) {
+        (None, None, _) => Ok(Console::None),
+        (None, Some(_), _) => {
+            Err(Fault::at("process.terminal", "there is no terminal to send to --console-socket")
+                .remedy("set process.terminal to true, or leave --console-socket out")
+                .into())
+        }
+        (Some(_), Some(socket), _) => console::connect_to(socket).map(Console::Send),
+        (Some(_), None, Terminal::Ours) => console::own().map(|_| Console::Keep),
+        (Some(_), None, Terminal::Socket) => Err(Fault::at(
+            "process.terminal",
+            "cannot allocate tty if kase will detach without setting console socket",
+        )
+        .remedy("give --console-socket, or set process.terminal to false")
+        .into()),
+    }
+}
+
+fn facts(bundle: &Bundle, plan: &Plan<'_>) -> Facts {
+    Facts {
+        oci_version: bundle.spec.version().clone(),
+        bundle: bundle.directory.clone(),
+        rootfs: plan.rootfs.clone(),
+        created: humantime::format_rfc3339_nanos(SystemTime::now()).to_string(),
+        annotations: hook::State::annotations(bundle.spec.annotations().as_ref()),
+        poststart: plan.hooks.of(hook::Kind::Poststart).to_vec(),
+        poststop: plan.hooks.of(hook::Kind::Poststop).to_vec(),
+    }
+}
+
+struct Witness<'a> {
+    entry: &'a Entry,
+    plan: &'a Plan<'a>,
+    state: &'a hook::State,
+    console: Console,
+    master: Option<OwnedFd>,
+}
+
+impl Midwife for Witness<'_> {
+    fn born(&mut self, pid: i32) -> anyhow::Result<()> {
+        let init: record::Init = init_facts(pid)
+            .ok_or_else(|| Fault::doing(format!("read /proc/{pid}/stat")).remedy("mount /proc"))?;
+        self.entry.journal().init(init)
+    }
+
+    fn hooks(&mut self, pid: i32) -> anyhow::Result<()> {
+        let state = self.state.now("creating", Some(pid));
+        let directory = Path::new(&state.bundle);
+        for kind in [hook::Kind::Prestart, hook::Kind::CreateRuntime] {
+            hook::run(kind, self.plan.hooks.of(kind), &state, Some(directory))?;
+        }
+        Ok(())
+    }
+
+    fn terminal(&mut self, master: OwnedFd) -> anyhow::Result<()> {
+        match &self.console {
+            Console::Send(socket) => console::send(socket.as_fd(), master.as_fd()),
+            Console::Keep | Console::None => {
+                self.master = Some(master);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Whole or not at all: engines read it as soon as it is there.
+fn write_pid_file(path: &Path, pid: i32) -> anyhow::Result<()> {
+    let mut hidden = OsString::from(".");
+    hidden.push(path.file_name().unwrap_or_default());
+    hidden.push(format!(".{}", std::process::id()));
+    let temporary = path.with_file_name(hidden);
+    let write = || -> io::Result<()> {
+        fs::write(&temporary, pid.to_string())?;
+        fs::rename(&temporary, path).inspect_err(|_| drop(fs::remove_file(&temporary)))
+    };
+    write().or_fault(|| {
+        Fault::doing(format!("write the pid file {}", path.display()))
+            .remedy("give --pid-file a file in a directory that exists and that you may write to")
+    })
+}

@@ -1,0 +1,54 @@
+//! Deletes a container and all that kase made for it.
+
+use super::store::Store;
+use super::{Container, Status, kill};
+use crate::fault::{Fault, OrFault};
+use crate::hook;
+
+/// What may be deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Force {
+    /// What is running is killed; what is missing is no error (`--force`).
+    Yes,
+    /// What has stopped, or was never started.
+    No,
+}
+
+/// Deletes the container `id`.
+///
+/// # Errors
+/// Without force: a container that runs, or that does not exist.
+pub fn delete(store: &Store, id: &str, force: Force) -> anyhow::Result<()> {
+    if force == Force::Yes {
+        super::id::check(id)?;
+        return match store.look(id)? {
+            Some(container) => remove(&container),
+            None => Ok(()),
+        };
+    }
+    let container = store.container(id)?;
+    match container.status() {
+        Status::Stopped | Status::Created => remove(&container),
+        status => Err(Fault::doing(format!("cannot delete container {id} that is not stopped: {status}"))
+            .remedy(format!("stop it first (kase kill {id}), or use kase delete --force {id}"))
+            .into()),
+    }
+}
+
+/// Kills what runs, removes what was made, and runs the poststop hooks.
+///
+/// # Errors
+/// State that cannot be removed. A failing hook is only logged: the container is gone by then.
+pub fn remove(container: &Container) -> anyhow::Result<()> {
+    kill::end(container);
+    container
+        .directory
+        .remove()
+        .or_fault(|| Fault::doing(format!("remove the state of container {:?}", container.id())))?;
+    if let (Some(facts), Some(state)) = (container.facts(), container.hook_state("stopped", None)) {
+        if let Err(error) = hook::run(hook::Kind::Poststop, &facts.poststop, &state, Some(&facts.bundle)) {
+            tracing::warn!("{}", crate::fault::Report::of(&error).line);
+        }
+    }
+    Ok(())
+}

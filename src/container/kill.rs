@@ -1,0 +1,100 @@
+//! Signals a container.
+
+use super::{Container, Status};
+use crate::fault::{Fault, OrFault};
+use crate::hook::ended_within;
+use crate::kernel::process::pidfd_send_signal;
+use nix::sys::signal::Signal;
+use std::os::fd::AsFd;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// Whom a signal is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whom {
+    /// Init.
+    Init,
+    /// Every process (`--all`).
+    All,
+}
+
+/// A signal by name, with or without SIG, or by number; signal(7).
+///
+/// # Errors
+/// No such signal.
+pub fn parse(text: &str) -> Result<i32, Fault> {
+    const LAST: i32 = 64;
+    if let Ok(number) = text.parse::<i32>() {
+        if (0..=LAST).contains(&number) {
+            return Ok(number);
+        }
+    }
+    let upper = text.to_ascii_uppercase();
+    let name = if upper.starts_with("SIG") { upper } else { format!("SIG{upper}") };
+    if let Ok(signal) = Signal::from_str(&name) {
+        return Ok(signal as i32);
+    }
+    realtime(&name).ok_or_else(|| {
+        Fault::doing(format!("unknown signal {text:?}"))
+            .remedy(format!("use a name such as TERM, or a number from 1 to {LAST}"))
+    })
+}
+
+/// RTMIN, RTMIN+N, RTMAX, RTMAX-N, as in kill(1).
+fn realtime(name: &str) -> Option<i32> {
+    let number = if let Some(offset) = name.strip_prefix("SIGRTMIN") {
+        libc::SIGRTMIN()
+            + if offset.is_empty() { 0 } else { offset.strip_prefix('+')?.parse::<i32>().ok()? }
+    } else {
+        let offset = name.strip_prefix("SIGRTMAX")?;
+        libc::SIGRTMAX()
+            - if offset.is_empty() { 0 } else { offset.strip_prefix('-')?.parse::<i32>().ok()? }
+    };
+    (libc::SIGRTMIN()..=libc::SIGRTMAX()).contains(&number).then_some(number)
+}
+
+/// Sends `signal`.
+///
+/// # Errors
+/// A container that is not running, in the words that engines look for.
+pub fn kill(container: &Container, signal: i32, whom: Whom) -> anyhow::Result<()> {
+    let running = matches!(container.status(), Status::Created | Status::Running | Status::Creating);
+    match container.pidfd().filter(|_| running) {
+        Some(pidfd) => pidfd_send_signal(pidfd.as_fd(), signal)
+            .or_fault(|| Fault::doing(format!("signal container {:?}", container.id()))),
+        // Asked for all of them, and there are none: done.
+        None if whom == Whom::All => Ok(()),
+        None => Err(Fault::doing("container not running")
+            .remedy(format!("see its status with `kase state {}`", container.id()))
+            .into()),
+    }
+}
+
+/// Kills whatever is left and waits, so that nothing runs when this returns.
+pub fn end(container: &Container) {
+    const PATIENCE: Duration = Duration::from_secs(10);
+    if let Some(pidfd) = container.pidfd() {
+        // It may end by itself meanwhile.
+        let _ = pidfd_send_signal(pidfd.as_fd(), libc::SIGKILL);
+        if !ended_within(pidfd.as_fd(), PATIENCE).unwrap_or(false) {
+            tracing::warn!("init of container {:?} does not end, though killed", container.id());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signals_have_names_and_numbers() {
+        for (text, number) in
+            [("9", 9), ("KILL", 9), ("sigterm", 15), ("SIGUSR1", 10), ("0", 0), ("RTMIN+1", 35), ("64", 64)]
+        {
+            assert_eq!(parse(text).unwrap(), number, "{text}");
+        }
+        for text in ["", "65", "-1", "SIGNOPE", "RTMIN+99"] {
+            assert!(parse(text).is_err(), "{text}");
+        }
+    }
+}

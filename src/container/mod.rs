@@ -1,0 +1,140 @@
+//! Containers: their life on disk and in the kernel, one file a verb.
+
+pub mod create;
+pub mod delete;
+pub mod id;
+pub mod kill;
+pub mod record;
+pub mod run;
+pub mod start;
+pub mod state;
+pub mod store;
+
+use crate::fault::Fault;
+use crate::hook;
+use crate::kernel::process::pidfd_open;
+use record::{Complete, Facts, Init, Lock, Record};
+use serde::Serialize;
+use std::fmt;
+use std::fs;
+use std::os::fd::{AsFd, OwnedFd};
+use store::Directory;
+
+/// A container that exists.
+#[derive(Debug)]
+pub struct Container {
+    /// Its directory in the state root.
+    pub directory: Directory,
+    own: OwnedFd,
+    record: Option<Record>,
+    /// Who owns the directory.
+    pub owner: u32,
+}
+
+/// Where a container is in its life; runtime.md, "State", and runc's `paused`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// Being made.
+    Creating,
+    /// Made, and waiting for `start`.
+    Created,
+    /// Its program runs.
+    Running,
+    /// Init has ended, or never came to be.
+    Stopped,
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::Creating => "creating",
+            Self::Created => "created",
+            Self::Running => "running",
+            Self::Stopped => "stopped",
+        })
+    }
+}
+
+impl Container {
+    /// Its id.
+    pub fn id(&self) -> &str {
+        &self.directory.id
+    }
+
+    /// What was asked for; nothing when its creation was interrupted before that was written.
+    pub fn facts(&self) -> Option<&Facts> {
+        self.record.as_ref().map(|record| &record.facts)
+    }
+
+    /// Who init was, dead or alive.
+    fn init(&self) -> Option<Init> {
+        self.record.as_ref().and_then(|record| record.init)
+    }
+
+    /// Init's process id while it lives.
+    pub fn pid(&self) -> Option<i32> {
+        self.init().filter(|init| is_alive(*init)).map(|init| init.pid)
+    }
+
+    /// A descriptor for init, while it lives.
+    pub fn pidfd(&self) -> Option<OwnedFd> {
+        let init = self.init()?;
+        let pidfd = pidfd_open(init.pid).ok()?;
+        // The id may have passed to another process; not after this, since the descriptor holds it.
+        is_alive(init).then_some(pidfd)
+    }
+
+    /// Derives the status.
+    pub fn status(&self) -> Status {
+        let Some(record) = &self.record else { return Status::Stopped };
+        let alive = record.init.is_some_and(is_alive);
+        match (record.lock, record.complete) {
+            (Lock::Held, Complete::No) => Status::Creating,
+            _ if !alive => Status::Stopped,
+            (Lock::Held, Complete::Yes) => Status::Created,
+            (Lock::Free, _) => Status::Running,
+        }
+    }
+
+    /// The state directory, open.
+    pub fn directory_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.own.as_fd()
+    }
+
+    /// What hooks are told.
+    pub fn hook_state(&self, status: &'static str, pid: Option<i32>) -> Option<hook::State> {
+        self.facts().map(|facts| hook::State {
+            oci_version: facts.oci_version.clone(),
+            id: self.id().to_string(),
+            status,
+            pid,
+            bundle: facts.bundle.display().to_string(),
+            annotations: facts.annotations.clone(),
+        })
+    }
+
+    /// Refuses a verb that needs another status.
+    pub fn refuse(&self, verb: &str, status: Status) -> Fault {
+        Fault::doing(format!("cannot {verb} container {:?}: it is {status}", self.id()))
+    }
+}
+
+/// A process's start time, in clock ticks since boot, and its state's letter; proc_pid_stat(5).
+fn stat(pid: i32) -> Option<(char, u64)> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name in parentheses may itself hold anything.
+    let mut fields = stat.rsplit_once(") ")?.1.split(' ');
+    let state = fields.next()?.chars().next()?;
+    Some((state, fields.nth(18)?.parse().ok()?))
+}
+
+/// Facts about a process that has just been made.
+fn init_facts(pid: i32) -> Option<Init> {
+    stat(pid).map(|(_, start_time)| Init { pid, start_time })
+}
+
+/// Whether it is still that process, and no zombie.
+fn is_alive(init: Init) -> bool {
+    matches!(stat(init.pid), Some((state, time)) if time == init.start_time && !matches!(state, 'Z' | 'X'))
+}

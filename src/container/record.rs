@@ -1,0 +1,213 @@
+//! The facts about a container, on disk.
+//!
+//! A journal of JSON lines, so that a kase which is killed in the middle leaves what it had written, whole:
+//! what was asked for, then who init is, then that it was ready. The file is locked (F_OFD_SETLK) by an open
+//! file description that init inherits and that its exec closes, so a lock that is held means that the
+//! container has not been started. A status is never written down, it follows from these facts and from the
+//! living process.
+
+use crate::fault::{Fault, OrFault};
+use nix::fcntl::{FcntlArg, OFlag, fcntl, openat};
+use nix::sys::stat::Mode;
+use oci_spec::runtime::Hook;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::BorrowedFd;
+use std::path::PathBuf;
+
+const FILE: &str = "record";
+
+/// What was asked for.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Facts {
+    /// config.json's ociVersion.
+    pub oci_version: String,
+    /// The bundle's directory, absolute.
+    pub bundle: PathBuf,
+    /// The rootfs, absolute.
+    pub rootfs: PathBuf,
+    /// When, as RFC 3339 in UTC with nanoseconds.
+    pub created: String,
+    /// config.json's annotations.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
+    /// Hooks that later commands run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub poststart: Vec<Hook>,
+    /// Hooks that later commands run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub poststop: Vec<Hook>,
+}
+
+/// Who init is. The start time tells it from a later process with the same id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Init {
+    /// The process id in the pid namespace of whoever created the container.
+    pub pid: i32,
+    /// Clock ticks since boot; proc_pid_stat(5), field 22.
+    pub start_time: u64,
+}
+
+/// A line of the journal.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+enum Line {
+    Facts(Facts),
+    Init(Init),
+    Ready,
+}
+
+/// Everything that the journal says.
+#[derive(Debug)]
+pub struct Record {
+    /// What was asked for.
+    pub facts: Facts,
+    /// Who init is, once it was made.
+    pub init: Option<Init>,
+    /// Whether creation came to its end.
+    pub complete: Complete,
+    /// Whether somebody holds the lock.
+    pub lock: Lock,
+}
+
+/// Whether creation came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Complete {
+    /// It did.
+    Yes,
+    /// It is under way, or was interrupted.
+    No,
+}
+
+/// Whether somebody holds the record's lock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lock {
+    /// The kase that creates the container, or its init before the exec.
+    Held,
+    /// Nobody.
+    Free,
+}
+
+/// The journal of a container that is being created.
+#[derive(Debug)]
+pub struct Journal(File);
+
+impl Journal {
+    /// Begins the journal in a new state directory, locked.
+    ///
+    /// # Errors
+    /// Those of openat(2) and write(2).
+    pub fn begin(directory: BorrowedFd<'_>, facts: Facts) -> anyhow::Result<Self> {
+        let begin = || {
+            let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_APPEND | OFlag::O_CLOEXEC;
+            let file = File::from(openat(directory, FILE, flags, Mode::from_bits_truncate(0o600))?);
+            fcntl(&file, FcntlArg::F_OFD_SETLK(&whole()))?;
+            let journal = Self(file);
+            journal.write(&Line::Facts(facts))?;
+            anyhow::Ok(journal)
+        };
+        begin().or_fault(|| Fault::doing("write the container's record"))
+    }
+
+    /// Adds who init is.
+    ///
+    /// # Errors
+    /// Those of write(2).
+    pub fn init(&self, init: Init) -> anyhow::Result<()> {
+        self.write(&Line::Init(init))
+    }
+
+    /// Adds that init is ready.
+    ///
+    /// # Errors
+    /// Those of write(2).
+    pub fn ready(&self) -> anyhow::Result<()> {
+        self.write(&Line::Ready)
+    }
+
+    fn write(&self, line: &Line) -> anyhow::Result<()> {
+        let mut text = serde_json::to_vec(line)?;
+        text.push(b'\n');
+        // One write, so that a reader sees all of the line or nothing that ends in a newline.
+        Ok((&self.0).write_all(&text)?)
+    }
+}
+
+/// A write lock on the whole file.
+fn whole() -> libc::flock {
+    libc::flock {
+        l_type: libc::F_WRLCK as libc::c_short,
+        l_whence: libc::SEEK_SET as libc::c_short,
+        l_start: 0,
+        l_len: 0,
+        l_pid: 0,
+    }
+}
+
+impl Record {
+    /// Reads the record in a state directory; nothing when it was never begun.
+    ///
+    /// # Errors
+    /// A record that kase did not write.
+    pub fn read(directory: BorrowedFd<'_>) -> anyhow::Result<Option<Self>> {
+        // For writing, since only then the kernel answers whether a write lock could be had.
+        let mut file = match openat(directory, FILE, OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty()) {
+            Err(nix::Error::ENOENT) => return Ok(None),
+            file => File::from(file.or_fault(|| Fault::doing("open the container's record"))?),
+        };
+        let mut lock = whole();
+        fcntl(&file, FcntlArg::F_OFD_GETLK(&mut lock))?;
+        let lock = if lock.l_type == libc::F_UNLCK as libc::c_short { Lock::Free } else { Lock::Held };
+        let mut text = Vec::with_capacity(1024);
+        file.read_to_end(&mut text)?;
+        parse(&text, lock).or_fault(|| {
+            Fault::doing("parse the container's record").remedy(
+                "remove the container with `kase delete --force`; its record was changed by somebody else",
+            )
+        })
+    }
+}
+
+fn parse(text: &[u8], lock: Lock) -> anyhow::Result<Option<Record>> {
+    let mut record: Option<Record> = None;
+    for line in text.split_inclusive(|byte| *byte == b'\n') {
+        // What has no newline was not written to its end.
+        let Some(line) = line.strip_suffix(b"\n") else { break };
+        match (serde_json::from_slice(line)?, &mut record) {
+            (Line::Facts(facts), None) => {
+                record = Some(Record { facts, init: None, complete: Complete::No, lock })
+            }
+            (Line::Init(init), Some(record)) => record.init = Some(init),
+            (Line::Ready, Some(record)) => record.complete = Complete::Yes,
+            _ => anyhow::bail!("a line is out of order"),
+        }
+    }
+    Ok(record)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FACTS: &str = r#"{"facts":{"ociVersion":"1.3.0","bundle":"/b","rootfs":"/b/rootfs","created":"2026-01-01T00:00:00Z"}}"#;
+
+    #[test]
+    fn a_line_that_was_not_finished_does_not_count() {
+        let text = format!("{FACTS}\n{{\"init\":{{\"pid\":7,\"star");
+        let record = parse(text.as_bytes(), Lock::Free).unwrap().unwrap();
+        assert_eq!(record.init, None);
+        assert!(parse(&text.as_bytes()[..20], Lock::Free).unwrap().is_none());
+    }
+
+    #[test]
+    fn the_lines_add_up() {
+        let text = format!("{FACTS}\n{{\"init\":{{\"pid\":7,\"startTime\":9}}}}\n\"ready\"\n");
+        let record = parse(text.as_bytes(), Lock::Held).unwrap().unwrap();
+        assert_eq!(record.init, Some(Init { pid: 7, start_time: 9 }));
+        assert_eq!(record.complete, Complete::Yes);
+    }
+}

@@ -1,0 +1,68 @@
+//! Creates and starts a container, and stays with it until it ends.
+
+use super::create::{Created, Request, StartedBy, Terminal, create};
+use super::delete;
+use super::store::Store;
+use crate::hook;
+use crate::kernel::process::{End, become_subreaper};
+use crate::launch::console;
+use crate::launch::relay::{self, Screen, Signals};
+use rootless::caller::Caller;
+use std::os::fd::AsFd;
+
+/// How to run.
+#[derive(Debug, Clone, Copy)]
+pub struct How {
+    /// `--detach`.
+    pub detach: bool,
+    /// `--keep`.
+    pub keep: bool,
+    /// `--no-subreaper`.
+    pub no_subreaper: bool,
+}
+
+/// Runs a container. The code is its own: of its exit, or 128 and the signal that ended it; 0 when detached.
+///
+/// # Errors
+/// As for create and start; nothing is left of the container then.
+pub fn run(store: &Store, caller: Caller, request: &Request, how: How) -> anyhow::Result<i32> {
+    if how.detach {
+        let mut created = create(store, caller, request, StartedBy::Us, Terminal::Socket)?;
+        start(&created)?;
+        created.init.keep();
+        created.entry.keep();
+        return Ok(0);
+    }
+    // Orphans of a container without a pid namespace of its own come to us, and end with us.
+    if !how.no_subreaper {
+        become_subreaper()?;
+    }
+    let signals = Signals::hold()?;
+    let mut created = create(store, caller, request, StartedBy::Us, Terminal::Ours)?;
+    start(&created)?;
+    created.entry.release();
+    let end = attend(&signals, &mut created)?;
+    created.init.keep();
+    created.entry.keep();
+    if !how.keep {
+        if let Some(container) = store.look(&request.id)? {
+            delete::remove(&container)?;
+        }
+    }
+    Ok(end.code())
+}
+
+fn start(created: &Created) -> anyhow::Result<()> {
+    created.init.start()?;
+    let state = created.state.now("running", Some(created.init.process.pid));
+    hook::run(hook::Kind::Poststart, &created.poststart, &state, Some(std::path::Path::new(&state.bundle)))
+}
+
+fn attend(signals: &Signals, created: &mut Created) -> anyhow::Result<End> {
+    let screen = match created.master.take() {
+        Some(master) => Some(Screen::join(master, console::own()?)?),
+        None => None,
+    };
+    let process = &created.init.process;
+    relay::attend(signals, process.pid, process.pidfd.as_fd(), screen)
+}

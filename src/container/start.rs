@@ -1,0 +1,35 @@
+//! Starts a created container.
+
+use super::{Container, Status};
+use crate::fault::Fault;
+use crate::gate;
+use crate::hook;
+use nix::fcntl::{Flock, FlockArg};
+
+/// Lets init execute the program, and runs the poststart hooks.
+///
+/// # Errors
+/// A container that is not waiting for it, a program that cannot be executed, a hook that fails: the
+/// container is stopped then.
+pub fn start(container: &Container) -> anyhow::Result<()> {
+    // Of two at once, the second must find the container running.
+    let own = container.directory_fd().try_clone_to_owned()?;
+    let _alone = Flock::lock(own, FlockArg::LockExclusive).map_err(|(_, errno)| errno)?;
+    match container.status() {
+        Status::Created => {}
+        Status::Running => {
+            return Err(Fault::doing("cannot start an already running container").into());
+        }
+        Status::Stopped => {
+            return Err(Fault::doing("cannot start a container that has stopped")
+                .remedy(format!("delete it and create it again: kase delete {}", container.id()))
+                .into());
+        }
+        status @ Status::Creating => return Err(container.refuse("start", status).into()),
+    }
+    gate::open_gate(container.directory_fd())?;
+    let Some(facts) = container.facts() else { return Ok(()) };
+    let Some(state) = container.hook_state("running", container.pid()) else { return Ok(()) };
+    hook::run(hook::Kind::Poststart, &facts.poststart, &state, Some(&facts.bundle))
+        .inspect_err(|_| super::kill::end(container))
+}

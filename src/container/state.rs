@@ -1,0 +1,69 @@
+//! What can be told about containers: `state` and `list`.
+
+use super::{Container, Status};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::fs;
+
+/// The state as runc prints it: runtime.md's, and rootfs, created and owner.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct State<'a> {
+    /// config.json's version.
+    pub oci_version: &'a str,
+    /// The id.
+    pub id: &'a str,
+    /// Init's id; 0 when it has ended.
+    pub pid: i32,
+    /// Derived now.
+    pub status: Status,
+    /// The bundle's directory.
+    pub bundle: String,
+    /// The rootfs.
+    pub rootfs: String,
+    /// RFC 3339.
+    pub created: &'a str,
+    /// config.json's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub annotations: Option<&'a BTreeMap<String, String>>,
+    /// The user who made it, by name if it has one.
+    pub owner: String,
+}
+
+impl<'a> State<'a> {
+    /// The state of `container`, with `owner` as its owner's name.
+    pub fn of(container: &'a Container, owner: String) -> Self {
+        let facts = container.facts();
+        let status = container.status();
+        Self {
+            oci_version: facts.map_or("", |facts| &facts.oci_version),
+            id: container.id(),
+            pid: if status == Status::Stopped { 0 } else { container.pid().unwrap_or(0) },
+            status,
+            bundle: facts.map_or_else(String::new, |facts| facts.bundle.display().to_string()),
+            rootfs: facts.map_or_else(String::new, |facts| facts.rootfs.display().to_string()),
+            created: facts.map_or("", |facts| &facts.created),
+            annotations: facts.map(|facts| &facts.annotations).filter(|annotations| !annotations.is_empty()),
+            owner,
+        }
+    }
+}
+
+/// Names of users, by the host's /etc/passwd, read once and only if asked.
+#[derive(Debug, Default)]
+pub struct Owners(Option<String>);
+
+impl Owners {
+    /// The user's name, or `#` and the id where there is none.
+    pub fn name(&mut self, uid: u32) -> String {
+        let passwd = self.0.get_or_insert_with(|| fs::read_to_string("/etc/passwd").unwrap_or_default());
+        passwd
+            .lines()
+            .find_map(|line| {
+                let mut fields = line.split(':');
+                let name = fields.next()?;
+                (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_string())
+            })
+            .unwrap_or_else(|| format!("#{uid}"))
+    }
+}

@@ -1,0 +1,236 @@
+//! The directory that holds one directory for each container, and who may have which id.
+
+use super::record::{Facts, Journal, Record};
+use super::{Container, id};
+use crate::fault::{Fault, OrFault};
+use nix::dir::Dir;
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, OFlag, open, openat};
+use nix::sys::stat::{Mode, fstat, mkdirat};
+use nix::unistd::{UnlinkatFlags, unlinkat};
+use rootless::caller::Caller;
+use rootless::state_dir::{self, StateDir};
+use std::ffi::CStr;
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+/// The state root.
+#[derive(Debug)]
+pub struct Store {
+    root: PathBuf,
+    given: Given,
+}
+
+/// Whether the user named the root; one that does not exist is then a mistake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Given {
+    Yes,
+    No,
+}
+
+impl Store {
+    /// The root that `--root` names, or the caller's own.
+    ///
+    /// # Errors
+    /// No directory that the caller may use.
+    pub fn find(given: Option<&Path>, caller: &Caller) -> anyhow::Result<Self> {
+        if let Some(root) = given {
+            return Ok(Self { root: root.to_path_buf(), given: Given::Yes });
+        }
+        let found = StateDir::find(caller, "kase")
+            .map_err(|error| Fault::doing(error.to_string()).remedy(error.remedy(caller)))?;
+        if let Some(note) = &found.note {
+            tracing::info!("{note}");
+        }
+        Ok(Self { root: found.path, given: Given::No })
+    }
+
+    /// Makes the root, if it is missing.
+    fn make(&self, caller: &Caller) -> anyhow::Result<OwnedFd> {
+        state_dir::make(&self.root, caller).map_err(|error| {
+            let remedy = error.remedy(caller);
+            Fault::doing("make the directory of the containers' state").remedy(remedy).caused_by(error)
+        })?;
+        self.open().map_err(Into::into)
+    }
+
+    fn open(&self) -> nix::Result<OwnedFd> {
+        open(&self.root, OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
+    }
+
+    /// Claims `id`: from now on nobody else can create it.
+    ///
+    /// # Errors
+    /// An id that is in use.
+    pub fn claim(&self, id: &str, caller: &Caller, facts: Facts, config: &[u8]) -> anyhow::Result<Entry> {
+        id::check(id)?;
+        let root = self.make(caller)?;
+        mkdirat(&root, id, Mode::S_IRWXU).map_err(|errno| match errno {
+            Errno::EEXIST => anyhow::Error::new(
+                Fault::doing("container with given ID already exists")
+                    .remedy(format!("choose another id, or remove that container: kase delete --force {id}")),
+            ),
+            errno => Fault::doing(format!("make {}", self.root.join(id).display())).caused_by(errno),
+        })?;
+        let directory = Directory { root, id: id.to_string() };
+        let mut entry = Entry { directory, journal: None, kept: false };
+        let own = entry.directory.open()?;
+        entry.journal = Some(Journal::begin(own.as_fd(), facts)?);
+        keep(own.as_fd(), config)?;
+        Ok(entry)
+    }
+
+    /// The container `id`.
+    ///
+    /// # Errors
+    /// There is none, in the words that engines look for.
+    pub fn container(&self, id: &str) -> anyhow::Result<Container> {
+        id::check(id)?;
+        self.look(id)?.ok_or_else(|| absent(id))
+    }
+
+    /// The container `id`, if it exists. An entry without a record is one too: its creation was interrupted.
+    ///
+    /// # Errors
+    /// A root that was given and does not exist, a record that cannot be read.
+    pub fn look(&self, id: &str) -> anyhow::Result<Option<Container>> {
+        let root = match self.open() {
+            Err(Errno::ENOENT) => return Ok(None),
+            root => root.or_fault(|| Fault::doing(format!("open {}", self.root.display())))?,
+        };
+        let directory = Directory { root, id: id.to_string() };
+        let own = match directory.open() {
+            Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(None),
+            own => own.or_fault(|| Fault::doing(format!("open the state of container {id:?}")))?,
+        };
+        let owner = fstat(&own)?.st_uid;
+        let record = Record::read(own.as_fd()).or_fault(|| Fault::doing(format!("container {id:?}")))?;
+        Ok(Some(Container { directory, own, record, owner }))
+    }
+
+    /// The ids of all entries, sorted.
+    ///
+    /// # Errors
+    /// A root that was given and cannot be read.
+    pub fn ids(&self) -> anyhow::Result<Vec<String>> {
+        let root = match self.open() {
+            Err(Errno::ENOENT) if self.given == Given::No => return Ok(Vec::new()),
+            root => root.or_fault(|| {
+                Fault::doing(format!("open {}", self.root.display()))
+                    .remedy("name with --root the directory that the containers were created with")
+            })?,
+        };
+        let mut ids = Vec::new();
+        for entry in Dir::from_fd(root)?.iter() {
+            let entry = entry?;
+            let is_directory = entry.file_type().is_none_or(|kind| kind == nix::dir::Type::Directory);
+            match entry.file_name().to_str() {
+                Ok(name) if is_directory && id::check(name).is_ok() => ids.push(name.to_string()),
+                _ => {}
+            }
+        }
+        ids.sort_unstable();
+        Ok(ids)
+    }
+}
+
+fn absent(id: &str) -> anyhow::Error {
+    Fault::doing(format!("container {id:?} does not exist"))
+        .remedy("see `kase list` for those that do; another user's, or another --root's, are not among them")
+        .into()
+}
+
+/// The configuration as it was: later changes of the bundle must not reach the container.
+fn keep(directory: BorrowedFd<'_>, config: &[u8]) -> anyhow::Result<()> {
+    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
+    let file = openat(directory, "config.json", flags, Mode::from_bits_truncate(0o600))?;
+    Ok(File::from(file).write_all(config)?)
+}
+
+/// A container's directory, by its name in the root.
+#[derive(Debug)]
+pub struct Directory {
+    root: OwnedFd,
+    /// The container's id.
+    pub id: String,
+}
+
+impl Directory {
+    /// Opens it.
+    pub fn open(&self) -> nix::Result<OwnedFd> {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        openat(&self.root, self.id.as_str(), flags, Mode::empty())
+    }
+
+    /// Removes it and the files in it. The record goes last, so that an interrupted removal can be repeated.
+    ///
+    /// # Errors
+    /// Those of unlinkat(2), but not that it is gone already.
+    pub fn remove(&self) -> anyhow::Result<()> {
+        let own = match self.open() {
+            Err(Errno::ENOENT) => return Ok(()),
+            own => own?,
+        };
+        let mut names = Vec::new();
+        for entry in Dir::from_fd(own.try_clone()?)?.iter() {
+            names.push(entry?.file_name().to_owned());
+        }
+        let files = |name: &&std::ffi::CString| !matches!(name.to_bytes(), b"." | b".." | b"record");
+        for name in names.iter().filter(files) {
+            unlink(own.as_fd(), name)?;
+        }
+        unlink(own.as_fd(), c"record")?;
+        match unlinkat(&self.root, self.id.as_str(), UnlinkatFlags::RemoveDir) {
+            Ok(()) | Err(Errno::ENOENT) => Ok(()),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+}
+
+fn unlink(directory: BorrowedFd<'_>, name: &CStr) -> anyhow::Result<()> {
+    match unlinkat(directory, name, UnlinkatFlags::NoRemoveDir) {
+        Ok(()) | Err(Errno::ENOENT) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// A claimed id. Removed again when dropped before it is [kept](Entry::keep).
+#[derive(Debug)]
+pub struct Entry {
+    /// The container's directory.
+    pub directory: Directory,
+    journal: Option<Journal>,
+    kept: bool,
+}
+
+impl Entry {
+    /// The journal, which init inherits.
+    pub fn journal(&self) -> &Journal {
+        self.journal.as_ref().expect("the journal is open until the entry is given up")
+    }
+
+    /// Lets go of the lock: from now on it is init's alone.
+    pub fn release(&mut self) {
+        self.journal = None;
+    }
+
+    /// Leaves the entry when this is dropped.
+    pub fn keep(&mut self) {
+        self.kept = true;
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        if !self.kept {
+            if let Err(error) = self.directory.remove() {
+                tracing::warn!("the state of container {:?} is left behind: {error}", self.directory.id);
+            }
+        }
+    }
+}
+
+/// The caller's directory, when a relative path has to be made whole.
+pub const HERE: BorrowedFd<'static> = AT_FDCWD;

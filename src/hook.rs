@@ -1,0 +1,180 @@
+//! Runs hooks: programs of the engine's that prepare or follow a container's life.
+//!
+//! Both halves run some, so this is below both. A hook gets the container's state on its standard input and
+//! nothing else of ours: no environment but its own, no descriptor.
+
+use crate::fault::{Fault, OrFault};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use oci_spec::runtime::Hook;
+use serde::Serialize;
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::io::{self, ErrorKind, Read, Seek, Write};
+use std::os::fd::AsFd;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+/// The specification's kinds, by their names in config.json.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// By kase, before the root changes. Deprecated, and in use.
+    Prestart,
+    /// By kase, before the root changes.
+    CreateRuntime,
+    /// By init, before the root changes.
+    CreateContainer,
+    /// By init, before the exec.
+    StartContainer,
+    /// By kase, after the exec.
+    Poststart,
+    /// By kase, after the container is deleted.
+    Poststop,
+}
+
+impl Kind {
+    /// Every kind, in the order of a container's life.
+    pub const ALL: [Self; 6] = [
+        Self::Prestart,
+        Self::CreateRuntime,
+        Self::CreateContainer,
+        Self::StartContainer,
+        Self::Poststart,
+        Self::Poststop,
+    ];
+
+    /// The name under `hooks`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Prestart => "prestart",
+            Self::CreateRuntime => "createRuntime",
+            Self::CreateContainer => "createContainer",
+            Self::StartContainer => "startContainer",
+            Self::Poststart => "poststart",
+            Self::Poststop => "poststop",
+        }
+    }
+}
+
+/// What a hook hears about the container; runtime.md, "State".
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct State {
+    /// The version of the specification.
+    pub oci_version: String,
+    /// The container's id.
+    pub id: String,
+    /// `creating`, `created`, `running`, `stopped`.
+    pub status: &'static str,
+    /// Init's process id; left out when there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pid: Option<i32>,
+    /// The bundle's directory.
+    pub bundle: String,
+    /// From config.json.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
+}
+
+impl State {
+    /// The annotations of config.json, in order.
+    pub fn annotations(listed: Option<&HashMap<String, String>>) -> BTreeMap<String, String> {
+        listed.into_iter().flatten().map(|(name, value)| (name.clone(), value.clone())).collect()
+    }
+
+    /// The same container in another status, with another init.
+    pub fn now(&self, status: &'static str, pid: Option<i32>) -> Self {
+        Self { status, pid, ..self.clone() }
+    }
+}
+
+/// Runs `hooks` one after another, in `directory` if one is given.
+///
+/// # Errors
+/// The first hook that does not start, fails, or takes too long; `hooks.prestart[0]` is its place.
+pub fn run(kind: Kind, hooks: &[Hook], state: &State, directory: Option<&Path>) -> anyhow::Result<()> {
+    if hooks.is_empty() {
+        return Ok(());
+    }
+    let input = serde_json::to_vec(state)?;
+    for (index, hook) in hooks.iter().enumerate() {
+        one(hook, &input, directory).or_fault(|| {
+            Fault::at(
+                format!("hooks.{}[{index}]", kind.word()),
+                format!("error running {} hook #{index}: {}", kind.word(), hook.path().display()),
+            )
+            .remedy("run it by hand with the container's state (`kase state ID`) on its standard input")
+        })?;
+    }
+    Ok(())
+}
+
+fn one(hook: &Hook, input: &[u8], directory: Option<&Path>) -> anyhow::Result<()> {
+    // A file, not a pipe: a hook may leave a process behind that keeps it open.
+    let mut output = File::from(memfd_create(c"hook", MFdFlags::MFD_CLOEXEC)?);
+    let mut command = Command::new(hook.path());
+    if let Some((name, arguments)) = hook.args().as_deref().and_then(<[String]>::split_first) {
+        command.arg0(name).args(arguments);
+    }
+    let variables =
+        hook.env().as_deref().unwrap_or_default().iter().filter_map(|entry| entry.split_once('='));
+    command.env_clear().envs(variables);
+    command.stdin(Stdio::piped()).stdout(output.try_clone()?).stderr(output.try_clone()?);
+    if let Some(directory) = directory {
+        command.current_dir(directory);
+    }
+    let mut child = command.spawn()?;
+    if let Some(mut stdin) = child.stdin.take() {
+        match stdin.write_all(input) {
+            // A hook need not read its state.
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
+            written => written?,
+        }
+    }
+    let status = wait(&mut child, hook.timeout())?;
+    if status.success() {
+        return Ok(());
+    }
+    let mut said = String::new();
+    output.rewind()?;
+    // What it said may be no text; then its status has to do.
+    let _ = output.read_to_string(&mut said);
+    match said.trim() {
+        "" => anyhow::bail!("{status}"),
+        said => anyhow::bail!("{status}, it said: {said}"),
+    }
+}
+
+/// Waits at most `timeout` seconds, then kills.
+fn wait(child: &mut Child, timeout: Option<i64>) -> anyhow::Result<ExitStatus> {
+    let Some(seconds) = timeout.filter(|seconds| *seconds > 0) else { return Ok(child.wait()?) };
+    let pidfd = crate::kernel::process::pidfd_open(child.id().cast_signed())?;
+    let limit = Duration::from_secs(seconds.unsigned_abs());
+    if !ended_within(pidfd.as_fd(), limit)? {
+        child.kill()?;
+        child.wait()?;
+        anyhow::bail!("it did not end within its timeout of {seconds} s");
+    }
+    Ok(child.wait()?)
+}
+
+/// Whether the process behind `pidfd` ends within `limit`.
+///
+/// # Errors
+/// Those of poll(2).
+pub fn ended_within(pidfd: std::os::fd::BorrowedFd<'_>, limit: Duration) -> io::Result<bool> {
+    let deadline = std::time::Instant::now() + limit;
+    loop {
+        let left = deadline.saturating_duration_since(std::time::Instant::now());
+        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+        match poll(&mut [PollFd::new(pidfd, PollFlags::POLLIN)], timeout) {
+            Ok(0) if left.is_zero() => return Ok(false),
+            Ok(0) | Err(Errno::EINTR) => {}
+            Ok(_) => return Ok(true),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! The container's view of the cgroup tree, in whichever version the host has.
+
+use super::inside::{self, Shape};
+use super::mounts::Mounter;
+use crate::fault::{Fault, OrFault};
+use crate::kernel::mount::{self, Reach, attribute};
+use crate::plan::mounts::Mount;
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::ffi::CString;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+const HOST: &str = "/sys/fs/cgroup";
+
+/// What the container is to see of the tree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum View {
+    /// From its cgroup namespace's root down.
+    Namespace,
+    /// Its own cgroup, as part of the host's tree.
+    Host,
+}
+
+/// Mounts it. Init must be in its cgroup and its cgroup namespace by now.
+///
+/// # Errors
+/// What the kernel refuses, with the entry's place.
+pub fn mount(mounter: &mut Mounter<'_>, mount: &Mount<'_>) -> anyhow::Result<()> {
+    match nix::sys::statfs::statfs(HOST).map(|stats| stats.filesystem_type()) {
+        Ok(nix::sys::statfs::CGROUP2_SUPER_MAGIC) => unified(mounter, mount),
+        Ok(_) => legacy(mounter, mount),
+        Err(_) => {
+            tracing::debug!("{}: the host has no {HOST}: nothing is mounted", mount.at);
+            Ok(())
+        }
+    }
+}
+
+fn unified(mounter: &Mounter<'_>, mount: &Mount<'_>) -> anyhow::Result<()> {
+    let target = mounter.target(mount, Shape::Directory)?;
+    let flags = mount.options.classic_flags();
+    match new_cgroup("cgroup2", "cgroup", flags, target.as_fd()) {
+        Ok(()) => Ok(()),
+        // A user namespace without a cgroup namespace may not mount it: the host's is bound.
+        Err(error) if matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::ResourceBusy) => {
+            let tree = host(mount, Path::new(HOST))?;
+            mounter.bind(mount, tree)
+        }
+        Err(error) => Err(error).or_fault(|| Fault::at(mount.at, "mount cgroup2")),
+    }
+}
+
+/// A tmpfs with a directory for each hierarchy.
+fn legacy(mounter: &mut Mounter<'_>, entry: &Mount<'_>) -> anyhow::Result<()> {
+    let target = mounter.target(entry, Shape::Directory)?;
+    let data = "mode=755";
+    let set = entry.options.attributes.set & !attribute::RDONLY;
+    let options = [(c"source", Some(c"tmpfs")), (c"mode", Some(c"755"))];
+    let tree = mount::make_file_system(c"tmpfs", &options, set)
+        .or_fault(|| Fault::at(entry.at, format!("mount a tmpfs ({data}) for the cgroup hierarchies")))?;
+    mount::attach(tree.as_fd(), target.as_fd())
+        .or_fault(|| Fault::at(entry.at, "mount the cgroup hierarchies' tmpfs"))?;
+    for hierarchy in
+        hierarchies(&mounter.own_cgroups).or_fault(|| Fault::at(entry.at, "read the cgroup hierarchies of the host"))?
+    {
+        one(entry, tree.as_fd(), &hierarchy, mounter.cgroup_view)
+            .or_fault(|| Fault::at(entry.at, format!("mount the cgroup hierarchy {}", hierarchy.name)))?;
+    }
+    if entry.options.attributes.set & attribute::RDONLY != 0 {
+        mounter.late_readonly.push(tree);
+    }
+    Ok(())
+}
+
+/// A cgroup v1 hierarchy of the host.
+struct Hierarchy {
+    /// The directory under /sys/fs/cgroup: `cpu,cpuacct`.
+    name: String,
+    /// Its controllers, or its name: what makes it this one when it is mounted.
+    options: Vec<String>,
+    /// Init's own cgroup, as a path of the host.
+    own: PathBuf,
+}
+
+fn one(entry: &Mount<'_>, tmpfs: BorrowedFd<'_>, hierarchy: &Hierarchy, view: View) -> io::Result<()> {
+    let directory = inside::open_or_make(tmpfs, Path::new(&hierarchy.name), Shape::Directory)?;
+    let wanted = entry.options.attributes.set | attribute::NOSUID | attribute::NODEV | attribute::NOEXEC;
+    let set = wanted & !attribute::ATIME;
+    let tree = match view {
+        // A new mount in a cgroup namespace begins at the namespace's root.
+        View::Namespace => new_hierarchy(hierarchy, set).or_else(|_| own_part(hierarchy, set))?,
+        View::Host => own_part(hierarchy, set)?,
+    };
+    mount::attach(tree.as_fd(), directory.as_fd())?;
+    for controller in hierarchy.name.split(',').filter(|part| *part != hierarchy.name) {
+        match nix::unistd::symlinkat(hierarchy.name.as_str(), tmpfs, controller) {
+            Ok(()) | Err(nix::Error::EEXIST) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+fn new_hierarchy(hierarchy: &Hierarchy, set: u64) -> io::Result<OwnedFd> {
+    let mut options = vec![(CString::from(c"source"), Some(CString::from(c"cgroup")))];
+    for option in &hierarchy.options {
+        let (name, value) = option.split_once('=').map_or((option.as_str(), None), |(name, value)| (name, Some(value)));
+        options.push((CString::new(name)?, value.map(CString::new).transpose()?));
+    }
+    let options: Vec<_> = options.iter().map(|(name, value)| (name.as_c_str(), value.as_deref())).collect();
+    mount::make_file_system(c"cgroup", &options, set)
+}
+
+fn own_part(hierarchy: &Hierarchy, set: u64) -> io::Result<OwnedFd> {
+    let tree = host_tree(&hierarchy.own)?;
+    mount::set_attributes(tree.as_fd(), mount::Attributes { set, clear: 0 }, Reach::Recursive)?;
+    Ok(tree)
+}
+
+fn hierarchies(own: &str) -> io::Result<Vec<Hierarchy>> {
+    let mountinfo = fs::read_to_string("/proc/self/mountinfo")?;
+    Ok(mountinfo.lines().filter_map(|line| hierarchy(line, own)).collect())
+}
+
+/// A line of mountinfo, if it is a v1 hierarchy: `ID PARENT MAJ:MIN ROOT POINT … - cgroup SOURCE OPTIONS`.
+/// `own` is /proc/self/cgroup, with lines `N:LIST:PATH`, where LIST has the controllers or `name=…` that are
+/// among the mount's options too.
+fn hierarchy(line: &str, own: &str) -> Option<Hierarchy> {
+    let (mount, file_system) = line.split_once(" - ")?;
+    let mut fields = mount.split(' ');
+    let (root, point) = (fields.nth(3)?, fields.next()?);
+    let (kind, rest) = file_system.split_once(' ')?;
+    if kind != "cgroup" {
+        return None;
+    }
+    let name = Path::new(point).file_name()?.to_str()?.to_string();
+    let mounted: Vec<&str> = rest.split_once(' ')?.1.split(',').collect();
+    let (list, path) = own.lines().find_map(|line| {
+        let (list, path) = line.split_once(':')?.1.split_once(':')?;
+        (!list.is_empty() && list.split(',').all(|part| mounted.contains(&part))).then_some((list, path))
+    })?;
+    let below = Path::new(path).strip_prefix(root).unwrap_or(Path::new(path).strip_prefix("/").ok()?);
+    let options = list.split(',').map(String::from).collect();
+    Some(Hierarchy { name, options, own: Path::new(point).join(below) })
+}
+
+fn host(mount: &Mount<'_>, path: &Path) -> anyhow::Result<OwnedFd> {
+    host_tree(path).or_fault(|| Fault::at(mount.at, format!("bind {}", path.display())))
+}
+
+fn host_tree(path: &Path) -> io::Result<OwnedFd> {
+    mount::clone_host_tree(&CString::new(path.as_os_str().as_bytes())?, Reach::Recursive)
+}
+
+fn new_cgroup(kind: &str, source: &str, flags: libc::c_ulong, target: BorrowedFd<'_>) -> io::Result<()> {
+    sys_mount::Mount::builder()
+        .fstype(kind)
+        .flags(sys_mount::MountFlags::from_bits_retain(flags))
+        .mount(source, inside::magic_path(target))
+        .map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hierarchy_is_found_with_its_own_path() {
+        let line =
+            "35 31 0:32 / /sys/fs/cgroup/cpu,cpuacct rw,relatime shared:9 - cgroup cgroup rw,cpu,cpuacct";
+        let found = hierarchy(line, "4:memory:/m\n2:cpu,cpuacct:/a/b\n0::/\n").unwrap();
+        assert_eq!(found.name, "cpu,cpuacct");
+        assert_eq!(found.own, Path::new("/sys/fs/cgroup/cpu,cpuacct/a/b"));
+        assert!(hierarchy("41 31 0:38 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw", "0::/\n").is_none());
+    }
+}

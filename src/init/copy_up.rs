@@ -1,0 +1,102 @@
+//! `tmpcopyup`: a tmpfs that begins with what its mount point held.
+
+use crate::fault::{Fault, OrFault};
+use crate::kernel::mount;
+use crate::kernel::path::{Resolve, openat2};
+use crate::plan::mount_options::Options;
+use crate::plan::mounts::Mount;
+use nix::dir::Dir;
+use nix::fcntl::{AtFlags, OFlag, readlinkat};
+use nix::sys::stat::{Mode, SFlag, fchmod, fstat, fstatat, mkdirat, mknodat};
+use nix::unistd::{Gid, Uid, fchownat, symlinkat};
+use std::ffi::{CStr, CString};
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// A detached tmpfs with a copy of the tree behind `target`.
+///
+/// # Errors
+/// What the tmpfs refuses, or a file that cannot be copied.
+pub fn make(
+    mount: &Mount<'_>,
+    options: &Options<'_>,
+    source: &str,
+    target: BorrowedFd<'_>,
+) -> anyhow::Result<OwnedFd> {
+    let tree = tmpfs(options, source).or_fault(|| {
+        Fault::at(mount.at.field(".options"), format!("make a tmpfs with [{}]", options.data.join(", ")))
+    })?;
+    let from = openat2(target, c".", libc::O_RDONLY | libc::O_DIRECTORY, 0, Resolve::IN_ROOT);
+    from.and_then(|from| copy_directory(from, tree.as_fd())).or_fault(|| {
+        Fault::at(mount.at, format!("copy what is in {} into the tmpfs", mount.destination.display()))
+            .remedy("raise the tmpfs's size, or leave tmpcopyup out")
+    })?;
+    Ok(tree)
+}
+
+fn tmpfs(options: &Options<'_>, source: &str) -> io::Result<OwnedFd> {
+    let pairs = [("source", Some(source))].into_iter().chain(
+        options
+            .data
+            .iter()
+            .map(|option| option.split_once('=').map_or((*option, None), |(n, v)| (n, Some(v)))),
+    );
+    let pairs: Vec<(CString, Option<CString>)> = pairs
+        .map(|(name, value)| Ok((CString::new(name)?, value.map(CString::new).transpose()?)))
+        .collect::<io::Result<_>>()?;
+    let pairs: Vec<(&CStr, Option<&CStr>)> =
+        pairs.iter().map(|(name, value)| (name.as_c_str(), value.as_deref())).collect();
+    mount::make_file_system(c"tmpfs", &pairs, options.attributes.set)
+}
+
+fn copy_directory(from: OwnedFd, to: BorrowedFd<'_>) -> io::Result<()> {
+    let mut directory = Dir::from_fd(from)?;
+    let entries: Vec<CString> = directory
+        .iter()
+        .map(|entry| entry.map(|entry| entry.file_name().to_owned()))
+        .collect::<Result<_, _>>()?;
+    for name in entries.iter().filter(|name| !matches!(name.to_bytes(), b"." | b"..")) {
+        copy_entry(directory.as_fd(), to, name)?;
+    }
+    Ok(())
+}
+
+/// Never follows a symlink: what is copied may change while it is copied.
+fn copy_entry(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &CStr) -> io::Result<()> {
+    let stat = fstatat(from, name, AtFlags::AT_SYMLINK_NOFOLLOW)?;
+    let mode = Mode::from_bits_truncate(stat.st_mode);
+    let kind = SFlag::from_bits_truncate(stat.st_mode & libc::S_IFMT);
+    match kind {
+        SFlag::S_IFDIR => {
+            mkdirat(to, name, mode)?;
+            let flags = libc::O_RDONLY | libc::O_DIRECTORY;
+            let below = openat2(from, name, flags, 0, Resolve::NO_SYMLINKS)?;
+            let copy = openat2(to, name, flags, 0, Resolve::NO_SYMLINKS)?;
+            copy_directory(below, copy.as_fd())?;
+            fchmod(&copy, mode)?;
+        }
+        SFlag::S_IFREG => copy_file(from, to, name, mode)?,
+        SFlag::S_IFLNK => symlinkat(readlinkat(from, name)?.as_os_str(), to, name)?,
+        kind => mknodat(to, name, kind, mode, stat.st_rdev)?,
+    }
+    let (uid, gid) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
+    match fchownat(to, name, Some(uid), Some(gid), AtFlags::AT_SYMLINK_NOFOLLOW) {
+        // An owner that the user namespace does not map cannot be given; the copy keeps ours.
+        Ok(()) | Err(nix::Error::EINVAL | nix::Error::EPERM) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn copy_file(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &CStr, mode: Mode) -> io::Result<()> {
+    let flags = libc::O_RDONLY | libc::O_NONBLOCK | libc::O_NOCTTY;
+    let mut source = File::from(openat2(from, name, flags, 0, Resolve::NO_SYMLINKS)?);
+    if fstat(&source)?.st_mode & libc::S_IFMT != libc::S_IFREG {
+        return Err(io::Error::from_raw_os_error(libc::EAGAIN));
+    }
+    let flags = (OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL).bits();
+    let mut copy = File::from(openat2(to, name, flags, 0o600, Resolve::NO_SYMLINKS)?);
+    io::copy(&mut source, &mut copy)?;
+    fchmod(&copy, mode)?;
+    Ok(())
+}

@@ -1,0 +1,111 @@
+//! Makes the device nodes and the links of /dev.
+
+use super::inside;
+use crate::fault::{Fault, OrFault};
+use crate::kernel::mount::{self, Reach};
+use crate::plan::devices::{Device, LINKS, Origin};
+use nix::fcntl::AtFlags;
+use nix::sys::stat::{Mode, SFlag, fstatat, mknodat};
+use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, symlinkat, unlinkat};
+use std::ffi::{CString, OsStr};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// Makes them all. The file mode creation mask must be 0.
+///
+/// # Errors
+/// What the kernel refuses, with the device's place.
+pub fn make(root: BorrowedFd<'_>, devices: &[Device<'_>], origin: Origin) -> anyhow::Result<()> {
+    if devices.is_empty() {
+        return Ok(());
+    }
+    // Nearly all of them lie in /dev, which is opened once.
+    let dev = inside::open_or_make(root, Path::new("/dev"), inside::Shape::Directory)
+        .or_fault(|| Fault::doing("open /dev in the rootfs"))?;
+    for device in devices {
+        one(root, dev.as_fd(), device, origin).or_fault(|| {
+            let doing = format!("make the device {}", device.path.display());
+            match (device.at, origin) {
+                (Some(at), Origin::Host) => Fault::at(at, doing).remedy(
+                    "in a user namespace only devices that the host has at the same path can be used",
+                ),
+                (Some(at), Origin::Made) => Fault::at(at, doing),
+                (None, _) => Fault::doing(doing),
+            }
+        })?;
+    }
+    for (name, target) in LINKS {
+        link(dev.as_fd(), name, target).or_fault(|| Fault::doing(format!("link /dev/{name} to {target}")))?;
+    }
+    Ok(())
+}
+
+fn one(root: BorrowedFd<'_>, dev: BorrowedFd<'_>, device: &Device<'_>, origin: Origin) -> io::Result<()> {
+    let name = device.path.file_name().expect("planning refuses a device without a name");
+    if device.path.parent() == Some(Path::new("/dev")) {
+        return node(dev, name, device, origin);
+    }
+    let (directory, name) = inside::parent(root, device.path)?;
+    node(directory.as_fd(), name, device, origin)
+}
+
+fn node(directory: BorrowedFd<'_>, name: &OsStr, device: &Device<'_>, origin: Origin) -> io::Result<()> {
+    // A FIFO needs no privilege anywhere.
+    if origin == Origin::Host && device.kind != libc::S_IFIFO {
+        return bind(directory, name, device.path);
+    }
+    let kind = SFlag::from_bits_truncate(device.kind);
+    let make = || mknodat(directory, name, kind, Mode::from_bits_truncate(device.mode), device.number);
+    match make() {
+        Err(nix::Error::EEXIST) if is_device(directory, name, device)? => return Ok(()),
+        Err(nix::Error::EEXIST) => {
+            // An image's own file under a device's name is not what the configuration asks for.
+            unlinkat(directory, name, UnlinkatFlags::NoRemoveDir)?;
+            make()?;
+        }
+        made => made?,
+    }
+    if (device.uid, device.gid) != (0, 0) {
+        let (uid, gid) = (Uid::from_raw(device.uid), Gid::from_raw(device.gid));
+        fchownat(directory, name, Some(uid), Some(gid), AtFlags::AT_SYMLINK_NOFOLLOW)?;
+    }
+    Ok(())
+}
+
+fn is_device(directory: BorrowedFd<'_>, name: &OsStr, device: &Device<'_>) -> io::Result<bool> {
+    let stat = fstatat(directory, name, AtFlags::AT_SYMLINK_NOFOLLOW)?;
+    Ok(stat.st_mode & libc::S_IFMT == device.kind && stat.st_rdev == device.number)
+}
+
+fn bind(directory: BorrowedFd<'_>, name: &OsStr, host: &Path) -> io::Result<()> {
+    let tree = mount::clone_host_tree(&CString::new(host.as_os_str().as_bytes())?, Reach::One)?;
+    let target = open_file(directory, name)?;
+    mount::attach(tree.as_fd(), target.as_fd())
+}
+
+/// An empty file to bind on, in place of whatever the image has there.
+fn open_file(directory: BorrowedFd<'_>, name: &OsStr) -> io::Result<OwnedFd> {
+    match fstatat(directory, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
+        Ok(stat) if matches!(stat.st_mode & libc::S_IFMT, libc::S_IFLNK | libc::S_IFDIR) => {
+            unlinkat(directory, name, UnlinkatFlags::NoRemoveDir)?;
+        }
+        Ok(_) | Err(nix::Error::ENOENT) => {}
+        Err(error) => return Err(error.into()),
+    }
+    inside::open_or_make(directory, Path::new(name), inside::Shape::File)
+}
+
+/// A name that is there already stays: it is the image's choice.
+fn link(dev: BorrowedFd<'_>, name: &str, target: &str) -> io::Result<()> {
+    match symlinkat(target, dev, name) {
+        // The multiplexer of another devpts would give terminals that the container cannot see.
+        Err(nix::Error::EEXIST) if name == "ptmx" => {
+            unlinkat(dev, name, UnlinkatFlags::NoRemoveDir)?;
+            Ok(symlinkat(target, dev, name)?)
+        }
+        Ok(()) | Err(nix::Error::EEXIST) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}

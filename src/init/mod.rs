@@ -1,0 +1,292 @@
+//! The container's half: from the clone to the exec, as a recipe that reads from top to bottom.
+//!
+//! Init has the same plan as kase, in copied memory. It must not touch what only kase may (the state, the
+//! cgroup), and everything that it opens is close-on-exec.
+
+mod cgroup_mount;
+mod copy_up;
+mod devices;
+mod inside;
+mod mounts;
+mod namespaces;
+mod paths;
+mod process;
+mod program;
+mod rootfs;
+mod sysctl;
+mod terminal;
+
+use crate::fault::{Fault, OrFault, Report};
+use cgroup_mount::View;
+use crate::gate::{Gate, Starter};
+use crate::handshake::{InitEnd, ToInit, ToKase};
+use crate::hook;
+use crate::kernel::process::{Dumpable, exit_now, set_dumpable, unshare};
+use crate::kernel::{descriptor, net};
+use crate::plan::Plan;
+use crate::plan::mounts::What;
+use crate::plan::namespaces::Kind;
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal};
+use nix::sys::stat::{Mode, umask};
+use std::convert::Infallible;
+use std::ffi::CString;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+pub use mounts::source_missing;
+pub use rootfs::missing as rootfs_missing;
+
+/// What kase hands to init beside the plan.
+#[derive(Debug)]
+pub struct Hands {
+    /// The way to speak to kase.
+    pub kase: InitEnd,
+    /// Where `start` will knock; nothing for `run`, whose kase says it itself.
+    pub gate: Option<Gate>,
+    /// The rootfs and bind sources, where init could not reach them.
+    pub trees: Trees,
+    /// The session keyring's name.
+    pub keyring: CString,
+    /// The highest capability that the kernel knows.
+    pub last_capability: u8,
+    /// What hooks are told.
+    pub state: hook::State,
+}
+
+/// Detached trees that kase cloned with its own privileges.
+#[derive(Debug, Default)]
+pub struct Trees {
+    /// The rootfs.
+    pub rootfs: Option<OwnedFd>,
+    /// By index into the plan's mounts.
+    pub sources: Vec<Option<OwnedFd>>,
+}
+
+/// Runs init, or the hop and then init. Never returns: the process becomes the container's or ends.
+pub fn run(plan: &Plan<'_>, hands: Hands) -> ! {
+    let mut init = Init { plan, hands, begun: false, own_cgroups: String::new(), starter: None };
+    let Err(error) = init.recipe();
+    let report = Report::of(&error);
+    match &init.starter {
+        Some(starter) => starter.refuse(&report),
+        // When kase is gone there is nobody left to tell.
+        None => drop(init.hands.kase.say(&ToKase::Failed(report))),
+    }
+    exit_now(1)
+}
+
+struct Init<'a> {
+    plan: &'a Plan<'a>,
+    hands: Hands,
+    begun: bool,
+    own_cgroups: String,
+    starter: Option<Starter>,
+}
+
+impl Init<'_> {
+    fn recipe(&mut self) -> anyhow::Result<Infallible> {
+        let plan = self.plan;
+        // What kase was started with must not leak; what the container is to inherit comes first.
+        descriptor::close_on_exec_from(3 + plan.preserve_fds)?;
+        // Only now: later /proc/self is no longer ours to write.
+        if let Some(score) = plan.process.oom_score_adj {
+            process::set_oom_score(score)?;
+        }
+        if plan.namespaces.needs_hop() {
+            namespaces::hop(plan, &self.hands.kase)?;
+        } else {
+            namespaces::join(&plan.namespaces.joined)?;
+        }
+        if plan.namespaces.makes(Kind::User) {
+            self.begin()?;
+        }
+        self.take_root()?;
+        // From here on other processes of a shared pid namespace must not look into this one (CVE-2016-9962).
+        // Not before: the id map helpers need to see that the process is the user's own.
+        set_dumpable(Dumpable::No);
+        self.session()?;
+        if plan.namespaces.makes(Kind::Network) {
+            net::loopback_up().or_fault(|| Fault::doing("bring the loopback interface up"))?;
+        }
+        let proc = sysctl::Procfs::open()?;
+        let root = rootfs::prepare(plan, self.hands.trees.rootfs.take())?;
+        // Mount points and devices get exactly the modes that they are made with.
+        umask(Mode::empty());
+        let late = self.furnish(&root)?;
+        self.begin()?;
+        self.hooks()?;
+        rootfs::enter(plan, root.as_fd())?;
+        self.names()?;
+        if let Some(size) = plan.process.terminal {
+            let owner = plan.process.user.uid;
+            terminal::take(root.as_fd(), size, owner, terminal::Console::Bound, &self.hands.kase)?;
+        }
+        // Parameters before paths become read-only: /proc/sys is one of these.
+        sysctl::write(&proc, &plan.sysctl)?;
+        process::make_cwd(root.as_fd(), plan.process.cwd)?;
+        self.close_paths(&root, late)?;
+        process::adopt_stdio(root.as_fd(), &plan.process.user, !plan.devices.is_empty())?;
+        let environment = self.environment(&root);
+        process::become_user(&plan.process, self.hands.last_capability)?;
+        // As late as possible, since it also keeps a filter from needing privileges.
+        if plan.process.no_new_privileges {
+            crate::kernel::process::set_no_new_privileges()?;
+        }
+        let program = program::find(&plan.process.arguments[0], &environment)?;
+        drop((proc, root));
+        self.wait_for_start()?;
+        let state = self.hands.state.now("created", Some(std::process::id().cast_signed()));
+        hook::run(hook::Kind::StartContainer, plan.hooks.of(hook::Kind::StartContainer), &state, None)?;
+        Err(program::execute(&program, &plan.process.arguments, &environment))
+    }
+
+    /// Waits until kase has recorded this process, mapped its ids and put it into its cgroup. Whoever needs one
+    /// of these calls it; the second call does nothing.
+    fn begin(&mut self) -> anyhow::Result<()> {
+        if self.begun {
+            return Ok(());
+        }
+        self.expect(ToInit::Begin)?;
+        self.begun = true;
+        if self.plan.mounts.iter().any(|mount| mount.what == What::Cgroup) {
+            self.own_cgroups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+        }
+        // Its root is the cgroup that this process is in, so not before that is the right one.
+        if self.plan.namespaces.makes(Kind::Cgroup) {
+            unshare(Kind::Cgroup.flag())
+                .or_fault(|| Fault::at("linux.namespaces", "make a cgroup namespace"))?;
+        }
+        Ok(())
+    }
+
+    fn expect(&self, word: ToInit) -> anyhow::Result<()> {
+        match self.hands.kase.hear()? {
+            Some(heard) if heard == word => Ok(()),
+            heard => Err(Fault::doing(format!("kase said {heard:?} instead of {word:?}")).into()),
+        }
+    }
+
+    /// The user namespace's root owns what is made from here on; where it has none, the container's user.
+    fn take_root(&self) -> anyhow::Result<()> {
+        if !self.plan.namespaces.has(Kind::User) {
+            return Ok(());
+        }
+        let user = &self.plan.process.user;
+        let (uid, gid) = match &self.plan.maps {
+            Some(maps) => (
+                if maps.uids.outside(0).is_some() { 0 } else { user.uid },
+                if maps.gids.outside(0).is_some() { 0 } else { user.gid },
+            ),
+            None => (0, 0),
+        };
+        crate::kernel::process::set_ids(uid, gid)
+            .or_fault(|| Fault::at("linux.namespaces", format!("become uid {uid} of the user namespace")))?;
+        // Denied under a map of one id; then the groups stay what they are.
+        let _ = crate::kernel::process::set_groups(&[]);
+        Ok(())
+    }
+
+    fn session(&self) -> anyhow::Result<()> {
+        nix::unistd::setsid().or_fault(|| Fault::doing("start a session"))?;
+        // The handlers are the defaults already (CLONE_CLEAR_SIGHAND). What is ignored stays ignored, and Rust
+        // ignores SIGPIPE.
+        reset_sigpipe()?;
+        SigSet::empty().thread_set_mask()?;
+        if self.plan.keyring {
+            // Without keys in the kernel, or with the user's quota used up, containers still run.
+            if let Err(error) = crate::kernel::process::join_session_keyring(&self.hands.keyring) {
+                if error.raw_os_error() != Some(libc::ENOSYS) {
+                    tracing::warn!("the container shares the session keyring of its caller: {error}");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Mounts and devices. Returns what becomes read-only when the rest is done.
+    fn furnish(&mut self, root: &OwnedFd) -> anyhow::Result<Vec<OwnedFd>> {
+        let sources = std::mem::take(&mut self.hands.trees.sources);
+        let cgroup_view = match self.plan.namespaces.has(Kind::Cgroup) {
+            true => View::Namespace,
+            false => View::Host,
+        };
+        let mut mounter =
+            mounts::Mounter { root: root.as_fd(), sources, cgroup_view, own_cgroups: String::new(), late_readonly: Vec::new() };
+        for (index, mount) in self.plan.mounts.iter().enumerate() {
+            if mount.what == What::Cgroup {
+                self.begin()?;
+                mounter.own_cgroups = std::mem::take(&mut self.own_cgroups);
+            }
+            mounter.mount(index, mount)?;
+        }
+        let late = mounter.late_readonly;
+        devices::make(root.as_fd(), &self.plan.devices, self.plan.device_origin)?;
+        Ok(late)
+    }
+
+    /// The hooks before the root changes: kase's own first, then ours, in the container's namespaces.
+    fn hooks(&self) -> anyhow::Result<()> {
+        let hooks = &self.plan.hooks;
+        if hooks.runtime_has_some() {
+            self.hands.kase.say(&ToKase::HooksPlease)?;
+            self.expect(ToInit::HooksDone)?;
+        }
+        let state = self.hands.state.now("creating", Some(std::process::id().cast_signed()));
+        let bundle = Path::new(&state.bundle);
+        hook::run(hook::Kind::CreateContainer, hooks.of(hook::Kind::CreateContainer), &state, Some(bundle))
+    }
+
+    fn names(&self) -> anyhow::Result<()> {
+        if let Some(name) = self.plan.hostname {
+            nix::unistd::sethostname(name)
+                .or_fault(|| Fault::at("hostname", format!("set it to {name:?}")))?;
+        }
+        if let Some(name) = self.plan.domainname {
+            crate::kernel::process::set_domain_name(name)
+                .or_fault(|| Fault::at("domainname", format!("set it to {name:?}")))?;
+        }
+        Ok(())
+    }
+
+    fn close_paths(&self, root: &OwnedFd, late: Vec<OwnedFd>) -> anyhow::Result<()> {
+        let change =
+            crate::kernel::mount::Attributes { set: crate::kernel::mount::attribute::RDONLY, clear: 0 };
+        for mounted in late {
+            crate::kernel::mount::set_attributes(mounted.as_fd(), change, crate::kernel::mount::Reach::One)
+                .or_fault(|| Fault::at("mounts", "make a tmpfs read-only"))?;
+        }
+        if self.plan.readonly {
+            rootfs::make_readonly(root.as_fd())?;
+        }
+        paths::readonly(root.as_fd(), &self.plan.readonly_paths)?;
+        paths::mask(root.as_fd(), &self.plan.masked)
+    }
+
+    /// The configured environment and, where it lacks one, HOME.
+    fn environment(&self, root: &OwnedFd) -> Vec<CString> {
+        let process = &self.plan.process;
+        let mut environment = process.environment.clone();
+        environment.retain(|variable| variable.as_bytes() != b"HOME=");
+        if !environment.iter().any(|variable| variable.as_bytes().starts_with(b"HOME=")) {
+            let home = process::home(root.as_fd(), process.user.uid);
+            environment
+                .push(CString::new(format!("HOME={home}")).expect("lines of a text file have no NUL byte"));
+        }
+        environment
+    }
+
+    fn wait_for_start(&mut self) -> anyhow::Result<()> {
+        self.hands.kase.say(&ToKase::Ready)?;
+        match self.hands.gate.take() {
+            Some(gate) => self.starter = Some(gate.wait()?),
+            None => self.expect(ToInit::Start)?,
+        }
+        Ok(())
+    }
+}
+
+fn reset_sigpipe() -> anyhow::Result<()> {
+    let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
+    crate::kernel::process::set_action(Signal::SIGPIPE, &default)?;
+    Ok(())
+}

@@ -1,0 +1,304 @@
+//! Carries out `mounts`, each onto a descriptor inside the rootfs.
+
+use super::inside::{self, Shape};
+use super::cgroup_mount::{self, View};
+use super::copy_up;
+use crate::fault::{Fault, OrFault};
+use crate::kernel::mount::{self, Attributes, Reach, attribute};
+use crate::kernel::path::Resolve;
+use crate::plan::mount_options::{Extension, Options, Remount};
+use crate::plan::mounts::{Mount, What};
+use nix::sys::stat::fstat;
+use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
+use nix::sys::statvfs::FsFlags;
+use std::ffi::CString;
+use std::io::{self, ErrorKind};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// Where mounts go, and what is put off until the rootfs is complete.
+pub struct Mounter<'a> {
+    /// The rootfs.
+    pub root: BorrowedFd<'a>,
+    /// Trees that kase cloned for entries whose source init cannot reach, by index into `mounts`.
+    pub sources: Vec<Option<OwnedFd>>,
+    /// What a cgroup mount shows.
+    pub cgroup_view: View,
+    /// /proc/self/cgroup as it was before the cgroup namespace hid it.
+    pub own_cgroups: String,
+    /// Mounts that become read-only only when all mount points in them have been made.
+    pub late_readonly: Vec<OwnedFd>,
+}
+
+impl Mounter<'_> {
+    /// Does the entry number `index`.
+    ///
+    /// # Errors
+    /// What the kernel refuses, with the entry's place.
+    pub fn mount(&mut self, index: usize, mount: &Mount<'_>) -> anyhow::Result<()> {
+        match &mount.what {
+            What::Bind { source, reach } => {
+                if mount.options.remount == Remount::Yes {
+                    return self.remount(mount);
+                }
+                let tree = match self.sources.get_mut(index).and_then(Option::take) {
+                    Some(tree) => tree,
+                    None => clone_source(mount, source, *reach)?,
+                };
+                self.bind(mount, tree)
+            }
+            What::FileSystem { kind, source, fallback } => self.file_system(mount, kind, source, *fallback),
+            What::Cgroup => cgroup_mount::mount(self, mount),
+        }
+    }
+
+    /// Attaches a cloned tree with the entry's flags.
+    pub fn bind(&self, mount: &Mount<'_>, tree: OwnedFd) -> anyhow::Result<()> {
+        let shape = match inside::is_directory(tree.as_fd())? {
+            true => Shape::Directory,
+            false => Shape::File,
+        };
+        let target = self.target(mount, shape)?;
+        bind_attributes(mount, tree.as_fd())?;
+        attach(mount, tree.as_fd(), target.as_fd())?;
+        propagate(mount, tree.as_fd())
+    }
+
+    fn remount(&self, mount: &Mount<'_>) -> anyhow::Result<()> {
+        let target = self.target(mount, Shape::Directory)?;
+        mount::set_attributes(target.as_fd(), mount.options.attributes, Reach::One).or_fault(|| {
+            Fault::at(mount.at, format!("remount {}", mount.destination.display()))
+                .remedy("name a mount point that an earlier entry made")
+        })
+    }
+
+    fn file_system(
+        &mut self,
+        mount: &Mount<'_>,
+        kind: &str,
+        source: &str,
+        fallback: Option<&'static str>,
+    ) -> anyhow::Result<()> {
+        let target = match kind {
+            "proc" | "sysfs" => self.ordinary_directory(mount, kind)?,
+            _ => self.target(mount, Shape::Directory)?,
+        };
+        // Mount points inside a tmpfs are made first; only then can it become read-only.
+        let late = kind == "tmpfs" && mount.options.attributes.set & attribute::RDONLY != 0;
+        let mut options = mount.options.clone();
+        if late {
+            options.attributes.set &= !attribute::RDONLY;
+        }
+        let mode = (kind == "tmpfs" && !options.data.iter().any(|option| option.starts_with("mode=")))
+            .then(|| fstat(&target).map(|stat| format!("mode={:o}", stat.st_mode & 0o7777)))
+            .transpose()?;
+        options.data.extend(mode.as_deref());
+        if options.extension == Extension::CopyUp {
+            let tree = copy_up::make(mount, &options, source, target.as_fd())?;
+            attach(mount, tree.as_fd(), target.as_fd())?;
+        } else {
+            match mount_classic(kind, source, &options, target.as_fd()) {
+                Err(error) if error.kind() == ErrorKind::PermissionDenied && fallback.is_some() => {
+                    let host = Path::new(fallback.unwrap_or_default());
+                    tracing::debug!("{}: no new {kind} is allowed here: the host's is bound", mount.at);
+                    return self.bind(mount, clone_source(mount, host, Reach::Recursive)?);
+                }
+                done => done.or_fault(|| refused(mount, kind))?,
+            }
+        }
+        self.finish(mount, late)
+    }
+
+    /// What only the attached mount can take.
+    fn finish(&mut self, mount: &Mount<'_>, late: bool) -> anyhow::Result<()> {
+        let options = &mount.options;
+        if !late && options.recursive.is_empty() && options.propagation.is_empty() {
+            return Ok(());
+        }
+        let mounted = inside::open(self.root, mount.destination)
+            .or_fault(|| Fault::at(mount.at.field(".destination"), "open the new mount"))?;
+        if !options.recursive.is_empty() {
+            mount::set_attributes(mounted.as_fd(), options.recursive, Reach::Recursive)
+                .or_fault(|| Fault::at(mount.at.field(".options"), "set the mount's flags"))?;
+        }
+        propagate(mount, mounted.as_fd())?;
+        if late {
+            self.late_readonly.push(mounted);
+        }
+        Ok(())
+    }
+
+    /// The mount point, made if missing, and checked.
+    pub fn target(&self, mount: &Mount<'_>, shape: Shape) -> anyhow::Result<OwnedFd> {
+        let at = mount.at.field(".destination");
+        let path = mount.destination;
+        let target = inside::open_or_make(self.root, path, shape)
+            .or_fault(|| Fault::at(at, format!("make the mount point {}", path.display())))?;
+        if inside::same(self.root, target.as_fd())? {
+            return Err(Fault::at(at, format!("{} leads to the rootfs itself", path.display()))
+                .remedy("mount below the rootfs, or set root.path to what should be the rootfs")
+                .into());
+        }
+        if fstatfs(&target)?.filesystem_type() == PROC_SUPER_MAGIC && !may_cover(path) {
+            return Err(Fault::at(
+                at,
+                format!("{} cannot be mounted because it is inside /proc", path.display()),
+            )
+            .remedy("mount it elsewhere: a program must be able to trust its /proc")
+            .into());
+        }
+        Ok(target)
+    }
+
+    /// A /proc or /sys that is a symlink would let an image choose what the container's programs, and kase,
+    /// take for the kernel's own files (CVE-2019-19921).
+    fn ordinary_directory(&self, mount: &Mount<'_>, kind: &str) -> anyhow::Result<OwnedFd> {
+        let path = mount.destination;
+        let open =
+            || inside::open_as(self.root, path, libc::O_PATH | libc::O_DIRECTORY, Resolve::NO_SYMLINKS);
+        match open() {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                inside::open_or_make(self.root, path, Shape::Directory).or_fault(|| {
+                    Fault::at(mount.at.field(".destination"), format!("make {}", path.display()))
+                })?;
+                open()
+            }
+            opened => opened,
+        }
+        .or_fault(|| {
+            let what = format!(
+                "filesystem {kind:?} must be mounted on ordinary directory, not on {}",
+                path.display()
+            );
+            Fault::at(mount.at.field(".destination"), what)
+                .remedy("replace the symlink or file in the rootfs by a directory")
+        })
+    }
+}
+
+/// Files of /proc that engines replace by better ones (lxcfs), as in runc.
+fn may_cover(path: &Path) -> bool {
+    const COVERED: [&str; 11] = [
+        "/proc/cpuinfo",
+        "/proc/diskstats",
+        "/proc/meminfo",
+        "/proc/stat",
+        "/proc/swaps",
+        "/proc/uptime",
+        "/proc/loadavg",
+        "/proc/slabinfo",
+        "/proc/net/dev",
+        "/proc/sys/kernel/ns_last_pid",
+        "/proc/sys/crypto/fips_enabled",
+    ];
+    // A second proc over the first is what joining containers do.
+    path == Path::new("/proc") || COVERED.iter().any(|covered| path == Path::new(covered))
+}
+
+fn clone_source(mount: &Mount<'_>, source: &Path, reach: Reach) -> anyhow::Result<OwnedFd> {
+    CString::new(source.as_os_str().as_bytes())
+        .map_err(io::Error::from)
+        .and_then(|path| mount::clone_host_tree(&path, reach))
+        .or_fault(|| source_missing(mount, source))
+}
+
+/// The fault of a bind mount whose source cannot be opened.
+pub fn source_missing(mount: &Mount<'_>, source: &Path) -> Fault {
+    Fault::at(mount.at, format!("bind {}", source.display())).remedy(format!(
+        "check that {0} exists and that you may open it, or create it: mkdir -p {0}",
+        source.display()
+    ))
+}
+
+fn attach(mount: &Mount<'_>, tree: BorrowedFd<'_>, target: BorrowedFd<'_>) -> anyhow::Result<()> {
+    mount::attach(tree, target).or_fault(|| {
+        let fault = Fault::at(mount.at, format!("mount on {}", mount.destination.display()));
+        match inside::is_directory(tree).ok() == inside::is_directory(target).ok() {
+            true => fault,
+            false => fault.remedy(
+                "mount a directory on a directory and a file on a file: check which is which in the rootfs",
+            ),
+        }
+    })
+}
+
+fn refused(mount: &Mount<'_>, kind: &str) -> Fault {
+    Fault::at(mount.at, format!("mount {kind} on {}", mount.destination.display()))
+        .remedy(format!("check the options [{}]; `dmesg` may say more", mount.options.data.join(", ")))
+}
+
+fn mount_classic(kind: &str, source: &str, options: &Options<'_>, target: BorrowedFd<'_>) -> io::Result<()> {
+    let data = options.data.join(",");
+    sys_mount::Mount::builder()
+        .fstype(kind)
+        .flags(sys_mount::MountFlags::from_bits_retain(options.classic_flags()))
+        .data(&data)
+        .mount(source, inside::magic_path(target))
+        .map(drop)
+}
+
+fn propagate(mount: &Mount<'_>, mounted: BorrowedFd<'_>) -> anyhow::Result<()> {
+    for (propagation, reach) in &mount.options.propagation {
+        mount::set_propagation(mounted, *propagation, *reach)
+            .or_fault(|| Fault::at(mount.at.field(".options"), "set the mount's propagation"))?;
+    }
+    Ok(())
+}
+
+/// A bare bind keeps its source's flags. Any flag given clears the others, as `mount --bind -o` suggests, but
+/// for those that the kernel has locked, because they came from a more privileged mount namespace.
+fn bind_attributes(mount: &Mount<'_>, tree: BorrowedFd<'_>) -> anyhow::Result<()> {
+    const CLEARED: u64 = attribute::RDONLY
+        | attribute::NOSUID
+        | attribute::NODEV
+        | attribute::NOEXEC
+        | attribute::NODIRATIME
+        | attribute::NOSYMFOLLOW;
+    let given = mount.options.attributes;
+    if !given.is_empty() {
+        let all = Attributes { set: given.set, clear: given.clear | (CLEARED & !given.set) };
+        match mount::set_attributes(tree, all, Reach::One) {
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => keep_locked(mount, tree, all)?,
+            done => done.or_fault(|| Fault::at(mount.at.field(".options"), "set the mount's flags"))?,
+        }
+    }
+    let recursive = mount.options.recursive;
+    if recursive.is_empty() {
+        return Ok(());
+    }
+    mount::set_attributes(tree, recursive, Reach::Recursive).or_fault(|| {
+        Fault::at(mount.at.field(".options"), "set the flags of the mount and of all below it").remedy(
+            "leave out the words that loosen a flag (rrw, rexec, rdev, rsuid): the host has locked it",
+        )
+    })
+}
+
+fn keep_locked(mount: &Mount<'_>, tree: BorrowedFd<'_>, wanted: Attributes) -> anyhow::Result<()> {
+    let pairs = [
+        (FsFlags::ST_RDONLY, attribute::RDONLY, "ro"),
+        (FsFlags::ST_NOSUID, attribute::NOSUID, "nosuid"),
+        (FsFlags::ST_NODEV, attribute::NODEV, "nodev"),
+        (FsFlags::ST_NOEXEC, attribute::NOEXEC, "noexec"),
+        (FsFlags::ST_NODIRATIME, attribute::NODIRATIME, "nodiratime"),
+    ];
+    let flags = fstatfs(tree)?.flags();
+    let kept: Vec<_> = pairs.into_iter().filter(|(flag, _, _)| flags.contains(*flag)).collect();
+    let bits = kept.iter().fold(0, |bits, (_, attribute, _)| bits | attribute);
+    if let Some((_, _, word)) = kept.iter().find(|(_, bit, _)| mount.options.attributes.clear & bit != 0) {
+        return Err(Fault::at(
+            mount.at.field(".options"),
+            format!("the host has locked {word} on this mount"),
+        )
+        .remedy(format!("leave out the word that takes {word} away"))
+        .into());
+    }
+    // The access time kind can be locked too; the one that is there is as good.
+    let change = Attributes {
+        set: (wanted.set | bits) & !attribute::ATIME,
+        clear: wanted.clear & !bits & !attribute::ATIME,
+    };
+    mount::set_attributes(tree, change, Reach::One).or_fault(|| {
+        Fault::at(mount.at.field(".options"), "set the mount's flags beside those that the host has locked")
+    })
+}

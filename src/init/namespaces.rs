@@ -1,0 +1,105 @@
+//! Joins namespaces, and goes ahead as the hop where the kernel forces one.
+
+use crate::fault::{Fault, OrFault};
+use crate::handshake::{InitEnd, ToInit, ToKase};
+use crate::kernel::clone::{Child, Cloned, clone3};
+use crate::kernel::process;
+use crate::plan::Plan;
+use crate::plan::namespaces::{Join, Kind, Offset};
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::Mode;
+use std::io::ErrorKind;
+use std::os::fd::{AsFd, OwnedFd};
+
+/// Joins everything that `linux.namespaces` gives a path for.
+///
+/// Before the user namespace, whatever our privileges outside allow; the rest after it, with those inside. So
+/// a namespace that the user namespace does not own can be joined too.
+///
+/// # Errors
+/// A path that is missing, of another kind, or not ours to join.
+pub fn join(joins: &[Join<'_>]) -> anyhow::Result<()> {
+    // All are opened first: joining a mount namespace changes what the paths mean.
+    let mut open: Vec<(&Join<'_>, OwnedFd)> =
+        joins.iter().map(|join| Ok((join, open_one(join)?))).collect::<anyhow::Result<_>>()?;
+    if let Some(user) = open.iter().position(|(join, _)| join.kind == Kind::User) {
+        let (join, user) = open.remove(user);
+        open.retain(|(join, fd)| process::setns(fd.as_fd(), join.kind.flag()).is_err());
+        process::setns(user.as_fd(), join.kind.flag()).or_fault(|| refused(join))?;
+    }
+    for (join, fd) in open {
+        process::setns(fd.as_fd(), join.kind.flag()).or_fault(|| refused(join))?;
+    }
+    Ok(())
+}
+
+fn open_one(join: &Join<'_>) -> anyhow::Result<OwnedFd> {
+    open(join.path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).or_fault(|| {
+        Fault::at(join.at, format!("open {}", join.path.display()))
+            .remedy("check that the namespace's process or bind mount is still there")
+    })
+}
+
+fn refused(join: &Join<'_>) -> Fault {
+    let word = join.kind.word();
+    Fault::at(join.at, format!("join the {word} namespace {}", join.path.display())).remedy(format!(
+        "check that it is a {word} namespace, and that you have CAP_SYS_ADMIN in the user namespace that owns it"
+    ))
+}
+
+/// Runs as the hop: enters what must be entered before init exists, makes init as kase's child, and ends.
+/// Returns only as init.
+///
+/// # Errors
+/// What the kernel refuses.
+pub fn hop(plan: &Plan<'_>, kase: &InitEnd) -> anyhow::Result<()> {
+    let namespaces = &plan.namespaces;
+    join(&namespaces.joined)?;
+    let mut made = namespaces.made() & !Kind::Cgroup.flag();
+    if !namespaces.offsets.is_empty() {
+        // The offsets are set by the owner of the new time namespace, and are fixed once it has a process.
+        if namespaces.makes(Kind::User) {
+            made &= !Kind::User.flag();
+            process::unshare(Kind::User.flag()).or_fault(|| Fault::doing("make a user namespace"))?;
+            mapped(kase)?;
+        }
+        made &= !Kind::Time.flag();
+        process::unshare(Kind::Time.flag())
+            .or_fault(|| Fault::at("linux.timeOffsets", "make a time namespace (Linux 5.6 or later)"))?;
+        write_offsets(&namespaces.offsets)?;
+    }
+    match clone3(made, Child::OfOurParent, None)
+        .or_fault(|| Fault::at("linux.namespaces", "make the namespaces"))?
+    {
+        Cloned::New => Ok(()),
+        Cloned::Caller(init) => {
+            // Init would fail at its first word if kase were gone, so there is nobody to tell.
+            let _ = kase.say(&ToKase::Born(init.pidfd));
+            process::exit_now(0)
+        }
+    }
+}
+
+/// Asks for the id maps by saying who needs them, and waits.
+fn mapped(kase: &InitEnd) -> anyhow::Result<()> {
+    let own = process::pidfd_open(std::process::id().cast_signed())?;
+    kase.say(&ToKase::Born(own))?;
+    match kase.hear()? {
+        Some(ToInit::Begin) => Ok(()),
+        _ => Err(Fault::doing("kase has gone").into()),
+    }
+}
+
+fn write_offsets(offsets: &[Offset]) -> anyhow::Result<()> {
+    let lines: String = offsets
+        .iter()
+        .map(|offset| format!("{} {} {}\n", offset.clock, offset.seconds, offset.nanoseconds))
+        .collect();
+    std::fs::write("/proc/self/timens_offsets", lines).map_err(|error| {
+        let remedy = match error.kind() {
+            ErrorKind::PermissionDenied => "run as root, or add a user namespace",
+            _ => "keep each clock between 0 and some 146 years",
+        };
+        Fault::at("linux.timeOffsets", "set the clocks").remedy(remedy).caused_by(error)
+    })
+}

@@ -1,0 +1,82 @@
+//! Masks paths and makes them read-only, once the rootfs is the root.
+
+use super::inside;
+use crate::fault::{Fault, OrFault, Place};
+use crate::kernel::mount::{self, Attributes, Reach, attribute};
+use std::io::{self, ErrorKind};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+/// Makes each path, and what is mounted below it, read-only. What is not there needs no protection.
+///
+/// # Errors
+/// What the kernel refuses, with the entry's place.
+pub fn readonly(root: BorrowedFd<'_>, paths: &[(Place, &Path)]) -> anyhow::Result<()> {
+    for (at, path) in paths {
+        one_readonly(root, path).or_fault(|| Fault::at(at, format!("make {} read-only", path.display())))?;
+    }
+    Ok(())
+}
+
+fn one_readonly(root: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
+    let Some(target) = open(root, path)? else { return Ok(()) };
+    let tree = mount::clone_tree(target.as_fd(), c"", Reach::Recursive)?;
+    let change = Attributes { set: attribute::RDONLY, clear: 0 };
+    mount::set_attributes(tree.as_fd(), change, Reach::Recursive)?;
+    mount::attach(tree.as_fd(), target.as_fd())
+}
+
+/// Hides each path: a file behind the container's /dev/null, a directory behind an empty read-only tmpfs.
+///
+/// # Errors
+/// What the kernel refuses, with the entry's place.
+pub fn mask(root: BorrowedFd<'_>, paths: &[(Place, &Path)]) -> anyhow::Result<()> {
+    let mut empty = Empty { first: None };
+    for (at, path) in paths {
+        one_masked(root, path, &mut empty).or_fault(|| Fault::at(at, format!("mask {}", path.display())))?;
+    }
+    Ok(())
+}
+
+fn one_masked(root: BorrowedFd<'_>, path: &Path, empty: &mut Empty) -> io::Result<()> {
+    let Some(target) = open(root, path)? else { return Ok(()) };
+    if inside::is_directory(target.as_fd())? {
+        return empty.cover(target.as_fd());
+    }
+    let null = inside::open(root, Path::new("/dev/null"))?;
+    let tree = mount::clone_tree(null.as_fd(), c"", Reach::One)?;
+    mount::attach(tree.as_fd(), target.as_fd())
+}
+
+/// One tmpfs serves all directories: a second superblock costs more than a second mount of the first.
+struct Empty {
+    first: Option<OwnedFd>,
+}
+
+impl Empty {
+    fn cover(&mut self, target: BorrowedFd<'_>) -> io::Result<()> {
+        if let Some(first) = &self.first {
+            let copy = mount::clone_tree(first.as_fd(), c"", Reach::One)?;
+            return mount::attach(copy.as_fd(), target);
+        }
+        let options = [
+            (c"source", Some(c"tmpfs")),
+            (c"nr_blocks", Some(c"1")),
+            (c"nr_inodes", Some(c"1")),
+            (c"mode", Some(c"755")),
+        ];
+        let attributes = attribute::RDONLY | attribute::NOSUID | attribute::NODEV | attribute::NOEXEC;
+        let tmpfs = mount::make_file_system(c"tmpfs", &options, attributes)?;
+        mount::attach(tmpfs.as_fd(), target)?;
+        self.first = Some(tmpfs);
+        Ok(())
+    }
+}
+
+fn open(root: BorrowedFd<'_>, path: &Path) -> io::Result<Option<OwnedFd>> {
+    match inside::open(root, path) {
+        Ok(target) => Ok(Some(target)),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,179 @@
+//! Turns init into the container's process: limits, ids, capabilities, working directory.
+
+use super::inside::{self, Shape};
+use crate::fault::{Fault, OrFault};
+use crate::kernel::{capability, process};
+use crate::plan::capabilities::Capabilities;
+use crate::plan::process::{Ids, Process};
+use nix::sys::stat::{Mode, fstat, umask};
+use nix::unistd::{Gid, Uid, chdir, dup2_stderr, dup2_stdin, dup2_stdout, fchown, getcwd};
+use std::fs;
+use std::io::{self, ErrorKind, Read};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+/// Sets `process.oomScoreAdj`. While this process still has its first ids: later the file is not its own.
+///
+/// # Errors
+/// What the kernel refuses; EACCES when the score would sink below what an ordinary user may have.
+pub fn set_oom_score(score: i32) -> anyhow::Result<()> {
+    const FILE: &str = "/proc/self/oom_score_adj";
+    if fs::read_to_string(FILE).is_ok_and(|now| now.trim() == score.to_string()) {
+        return Ok(());
+    }
+    fs::write(FILE, score.to_string()).or_fault(|| {
+        Fault::at("process.oomScoreAdj", format!("set the score to {score}"))
+            .remedy("an ordinary user can only raise the score: use the present one, or leave it out")
+    })
+}
+
+/// Makes the working directory if it is missing. Relative to the root, so that nothing outside is touched.
+///
+/// # Errors
+/// What mkdir refuses.
+pub fn make_cwd(root: BorrowedFd<'_>, cwd: &Path) -> anyhow::Result<()> {
+    match inside::open_or_make(root, cwd, Shape::Directory) {
+        Ok(_) => Ok(()),
+        // Perhaps the user may enter where root may not even look (NFS).
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => Ok(()),
+        Err(error) => Err(error).or_fault(|| {
+            Fault::at("process.cwd", format!("make {}", cwd.display()))
+                .remedy("add the directory to the rootfs, or set process.cwd to one that is there")
+        }),
+    }
+}
+
+/// Gives standard input, output and error to the container's user, except /dev/null, which is everybody's and
+/// is exchanged for the container's own.
+///
+/// # Errors
+/// Those of fchown(2), where they are not to be expected.
+pub fn adopt_stdio(root: BorrowedFd<'_>, user: &Ids<'_>, own_null: bool) -> anyhow::Result<()> {
+    let null = libc::makedev(1, 3);
+    let (stdin, stdout, stderr) = (io::stdin(), io::stdout(), io::stderr());
+    for (number, fd) in [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()].into_iter().enumerate() {
+        let Ok(stat) = fstat(fd) else { continue };
+        if stat.st_mode & libc::S_IFMT == libc::S_IFCHR && stat.st_rdev == null {
+            if own_null {
+                exchange(root, number)?;
+            }
+            continue;
+        }
+        if (stat.st_uid, stat.st_gid) == (user.uid, user.gid) {
+            continue;
+        }
+        match fchown(fd, Some(Uid::from_raw(user.uid)), Some(Gid::from_raw(user.gid))) {
+            // Not ours, unmapped, on a read-only file system, or of a kind that has no owner: left as it is.
+            Ok(()) | Err(nix::Error::EPERM | nix::Error::EINVAL | nix::Error::EROFS | nix::Error::ENOSYS) => {
+            }
+            Err(error) => {
+                return Err(error).or_fault(|| Fault::doing(format!("give descriptor {number} to the user")));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn exchange(root: BorrowedFd<'_>, number: usize) -> anyhow::Result<()> {
+    let resolve = crate::kernel::path::Resolve::IN_ROOT;
+    let null = inside::open_as(root, Path::new("/dev/null"), libc::O_RDWR, resolve)
+        .or_fault(|| Fault::doing("open the container's /dev/null"))?;
+    replace(number, &null)?;
+    Ok(())
+}
+
+/// Makes standard descriptor `number` a copy of `fd`.
+pub fn replace(number: usize, fd: &OwnedFd) -> nix::Result<()> {
+    match number {
+        0 => dup2_stdin(fd),
+        1 => dup2_stdout(fd),
+        _ => dup2_stderr(fd),
+    }
+}
+
+/// Becomes the user, with exactly these capabilities, in the working directory.
+///
+/// # Errors
+/// What the kernel refuses, with its place.
+pub fn become_user(plan: &Process<'_>, last_capability: u8) -> anyhow::Result<()> {
+    drop_bounding(plan.capabilities.bounding, last_capability)?;
+    umask(Mode::from_bits_truncate(plan.user.umask));
+    let as_root = chdir(plan.cwd);
+    process::keep_capabilities()?;
+    set_groups(&plan.user)?;
+    process::set_ids(plan.user.uid, plan.user.gid).or_fault(|| {
+        Fault::at("process.user", format!("become uid {} and gid {}", plan.user.uid, plan.user.gid))
+            .remedy("use ids that the user namespace maps")
+    })?;
+    if as_root.is_err() {
+        chdir(plan.cwd).or_fault(|| Fault::at("process.cwd", format!("enter {}", plan.cwd.display())))?;
+    }
+    check_cwd()?;
+    set_capabilities(&plan.capabilities)
+}
+
+/// A working directory that some leaked descriptor of the host lies behind has no path here (CVE-2024-21626).
+fn check_cwd() -> anyhow::Result<()> {
+    match getcwd() {
+        Ok(path) if path.is_absolute() => Ok(()),
+        _ => Err(Fault::at("process.cwd", "the directory is outside of the container's root").into()),
+    }
+}
+
+fn set_groups(user: &Ids<'_>) -> anyhow::Result<()> {
+    match process::set_groups(user.additional_gids) {
+        // Nothing was asked for: the caller's groups stay, as the kernel wants it under a map of one id.
+        Err(error) if error.kind() == ErrorKind::PermissionDenied && user.additional_gids.is_empty() => Ok(()),
+        set => set.or_fault(|| {
+            Fault::at("process.user.additionalGids", "set the supplementary groups")
+                .remedy("the kernel denies it in a user namespace with a map of one id: leave them out, or give the user a range in /etc/subgid")
+        }),
+    }
+}
+
+fn drop_bounding(bounding: u64, last: u8) -> anyhow::Result<()> {
+    for capability in (0..=last).filter(|capability| bounding & (1 << capability) == 0) {
+        capability::drop_from_bounding_set(capability).or_fault(|| {
+            Fault::at("process.capabilities.bounding", format!("drop capability {capability}"))
+        })?;
+    }
+    Ok(())
+}
+
+/// Sets the four sets that belong to the process.
+pub fn set_capabilities(sets: &Capabilities) -> anyhow::Result<()> {
+    capability::set(sets.effective, sets.permitted, sets.inheritable).or_fault(|| {
+        Fault::at("process.capabilities", format!("set permitted {:#x} and effective {:#x}", sets.permitted, sets.effective))
+            .remedy("name in effective and inheritable only what permitted and bounding have, and in those only what kase has itself (grep Cap /proc/self/status)")
+    })?;
+    for capability in (0..64).filter(|capability| sets.ambient & (1 << capability) != 0) {
+        capability::raise_ambient(capability).or_fault(|| {
+            Fault::at("process.capabilities.ambient", format!("raise capability {capability}"))
+        })?;
+    }
+    Ok(())
+}
+
+/// The home directory of `uid` in the container's own /etc/passwd, `/` if it has none.
+pub fn home(root: BorrowedFd<'_>, uid: u32) -> String {
+    passwd(root)
+        .ok()
+        .and_then(|text| {
+            text.lines().find_map(|line| {
+                let mut fields = line.split(':').skip(2);
+                (fields.next()?.parse() == Ok(uid)).then(|| fields.nth(2).map(String::from))?
+            })
+        })
+        .filter(|home| !home.is_empty())
+        .unwrap_or_else(|| "/".to_string())
+}
+
+/// The image's own file: it may be a FIFO that never answers, or without end.
+fn passwd(root: BorrowedFd<'_>) -> io::Result<String> {
+    const MOST: u64 = 16 << 20;
+    let flags = libc::O_RDONLY | libc::O_NONBLOCK | libc::O_NOCTTY;
+    let file = inside::open_as(root, Path::new("/etc/passwd"), flags, crate::kernel::path::Resolve::IN_ROOT)?;
+    let mut text = Vec::new();
+    fs::File::from(file).take(MOST).read_to_end(&mut text)?;
+    Ok(String::from_utf8_lossy(&text).into_owned())
+}

@@ -1,0 +1,155 @@
+//! Makes the rootfs a mount of its own and, once it is furnished, the root.
+
+use super::inside;
+use crate::fault::{Fault, OrFault};
+use crate::kernel::mount::{self, Attributes, Propagation, Reach, attribute};
+use crate::plan::namespaces::Kind;
+use crate::plan::{Pivot, Plan};
+use nix::fcntl::{OFlag, open};
+use nix::mount::{MntFlags, umount2};
+use nix::sys::stat::Mode;
+use nix::unistd::{chdir, chroot, fchdir};
+use std::ffi::CString;
+use std::fs;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// The rootfs as a mount at its own place, with its root open. `cloned` is the tree that kase made where
+/// init may not reach the path.
+///
+/// # Errors
+/// No rootfs, or a mount that the kernel refuses.
+pub fn prepare(plan: &Plan<'_>, cloned: Option<OwnedFd>) -> anyhow::Result<OwnedFd> {
+    let path = plan.rootfs.as_path();
+    if plan.pivot == Pivot::Chroot {
+        return open(path, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
+            .or_fault(|| missing(path));
+    }
+    let shared = matches!(plan.propagation, Some((Propagation::Shared, _)));
+    // A shared rootfs stays a peer of the host's mount, so it is cloned before the tie is cut.
+    let early = if shared { Some(clone(path)?) } else { None };
+    separate(plan)?;
+    let tree = match (early, cloned) {
+        (Some(tree), _) | (None, Some(tree)) => tree,
+        (None, None) => clone(path)?,
+    };
+    // Hooks look for the container's mounts at this path. Where it cannot be reached, which happens only in a
+    // user namespace that root has made, the tree goes on top of everything.
+    let place = open(path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()).or_else(|_| host_root())?;
+    mount::attach(tree.as_fd(), place.as_fd())
+        .or_fault(|| Fault::at("root.path", format!("mount {}", path.display())))?;
+    Ok(tree)
+}
+
+/// Opens the root of the mount namespace.
+fn host_root() -> nix::Result<OwnedFd> {
+    open("/", OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
+}
+
+/// Cuts the new mount namespace off, so that nothing that is mounted here shows on the host.
+fn separate(plan: &Plan<'_>) -> anyhow::Result<()> {
+    let propagation = match plan.propagation {
+        Some((Propagation::Private | Propagation::Shared, _)) => Propagation::Private,
+        // The kernel has made all mounts slaves already when a user namespace came with the mount namespace.
+        _ if plan.namespaces.makes(Kind::User) && plan.namespaces.makes(Kind::Mount) => return Ok(()),
+        _ => Propagation::Slave,
+    };
+    mount::set_propagation(host_root()?.as_fd(), propagation, Reach::Recursive)
+        .or_fault(|| Fault::at("linux.rootfsPropagation", "separate the mounts from the host's"))
+}
+
+fn clone(path: &Path) -> anyhow::Result<OwnedFd> {
+    let c_path = CString::new(path.as_os_str().as_bytes())?;
+    let tree = mount::clone_host_tree(&c_path, Reach::Recursive).or_fault(|| missing(path))?;
+    if !inside::is_directory(tree.as_fd())? {
+        return Err(Fault::at("root.path", format!("{} is not a directory", path.display()))
+            .remedy("name the directory that holds the container's files")
+            .into());
+    }
+    Ok(tree)
+}
+
+/// The fault of a rootfs that cannot be opened.
+pub fn missing(path: &Path) -> Fault {
+    Fault::at("root.path", format!("open {}", path.display()))
+        .remedy("unpack an image there (umoci unpack makes the whole bundle), or correct root.path")
+}
+
+/// Makes the rootfs the root, and leaves everything else behind.
+///
+/// # Errors
+/// What the kernel refuses.
+pub fn enter(plan: &Plan<'_>, root: BorrowedFd<'_>) -> anyhow::Result<()> {
+    match plan.pivot {
+        Pivot::PivotRoot => pivot(root).or_fault(|| {
+            Fault::at("root.path", "make the rootfs the root")
+                .remedy("try --no-pivot if the host runs from an initramfs")
+        })?,
+        Pivot::MoveMount => {
+            move_over(root).or_fault(|| Fault::at("root.path", "move the rootfs over the root"))?
+        }
+        Pivot::Chroot => {
+            fchdir(root)?;
+            chroot(".").or_fault(|| Fault::at("root.path", "change the root to the rootfs"))?;
+        }
+    }
+    chdir("/")?;
+    // Slave and private are what the rootfs has been since `separate`.
+    if let Some((propagation @ (Propagation::Shared | Propagation::Unbindable), reach)) = plan.propagation {
+        mount::set_propagation(host_root()?.as_fd(), propagation, reach)
+            .or_fault(|| Fault::at("linux.rootfsPropagation", "set the propagation of the root"))?;
+    }
+    Ok(())
+}
+
+fn pivot(root: BorrowedFd<'_>) -> anyhow::Result<()> {
+    let old = host_root()?;
+    fchdir(root)?;
+    mount::pivot_root_here()?;
+    // The old root lies on top of the new one now. It must pass nothing on when it goes: where the mount
+    // namespace was joined, its mounts may be shared with the host.
+    fchdir(&old)?;
+    mount::set_propagation(old.as_fd(), Propagation::Slave, Reach::Recursive)?;
+    umount2(".", MntFlags::MNT_DETACH)?;
+    Ok(())
+}
+
+/// Without pivot_root the old mounts stay reachable for the kernel. A whole /proc or /sys among them would
+/// let the container mount a new one without our masks, so those go first.
+fn move_over(root: BorrowedFd<'_>) -> anyhow::Result<()> {
+    for point in full_views(&fs::read_to_string("/proc/self/mountinfo")?, &inside::magic_path(root)) {
+        // Busy or locked mounts stay; the kernel then refuses unmasked ones to the container by itself.
+        let _ = umount2(Path::new(&point), MntFlags::MNT_DETACH);
+    }
+    let top = host_root()?;
+    fchdir(root)?;
+    mount::attach(root, top.as_fd())?;
+    chroot(".")?;
+    Ok(())
+}
+
+/// Mount points of proc and sysfs outside of the rootfs.
+fn full_views(mountinfo: &str, root: &Path) -> Vec<String> {
+    let rootfs = fs::read_link(root).unwrap_or_default();
+    mountinfo
+        .lines()
+        .filter(|line| {
+            line.split_once(" - ")
+                .is_some_and(|(_, rest)| rest.starts_with("proc ") || rest.starts_with("sysfs "))
+        })
+        .filter_map(|line| line.split(' ').nth(4))
+        .filter(|point| !Path::new(point).starts_with(&rootfs))
+        .map(String::from)
+        .collect()
+}
+
+/// Makes the root read-only.
+///
+/// # Errors
+/// What the kernel refuses.
+pub fn make_readonly(root: BorrowedFd<'_>) -> anyhow::Result<()> {
+    let change = Attributes { set: attribute::RDONLY, clear: 0 };
+    mount::set_attributes(root, change, Reach::One)
+        .or_fault(|| Fault::at("root.readonly", "make the root read-only"))
+}

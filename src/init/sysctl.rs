@@ -1,0 +1,60 @@
+//! Writes kernel parameters through a procfs that is known to be one.
+
+use crate::fault::{Fault, OrFault};
+use crate::kernel::path::{Resolve, openat2};
+use crate::plan::sysctl::Setting;
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::Mode;
+use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
+use std::ffi::CString;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// The host's /proc, opened before the root changes and checked: an image can put anything on its own /proc.
+#[derive(Debug)]
+pub struct Procfs(OwnedFd);
+
+impl Procfs {
+    /// Opens /proc.
+    ///
+    /// # Errors
+    /// When it is no procfs.
+    pub fn open() -> anyhow::Result<Self> {
+        let fd = open("/proc", OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
+        if fstatfs(&fd)?.filesystem_type() != PROC_SUPER_MAGIC {
+            return Err(Fault::doing("/proc is no procfs")
+                .remedy("mount it: mount -t proc proc /proc")
+                .into());
+        }
+        Ok(Self(fd))
+    }
+
+    /// Writes to a file of it, which no other mount may cover.
+    ///
+    /// # Errors
+    /// Those of openat2(2) and write(2).
+    pub fn write(&self, path: &str, value: &str) -> io::Result<()> {
+        let file = openat2(self.0.as_fd(), &CString::new(path)?, libc::O_WRONLY, 0, Resolve::SAME_MOUNT)?;
+        File::from(file).write_all(value.as_bytes())
+    }
+
+    /// The directory.
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// Writes each parameter, in the namespaces that this process is in.
+///
+/// # Errors
+/// A parameter that the kernel does not have, or a value that it refuses.
+pub fn write(proc: &Procfs, settings: &[Setting<'_>]) -> anyhow::Result<()> {
+    for setting in settings {
+        proc.write(&format!("sys/{}", setting.file()), setting.value).or_fault(|| {
+            Fault::at(format!("linux.sysctl[{:?}]", setting.name), format!("write {:?}", setting.value))
+                .remedy(format!("see what the kernel takes: sysctl {}", setting.name))
+        })?;
+    }
+    Ok(())
+}

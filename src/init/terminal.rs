@@ -1,0 +1,83 @@
+//! Gives init the container's own terminal.
+
+use super::inside::{self, Shape};
+use super::process::replace;
+use crate::fault::{Fault, OrFault};
+use crate::handshake::{InitEnd, ToKase};
+use crate::kernel::mount::{self, Reach};
+use crate::kernel::path::Resolve;
+use crate::kernel::terminal::{self, Size};
+use nix::sys::stat::fchmod;
+use nix::sys::statfs::{FsType, fstatfs};
+use nix::unistd::{Gid, Uid, fchown};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
+
+/// Opens a pseudoterminal in the container's devpts, sends the master to kase, and makes the slave the
+/// controlling terminal, standard input, output and error, and /dev/console.
+///
+/// # Errors
+/// No devpts in the container, or what the kernel refuses.
+pub fn take(
+    root: BorrowedFd<'_>,
+    size: Size,
+    owner: u32,
+    console: Console,
+    kase: &InitEnd,
+) -> anyhow::Result<()> {
+    let at = || Fault::at("process.terminal", "open a terminal in the container's /dev/pts");
+    let remedy = "mount devpts on /dev/pts (`kase spec` shows how), or set process.terminal to false";
+    let ptmx = inside::open_as(
+        root,
+        Path::new("/dev/pts/ptmx"),
+        libc::O_RDWR | libc::O_NOCTTY | libc::O_NONBLOCK,
+        Resolve::NO_SYMLINKS,
+    )
+    .or_fault(|| at().remedy(remedy))?;
+    if fstatfs(&ptmx)?.filesystem_type() != DEVPTS {
+        return Err(at().remedy(remedy).into());
+    }
+    // Non-blocking was for a file that is no terminal; the other end wants a plain descriptor.
+    nix::fcntl::fcntl(&ptmx, nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_RDWR))?;
+    let slave = terminal::open_slave(ptmx.as_fd()).or_fault(at)?;
+    if size != (Size { rows: 0, columns: 0 }) {
+        terminal::set_size(slave.as_fd(), size)
+            .or_fault(|| Fault::at("process.consoleSize", "set the terminal's size"))?;
+    }
+    if owner != 0 {
+        fchown(&slave, Some(Uid::from_raw(owner)), None::<Gid>)
+            .or_fault(|| Fault::at("process.terminal", "give the terminal to the user"))?;
+    }
+    if console == Console::Bound {
+        bind_console(root, slave.as_fd())
+            .or_fault(|| Fault::at("process.terminal", "bind the terminal on /dev/console"))?;
+    }
+    kase.say(&ToKase::Terminal(ptmx))?;
+    terminal::make_controlling(slave.as_fd())
+        .or_fault(|| Fault::at("process.terminal", "make the terminal the controlling one"))?;
+    for number in 0..3 {
+        replace(number, &slave)?;
+    }
+    Ok(())
+}
+
+/// Whether the terminal is /dev/console too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Console {
+    /// For init.
+    Bound,
+    /// For a process that is added: the console is init's.
+    Untouched,
+}
+
+fn bind_console(root: BorrowedFd<'_>, slave: BorrowedFd<'_>) -> anyhow::Result<()> {
+    let target = inside::open_or_make(root, Path::new("/dev/console"), Shape::File)?;
+    // Whatever mode the mount point has, the console is the slave's.
+    let tree = mount::clone_tree(slave, c"", Reach::One)?;
+    mount::attach(tree.as_fd(), target.as_fd())?;
+    fchmod(slave, nix::sys::stat::Mode::from_bits_truncate(0o620))?;
+    Ok(())
+}
+
+/// Not in libc.
+const DEVPTS: FsType = FsType(0x1cd1);

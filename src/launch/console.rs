@@ -1,0 +1,48 @@
+//! Where the master of a container's terminal goes: to a socket of the engine's, or to our own terminal.
+
+use crate::fault::{Fault, OrFault};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
+use std::io::{IsTerminal, stderr, stdin, stdout};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+/// Connects to `--console-socket`, before anything is made.
+///
+/// # Errors
+/// Nobody listens there.
+pub fn connect_to(path: &Path) -> anyhow::Result<OwnedFd> {
+    let connect = || {
+        let stream = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+        connect(stream.as_raw_fd(), &UnixAddr::new(path)?)?;
+        Ok::<_, nix::Error>(stream)
+    };
+    connect().or_fault(|| {
+        Fault::doing(format!("connect to the console socket {}", path.display()))
+            .remedy("start the program that receives the terminal first (recvtty, conmon, the engine)")
+    })
+}
+
+/// Hands the master over.
+///
+/// # Errors
+/// The receiver is gone.
+pub fn send(console: BorrowedFd<'_>, master: BorrowedFd<'_>) -> anyhow::Result<()> {
+    // The name goes along as the message's text, as with runc; receivers print it.
+    crate::kernel::socket::send(console, b"/dev/ptmx", Some(master))
+        .or_fault(|| Fault::doing("send the terminal over the console socket"))
+}
+
+/// Our own terminal: whichever standard descriptor is one.
+///
+/// # Errors
+/// None is.
+pub fn own() -> anyhow::Result<OwnedFd> {
+    let (stdin, stdout, stderr) = (stdin(), stdout(), stderr());
+    let found = [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()].into_iter().find(IsTerminal::is_terminal);
+    match found {
+        Some(terminal) => Ok(terminal.try_clone_to_owned()?),
+        None => Err(Fault::at("process.terminal", "kase has no terminal to show the container's on")
+            .remedy("run it from a terminal, give --console-socket, or set process.terminal to false")
+            .into()),
+    }
+}

@@ -1,0 +1,207 @@
+//! kase's half of a container's birth: makes init, gives it what only kase can, and hears it out.
+
+pub mod console;
+pub mod limits;
+pub mod relay;
+mod spawn;
+
+use crate::fault::{Fault, OrFault};
+use crate::gate::Gate;
+use crate::handshake::{KaseEnd, ToInit, ToKase};
+use crate::hook;
+use crate::host::Host;
+use crate::init::Hands;
+use crate::kernel::clone::Process;
+use crate::kernel::process::{pidfd_send_signal, wait_for};
+use crate::plan::Plan;
+use crate::plan::namespaces::Kind;
+use rootless::id_writer::{self, Means};
+use std::os::fd::{AsFd, OwnedFd};
+
+/// Init, made and not yet started. Killed and reaped when dropped before it is [kept](Init::keep).
+#[derive(Debug)]
+pub struct Init {
+    /// Its process, as seen by kase.
+    pub process: Process,
+    kase: KaseEnd,
+    kept: bool,
+}
+
+/// What happens on the way, done by whoever knows the container.
+pub trait Midwife {
+    /// Init has this id now: write it down.
+    ///
+    /// # Errors
+    /// Whatever stops the birth.
+    fn born(&mut self, pid: i32) -> anyhow::Result<()>;
+
+    /// The runtime's hooks are due.
+    ///
+    /// # Errors
+    /// Whatever stops the birth.
+    fn hooks(&mut self, pid: i32) -> anyhow::Result<()>;
+
+    /// The container's terminal has this master.
+    ///
+    /// # Errors
+    /// Whatever stops the birth.
+    fn terminal(&mut self, master: OwnedFd) -> anyhow::Result<()>;
+}
+
+/// Makes init and brings it to where only the exec is missing.
+///
+/// # Errors
+/// Whatever went wrong on either side; nothing of init is left then.
+pub fn launch(
+    plan: &Plan<'_>,
+    host: &Host,
+    hands: Making<'_>,
+    midwife: &mut dyn Midwife,
+) -> anyhow::Result<Init> {
+    // Looked for before a process exists.
+    let means = match &plan.maps {
+        Some(maps) => Some(Means::choose(&host.caller, maps).or_fault(|| no_means(host))?),
+        None => None,
+    };
+    let mut births = births(plan);
+    let mut init = spawn::spawn(plan, host, hands)?;
+    let hop = (births > 0).then_some(init.process.pid);
+    let mut mapped = false;
+    while births > 0 {
+        init.process = init.born()?;
+        births -= 1;
+        if births > 0 {
+            // The hop itself needs the maps.
+            map(plan, host, means.as_ref(), init.process.pid)?;
+            mapped = true;
+            init.kase.say(ToInit::Begin)?;
+        }
+    }
+    if let Some(hop) = hop {
+        wait_for(hop)?;
+    }
+    midwife.born(init.process.pid)?;
+    if !mapped {
+        map(plan, host, means.as_ref(), init.process.pid)?;
+    }
+    init.kase.say(ToInit::Begin)?;
+    init.attend(plan, midwife)?;
+    Ok(init)
+}
+
+/// What [`launch`] makes init from, beside the plan.
+#[derive(Debug)]
+pub struct Making<'a> {
+    /// For a container that `start` starts.
+    pub gate: Option<Gate>,
+    /// Names the session keyring.
+    pub id: &'a str,
+    /// For the hooks that init runs.
+    pub state: hook::State,
+}
+
+/// How often we are told of a process before it is init: never without a hop, and twice when the hop itself
+/// lives in the new user namespace.
+fn births(plan: &Plan<'_>) -> u32 {
+    match (plan.namespaces.needs_hop(), plan.namespaces.offsets.is_empty()) {
+        (false, _) => 0,
+        (true, false) if plan.namespaces.makes(Kind::User) => 2,
+        (true, _) => 1,
+    }
+}
+
+fn no_means(host: &Host) -> Fault {
+    let fault = Fault::at("linux.uidMappings", "find the programs that map subordinate ids");
+    let missing = id_writer::Error::NoHelper("newuidmap");
+    match missing.hurdle(&host.caller) {
+        Some(hurdle) => fault.remedy(hurdle.remedy),
+        None => fault,
+    }
+}
+
+fn map(plan: &Plan<'_>, host: &Host, means: Option<&Means>, pid: i32) -> anyhow::Result<()> {
+    let (Some(maps), Some(means)) = (&plan.maps, means) else { return Ok(()) };
+    id_writer::write(pid.unsigned_abs(), maps, means).map_err(|error| {
+        let fault = Fault::doing("map the container's user and group ids");
+        let fault = match error.hurdle(&host.caller) {
+            Some(hurdle) => {
+                Fault::doing(format!("map the container's user and group ids ({})", hurdle.cause))
+                    .remedy(hurdle.remedy)
+            }
+            None => fault,
+        };
+        fault.caused_by(error)
+    })
+}
+
+impl Init {
+    fn new(process: Process, kase: KaseEnd) -> Self {
+        Self { process, kase, kept: false }
+    }
+
+    /// Hears of the process that becomes init.
+    fn born(&self) -> anyhow::Result<Process> {
+        match self.kase.hear()? {
+            Some(ToKase::Born(pidfd)) => {
+                let pid = crate::kernel::process::pidfd_pid(pidfd.as_fd())?;
+                Ok(Process { pid, pidfd })
+            }
+            Some(ToKase::Failed(report)) => Err(report.into_error()),
+            _ => Err(self.vanished()),
+        }
+    }
+
+    fn attend(&self, plan: &Plan<'_>, midwife: &mut dyn Midwife) -> anyhow::Result<()> {
+        loop {
+            match self.kase.hear()? {
+                Some(ToKase::HooksPlease) => {
+                    midwife.hooks(self.process.pid)?;
+                    self.kase.say(ToInit::HooksDone)?;
+                }
+                Some(ToKase::Terminal(master)) => midwife.terminal(master)?,
+                Some(ToKase::Failed(report)) => return Err(report.into_error()),
+                Some(ToKase::Ready) => {
+                    // Last of all, since they may be too tight for init's own work, and by kase, since init may
+                    // have lost the right to raise them.
+                    return limits::set(&plan.process.limits, self.process.pid);
+                }
+                Some(ToKase::Born(_)) | None => return Err(self.vanished()),
+            }
+        }
+    }
+
+    fn vanished(&self) -> anyhow::Error {
+        let end = wait_for(self.process.pid).map(|end| format!("{end:?}")).unwrap_or_default();
+        Fault::doing(format!("the container's init ended before it was ready {end}"))
+            .remedy("look for an out-of-memory kill or a crash in `dmesg`")
+            .into()
+    }
+
+    /// Lets init execute the program, and waits until it has.
+    ///
+    /// # Errors
+    /// Why the program could not be executed.
+    pub fn start(&self) -> anyhow::Result<()> {
+        self.kase.say(ToInit::Start)?;
+        match self.kase.hear()? {
+            None => Ok(()),
+            Some(ToKase::Failed(report)) => Err(report.into_error()),
+            Some(_) => Err(self.vanished()),
+        }
+    }
+
+    /// Leaves init alive when this is dropped.
+    pub fn keep(&mut self) {
+        self.kept = true;
+    }
+}
+
+impl Drop for Init {
+    fn drop(&mut self) {
+        if !self.kept {
+            // Gone already is as good.
+            let _ = pidfd_send_signal(self.process.pidfd.as_fd(), libc::SIGKILL);
+            let _ = wait_for(self.process.pid);
+        }
+    }
+}

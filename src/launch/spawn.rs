@@ -1,0 +1,94 @@
+//! The clone.
+
+use super::{Init, Making};
+use crate::fault::{Fault, OrFault};
+use crate::handshake;
+use crate::host::Host;
+use crate::init::{self, Hands, Trees, rootfs_missing, source_missing};
+use crate::kernel::clone::{Child, Cloned, clone3};
+use crate::kernel::mount::{Propagation, Reach, clone_host_tree, set_propagation};
+use crate::plan::Plan;
+use crate::plan::mounts::What;
+use crate::plan::namespaces::Kind;
+use nix::errno::Errno;
+use rootless::caller::Standing;
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// Makes init, or the hop before it.
+///
+/// # Errors
+/// Namespaces that this host does not give, with the host setting that is behind it.
+pub fn spawn(plan: &Plan<'_>, host: &Host, making: Making<'_>) -> anyhow::Result<Init> {
+    let trees = trees(plan, host)?;
+    let (kase, init) = handshake::pair()?;
+    let hands = Hands {
+        kase: init,
+        gate: making.gate,
+        trees,
+        keyring: CString::new(format!("_ses.{}", making.id))?,
+        last_capability: host.last_capability,
+        state: making.state,
+    };
+    // The cgroup namespace is made by init itself, once it is in its cgroup.
+    let namespaces = match plan.namespaces.needs_hop() {
+        true => 0,
+        false => plan.namespaces.made() & !Kind::Cgroup.flag(),
+    };
+    match clone3(namespaces, Child::Ours, None) {
+        Ok(Cloned::New) => {
+            drop(kase);
+            init::run(plan, hands)
+        }
+        Ok(Cloned::Caller(process)) => Ok(Init::new(process, kase)),
+        Err(error) => Err(refused(plan, error)),
+    }
+}
+
+fn refused(plan: &Plan<'_>, error: io::Error) -> anyhow::Error {
+    let words: Vec<_> =
+        Kind::ALL.into_iter().filter(|kind| plan.namespaces.makes(*kind)).map(Kind::word).collect();
+    let doing = format!("make the namespaces {}", words.join(", "));
+    let hurdle =
+        error.raw_os_error().and_then(|number| rootless::hurdles::user_namespace(Errno::from_raw(number)));
+    let fault = match hurdle {
+        Some(hurdle) => {
+            Fault::at("linux.namespaces", format!("{doing} ({})", hurdle.cause)).remedy(hurdle.remedy)
+        }
+        None => Fault::at("linux.namespaces", doing),
+    };
+    fault.caused_by(error)
+}
+
+/// Under root, a new user namespace takes from init the right to enter directories that only root may. What
+/// it needs from there is cloned before.
+fn trees(plan: &Plan<'_>, host: &Host) -> anyhow::Result<Trees> {
+    if host.caller.standing == Standing::User
+        || !plan.namespaces.makes(Kind::User)
+        || plan.namespaces.join(Kind::Mount).is_some()
+    {
+        return Ok(Trees::default());
+    }
+    let rootfs = tree(&plan.rootfs, Reach::Recursive).or_fault(|| rootfs_missing(&plan.rootfs))?;
+    let sources = plan
+        .mounts
+        .iter()
+        .map(|mount| match &mount.what {
+            What::Bind { source, reach } => {
+                tree(source, *reach).or_fault(|| source_missing(mount, source)).map(Some)
+            }
+            _ => Ok(None),
+        })
+        .collect::<anyhow::Result<_>>()?;
+    Ok(Trees { rootfs: Some(rootfs), sources })
+}
+
+/// Cut off from the host's mount: what is mounted in it later must not show there.
+fn tree(path: &Path, reach: Reach) -> io::Result<OwnedFd> {
+    let tree = clone_host_tree(&CString::new(path.as_os_str().as_bytes())?, reach)?;
+    set_propagation(tree.as_fd(), Propagation::Slave, Reach::Recursive)?;
+    Ok(tree)
+}
