@@ -17,7 +17,6 @@ mod sysctl;
 mod terminal;
 
 use crate::fault::{Fault, OrFault, Report};
-use cgroup_mount::View;
 use crate::gate::{Gate, Starter};
 use crate::handshake::{InitEnd, ToInit, ToKase};
 use crate::hook;
@@ -26,6 +25,7 @@ use crate::kernel::{descriptor, net};
 use crate::plan::Plan;
 use crate::plan::mounts::What;
 use crate::plan::namespaces::Kind;
+use cgroup_mount::View;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal};
 use nix::sys::stat::{Mode, umask};
 use std::convert::Infallible;
@@ -210,8 +210,13 @@ impl Init<'_> {
             true => View::Namespace,
             false => View::Host,
         };
-        let mut mounter =
-            mounts::Mounter { root: root.as_fd(), sources, cgroup_view, own_cgroups: String::new(), late_readonly: Vec::new() };
+        let mut mounter = mounts::Mounter {
+            root: root.as_fd(),
+            sources,
+            cgroup_view,
+            own_cgroups: String::new(),
+            late_readonly: Vec::new(),
+        };
         for (index, mount) in self.plan.mounts.iter().enumerate() {
             if mount.what == What::Cgroup {
                 self.begin()?;

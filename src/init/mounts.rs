@@ -1,8 +1,8 @@
 //! Carries out `mounts`, each onto a descriptor inside the rootfs.
 
-use super::inside::{self, Shape};
 use super::cgroup_mount::{self, View};
 use super::copy_up;
+use super::inside::{self, Shape};
 use crate::fault::{Fault, OrFault};
 use crate::kernel::mount::{self, Attributes, Reach, attribute};
 use crate::kernel::path::Resolve;
