@@ -173,7 +173,7 @@ fn a_runtime_directory_of_another_user_is_not_used(kase: &Kase) {
     live_with_runtime_dir(kase, |command| {
         command.env("XDG_RUNTIME_DIR", "/etc");
     });
-    assert!(!std::path::Path::new("/etc/kase").exists());
+    assert!(!Path::new("/etc/kase").exists());
 }
 
 fn a_fallback_directory_of_another_user_is_refused(kase: &Kase) {
