@@ -60,7 +60,7 @@ fn a_command_without_its_id_is_refused(kase: &Kase) {
 
 fn no_command_at_all_leads_to_the_help(kase: &Kase) {
     let outcome = kase.call::<&str>([]);
-    assert!(!is_ours() || outcome.err.contains("kase --help"), "{outcome}");
+    assert!((outcome.out + &outcome.err).to_lowercase().contains("usage"));
 }
 
 fn the_spelling_of_an_older_kase_still_works(kase: &Kase) {

@@ -10,6 +10,7 @@ use crate::gate::Gate;
 use crate::hook;
 use crate::host::{Host, Subids};
 use crate::launch::{self, Init, Making, Midwife, console};
+use crate::plan::mounts::rootfs_missing;
 use crate::plan::{Adapt, Options, Plan};
 use rootless::caller::Caller;
 use std::ffi::OsString;
@@ -141,7 +142,7 @@ fn subids(config: &Config) -> Subids {
 
 /// Before anything is made: the most frequent mistake, and init could only say it later.
 fn check_rootfs(path: &Path) -> anyhow::Result<()> {
-    let metadata = fs::metadata(path).or_fault(|| crate::init::rootfs_missing(path))?;
+    let metadata = fs::metadata(path).or_fault(|| rootfs_missing(path))?;
     if metadata.is_dir() {
         return Ok(());
     }

@@ -33,9 +33,6 @@ use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-pub use mounts::source_missing;
-pub use rootfs::missing as rootfs_missing;
-
 /// What kase hands to init beside the plan.
 #[derive(Debug)]
 pub struct Hands {

@@ -7,7 +7,7 @@ use crate::fault::{Fault, OrFault};
 use crate::kernel::mount::{self, Attributes, Reach, attribute};
 use crate::kernel::path::Resolve;
 use crate::plan::mount_options::{Extension, Options, Remount};
-use crate::plan::mounts::{Mount, What};
+use crate::plan::mounts::{Mount, What, source_missing};
 use nix::sys::stat::fstat;
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 use nix::sys::statvfs::FsFlags;
@@ -208,14 +208,6 @@ fn clone_source(mount: &Mount<'_>, source: &Path, reach: Reach) -> anyhow::Resul
         .map_err(io::Error::from)
         .and_then(|path| mount::clone_host_tree(&path, reach))
         .or_fault(|| source_missing(mount, source))
-}
-
-/// The fault of a bind mount whose source cannot be opened.
-pub fn source_missing(mount: &Mount<'_>, source: &Path) -> Fault {
-    Fault::at(mount.at, format!("bind {}", source.display())).remedy(format!(
-        "check that {0} exists and that you may open it, or create it: mkdir -p {0}",
-        source.display()
-    ))
 }
 
 fn attach(mount: &Mount<'_>, tree: BorrowedFd<'_>, target: BorrowedFd<'_>) -> anyhow::Result<()> {

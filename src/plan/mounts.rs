@@ -295,6 +295,20 @@ pub fn paths<'spec>(listed: &'spec [String], name: &'static str) -> Result<Vec<(
     Ok(paths)
 }
 
+/// The fault of a bind mount whose source cannot be opened.
+pub fn source_missing(mount: &Mount<'_>, source: &Path) -> Fault {
+    let source = source.display();
+    Fault::at(mount.at, format!("bind {source}")).remedy(format!(
+        "check that {source} exists and that you may open it, or create it: mkdir -p {source}"
+    ))
+}
+
+/// The fault of a rootfs that cannot be opened.
+pub fn rootfs_missing(path: &Path) -> Fault {
+    Fault::at("root.path", format!("open {}", path.display()))
+        .remedy("unpack an image there (umoci unpack makes the whole bundle), or correct root.path")
+}
+
 /// The rootfs as an absolute path of the host.
 pub fn rootfs(path: &Path, bundle: &Path) -> PathBuf {
     bundle.join(path)
