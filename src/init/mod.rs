@@ -129,11 +129,19 @@ impl Init<'_> {
         if plan.process.no_new_privileges {
             crate::kernel::process::set_no_new_privileges()?;
         }
-        let program = program::find(&plan.process.arguments[0], &environment)?;
+        let program = match plan.process.arguments.first() {
+            Some(name) => Some(program::find(name, &environment)?),
+            None => None,
+        };
         drop((proc, root));
         self.wait_for_start()?;
         let state = self.hands.state.now("created", Some(std::process::id().cast_signed()));
         hook::run(hook::Kind::StartContainer, plan.hooks.of(hook::Kind::StartContainer), &state, None)?;
+        process::set_limits(&plan.process.limits)?;
+        let Some(program) = program else {
+            tracing::warn!("process is not set in config.json: there is nothing to run");
+            exit_now(0);
+        };
         Err(program::execute(&program, &plan.process.arguments, &environment))
     }
 
@@ -233,7 +241,7 @@ impl Init<'_> {
             self.hands.kase.say(&ToKase::HooksPlease)?;
             self.expect(ToInit::HooksDone)?;
         }
-        let state = self.hands.state.now("creating", Some(std::process::id().cast_signed()));
+        let state = self.hands.state.now("created", Some(std::process::id().cast_signed()));
         let bundle = Path::new(&state.bundle);
         hook::run(hook::Kind::CreateContainer, hooks.of(hook::Kind::CreateContainer), &state, Some(bundle))
     }

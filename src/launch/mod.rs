@@ -81,11 +81,12 @@ pub fn launch(
         wait_for(hop)?;
     }
     midwife.born(init.process.pid)?;
+    limits::raise(&plan.process.limits, init.process.pid)?;
     if !mapped {
         map(plan, host, means.as_ref(), init.process.pid)?;
     }
     init.say(ToInit::Begin)?;
-    init.attend(plan, midwife)?;
+    init.attend(midwife)?;
     Ok(init)
 }
 
@@ -162,7 +163,7 @@ impl Init {
         }
     }
 
-    fn attend(&self, plan: &Plan<'_>, midwife: &mut dyn Midwife) -> anyhow::Result<()> {
+    fn attend(&self, midwife: &mut dyn Midwife) -> anyhow::Result<()> {
         loop {
             match self.kase.hear()? {
                 Some(ToKase::HooksPlease) => {
@@ -171,11 +172,7 @@ impl Init {
                 }
                 Some(ToKase::Terminal(master)) => midwife.terminal(master)?,
                 Some(ToKase::Failed(report)) => return Err(report.into_error()),
-                Some(ToKase::Ready) => {
-                    // Last of all, since they may be too tight for init's own work, and by kase, since init may
-                    // have lost the right to raise them.
-                    return limits::set(&plan.process.limits, self.process.pid);
-                }
+                Some(ToKase::Ready) => return Ok(()),
                 Some(ToKase::Born(_)) | None => return Err(self.vanished()),
             }
         }

@@ -118,7 +118,6 @@ impl<'spec> Plan<'spec> {
         version(&config.oci_version)?;
         let mut notes = Notes::default();
         let linux = config.linux.as_ref().ok_or_else(|| missing("linux"))?;
-        let process = config.process.as_ref().ok_or_else(|| missing("process"))?;
         let root = config.root.as_ref().ok_or_else(|| missing("root"))?;
 
         let mut namespaces = Namespaces::decide(linux.namespaces().as_deref().unwrap_or_default())?;
@@ -164,7 +163,7 @@ impl<'spec> Plan<'spec> {
             sysctl: sysctl::decide(linux.sysctl().as_ref(), &namespaces)?,
             hostname: name(config.hostname.as_deref(), "hostname", &namespaces)?,
             domainname: name(config.domainname.as_deref(), "domainname", &namespaces)?,
-            process: process::decide(process, ids, host.last_capability, &mut notes)?,
+            process: process::decide(config.process.as_ref(), ids, host.last_capability, &mut notes)?,
             hooks: hooks::decide(config.hooks.as_ref())?,
             keyring: !options.no_new_keyring,
             preserve_fds: options.preserve_fds,

@@ -14,7 +14,7 @@ use std::path::Path;
 /// What becomes of init, or of a process that is added.
 #[derive(Debug)]
 pub struct Process<'spec> {
-    /// argv; at least one.
+    /// argv; empty only when config.json has no process.
     pub arguments: Vec<CString>,
     /// `NAME=value`, each name once.
     pub environment: Vec<CString>,
@@ -32,6 +32,23 @@ pub struct Process<'spec> {
     pub limits: Vec<Limit>,
     /// -1000 to 1000; nothing leaves it as it is.
     pub oom_score_adj: Option<i32>,
+}
+
+impl Process<'_> {
+    /// A container can be created without a process, but has nothing to start then.
+    fn nothing() -> Self {
+        Self {
+            arguments: Vec::new(),
+            environment: Vec::new(),
+            cwd: Path::new("/"),
+            user: Ids { uid: 0, gid: 0, additional_gids: &[], umask: 0o022 },
+            terminal: None,
+            capabilities: Capabilities::default(),
+            no_new_privileges: true,
+            limits: Vec::new(),
+            oom_score_adj: None,
+        }
+    }
 }
 
 /// Who the process is.
@@ -68,11 +85,12 @@ pub struct Limit {
 /// No arguments, a relative cwd, a NUL byte, ids outside `maps`, a soft limit above its hard one, an
 /// `oomScoreAdj` out of range.
 pub fn decide<'spec>(
-    process: &'spec config::Process,
+    process: Option<&'spec config::Process>,
     maps: Option<&IdMaps>,
     last_capability: u8,
     notes: &mut Notes,
 ) -> Result<Process<'spec>, Fault> {
+    let Some(process) = process else { return Ok(Process::nothing()) };
     let arguments = process.args.as_deref().unwrap_or_default();
     if arguments.first().is_none_or(String::is_empty) {
         return Err(Fault::at("process.args", "there is no program to run")
