@@ -1,5 +1,6 @@
 //! kase: a rootless-first OCI container runtime.
 
+mod accounts;
 mod bundle;
 mod cli;
 mod config;

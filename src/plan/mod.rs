@@ -8,6 +8,7 @@
 
 pub mod capabilities;
 pub mod devices;
+pub mod exec;
 pub mod hooks;
 pub mod id_maps;
 pub mod mount_options;
