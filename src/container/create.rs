@@ -99,6 +99,11 @@ pub fn create(
         preserve_fds: request.preserve_fds,
     };
     let plan = Plan::draw(&bundle.config, &host, &options)?;
+    if by == StartedBy::Us && bundle.config.process.is_none() {
+        return Err(Fault::at("process", "is missing, and there is nothing to run without it")
+            .remedy("add process to config.json; `kase spec` writes a complete one")
+            .into());
+    }
     check_rootfs(&plan.rootfs)?;
     say(&plan.notes);
     let console = console(&plan, request, terminal)?;

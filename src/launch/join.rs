@@ -48,8 +48,9 @@ pub fn join(plan: &Process<'_>, target: Target<'_>, midwife: &mut dyn Midwife) -
         // Once in the user namespace, its root could trace us, if this did not forbid it.
         set_dumpable(Dumpable::No);
         setns(target.pidfd.as_fd(), ours).or_fault(|| {
-            Fault::doing("join the container's user and pid namespaces")
-                .remedy("run it as the user who created the container, in the same user namespace")
+            Fault::doing("join the container's user and pid namespaces").remedy(
+                "run it as the user who created the container and, if that is not root, after its start",
+            )
         })?;
     }
     let added = Added {
