@@ -1,6 +1,8 @@
 //! kase: a rootless-first OCI container runtime.
 
 mod bundle;
+#[allow(dead_code)] // until the commands call it
+mod cgroup;
 mod cli;
 mod container;
 mod fault;
