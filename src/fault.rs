@@ -125,7 +125,7 @@ impl Report {
             if !line.is_empty() {
                 line.push_str(": ");
             }
-            line.push_str(&link.to_string().replace('\n', " "));
+            line.push_str(&text(link).replace('\n', " "));
             if let Some(fault) = link.downcast_ref::<Fault>() {
                 remedy = fault.remedy.clone().or(remedy);
             }
@@ -136,6 +136,14 @@ impl Report {
     /// The report as an error again, on the other side of a handshake.
     pub fn into_error(self) -> anyhow::Error {
         Fault { at: None, doing: self.line, remedy: self.remedy, cause: None }.into()
+    }
+}
+
+/// An errno reads the same whichever crate it came through.
+fn text(link: &(dyn Error + 'static)) -> String {
+    match link.downcast_ref::<nix::errno::Errno>() {
+        Some(errno) => std::io::Error::from(*errno).to_string(),
+        None => link.to_string(),
     }
 }
 

@@ -17,7 +17,7 @@
 
 use crate::fault::{Fault, Report};
 use crate::kernel::socket;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, OwnedFd};
 
 /// A word to init.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,11 +97,6 @@ impl KaseEnd {
         };
         Ok(Some(word))
     }
-
-    /// To wait for a word together with other events.
-    pub fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
-    }
 }
 
 impl InitEnd {
@@ -134,11 +129,6 @@ impl InitEnd {
             (_, b's') => Ok(Some(ToInit::Start)),
             _ => Err(Fault::doing("kase said something that init does not understand").into()),
         }
-    }
-
-    /// The descriptor's number, which must not be one that the container inherits.
-    pub fn number(&self) -> RawFd {
-        self.0.as_raw_fd()
     }
 }
 

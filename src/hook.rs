@@ -3,7 +3,7 @@
 //! Both halves run some, so this is below both. A hook gets the container's state on its standard input and
 //! nothing else of ours: no environment but its own, no descriptor.
 
-use crate::fault::{Fault, OrFault};
+use crate::fault::{Fault, OrFault, Report};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::memfd::{MFdFlags, memfd_create};
@@ -110,6 +110,15 @@ pub fn run(kind: Kind, hooks: &[Hook], state: &State, directory: Option<&Path>) 
         })?;
     }
     Ok(())
+}
+
+/// Runs all of `hooks`, whatever becomes of each: failures are warnings.
+pub fn run_all(kind: Kind, hooks: &[Hook], state: &State, directory: Option<&Path>) {
+    for hook in hooks {
+        if let Err(error) = run(kind, std::slice::from_ref(hook), state, directory) {
+            tracing::warn!("{}", Report::of(&error).line);
+        }
+    }
 }
 
 fn one(hook: &Hook, input: &[u8], directory: Option<&Path>) -> anyhow::Result<()> {

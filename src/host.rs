@@ -2,6 +2,8 @@
 
 use crate::fault::{Fault, OrFault};
 use rootless::caller::{Caller, Standing};
+use rootless::id_map::IdMaps;
+use rootless::id_writer::Means;
 use rootless::subid::Subordinate;
 
 /// The facts, looked up once.
@@ -11,8 +13,19 @@ pub struct Host {
     pub caller: Caller,
     /// The ids beside its own that the caller may map.
     pub subordinate: Subordinate,
+    /// Whether newuidmap and newgidmap are there to map these.
+    pub helpers: Helpers,
     /// The highest capability that the kernel knows.
     pub last_capability: u8,
+}
+
+/// Whether the programs that map subordinate ids are installed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Helpers {
+    /// They are, or nobody needs them.
+    Found,
+    /// An ordinary user can map its own id only.
+    Missing,
 }
 
 /// Whether the caller's subordinate ids matter; root and a map of one's own id do without the look-up.
@@ -36,12 +49,29 @@ impl Host {
             Subordinate::look(&caller)
                 .or_fault(|| Fault::doing("read the subordinate ids from /etc/subuid and /etc/subgid"))?
         };
-        Ok(Self { caller, subordinate, last_capability: crate::kernel::capability::last() })
+        let helpers = match caller.standing {
+            Standing::User if !subordinate.is_lacking() => {
+                match Means::helpers(std::env::var_os("PATH").as_deref()) {
+                    Ok(_) => Helpers::Found,
+                    Err(_) => Helpers::Missing,
+                }
+            }
+            _ => Helpers::Found,
+        };
+        Ok(Self { caller, subordinate, helpers, last_capability: crate::kernel::capability::last() })
+    }
+
+    /// The ids that exist for the caller: those of the user namespace that it is root of.
+    pub fn own_ids(&self) -> Option<&IdMaps> {
+        match self.caller.standing {
+            Standing::NamespaceRoot => self.caller.maps().ok(),
+            Standing::Root | Standing::User => None,
+        }
     }
 
     /// A host that is told, for tests of decisions.
     #[cfg(test)]
     pub fn assumed(caller: Caller) -> Self {
-        Self { caller, subordinate: Subordinate::default(), last_capability: 40 }
+        Self { caller, subordinate: Subordinate::default(), helpers: Helpers::Found, last_capability: 40 }
     }
 }

@@ -4,6 +4,7 @@ mod bundle;
 #[allow(dead_code)] // until the commands call it
 mod cgroup;
 mod cli;
+mod config;
 mod container;
 mod fault;
 mod gate;

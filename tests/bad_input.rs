@@ -239,7 +239,8 @@ fn a_relative_working_directory_is_refused(kase: &Kase) {
 }
 
 fn a_working_directory_that_is_a_file_is_refused(kase: &Kase) {
-    refused_with(kase, |spec| spec["process"]["cwd"] = json!("/probe"), &["process.cwd", "/probe"]);
+    let bundle = kase.bundle().edit(|spec| spec["process"]["cwd"] = json!("/probe"));
+    kase.run(&bundle).fails(&["process.cwd", "/probe", "Not a directory"]);
 }
 
 fn bad_rlimits_are_refused(kase: &Kase) {

@@ -9,13 +9,12 @@ deeds! {
     an_unknown_command_is_refused,
     an_unknown_flag_is_refused,
     a_command_without_its_id_is_refused,
-    no_command_at_all_shows_the_help,
+    no_command_at_all_leads_to_the_help,
     the_spelling_of_an_older_kase_still_works,
     the_cgroup_option_is_accepted,
     the_last_line_of_a_text_log_is_the_error,
     the_last_line_of_a_json_log_is_the_error,
     a_log_grows_and_is_not_overwritten,
-    debug_tells_more,
     a_log_level_hides_what_is_below,
     an_unknown_log_format_is_refused,
     a_log_that_cannot_be_opened_is_refused,
@@ -59,7 +58,7 @@ fn a_command_without_its_id_is_refused(kase: &Kase) {
     }
 }
 
-fn no_command_at_all_shows_the_help(kase: &Kase) {
+fn no_command_at_all_leads_to_the_help(kase: &Kase) {
     let outcome = kase.call::<&str>([]);
     assert!((outcome.out + &outcome.err).to_lowercase().contains("usage"));
 }
@@ -117,20 +116,12 @@ fn a_log_grows_and_is_not_overwritten(kase: &Kase) {
     assert!(both.starts_with(&one) && both.len() > one.len());
 }
 
-fn debug_tells_more(kase: &Kase) {
-    let (_, log) = fail(kase, ["--debug"]);
-    assert!(log.contains("level=debug"), "{log}");
-}
-
 fn a_log_level_hides_what_is_below(kase: &Kase) {
     if !is_ours() {
         skip!("only kase has --log-level");
     }
     let (_, log) = fail(kase, ["--log-level", "error"]);
     assert_eq!(log.matches("level=").count(), 1, "{log}");
-    fs::remove_file(kase.path("log")).unwrap();
-    let (_, log) = fail(kase, ["--log-level", "debug"]);
-    assert!(log.contains("level=debug"), "{log}");
 }
 
 fn an_unknown_log_format_is_refused(kase: &Kase) {

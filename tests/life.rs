@@ -46,7 +46,7 @@ fn nothing_of_the_container_runs_before_start(kase: &Kase) {
 fn a_container_starts_once(kase: &Kase) {
     let container = kase.create(&kase.bundle().args(["/probe", "sleep"]));
     container.start();
-    container.call("start", []).refused(&[&container.id]);
+    container.call("start", []).fails(&[&container.id, "already running"]);
 }
 
 fn run_gives_the_exit_code(kase: &Kase) {

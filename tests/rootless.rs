@@ -1,9 +1,11 @@
 //! The ordinary user's case: ids, directories, and a config written for root.
 
-use crate::common::{Caller, Kase, is_ours, json, ranges, value};
+use crate::common::{Bundle, Caller, Kase, Outcome, is_ours, is_root, json, ranges, value, words};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
 deeds! { all: a_config_for_root_runs_for_everyone, everyone_is_root_inside }
 deeds! { user:
@@ -11,9 +13,12 @@ deeds! { user:
     groups_can_be_set_where_ranges_are_mapped,
     the_gid_of_terminals_is_kept_where_it_is_mapped,
     without_the_helpers_one_id_is_mapped_and_it_is_said,
+    what_the_helpers_complain_of_is_told,
+    adaptations_are_told_at_debug_level,
     state_lies_in_the_runtime_directory,
     without_a_runtime_directory_it_runs_all_the_same,
     a_runtime_directory_of_another_user_is_not_used,
+    a_fallback_directory_of_another_user_is_refused,
     rootless_false_adapts_nothing,
     rootless_true_is_what_it_is_anyway,
     root_of_a_user_namespace_may_run_containers,
@@ -21,13 +26,14 @@ deeds! { user:
     a_host_device_stands_for_one_that_cannot_be_made,
 }
 deeds! { bare:
+    one_clone_makes_a_container,
     without_ranges_one_id_is_mapped_and_it_is_said,
     groups_cannot_be_set_with_one_id,
     the_gid_of_terminals_is_dropped_where_it_is_not_mapped,
     a_user_outside_the_map_is_refused_before_anything_exists,
     another_id_may_stand_for_the_own_one,
 }
-deeds! { root: root_gets_no_user_namespace, rootless_true_gives_root_a_user_namespace }
+deeds! { root: root_gets_no_user_namespace }
 
 fn a_config_for_root_runs_for_everyone(kase: &Kase) {
     let outcome = kase.run(&kase.bundle().args(["/probe", "hostname"]));
@@ -69,15 +75,52 @@ fn the_gid_of_terminals_is_kept_where_it_is_mapped(kase: &Kase) {
     assert!(value(&seen, "super").split(',').any(|option| option.starts_with("gid=")), "{seen}");
 }
 
+/// `run` where newuidmap and newgidmap are another file: bound over them in a mount namespace.
+fn run_with_helpers(kase: &Kase, bundle: &Bundle, stand_in: &Path) -> Outcome {
+    let script = "for name in newuidmap newgidmap; do mount --bind \"$1\" \"$(command -v $name)\"; done
+                  shift; exec setpriv --clear-groups \"$@\"";
+    let run = kase.command(words(["run", "-b"], bundle.dir(), [kase.id().as_str()]));
+    let mut unshare = Command::new("unshare");
+    unshare.args(["--mount", "sh", "-ec", script, "sh"]).arg(stand_in);
+    unshare.args([format!("--reuid={}", kase.identity.uid), format!("--regid={}", kase.identity.gid)]);
+    unshare.arg(run.get_program()).args(run.get_args()).current_dir(kase.path(""));
+    unshare.env_clear().envs(run.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    kase.finish(unshare)
+}
+
+fn helpers_can_be_replaced() -> bool {
+    is_root() && Path::new("/usr/bin/newuidmap").exists()
+}
+
 fn without_the_helpers_one_id_is_mapped_and_it_is_said(kase: &Kase) {
-    let bundle = kase.bundle().args(["/probe", "maps"]);
-    let mut command = kase.command(["run", "-b", bundle.dir().to_str().unwrap(), &kase.id()]);
-    command.env("PATH", kase.path("no-such-directory"));
-    let outcome = kase.finish(command);
+    if !helpers_can_be_replaced() {
+        skip!("needs root, and newuidmap to hide");
+    }
+    let outcome = run_with_helpers(kase, &kase.bundle().args(["/probe", "maps"]), &kase.file("nothing", ""));
     let own = &kase.identity;
     let expected = format!("uid_map: 0 {} 1\ngid_map: 0 {} 1\nsetgroups: deny\n", own.uid, own.gid);
-    assert_eq!(outcome.stdout(), expected);
+    assert_eq!(outcome.stdout(), expected, "{outcome}");
     assert!(outcome.err.contains("newuidmap"), "{outcome}");
+}
+
+fn what_the_helpers_complain_of_is_told(kase: &Kase) {
+    if !helpers_can_be_replaced() {
+        skip!("needs root, and newuidmap to replace");
+    }
+    let stand_in = kase.file("stand-in", "#!/bin/sh\necho out of ids today >&2\nexit 3\n");
+    fs::set_permissions(&stand_in, fs::Permissions::from_mode(0o755)).unwrap();
+    run_with_helpers(kase, &kase.bundle(), &stand_in).fails(&["map", "exit status: 3", "out of ids today"]);
+}
+
+fn adaptations_are_told_at_debug_level(kase: &Kase) {
+    let bundle = kase.bundle().without_namespace("network");
+    let before = ["--debug", "--log", "log", "run", "-b"];
+    kase.call(words(before, bundle.dir(), [kase.id().as_str()])).succeeded();
+    let log = fs::read_to_string(kase.path("log")).unwrap();
+    let told =
+        |place: &str| log.lines().filter(|line| line.contains("level=debug") && line.contains(place)).count();
+    assert_eq!(told("mounts[5]"), 1, "sysfs is bound: {log}");
+    assert_eq!(told("linux.resources"), 1, "resources are left out: {log}");
 }
 
 fn state_lies_in_the_runtime_directory(kase: &Kase) {
@@ -87,8 +130,16 @@ fn state_lies_in_the_runtime_directory(kase: &Kase) {
     assert_eq!(mode & 0o077, 0, "closed to others: {mode:o}");
 }
 
+/// Where state lies without a runtime directory: one place for all tests of a user.
+static FALLBACK: Mutex<()> = Mutex::new(());
+
+fn fallback(kase: &Kase) -> PathBuf {
+    PathBuf::from(format!("/tmp/kase-{}", kase.identity.uid))
+}
+
 /// Runs a container with another XDG_RUNTIME_DIR, from creation to deletion.
 fn live_with_runtime_dir(kase: &Kase, change: impl Fn(&mut Command)) {
+    let alone = FALLBACK.lock().unwrap_or_else(PoisonError::into_inner);
     let bundle = kase.bundle();
     let id = kase.id();
     let call = |words: &[&str]| {
@@ -103,6 +154,9 @@ fn live_with_runtime_dir(kase: &Kase, change: impl Fn(&mut Command)) {
     assert!(state.stdout().contains("\"created\""), "{state}");
     deleted.succeeded();
     call(&["state", &id]).refused(&["does not exist"]);
+    // The directory itself stays, as it does in XDG_RUNTIME_DIR; containers of others may be in it.
+    let _ = fs::remove_dir(fallback(kase));
+    drop(alone);
 }
 
 fn without_a_runtime_directory_it_runs_all_the_same(kase: &Kase) {
@@ -119,7 +173,25 @@ fn a_runtime_directory_of_another_user_is_not_used(kase: &Kase) {
     live_with_runtime_dir(kase, |command| {
         command.env("XDG_RUNTIME_DIR", "/etc");
     });
-    assert!(!std::path::Path::new("/etc/kase").exists());
+    assert!(!Path::new("/etc/kase").exists());
+}
+
+fn a_fallback_directory_of_another_user_is_refused(kase: &Kase) {
+    let run = PathBuf::from(format!("/run/user/{}", kase.identity.uid));
+    if !is_root() || run.exists() {
+        skip!("needs root, and a user without a directory in /run/user");
+    }
+    let alone = FALLBACK.lock().unwrap_or_else(PoisonError::into_inner);
+    if fs::create_dir(fallback(kase)).is_err() {
+        skip!("another kase of this user is at work in {}", fallback(kase).display());
+    }
+    fs::set_permissions(fallback(kase), fs::Permissions::from_mode(0o777)).unwrap();
+    let mut command = kase.command(["create", "-b", kase.bundle().dir().to_str().unwrap(), &kase.id()]);
+    command.env_remove("XDG_RUNTIME_DIR");
+    let outcome = kase.finish(command);
+    fs::remove_dir_all(fallback(kase)).unwrap();
+    drop(alone);
+    outcome.refused(&[fallback(kase).to_str().unwrap()]);
 }
 
 fn rootless_false_adapts_nothing(kase: &Kase) {
@@ -210,9 +282,18 @@ fn root_gets_no_user_namespace(kase: &Kase) {
     );
 }
 
-fn rootless_true_gives_root_a_user_namespace(kase: &Kase) {
-    let bundle = kase.bundle().args(["/probe", "namespaces"]);
-    let words = ["--rootless=true", "run", "-b", bundle.dir().to_str().unwrap(), &kase.id()];
-    let host = fs::read_link("/proc/self/ns/user").unwrap();
-    assert!(!kase.call(words).stdout().contains(host.to_str().unwrap()));
+/// With one id nothing helps kase: what it starts is the container, by one clone3 and one exec.
+fn one_clone_makes_a_container(kase: &Kase) {
+    if Command::new("strace").arg("--version").output().is_err() {
+        skip!("needs strace");
+    }
+    let bundle = kase.bundle();
+    let run = kase.command(words(["run", "-b"], bundle.dir(), [kase.id().as_str()]));
+    let mut strace = kase.program("strace");
+    strace.args(["-f", "-o", "trace", "-e", "trace=clone,clone3,fork,vfork,execve", "--"]);
+    strace.arg(run.get_program()).args(run.get_args());
+    kase.finish(strace).succeeded();
+    let trace = fs::read_to_string(kase.path("trace")).unwrap();
+    assert_eq!((trace.matches("clone").count(), trace.matches("fork(").count()), (1, 0), "{trace}");
+    assert_eq!(trace.matches("execve(").count(), 2, "kase and its container: {trace}");
 }

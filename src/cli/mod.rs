@@ -85,7 +85,9 @@ fn command() -> Command {
         .about(ABOUT)
         .version(version())
         .disable_help_subcommand(true)
+        .disable_version_flag(true)
         .subcommand_required(true)
+        .arg_required_else_help(true)
         .subcommand_value_name("COMMAND")
         .subcommand_help_heading("Commands")
         .arg(Arg::new("version").short('v').long("version").action(ArgAction::Version).help("Print the version"))
@@ -94,7 +96,7 @@ fn command() -> Command {
         .arg(flag("log-format", "Format of the log file").value_parser(PossibleValuesParser::new(["text", "json"])).default_value("text"))
         .arg(flag("log-level", "Least important level to log").value_parser(PossibleValuesParser::new(["debug", "info", "warn", "warning", "error"])).default_value("info"))
         .arg(flag("root", "Directory of the containers' state [default: /run/kase for root, $XDG_RUNTIME_DIR/kase for others]").value_parser(value_parser!(PathBuf)).value_name("DIR"))
-        .arg(flag("rootless", "Adapt config.json to what an ordinary user can have").value_parser(PossibleValuesParser::new(["auto", "true", "false"])).num_args(0..=1).require_equals(true).default_missing_value("true").default_value("auto"))
+        .arg(flag("rootless", "Adapt config.json to what an ordinary user can have").value_parser(PossibleValuesParser::new(["auto", "true", "false"])).default_value("auto"))
         .arg(flag("systemd-cgroup", "Let systemd make the containers' cgroups").action(ArgAction::SetTrue));
     for verb in VERBS {
         command = command.subcommand(Command::new(verb.name).about(verb.about).defer(verb.arguments));
@@ -145,9 +147,15 @@ fn dispatch(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
 
 /// clap's complaint in our own form: one line and a remedy.
 fn usage(error: &clap::Error) -> ExitCode {
-    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+    use ErrorKind::{DisplayHelp, DisplayHelpOnMissingArgumentOrSubcommand, DisplayVersion};
+    if matches!(error.kind(), DisplayHelp | DisplayVersion | DisplayHelpOnMissingArgumentOrSubcommand) {
         // Nobody may be reading.
         let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    if error.kind() == ErrorKind::MissingSubcommand {
+        // As runc: whoever asks for nothing is shown what there is.
+        let _ = command().print_help();
         return ExitCode::SUCCESS;
     }
     let rendered = error.to_string();
@@ -157,9 +165,6 @@ fn usage(error: &clap::Error) -> ExitCode {
             Some(ContextValue::Strings(missing)) => format!("{} is missing", missing.join(" and ")),
             _ => what.to_string(),
         },
-        ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            "no command is given".to_string()
-        }
         _ => what.to_string(),
     };
     let suggestion =
@@ -187,4 +192,12 @@ fn id() -> Arg {
 
 fn id_of(matches: &ArgMatches) -> &str {
     matches.get_one::<String>("id").expect("clap requires the id")
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::command().debug_assert();
+    }
 }

@@ -3,9 +3,7 @@
 use super::Context;
 use crate::fault::{Fault, OrFault};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
-use oci_spec::runtime::Spec;
 use rootless::caller::Caller;
-use serde_json::{Value, json};
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::PathBuf;
@@ -33,73 +31,114 @@ pub fn arguments(command: Command) -> Command {
 pub fn run(context: Context, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     let bundle = matches.get_one::<PathBuf>("bundle").cloned().unwrap_or_default();
     let file = bundle.join("config.json");
-    let mut config = default();
-    if matches.get_flag("rootless") {
-        make_rootless(&mut config, &context.caller);
-    }
-    // Through the types, so that fields come in the specification's order and what we write can be read.
-    let spec: Spec = serde_json::from_value(config)?;
-    let mut text = Vec::new();
-    let indent = serde_json::ser::PrettyFormatter::with_indent(b"\t");
-    serde::Serialize::serialize(&spec, &mut serde_json::Serializer::with_formatter(&mut text, indent))?;
-    text.push(b'\n');
+    let text = match matches.get_flag("rootless") {
+        true => rootless(&context.caller),
+        false => DEFAULT.to_string(),
+    };
     let mut out = OpenOptions::new().write(true).create_new(true).open(&file).or_fault(|| {
         Fault::doing(format!("write {}", file.display()))
             .remedy("remove the file if it is there and not needed, or name another directory with --bundle")
     })?;
-    out.write_all(&text)?;
+    out.write_all(text.as_bytes())?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn default() -> Value {
-    let capabilities = json!(["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"]);
-    json!({
-        "ociVersion": "1.3.0",
-        "process": {
-            "terminal": true,
-            "user": { "uid": 0, "gid": 0 },
-            "args": ["sh"],
-            "env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "TERM=xterm"],
-            "cwd": "/",
-            "capabilities": { "bounding": capabilities, "effective": capabilities, "permitted": capabilities },
-            "rlimits": [{ "type": "RLIMIT_NOFILE", "hard": 1024, "soft": 1024 }],
-            "noNewPrivileges": true,
-        },
-        "root": { "path": "rootfs", "readonly": true },
-        "hostname": "kase",
-        "mounts": [
-            { "destination": "/proc", "type": "proc", "source": "proc" },
-            { "destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "strictatime", "mode=755", "size=65536k"] },
-            { "destination": "/dev/pts", "type": "devpts", "source": "devpts", "options": ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"] },
-            { "destination": "/dev/shm", "type": "tmpfs", "source": "shm", "options": ["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"] },
-            { "destination": "/dev/mqueue", "type": "mqueue", "source": "mqueue", "options": ["nosuid", "noexec", "nodev"] },
-            { "destination": "/sys", "type": "sysfs", "source": "sysfs", "options": ["nosuid", "noexec", "nodev", "ro"] },
-            { "destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": ["nosuid", "noexec", "nodev", "relatime", "ro"] },
-        ],
-        "linux": {
-            "resources": { "devices": [{ "allow": false, "access": "rwm" }] },
-            "namespaces": [{ "type": "pid" }, { "type": "network" }, { "type": "ipc" }, { "type": "uts" }, { "type": "mount" }, { "type": "cgroup" }],
-            "maskedPaths": ["/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug", "/sys/devices/virtual/powercap", "/sys/firmware", "/proc/scsi"],
-            "readonlyPaths": ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"],
-        },
-    })
-}
-
-/// The same for a user without ranges, on the host's network: as `runc spec --rootless` has it.
-fn make_rootless(config: &mut Value, caller: &Caller) {
-    let linux = &mut config["linux"];
-    linux["namespaces"] = json!([{ "type": "pid" }, { "type": "ipc" }, { "type": "uts" }, { "type": "mount" }, { "type": "cgroup" }, { "type": "user" }]);
-    linux["uidMappings"] = json!([{ "containerID": 0, "hostID": caller.uid, "size": 1 }]);
-    linux["gidMappings"] = json!([{ "containerID": 0, "hostID": caller.gid, "size": 1 }]);
-    if let Some(linux) = linux.as_object_mut() {
-        linux.remove("resources");
-    }
-    let Some(mounts) = config["mounts"].as_array_mut() else { return };
-    mounts.retain(|mount| !mount["destination"].as_str().unwrap_or_default().starts_with("/sys"));
-    for mount in mounts.iter_mut() {
-        if let Some(options) = mount["options"].as_array_mut() {
-            options.retain(|option| option != "gid=5");
+/// For an ordinary user without ranges, on the host's network, as `runc spec --rootless` has it.
+fn rootless(caller: &Caller) -> String {
+    let map = |id| format!("[{{ \"containerID\": 0, \"hostID\": {id}, \"size\": 1 }}]");
+    let maps =
+        format!("\t\t\"uidMappings\": {},\n\t\t\"gidMappings\": {},\n", map(caller.uid), map(caller.gid));
+    let sys = "\t\t{ \"destination\": \"/sys\", \"type\": \"none\", \"source\": \"/sys\", \
+               \"options\": [\"rbind\", \"nosuid\", \"noexec\", \"nodev\", \"ro\"] }\n";
+    let mut text = String::with_capacity(DEFAULT.len() + 512);
+    for line in DEFAULT.split_inclusive('\n') {
+        match line.trim_start() {
+            field if field.starts_with("\"resources\"") => text.push_str(&maps),
+            mount if mount.contains("\"/sys\"") => text.push_str(sys),
+            mount if mount.contains("\"/sys/fs/cgroup\"") => {}
+            namespace if namespace.starts_with("{ \"type\": \"network\"") => {
+                text.push_str(&line.replace("network", "user"));
+            }
+            _ => text.push_str(&line.replace(", \"gid=5\"", "")),
         }
     }
-    mounts.push(json!({ "destination": "/sys", "type": "none", "source": "/sys", "options": ["rbind", "nosuid", "noexec", "nodev", "ro"] }));
+    text
+}
+
+const DEFAULT: &str = r#"{
+	"ociVersion": "1.3.0",
+	"process": {
+		"terminal": true,
+		"user": { "uid": 0, "gid": 0 },
+		"args": ["sh"],
+		"env": [
+			"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+			"TERM=xterm"
+		],
+		"cwd": "/",
+		"capabilities": {
+			"bounding": ["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"],
+			"effective": ["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"],
+			"permitted": ["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"]
+		},
+		"rlimits": [{ "type": "RLIMIT_NOFILE", "hard": 1024, "soft": 1024 }],
+		"noNewPrivileges": true
+	},
+	"root": { "path": "rootfs", "readonly": true },
+	"hostname": "kase",
+	"mounts": [
+		{ "destination": "/proc", "type": "proc", "source": "proc" },
+		{ "destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "strictatime", "mode=755", "size=65536k"] },
+		{ "destination": "/dev/pts", "type": "devpts", "source": "devpts", "options": ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"] },
+		{ "destination": "/dev/shm", "type": "tmpfs", "source": "shm", "options": ["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"] },
+		{ "destination": "/dev/mqueue", "type": "mqueue", "source": "mqueue", "options": ["nosuid", "noexec", "nodev"] },
+		{ "destination": "/sys", "type": "sysfs", "source": "sysfs", "options": ["nosuid", "noexec", "nodev", "ro"] },
+		{ "destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": ["nosuid", "noexec", "nodev", "relatime", "ro"] }
+	],
+	"linux": {
+		"resources": { "devices": [{ "allow": false, "access": "rwm" }] },
+		"namespaces": [
+			{ "type": "pid" },
+			{ "type": "network" },
+			{ "type": "ipc" },
+			{ "type": "uts" },
+			{ "type": "mount" },
+			{ "type": "cgroup" }
+		],
+		"maskedPaths": [
+			"/proc/acpi",
+			"/proc/asound",
+			"/proc/interrupts",
+			"/proc/kcore",
+			"/proc/keys",
+			"/proc/latency_stats",
+			"/proc/timer_list",
+			"/proc/timer_stats",
+			"/proc/sched_debug",
+			"/proc/scsi",
+			"/sys/firmware",
+			"/sys/devices/virtual/powercap"
+		],
+		"readonlyPaths": ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"]
+	}
+}
+"#;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use rootless::caller::Standing;
+
+    #[test]
+    fn both_configurations_can_be_read() {
+        let root: Config = serde_json::from_str(DEFAULT).unwrap();
+        assert_eq!(root.mounts.unwrap().len(), 7);
+        let caller = Caller::assumed(Standing::User, 1000, 1001);
+        let user: Config = serde_json::from_str(&rootless(&caller)).unwrap();
+        let linux = user.linux.unwrap();
+        assert_eq!(linux.gid_mappings().as_ref().unwrap()[0].host_id(), 1001);
+        assert!(linux.resources().is_none());
+        assert_eq!(user.mounts.unwrap().len(), 6);
+    }
 }

@@ -4,13 +4,14 @@ use super::record::Facts;
 use super::store::{Entry, Store};
 use super::{init_facts, record};
 use crate::bundle::Bundle;
+use crate::config::Config;
 use crate::fault::{Fault, OrFault};
 use crate::gate::Gate;
 use crate::hook;
 use crate::host::{Host, Subids};
 use crate::launch::{self, Init, Making, Midwife, console};
+use crate::plan::mounts::rootfs_missing;
 use crate::plan::{Adapt, Options, Plan};
-use oci_spec::runtime::Spec;
 use rootless::caller::Caller;
 use std::ffi::OsString;
 use std::fs;
@@ -89,7 +90,7 @@ pub fn create(
 ) -> anyhow::Result<Created> {
     super::id::check(&request.id)?;
     let bundle = Bundle::open(&request.bundle, request.config.as_deref())?;
-    let host = Host::look(caller, subids(&bundle.spec))?;
+    let host = Host::look(caller, subids(&bundle.config))?;
     let options = Options {
         bundle: &bundle.directory,
         adapt: request.adapt,
@@ -97,7 +98,7 @@ pub fn create(
         no_new_keyring: request.no_new_keyring,
         preserve_fds: request.preserve_fds,
     };
-    let plan = Plan::draw(&bundle.spec, &host, &options)?;
+    let plan = Plan::draw(&bundle.config, &host, &options)?;
     check_rootfs(&plan.rootfs)?;
     say(&plan);
     let console = console(&plan, request, terminal)?;
@@ -129,8 +130,8 @@ pub fn create(
 }
 
 /// A map of one's own id needs nothing from /etc/subuid.
-fn subids(spec: &Spec) -> Subids {
-    let single = spec.linux().as_ref().is_some_and(|linux| {
+fn subids(config: &Config) -> Subids {
+    let single = config.linux.as_ref().is_some_and(|linux| {
         let one = |maps: &Option<Vec<oci_spec::runtime::LinuxIdMapping>>| {
             matches!(maps.as_deref(), Some([map]) if map.size() == 1)
         };
@@ -141,7 +142,7 @@ fn subids(spec: &Spec) -> Subids {
 
 /// Before anything is made: the most frequent mistake, and init could only say it later.
 fn check_rootfs(path: &Path) -> anyhow::Result<()> {
-    let metadata = fs::metadata(path).or_fault(|| crate::init::rootfs_missing(path))?;
+    let metadata = fs::metadata(path).or_fault(|| rootfs_missing(path))?;
     if metadata.is_dir() {
         return Ok(());
     }
@@ -189,11 +190,11 @@ fn console(plan: &Plan<'_>, request: &Request, terminal: Terminal) -> anyhow::Re
 
 fn facts(bundle: &Bundle, plan: &Plan<'_>) -> Facts {
     Facts {
-        oci_version: bundle.spec.version().clone(),
+        oci_version: bundle.config.oci_version.clone(),
         bundle: bundle.directory.clone(),
         rootfs: plan.rootfs.clone(),
         created: humantime::format_rfc3339_nanos(SystemTime::now()).to_string(),
-        annotations: hook::State::annotations(bundle.spec.annotations().as_ref()),
+        annotations: hook::State::annotations(bundle.config.annotations.as_ref()),
         poststart: plan.hooks.of(hook::Kind::Poststart).to_vec(),
         poststop: plan.hooks.of(hook::Kind::Poststop).to_vec(),
     }
@@ -211,11 +212,12 @@ impl Midwife for Witness<'_> {
     fn born(&mut self, pid: i32) -> anyhow::Result<()> {
         let init: record::Init = init_facts(pid)
             .ok_or_else(|| Fault::doing(format!("read /proc/{pid}/stat")).remedy("mount /proc"))?;
+        tracing::debug!("init of container {:?} is process {pid}", self.entry.directory.id);
         self.entry.journal().init(init)
     }
 
     fn hooks(&mut self, pid: i32) -> anyhow::Result<()> {
-        let state = self.state.now("creating", Some(pid));
+        let state = self.state.now("created", Some(pid));
         let directory = Path::new(&state.bundle);
         for kind in [hook::Kind::Prestart, hook::Kind::CreateRuntime] {
             hook::run(kind, self.plan.hooks.of(kind), &state, Some(directory))?;
@@ -227,6 +229,8 @@ impl Midwife for Witness<'_> {
         match &self.console {
             Console::Send(socket) => console::send(socket.as_fd(), master.as_fd()),
             Console::Keep | Console::None => {
+                // Before the program can ask: later only changes are passed on.
+                console::copy_size(master.as_fd())?;
                 self.master = Some(master);
                 Ok(())
             }

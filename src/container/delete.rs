@@ -28,7 +28,7 @@ pub fn delete(store: &Store, id: &str, force: Force) -> anyhow::Result<()> {
     }
     let container = store.container(id)?;
     match container.status() {
-        Status::Stopped | Status::Created => remove(&container),
+        Status::Stopped => remove(&container),
         status => Err(Fault::doing(format!("cannot delete container {id} that is not stopped: {status}"))
             .remedy(format!("stop it first (kase kill {id}), or use kase delete --force {id}"))
             .into()),
@@ -46,9 +46,7 @@ pub fn remove(container: &Container) -> anyhow::Result<()> {
         .remove()
         .or_fault(|| Fault::doing(format!("remove the state of container {:?}", container.id())))?;
     if let (Some(facts), Some(state)) = (container.facts(), container.hook_state("stopped", None)) {
-        if let Err(error) = hook::run(hook::Kind::Poststop, &facts.poststop, &state, Some(&facts.bundle)) {
-            tracing::warn!("{}", crate::fault::Report::of(&error).line);
-        }
+        hook::run_all(hook::Kind::Poststop, &facts.poststop, &state, Some(&facts.bundle));
     }
     Ok(())
 }

@@ -18,7 +18,9 @@ pub fn start(container: &Container) -> anyhow::Result<()> {
     match container.status() {
         Status::Created => {}
         Status::Running => {
-            return Err(Fault::doing("cannot start an already running container").into());
+            return Err(Fault::doing("cannot start an already running container")
+                .remedy(format!("see it with `kase state {}`", container.id()))
+                .into());
         }
         Status::Stopped => {
             return Err(Fault::doing("cannot start a container that has stopped")

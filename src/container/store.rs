@@ -5,7 +5,7 @@ use super::{Container, id};
 use crate::fault::{Fault, OrFault};
 use nix::dir::Dir;
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, OFlag, open, openat};
+use nix::fcntl::{OFlag, open, openat};
 use nix::sys::stat::{Mode, fstat, mkdirat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 use rootless::caller::Caller;
@@ -231,6 +231,3 @@ impl Drop for Entry {
         }
     }
 }
-
-/// The caller's directory, when a relative path has to be made whole.
-pub const HERE: BorrowedFd<'static> = AT_FDCWD;

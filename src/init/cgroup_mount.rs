@@ -5,9 +5,9 @@ use super::mounts::Mounter;
 use crate::fault::{Fault, OrFault};
 use crate::kernel::mount::{self, Reach, attribute};
 use crate::plan::mounts::Mount;
+use std::ffi::CString;
 use std::fs;
 use std::io::{self, ErrorKind};
-use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -62,8 +62,8 @@ fn legacy(mounter: &mut Mounter<'_>, entry: &Mount<'_>) -> anyhow::Result<()> {
         .or_fault(|| Fault::at(entry.at, format!("mount a tmpfs ({data}) for the cgroup hierarchies")))?;
     mount::attach(tree.as_fd(), target.as_fd())
         .or_fault(|| Fault::at(entry.at, "mount the cgroup hierarchies' tmpfs"))?;
-    for hierarchy in
-        hierarchies(&mounter.own_cgroups).or_fault(|| Fault::at(entry.at, "read the cgroup hierarchies of the host"))?
+    for hierarchy in hierarchies(&mounter.own_cgroups)
+        .or_fault(|| Fault::at(entry.at, "read the cgroup hierarchies of the host"))?
     {
         one(entry, tree.as_fd(), &hierarchy, mounter.cgroup_view)
             .or_fault(|| Fault::at(entry.at, format!("mount the cgroup hierarchy {}", hierarchy.name)))?;
@@ -106,7 +106,8 @@ fn one(entry: &Mount<'_>, tmpfs: BorrowedFd<'_>, hierarchy: &Hierarchy, view: Vi
 fn new_hierarchy(hierarchy: &Hierarchy, set: u64) -> io::Result<OwnedFd> {
     let mut options = vec![(CString::from(c"source"), Some(CString::from(c"cgroup")))];
     for option in &hierarchy.options {
-        let (name, value) = option.split_once('=').map_or((option.as_str(), None), |(name, value)| (name, Some(value)));
+        let (name, value) =
+            option.split_once('=').map_or((option.as_str(), None), |(name, value)| (name, Some(value)));
         options.push((CString::new(name)?, value.map(CString::new).transpose()?));
     }
     let options: Vec<_> = options.iter().map(|(name, value)| (name.as_c_str(), value.as_deref())).collect();

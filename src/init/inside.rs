@@ -52,6 +52,8 @@ pub fn open_as(
 pub fn open_or_make(root: BorrowedFd<'_>, path: &Path, shape: Shape) -> io::Result<OwnedFd> {
     match open(root, path) {
         Err(error) if error.kind() == ErrorKind::NotFound => make(root, path, shape),
+        // A magic link of a /proc inside (/proc/1/root): walked as the text that it shows, it stays inside too.
+        Err(error) if error.raw_os_error() == Some(libc::ELOOP) => make(root, path, shape),
         opened => opened,
     }
 }

@@ -17,7 +17,6 @@ mod sysctl;
 mod terminal;
 
 use crate::fault::{Fault, OrFault, Report};
-use cgroup_mount::View;
 use crate::gate::{Gate, Starter};
 use crate::handshake::{InitEnd, ToInit, ToKase};
 use crate::hook;
@@ -26,15 +25,13 @@ use crate::kernel::{descriptor, net};
 use crate::plan::Plan;
 use crate::plan::mounts::What;
 use crate::plan::namespaces::Kind;
+use cgroup_mount::View;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal};
 use nix::sys::stat::{Mode, umask};
 use std::convert::Infallible;
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
-
-pub use mounts::source_missing;
-pub use rootfs::missing as rootfs_missing;
 
 /// What kase hands to init beside the plan.
 #[derive(Debug)]
@@ -132,11 +129,19 @@ impl Init<'_> {
         if plan.process.no_new_privileges {
             crate::kernel::process::set_no_new_privileges()?;
         }
-        let program = program::find(&plan.process.arguments[0], &environment)?;
+        let program = match plan.process.arguments.first() {
+            Some(name) => Some(program::find(name, &environment)?),
+            None => None,
+        };
         drop((proc, root));
         self.wait_for_start()?;
         let state = self.hands.state.now("created", Some(std::process::id().cast_signed()));
         hook::run(hook::Kind::StartContainer, plan.hooks.of(hook::Kind::StartContainer), &state, None)?;
+        process::set_limits(&plan.process.limits)?;
+        let Some(program) = program else {
+            tracing::warn!("process is not set in config.json: there is nothing to run");
+            exit_now(0);
+        };
         Err(program::execute(&program, &plan.process.arguments, &environment))
     }
 
@@ -210,8 +215,13 @@ impl Init<'_> {
             true => View::Namespace,
             false => View::Host,
         };
-        let mut mounter =
-            mounts::Mounter { root: root.as_fd(), sources, cgroup_view, own_cgroups: String::new(), late_readonly: Vec::new() };
+        let mut mounter = mounts::Mounter {
+            root: root.as_fd(),
+            sources,
+            cgroup_view,
+            own_cgroups: String::new(),
+            late_readonly: Vec::new(),
+        };
         for (index, mount) in self.plan.mounts.iter().enumerate() {
             if mount.what == What::Cgroup {
                 self.begin()?;
@@ -231,7 +241,7 @@ impl Init<'_> {
             self.hands.kase.say(&ToKase::HooksPlease)?;
             self.expect(ToInit::HooksDone)?;
         }
-        let state = self.hands.state.now("creating", Some(std::process::id().cast_signed()));
+        let state = self.hands.state.now("created", Some(std::process::id().cast_signed()));
         let bundle = Path::new(&state.bundle);
         hook::run(hook::Kind::CreateContainer, hooks.of(hook::Kind::CreateContainer), &state, Some(bundle))
     }

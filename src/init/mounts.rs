@@ -1,13 +1,13 @@
 //! Carries out `mounts`, each onto a descriptor inside the rootfs.
 
-use super::inside::{self, Shape};
 use super::cgroup_mount::{self, View};
 use super::copy_up;
+use super::inside::{self, Shape};
 use crate::fault::{Fault, OrFault};
 use crate::kernel::mount::{self, Attributes, Reach, attribute};
 use crate::kernel::path::Resolve;
 use crate::plan::mount_options::{Extension, Options, Remount};
-use crate::plan::mounts::{Mount, What};
+use crate::plan::mounts::{Mount, What, source_missing};
 use nix::sys::stat::fstat;
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 use nix::sys::statvfs::FsFlags;
@@ -101,6 +101,13 @@ impl Mounter<'_> {
             match mount_classic(kind, source, &options, target.as_fd()) {
                 Err(error) if error.kind() == ErrorKind::PermissionDenied && fallback.is_some() => {
                     let host = Path::new(fallback.unwrap_or_default());
+                    if !host.exists() {
+                        tracing::debug!(
+                            "{}: no new {kind} is allowed here, and the host has none: left out",
+                            mount.at
+                        );
+                        return Ok(());
+                    }
                     tracing::debug!("{}: no new {kind} is allowed here: the host's is bound", mount.at);
                     return self.bind(mount, clone_source(mount, host, Reach::Recursive)?);
                 }
@@ -201,14 +208,6 @@ fn clone_source(mount: &Mount<'_>, source: &Path, reach: Reach) -> anyhow::Resul
         .map_err(io::Error::from)
         .and_then(|path| mount::clone_host_tree(&path, reach))
         .or_fault(|| source_missing(mount, source))
-}
-
-/// The fault of a bind mount whose source cannot be opened.
-pub fn source_missing(mount: &Mount<'_>, source: &Path) -> Fault {
-    Fault::at(mount.at, format!("bind {}", source.display())).remedy(format!(
-        "check that {0} exists and that you may open it, or create it: mkdir -p {0}",
-        source.display()
-    ))
 }
 
 fn attach(mount: &Mount<'_>, tree: BorrowedFd<'_>, target: BorrowedFd<'_>) -> anyhow::Result<()> {

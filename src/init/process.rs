@@ -4,7 +4,7 @@ use super::inside::{self, Shape};
 use crate::fault::{Fault, OrFault};
 use crate::kernel::{capability, process};
 use crate::plan::capabilities::Capabilities;
-use crate::plan::process::{Ids, Process};
+use crate::plan::process::{Ids, Limit, Process};
 use nix::sys::stat::{Mode, fstat, umask};
 use nix::unistd::{Gid, Uid, chdir, dup2_stderr, dup2_stdin, dup2_stdout, fchown, getcwd};
 use std::fs;
@@ -106,7 +106,10 @@ pub fn become_user(plan: &Process<'_>, last_capability: u8) -> anyhow::Result<()
             .remedy("use ids that the user namespace maps")
     })?;
     if as_root.is_err() {
-        chdir(plan.cwd).or_fault(|| Fault::at("process.cwd", format!("enter {}", plan.cwd.display())))?;
+        chdir(plan.cwd).or_fault(|| {
+            Fault::at("process.cwd", format!("enter {}", plan.cwd.display()))
+                .remedy("name a directory that the container's user may enter")
+        })?;
     }
     check_cwd()?;
     set_capabilities(&plan.capabilities)
@@ -142,6 +145,22 @@ fn drop_bounding(bounding: u64, last: u8) -> anyhow::Result<()> {
 
 /// Sets the four sets that belong to the process.
 pub fn set_capabilities(sets: &Capabilities) -> anyhow::Result<()> {
+    let mut sets = *sets;
+    let own = capability::permitted()?;
+    if sets.permitted & !own != 0 {
+        // The specification wants what cannot be granted logged, not refused.
+        tracing::warn!(
+            "process.capabilities: {:#x} is left out: kase itself does not have it (grep Cap /proc/self/status)",
+            sets.permitted & !own
+        );
+        sets = Capabilities {
+            bounding: sets.bounding,
+            effective: sets.effective & own,
+            inheritable: sets.inheritable & own,
+            permitted: sets.permitted & own,
+            ambient: sets.ambient & own,
+        };
+    }
     capability::set(sets.effective, sets.permitted, sets.inheritable).or_fault(|| {
         Fault::at("process.capabilities", format!("set permitted {:#x} and effective {:#x}", sets.permitted, sets.effective))
             .remedy("name in effective and inheritable only what permitted and bounding have, and in those only what kase has itself (grep Cap /proc/self/status)")
@@ -150,6 +169,18 @@ pub fn set_capabilities(sets: &Capabilities) -> anyhow::Result<()> {
         capability::raise_ambient(capability).or_fault(|| {
             Fault::at("process.capabilities.ambient", format!("raise capability {capability}"))
         })?;
+    }
+    Ok(())
+}
+
+/// Sets `process.rlimits` exactly. kase has raised the hard ones already.
+///
+/// # Errors
+/// What the kernel refuses, with the entry's place.
+pub fn set_limits(limits: &[Limit]) -> anyhow::Result<()> {
+    for wanted in limits {
+        process::prlimit(0, wanted.resource, wanted.soft, wanted.hard)
+            .or_fault(|| Fault::at(wanted.at, format!("set {} to {}", wanted.name, wanted.soft)))?;
     }
     Ok(())
 }

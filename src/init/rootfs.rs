@@ -3,6 +3,7 @@
 use super::inside;
 use crate::fault::{Fault, OrFault};
 use crate::kernel::mount::{self, Attributes, Propagation, Reach, attribute};
+use crate::plan::mounts::rootfs_missing;
 use crate::plan::namespaces::Kind;
 use crate::plan::{Pivot, Plan};
 use nix::fcntl::{OFlag, open};
@@ -24,7 +25,7 @@ pub fn prepare(plan: &Plan<'_>, cloned: Option<OwnedFd>) -> anyhow::Result<Owned
     let path = plan.rootfs.as_path();
     if plan.pivot == Pivot::Chroot {
         return open(path, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
-            .or_fault(|| missing(path));
+            .or_fault(|| rootfs_missing(path));
     }
     let shared = matches!(plan.propagation, Some((Propagation::Shared, _)));
     // A shared rootfs stays a peer of the host's mount, so it is cloned before the tie is cut.
@@ -61,19 +62,13 @@ fn separate(plan: &Plan<'_>) -> anyhow::Result<()> {
 
 fn clone(path: &Path) -> anyhow::Result<OwnedFd> {
     let c_path = CString::new(path.as_os_str().as_bytes())?;
-    let tree = mount::clone_host_tree(&c_path, Reach::Recursive).or_fault(|| missing(path))?;
+    let tree = mount::clone_host_tree(&c_path, Reach::Recursive).or_fault(|| rootfs_missing(path))?;
     if !inside::is_directory(tree.as_fd())? {
         return Err(Fault::at("root.path", format!("{} is not a directory", path.display()))
             .remedy("name the directory that holds the container's files")
             .into());
     }
     Ok(tree)
-}
-
-/// The fault of a rootfs that cannot be opened.
-pub fn missing(path: &Path) -> Fault {
-    Fault::at("root.path", format!("open {}", path.display()))
-        .remedy("unpack an image there (umoci unpack makes the whole bundle), or correct root.path")
 }
 
 /// Makes the rootfs the root, and leaves everything else behind.

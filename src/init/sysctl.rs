@@ -9,7 +9,7 @@ use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 
 /// The host's /proc, opened before the root changes and checked: an image can put anything on its own /proc.
 #[derive(Debug)]
@@ -37,11 +37,6 @@ impl Procfs {
     pub fn write(&self, path: &str, value: &str) -> io::Result<()> {
         let file = openat2(self.0.as_fd(), &CString::new(path)?, libc::O_WRONLY, 0, Resolve::SAME_MOUNT)?;
         File::from(file).write_all(value.as_bytes())
-    }
-
-    /// The directory.
-    pub fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
     }
 }
 

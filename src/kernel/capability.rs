@@ -19,6 +19,18 @@ pub fn set(effective: u64, permitted: u64, inheritable: u64) -> io::Result<()> {
     answer(unsafe { libc::syscall(libc::SYS_capset, &raw const header, halves.as_ptr()) }).map(drop)
 }
 
+/// The thread's permitted set.
+///
+/// # Errors
+/// Those of capget(2).
+pub fn permitted() -> io::Result<u64> {
+    let mut header = Header { version: 0x2008_0522, pid: 0 };
+    let mut halves = [Half::default(), Half::default()];
+    // SAFETY: version 3 fills two halves, and both structs outlive the call.
+    answer(unsafe { libc::syscall(libc::SYS_capget, &raw mut header, halves.as_mut_ptr()) })?;
+    Ok(u64::from(halves[0].permitted) | u64::from(halves[1].permitted) << 32)
+}
+
 /// Takes a capability out of the bounding set for good.
 ///
 /// # Errors
@@ -78,6 +90,7 @@ struct Header {
 }
 
 #[repr(C)]
+#[derive(Default)]
 struct Half {
     effective: u32,
     permitted: u32,

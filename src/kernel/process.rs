@@ -170,6 +170,16 @@ pub fn exit_now(code: i32) -> ! {
     unsafe { libc::_exit(code) }
 }
 
+/// Sleeps until a signal ends this process, or its parent does.
+pub fn pause() -> ! {
+    // SAFETY: plain integers.
+    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as libc::c_ulong, 0, 0, 0) };
+    loop {
+        // SAFETY: takes nothing.
+        unsafe { libc::pause() };
+    }
+}
+
 /// What a child left behind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {

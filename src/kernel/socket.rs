@@ -42,7 +42,8 @@ pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<(usize, 
     let mut slices = [IoSliceMut::new(buffer)];
     let message = loop {
         match recvmsg::<()>(socket.as_raw_fd(), &mut slices, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC) {
-            Err(nix::Error::EINTR) => {}
+            // The other end closed with words of ours unread. That is reported once, before what it had said.
+            Err(nix::Error::EINTR | nix::Error::ECONNRESET) => {}
             message => break message?,
         }
     };

@@ -1,6 +1,7 @@
 //! Where the master of a container's terminal goes: to a socket of the engine's, or to our own terminal.
 
 use crate::fault::{Fault, OrFault};
+use crate::kernel::terminal;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 use std::io::{IsTerminal, stderr, stdin, stdout};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -30,6 +31,18 @@ pub fn send(console: BorrowedFd<'_>, master: BorrowedFd<'_>) -> anyhow::Result<(
     // The name goes along as the message's text, as with runc; receivers print it.
     crate::kernel::socket::send(console, b"/dev/ptmx", Some(master))
         .or_fault(|| Fault::doing("send the terminal over the console socket"))
+}
+
+/// Gives the container's terminal the size of ours, unless ours has none.
+///
+/// # Errors
+/// We have no terminal.
+pub fn copy_size(master: BorrowedFd<'_>) -> anyhow::Result<()> {
+    let size = terminal::size(own()?.as_fd())?;
+    if size != (terminal::Size { rows: 0, columns: 0 }) {
+        terminal::set_size(master, size)?;
+    }
+    Ok(())
 }
 
 /// Our own terminal: whichever standard descriptor is one.

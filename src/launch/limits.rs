@@ -1,26 +1,27 @@
-//! Resource limits of another process.
+//! Hard limits that only kase may raise.
 
 use crate::fault::{Fault, OrFault};
 use crate::kernel::process::{limit, prlimit};
 use crate::plan::process::Limit;
 
-/// Sets `process.rlimits`. One that is so already is left alone: setting it can need a privilege that keeping
-/// it does not.
+/// Raises the hard limits of the process `pid` to those of `process.rlimits`, while it still has our ids and
+/// before a user namespace takes the right from it. The exact values are init's own last step: lowering needs no
+/// privilege, and they may be too tight for what init has to do before.
 ///
 /// # Errors
 /// A hard limit above kase's own, without CAP_SYS_RESOURCE.
-pub fn set(limits: &[Limit], pid: i32) -> anyhow::Result<()> {
+pub fn raise(limits: &[Limit], pid: i32) -> anyhow::Result<()> {
     for wanted in limits {
-        let own = limit(wanted.resource)?;
-        if own == (wanted.soft, wanted.hard) {
+        let (soft, hard) = limit(wanted.resource)?;
+        if wanted.hard <= hard {
             continue;
         }
-        prlimit(pid, wanted.resource, wanted.soft, wanted.hard).or_fault(|| {
-            let doing = format!("set {} to {} (hard: {})", wanted.name, wanted.soft, wanted.hard);
-            Fault::at(wanted.at, doing).remedy(format!(
-                "ask for at most {}, the hard limit that kase was started with, or raise that one",
-                own.1
-            ))
+        prlimit(pid, wanted.resource, soft, wanted.hard).or_fault(|| {
+            Fault::at(wanted.at.field(".hard"), format!("raise {} to {}", wanted.name, wanted.hard)).remedy(
+                format!(
+                    "ask for at most {hard}, the hard limit that kase was started with, or raise that one"
+                ),
+            )
         })?;
     }
     Ok(())

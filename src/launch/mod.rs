@@ -1,6 +1,7 @@
 //! kase's half of a container's birth: makes init, gives it what only kase can, and hears it out.
 
 pub mod console;
+mod id_mapped;
 pub mod limits;
 pub mod relay;
 mod spawn;
@@ -10,7 +11,6 @@ use crate::gate::Gate;
 use crate::handshake::{KaseEnd, ToInit, ToKase};
 use crate::hook;
 use crate::host::Host;
-use crate::init::Hands;
 use crate::kernel::clone::Process;
 use crate::kernel::process::{pidfd_send_signal, wait_for};
 use crate::plan::Plan;
@@ -74,18 +74,19 @@ pub fn launch(
             // The hop itself needs the maps.
             map(plan, host, means.as_ref(), init.process.pid)?;
             mapped = true;
-            init.kase.say(ToInit::Begin)?;
+            init.say(ToInit::Begin)?;
         }
     }
     if let Some(hop) = hop {
         wait_for(hop)?;
     }
     midwife.born(init.process.pid)?;
+    limits::raise(&plan.process.limits, init.process.pid)?;
     if !mapped {
         map(plan, host, means.as_ref(), init.process.pid)?;
     }
-    init.kase.say(ToInit::Begin)?;
-    init.attend(plan, midwife)?;
+    init.say(ToInit::Begin)?;
+    init.attend(midwife)?;
     Ok(init)
 }
 
@@ -139,6 +140,17 @@ impl Init {
         Self { process, kase, kept: false }
     }
 
+    /// Speaks to init; when it has gone, what it said last is the error.
+    fn say(&self, word: ToInit) -> anyhow::Result<()> {
+        let Err(error) = self.kase.say(word) else { return Ok(()) };
+        while let Some(heard) = self.kase.hear()? {
+            if let ToKase::Failed(report) = heard {
+                return Err(report.into_error());
+            }
+        }
+        Err(error)
+    }
+
     /// Hears of the process that becomes init.
     fn born(&self) -> anyhow::Result<Process> {
         match self.kase.hear()? {
@@ -151,20 +163,16 @@ impl Init {
         }
     }
 
-    fn attend(&self, plan: &Plan<'_>, midwife: &mut dyn Midwife) -> anyhow::Result<()> {
+    fn attend(&self, midwife: &mut dyn Midwife) -> anyhow::Result<()> {
         loop {
             match self.kase.hear()? {
                 Some(ToKase::HooksPlease) => {
                     midwife.hooks(self.process.pid)?;
-                    self.kase.say(ToInit::HooksDone)?;
+                    self.say(ToInit::HooksDone)?;
                 }
                 Some(ToKase::Terminal(master)) => midwife.terminal(master)?,
                 Some(ToKase::Failed(report)) => return Err(report.into_error()),
-                Some(ToKase::Ready) => {
-                    // Last of all, since they may be too tight for init's own work, and by kase, since init may
-                    // have lost the right to raise them.
-                    return limits::set(&plan.process.limits, self.process.pid);
-                }
+                Some(ToKase::Ready) => return Ok(()),
                 Some(ToKase::Born(_)) | None => return Err(self.vanished()),
             }
         }
@@ -182,7 +190,7 @@ impl Init {
     /// # Errors
     /// Why the program could not be executed.
     pub fn start(&self) -> anyhow::Result<()> {
-        self.kase.say(ToInit::Start)?;
+        self.say(ToInit::Start)?;
         match self.kase.hear()? {
             None => Ok(()),
             Some(ToKase::Failed(report)) => Err(report.into_error()),

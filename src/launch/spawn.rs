@@ -1,14 +1,14 @@
 //! The clone.
 
-use super::{Init, Making};
+use super::{Init, Making, id_mapped};
 use crate::fault::{Fault, OrFault};
 use crate::handshake;
 use crate::host::Host;
-use crate::init::{self, Hands, Trees, rootfs_missing, source_missing};
+use crate::init::{self, Hands, Trees};
 use crate::kernel::clone::{Child, Cloned, clone3};
 use crate::kernel::mount::{Propagation, Reach, clone_host_tree, set_propagation};
 use crate::plan::Plan;
-use crate::plan::mounts::What;
+use crate::plan::mounts::{Mount, What, rootfs_missing, source_missing};
 use crate::plan::namespaces::Kind;
 use nix::errno::Errno;
 use rootless::caller::Standing;
@@ -44,11 +44,11 @@ pub fn spawn(plan: &Plan<'_>, host: &Host, making: Making<'_>) -> anyhow::Result
             init::run(plan, hands)
         }
         Ok(Cloned::Caller(process)) => Ok(Init::new(process, kase)),
-        Err(error) => Err(refused(plan, error)),
+        Err(error) => Err(refused(plan, host, error)),
     }
 }
 
-fn refused(plan: &Plan<'_>, error: io::Error) -> anyhow::Error {
+fn refused(plan: &Plan<'_>, host: &Host, error: io::Error) -> anyhow::Error {
     let words: Vec<_> =
         Kind::ALL.into_iter().filter(|kind| plan.namespaces.makes(*kind)).map(Kind::word).collect();
     let doing = format!("make the namespaces {}", words.join(", "));
@@ -58,32 +58,39 @@ fn refused(plan: &Plan<'_>, error: io::Error) -> anyhow::Error {
         Some(hurdle) => {
             Fault::at("linux.namespaces", format!("{doing} ({})", hurdle.cause)).remedy(hurdle.remedy)
         }
+        None if host.caller.standing == Standing::User && !plan.namespaces.makes(Kind::User) => {
+            Fault::at("linux.namespaces", doing).remedy(
+                "add {\"type\": \"user\"} to linux.namespaces, or let kase do it: leave --rootless=false out",
+            )
+        }
         None => Fault::at("linux.namespaces", doing),
     };
     fault.caused_by(error)
 }
 
-/// Under root, a new user namespace takes from init the right to enter directories that only root may. What
-/// it needs from there is cloned before.
+/// Under root, a new user namespace takes from init the right to enter directories that only root may, and to
+/// map a mount's ids. What it needs of that is done before.
 fn trees(plan: &Plan<'_>, host: &Host) -> anyhow::Result<Trees> {
-    if host.caller.standing == Standing::User
-        || !plan.namespaces.makes(Kind::User)
-        || plan.namespaces.join(Kind::Mount).is_some()
-    {
+    let blind = host.caller.standing != Standing::User && plan.namespaces.makes(Kind::User);
+    if !blind && plan.mounts.iter().all(|mount| mount.idmap.is_none()) {
         return Ok(Trees::default());
     }
-    let rootfs = tree(&plan.rootfs, Reach::Recursive).or_fault(|| rootfs_missing(&plan.rootfs))?;
-    let sources = plan
-        .mounts
-        .iter()
-        .map(|mount| match &mount.what {
-            What::Bind { source, reach } => {
-                tree(source, *reach).or_fault(|| source_missing(mount, source)).map(Some)
+    let rootfs = match blind && plan.namespaces.join(Kind::Mount).is_none() {
+        true => Some(tree(&plan.rootfs, Reach::Recursive).or_fault(|| rootfs_missing(&plan.rootfs))?),
+        false => None,
+    };
+    let source = |mount: &Mount<'_>| match &mount.what {
+        What::Bind { source, reach } if blind || mount.idmap.is_some() => {
+            let tree = tree(source, *reach).or_fault(|| source_missing(mount, source))?;
+            if let Some(idmap) = &mount.idmap {
+                id_mapped::map(mount, idmap, tree.as_fd(), &host.caller)?;
             }
-            _ => Ok(None),
-        })
-        .collect::<anyhow::Result<_>>()?;
-    Ok(Trees { rootfs: Some(rootfs), sources })
+            Ok(Some(tree))
+        }
+        _ => Ok(None),
+    };
+    let sources = plan.mounts.iter().map(source).collect::<anyhow::Result<_>>()?;
+    Ok(Trees { rootfs, sources })
 }
 
 /// Cut off from the host's mount: what is mounted in it later must not show there.

@@ -1,7 +1,7 @@
 //! Capability sets as the kernel's bit masks.
 
 use super::Notes;
-use oci_spec::runtime::{Capabilities as Listed, LinuxCapabilities};
+use crate::config;
 use std::str::FromStr;
 
 /// Bit n is capability n, as in /proc/PID/status.
@@ -21,15 +21,15 @@ pub struct Capabilities {
 
 /// The sets of `process.capabilities`; without it, none. What the kernel does not know is left out with a
 /// warning, as in runc, so that a newer engine can name newer capabilities.
-pub fn decide(listed: Option<&LinuxCapabilities>, last: u8, notes: &mut Notes) -> Capabilities {
+pub fn decide(listed: Option<&config::Capabilities>, last: u8, notes: &mut Notes) -> Capabilities {
     let Some(listed) = listed else { return Capabilities::default() };
-    let mut mask = |set: &Option<Listed>| mask(set.as_ref(), last, notes);
+    let mut mask = |set: &Option<Vec<String>>| mask(set.as_deref().unwrap_or_default(), last, notes);
     let mut sets = Capabilities {
-        bounding: mask(listed.bounding()),
-        effective: mask(listed.effective()),
-        inheritable: mask(listed.inheritable()),
-        permitted: mask(listed.permitted()),
-        ambient: mask(listed.ambient()),
+        bounding: mask(&listed.bounding),
+        effective: mask(&listed.effective),
+        inheritable: mask(&listed.inheritable),
+        permitted: mask(&listed.permitted),
+        ambient: mask(&listed.ambient),
     };
     let allowed = sets.permitted & sets.inheritable;
     if sets.ambient & !allowed != 0 {
@@ -41,13 +41,14 @@ pub fn decide(listed: Option<&LinuxCapabilities>, last: u8, notes: &mut Notes) -
     sets
 }
 
-fn mask(set: Option<&Listed>, last: u8, notes: &mut Notes) -> u64 {
+fn mask(set: &[String], last: u8, notes: &mut Notes) -> u64 {
     let mut mask = 0;
-    for listed in set.into_iter().flatten() {
-        let name = format!("CAP_{listed}");
-        match caps::Capability::from_str(&name) {
+    for name in set {
+        match caps::Capability::from_str(name) {
             Ok(capability) if capability.index() <= last => mask |= capability.bitmask(),
-            _ => notes.warn(format!("process.capabilities: this kernel has no {name}; it is left out")),
+            _ => notes.warn(format!(
+                "process.capabilities: {name} is unknown to kase or to the kernel; it is left out"
+            )),
         }
     }
     mask
@@ -56,21 +57,19 @@ fn mask(set: Option<&Listed>, last: u8, notes: &mut Notes) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use oci_spec::runtime::{Capability, LinuxCapabilitiesBuilder};
 
     #[test]
     fn sets_are_the_kernels_masks_and_unknown_ones_are_left_out() {
-        let set: Listed = [Capability::Kill, Capability::CheckpointRestore].into_iter().collect();
-        let listed = LinuxCapabilitiesBuilder::default().bounding(set).build().unwrap();
+        let names = ["CAP_KILL", "CAP_CHECKPOINT_RESTORE", "CAP_TIME_TRAVEL"].map(String::from);
+        let listed = config::Capabilities { bounding: Some(names.to_vec()), ..Default::default() };
         let mut notes = Notes::default();
         assert_eq!(decide(Some(&listed), 39, &mut notes).bounding, 1 << 5);
-        assert_eq!(notes.iter().count(), 1);
+        assert_eq!(notes.iter().count(), 2);
     }
 
     #[test]
     fn ambient_is_cut_to_what_the_kernel_grants() {
-        let set: Listed = [Capability::Kill].into_iter().collect();
-        let listed = LinuxCapabilitiesBuilder::default().ambient(set).build().unwrap();
+        let listed = config::Capabilities { ambient: Some(vec!["CAP_KILL".into()]), ..Default::default() };
         assert_eq!(decide(Some(&listed), 40, &mut Notes::default()).ambient, 0);
     }
 }

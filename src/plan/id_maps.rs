@@ -3,7 +3,7 @@
 use super::namespaces::{Kind, Namespaces};
 use super::{Adapt, Notes};
 use crate::fault::{Fault, Place};
-use crate::host::Host;
+use crate::host::{Helpers, Host};
 use oci_spec::runtime::LinuxIdMapping;
 use rootless::caller::Standing;
 use rootless::id_map::{IdMap, IdMaps, Line};
@@ -43,7 +43,11 @@ pub fn decide(
     }
     let maps = default(host);
     if lacks {
-        notes.info(format!("config.json has no user namespace: kase made one ({})", describe(&maps)));
+        notes.info(format!(
+            "config.json has no user namespace: kase made one{} ({})",
+            short(host),
+            describe(&maps)
+        ));
     }
     Ok(Some(maps))
 }
@@ -52,6 +56,7 @@ pub fn decide(
 /// another map would only take ids away.
 fn default(host: &Host) -> IdMaps {
     match host.caller.standing {
+        Standing::User if host.helpers == Helpers::Missing => IdMaps::one(&host.caller, 0, 0),
         Standing::User => IdMaps::of(&host.caller, &host.subordinate),
         Standing::Root => whole(),
         Standing::NamespaceRoot => match host.caller.maps() {
@@ -67,12 +72,24 @@ fn default(host: &Host) -> IdMaps {
     }
 }
 
+/// Why there is just one id in it, if that is so.
+fn short(host: &Host) -> String {
+    if host.helpers == Helpers::Missing {
+        return " of your own id only, since newuidmap and newgidmap are not installed".to_string();
+    }
+    if host.subordinate.is_lacking() {
+        return " of your own id only, since /etc/subuid and /etc/subgid give you no others".to_string();
+    }
+    String::new()
+}
+
 fn whole() -> IdMaps {
     let all = || IdMap(vec![Line { inside: 0, outside: 0, count: u32::MAX }]);
     IdMaps { uids: all(), gids: all() }
 }
 
-fn lines(listed: &[LinuxIdMapping]) -> IdMap {
+/// A list of mappings as a map.
+pub fn lines(listed: &[LinuxIdMapping]) -> IdMap {
     let line = |entry: &LinuxIdMapping| Line {
         inside: entry.container_id(),
         outside: entry.host_id(),

@@ -18,13 +18,14 @@ pub mod namespaces;
 pub mod process;
 pub mod sysctl;
 
+use crate::config::Config;
 use crate::fault::{Fault, Place};
 use crate::host::Host;
 use crate::kernel::mount::{Propagation, Reach};
 use devices::{Device, Origin};
 use mounts::{Mount, Setting};
 use namespaces::{Kind, Namespaces, Offset};
-use oci_spec::runtime::{Linux, LinuxTimeOffset, Spec};
+use oci_spec::runtime::{Linux, LinuxTimeOffset};
 use process::Process;
 use rootless::caller::Standing;
 use rootless::id_map::IdMaps;
@@ -115,12 +116,11 @@ impl<'spec> Plan<'spec> {
     ///
     /// # Errors
     /// The first thing in config.json that cannot work, with its place.
-    pub fn draw(spec: &'spec Spec, host: &Host, options: &Options<'_>) -> Result<Self, Fault> {
-        version(spec.version())?;
+    pub fn draw(config: &'spec Config, host: &Host, options: &Options<'_>) -> Result<Self, Fault> {
+        version(&config.oci_version)?;
         let mut notes = Notes::default();
-        let linux = spec.linux().as_ref().ok_or_else(|| missing("linux"))?;
-        let process = spec.process().as_ref().ok_or_else(|| missing("process"))?;
-        let root = spec.root().as_ref().ok_or_else(|| missing("root"))?;
+        let linux = config.linux.as_ref().ok_or_else(|| missing("linux"))?;
+        let root = config.root.as_ref().ok_or_else(|| missing("root"))?;
 
         let mut namespaces = Namespaces::decide(linux.namespaces().as_deref().unwrap_or_default())?;
         let maps = id_maps::decide(
@@ -132,19 +132,22 @@ impl<'spec> Plan<'spec> {
             &mut notes,
         )?;
         namespaces.offsets = offsets(linux.time_offsets().as_ref(), &namespaces)?;
+        // The ids that exist inside: those of the new user namespace, or of the one that kase is in.
+        let ids = maps.as_ref().or_else(|| host.own_ids().filter(|_| !namespaces.has(Kind::User)));
         // Init is the root of a user namespace other than the initial one, where less works.
         let confined = namespaces.has(Kind::User) || host.caller.standing != Standing::Root;
         let setting = Setting {
             bundle: options.bundle,
             namespaces: &namespaces,
-            maps: maps.as_ref(),
+            maps: ids,
+            standing: host.caller.standing,
             adapt: if confined { options.adapt } else { Adapt::No },
         };
-        let mounts = mounts::decide(spec.mounts().as_deref().unwrap_or_default(), &setting, &mut notes)?;
+        let mounts = mounts::decide(config.mounts.as_deref().unwrap_or_default(), &setting, &mut notes)?;
         let devices = if binds_dev(&mounts) {
             Vec::new()
         } else {
-            devices::decide(linux.devices().as_deref().unwrap_or_default(), maps.as_ref(), &mut notes)?
+            devices::decide(linux.devices().as_deref().unwrap_or_default(), ids, &mut notes)?
         };
         Ok(Self {
             rootfs: mounts::rootfs(root.path(), options.bundle),
@@ -160,10 +163,10 @@ impl<'spec> Plan<'spec> {
                 "linux.readonlyPaths",
             )?,
             sysctl: sysctl::decide(linux.sysctl().as_ref(), &namespaces)?,
-            hostname: name(spec.hostname().as_deref(), "hostname", &namespaces)?,
-            domainname: name(spec.domainname().as_deref(), "domainname", &namespaces)?,
-            process: process::decide(process, maps.as_ref(), host.last_capability, &mut notes)?,
-            hooks: hooks::decide(spec.hooks().as_ref())?,
+            hostname: name(config.hostname.as_deref(), "hostname", &namespaces)?,
+            domainname: name(config.domainname.as_deref(), "domainname", &namespaces)?,
+            process: process::decide(config.process.as_ref(), ids, host.last_capability, &mut notes)?,
+            hooks: hooks::decide(config.hooks.as_ref())?,
             keyring: !options.no_new_keyring,
             preserve_fds: options.preserve_fds,
             namespaces,
@@ -301,7 +304,17 @@ mod tests {
         Host::assumed(Caller::assumed(standing, uid, uid))
     }
 
-    fn draw<'spec>(spec: &'spec Spec, host: &Host) -> Result<Plan<'spec>, Fault> {
+    fn config(process: &str) -> Config {
+        let text = format!(
+            r#"{{"ociVersion": "1.3.0", "root": {{"path": "rootfs"}}, "process": {process},
+                 "linux": {{"namespaces": [{{"type": "mount"}}]}}}}"#
+        );
+        serde_json::from_str(&text).unwrap()
+    }
+
+    const TRUE: &str = r#"{"cwd": "/", "args": ["true"], "user": {"uid": 0, "gid": 0}}"#;
+
+    fn draw<'spec>(config: &'spec Config, host: &Host) -> Result<Plan<'spec>, Fault> {
         let options = Options {
             bundle: Path::new("/bundle"),
             adapt: Adapt::Yes,
@@ -309,13 +322,13 @@ mod tests {
             no_new_keyring: false,
             preserve_fds: 0,
         };
-        Plan::draw(spec, host, &options)
+        Plan::draw(config, host, &options)
     }
 
     #[test]
     fn an_ordinary_user_gets_a_user_namespace_that_the_config_lacks() {
-        let spec = Spec::default();
-        let plan = draw(&spec, &host(Standing::User, 1000)).unwrap();
+        let config = config(TRUE);
+        let plan = draw(&config, &host(Standing::User, 1000)).unwrap();
         assert!(plan.namespaces.makes(Kind::User));
         assert_eq!(plan.maps.unwrap().uids.to_string().trim(), "0 1000 1");
         assert_eq!(plan.device_origin, Origin::Host);
@@ -323,24 +336,23 @@ mod tests {
 
     #[test]
     fn root_gets_what_the_config_says() {
-        let spec = Spec::default();
-        let plan = draw(&spec, &host(Standing::Root, 0)).unwrap();
+        let config = config(TRUE);
+        let plan = draw(&config, &host(Standing::Root, 0)).unwrap();
         assert!(!plan.namespaces.has(Kind::User));
         assert_eq!(plan.device_origin, Origin::Made);
     }
 
     #[test]
     fn a_user_outside_the_maps_is_named_before_anything_is_made() {
-        let mut spec = Spec::default();
-        spec.process_mut().as_mut().unwrap().user_mut().set_uid(1000);
-        let fault = draw(&spec, &host(Standing::User, 1000)).unwrap_err();
+        let config = config(&TRUE.replace(r#""uid": 0"#, r#""uid": 1000"#));
+        let fault = draw(&config, &host(Standing::User, 1000)).unwrap_err();
         assert!(fault.to_string().starts_with("process.user.uid: 1000 is not mapped"), "{fault}");
     }
 
     #[test]
     fn a_version_that_is_not_1_is_refused() {
-        let mut spec = Spec::default();
-        spec.set_version("2.0.0".into());
-        assert!(draw(&spec, &host(Standing::Root, 0)).unwrap_err().to_string().starts_with("ociVersion"));
+        let mut config = config(TRUE);
+        config.oci_version = "2.0.0".into();
+        assert!(draw(&config, &host(Standing::Root, 0)).unwrap_err().to_string().starts_with("ociVersion"));
     }
 }

@@ -2,9 +2,10 @@
 
 use super::mount_options::{Extension, Options, Remount};
 use super::namespaces::{Kind, Namespaces};
-use super::{Adapt, Notes};
+use super::{Adapt, Notes, id_maps};
 use crate::fault::{Fault, Place};
 use crate::kernel::mount::{Reach, attribute};
+use rootless::caller::Standing;
 use rootless::id_map::IdMaps;
 use std::borrow::Cow;
 use std::path::{Component, Path, PathBuf};
@@ -20,6 +21,17 @@ pub struct Mount<'spec> {
     pub what: What<'spec>,
     /// How.
     pub options: Options<'spec>,
+    /// Other owners than its source has.
+    pub idmap: Option<IdMapped>,
+}
+
+/// How a mount's ids are mapped; mount_setattr(2), "ID-mapped mounts".
+#[derive(Debug)]
+pub struct IdMapped {
+    /// From the source's ids (inside) to those that the mount shows (outside).
+    pub maps: IdMaps,
+    /// The mount alone, or all below it too.
+    pub reach: Reach,
 }
 
 /// What is mounted.
@@ -53,6 +65,8 @@ pub struct Setting<'a> {
     pub namespaces: &'a Namespaces<'a>,
     /// The ids of a user namespace that is made.
     pub maps: Option<&'a IdMaps>,
+    /// Who calls.
+    pub standing: Standing,
     /// Whether entries may be changed to what can work.
     pub adapt: Adapt,
 }
@@ -122,7 +136,58 @@ fn sort<'spec>(
         return Err(Fault::at(at.field(".options"), "tmpcopyup on a mount that is no tmpfs")
             .remedy("set type to tmpfs"));
     }
-    Ok(Mount { at, destination, what, options })
+    let idmap = idmap(entry, at, &what, &options, setting)?;
+    Ok(Mount { at, destination, what, options, idmap })
+}
+
+/// The maps of the entry, or with `idmap` alone those of the container's user namespace.
+fn idmap(
+    entry: &oci_spec::runtime::Mount,
+    at: Place,
+    what: &What<'_>,
+    options: &Options<'_>,
+    setting: &Setting<'_>,
+) -> Result<Option<IdMapped>, Fault> {
+    let uids = entry.uid_mappings().as_deref().unwrap_or_default();
+    let gids = entry.gid_mappings().as_deref().unwrap_or_default();
+    if options.idmap.is_none() && uids.is_empty() && gids.is_empty() {
+        return Ok(None);
+    }
+    if !matches!(what, What::Bind { .. }) {
+        return Err(
+            Fault::at(at, "only a bind mount can have mapped ids").remedy("put bind or rbind into options")
+        );
+    }
+    if setting.standing == Standing::User {
+        return Err(Fault::at(
+            at,
+            "an ordinary user cannot map a mount's ids: the kernel asks for CAP_SYS_ADMIN on the host",
+        )
+        .remedy("run as root, or chown a copy of the files to your subordinate ids"));
+    }
+    let maps = match (uids.is_empty(), gids.is_empty()) {
+        (false, false) => {
+            let maps = IdMaps { uids: id_maps::lines(uids), gids: id_maps::lines(gids) };
+            maps.check().map_err(|(kind, flaw)| {
+                Fault::at(format!("{at}.{kind}Mappings"), flaw.to_string())
+                    .remedy("give each range of ids once")
+            })?;
+            maps
+        }
+        (true, true) => setting.maps.cloned().ok_or_else(|| {
+            Fault::at(
+                at.field(".options"),
+                "idmap needs maps, and the container has no user namespace to take them from",
+            )
+            .remedy("give the mount uidMappings and gidMappings")
+        })?,
+        _ => {
+            return Err(
+                Fault::at(at, "uidMappings and gidMappings go together").remedy("give both, or neither")
+            );
+        }
+    };
+    Ok(Some(IdMapped { maps, reach: options.idmap.unwrap_or(Reach::One) }))
 }
 
 /// Relative sources are relative to the bundle.
@@ -137,7 +202,6 @@ fn adapt<'spec>(
     before: &[Mount<'spec>],
     notes: &mut Notes,
 ) -> Option<Mount<'spec>> {
-    let made = |kind| setting.namespaces.makes(kind);
     let at = mount.at;
     match &mut mount.what {
         What::FileSystem { kind: "sysfs", .. } if !setting.namespaces.has(Kind::Network) => {
@@ -154,14 +218,12 @@ fn adapt<'spec>(
             notes.debug(format!("{at}: proc needs a pid namespace of its own: the host's /proc is bound"));
             Some(host_tree(mount, "/proc", attribute::NOSUID | attribute::NODEV | attribute::NOEXEC))
         }
-        What::FileSystem { kind: "mqueue", .. } if !made(Kind::Ipc) => {
-            notes.debug(format!(
-                "{at}: mqueue needs an ipc namespace of its own: the host's /dev/mqueue is bound"
-            ));
-            Some(host_tree(mount, "/dev/mqueue", attribute::NOSUID | attribute::NODEV | attribute::NOEXEC))
-        }
         What::FileSystem { kind: "sysfs", fallback, .. } => {
             *fallback = Some("/sys");
+            Some(mount)
+        }
+        What::FileSystem { kind: "mqueue", fallback, .. } if !setting.namespaces.makes(Kind::Ipc) => {
+            *fallback = Some("/dev/mqueue");
             Some(mount)
         }
         What::FileSystem { kind: "overlay", .. } if !mount.options.data.contains(&"userxattr") => {
@@ -231,6 +293,20 @@ pub fn paths<'spec>(listed: &'spec [String], name: &'static str) -> Result<Vec<(
         }
     }
     Ok(paths)
+}
+
+/// The fault of a bind mount whose source cannot be opened.
+pub fn source_missing(mount: &Mount<'_>, source: &Path) -> Fault {
+    let source = source.display();
+    Fault::at(mount.at, format!("bind {source}")).remedy(format!(
+        "check that {source} exists and that you may open it, or create it: mkdir -p {source}"
+    ))
+}
+
+/// The fault of a rootfs that cannot be opened.
+pub fn rootfs_missing(path: &Path) -> Fault {
+    Fault::at("root.path", format!("open {}", path.display()))
+        .remedy("unpack an image there (umoci unpack makes the whole bundle), or correct root.path")
 }
 
 /// The rootfs as an absolute path of the host.

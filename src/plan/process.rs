@@ -2,6 +2,7 @@
 
 use super::Notes;
 use super::capabilities::{self, Capabilities};
+use crate::config;
 use crate::fault::{Fault, Place};
 use crate::kernel::terminal::Size;
 use oci_spec::runtime::{PosixRlimit, PosixRlimitType, User};
@@ -13,7 +14,7 @@ use std::path::Path;
 /// What becomes of init, or of a process that is added.
 #[derive(Debug)]
 pub struct Process<'spec> {
-    /// argv; at least one.
+    /// argv; empty only when config.json has no process.
     pub arguments: Vec<CString>,
     /// `NAME=value`, each name once.
     pub environment: Vec<CString>,
@@ -31,6 +32,23 @@ pub struct Process<'spec> {
     pub limits: Vec<Limit>,
     /// -1000 to 1000; nothing leaves it as it is.
     pub oom_score_adj: Option<i32>,
+}
+
+impl Process<'_> {
+    /// A container can be created without a process, but has nothing to start then.
+    fn nothing() -> Self {
+        Self {
+            arguments: Vec::new(),
+            environment: Vec::new(),
+            cwd: Path::new("/"),
+            user: Ids { uid: 0, gid: 0, additional_gids: &[], umask: 0o022 },
+            terminal: None,
+            capabilities: Capabilities::default(),
+            no_new_privileges: true,
+            limits: Vec::new(),
+            oom_score_adj: None,
+        }
+    }
 }
 
 /// Who the process is.
@@ -67,17 +85,18 @@ pub struct Limit {
 /// No arguments, a relative cwd, a NUL byte, ids outside `maps`, a soft limit above its hard one, an
 /// `oomScoreAdj` out of range.
 pub fn decide<'spec>(
-    process: &'spec oci_spec::runtime::Process,
+    process: Option<&'spec config::Process>,
     maps: Option<&IdMaps>,
     last_capability: u8,
     notes: &mut Notes,
 ) -> Result<Process<'spec>, Fault> {
-    let arguments = process.args().as_deref().unwrap_or_default();
+    let Some(process) = process else { return Ok(Process::nothing()) };
+    let arguments = process.args.as_deref().unwrap_or_default();
     if arguments.first().is_none_or(String::is_empty) {
         return Err(Fault::at("process.args", "there is no program to run")
             .remedy("set process.args, for example to [\"sh\"]"));
     }
-    let cwd = process.cwd().as_path();
+    let cwd = Path::new(&process.cwd);
     if !cwd.is_absolute() {
         return Err(Fault::at(
             "process.cwd",
@@ -87,14 +106,14 @@ pub fn decide<'spec>(
     }
     Ok(Process {
         arguments: c_strings(arguments.iter().map(String::as_str), "process.args")?,
-        environment: environment(process.env().as_deref().unwrap_or_default())?,
+        environment: environment(process.env.as_deref().unwrap_or_default())?,
         cwd,
-        user: ids(process.user(), maps)?,
+        user: ids(&process.user, maps)?,
         terminal: terminal(process),
-        capabilities: capabilities::decide(process.capabilities().as_ref(), last_capability, notes),
-        no_new_privileges: process.no_new_privileges().unwrap_or(false),
-        limits: limits(process.rlimits().as_deref().unwrap_or_default())?,
-        oom_score_adj: oom_score_adj(process.oom_score_adj())?,
+        capabilities: capabilities::decide(process.capabilities.as_ref(), last_capability, notes),
+        no_new_privileges: process.no_new_privileges.unwrap_or(false),
+        limits: limits(process.rlimits.as_deref().unwrap_or_default())?,
+        oom_score_adj: oom_score_adj(process.oom_score_adj)?,
     })
 }
 
@@ -158,12 +177,12 @@ fn mapped(at: Place, id: u32, map: &IdMap, field: &str) -> Result<(), Fault> {
         .remedy(format!("use one of these ids, or map {id} in {field} (an ordinary user needs a range in /etc/subuid and /etc/subgid for that)")))
 }
 
-fn terminal(process: &oci_spec::runtime::Process) -> Option<Size> {
-    process.terminal().unwrap_or(false).then(|| {
+fn terminal(process: &config::Process) -> Option<Size> {
+    process.terminal.unwrap_or(false).then(|| {
         let side = |length: u64| u16::try_from(length).unwrap_or(u16::MAX);
-        process.console_size().map_or(Size { rows: 0, columns: 0 }, |size| Size {
-            rows: side(size.height()),
-            columns: side(size.width()),
+        process.console_size.map_or(Size { rows: 0, columns: 0 }, |size| Size {
+            rows: side(size.height),
+            columns: side(size.width),
         })
     })
 }

@@ -12,7 +12,7 @@ mod kase;
 mod leftovers;
 mod outcome;
 mod peer;
-mod programs;
+pub mod programs;
 mod terminal;
 
 pub use bundle::Bundle;

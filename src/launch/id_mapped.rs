@@ -1,0 +1,52 @@
+//! Mounts whose ids are mapped, each by a user namespace that lives only for that.
+
+use crate::fault::{Fault, OrFault};
+use crate::kernel::clone::{Child, Cloned, Process, clone3};
+use crate::kernel::mount::map_ids;
+use crate::kernel::process::{pause, pidfd_send_signal, wait_for};
+use crate::plan::mounts::{IdMapped, Mount};
+use crate::plan::namespaces::Kind;
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::Mode;
+use rootless::caller::Caller;
+use rootless::id_map::IdMaps;
+use rootless::id_writer::{self, Means};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// Maps the ids of the detached `tree`.
+///
+/// # Errors
+/// A file system that cannot map ids, with the entry's place.
+pub fn map(mount: &Mount<'_>, idmap: &IdMapped, tree: BorrowedFd<'_>, caller: &Caller) -> anyhow::Result<()> {
+    let namespace = user_namespace(&idmap.maps, caller)
+        .or_fault(|| Fault::at(mount.at, "make a user namespace for the mount's ids"))?;
+    map_ids(tree, namespace.as_fd(), idmap.reach).or_fault(|| {
+        Fault::at(mount.at, "map the mount's ids")
+            .remedy("use a file system that can (see mount_setattr(2), \"ID-mapped mounts\"), and one that is not mapped already")
+    })
+}
+
+/// A user namespace with these maps. The kernel keeps it while it is open; its process ends at once.
+fn user_namespace(maps: &IdMaps, caller: &Caller) -> anyhow::Result<OwnedFd> {
+    let means = Means::choose(caller, maps)?;
+    match clone3(Kind::User.flag(), Child::Ours, None)? {
+        Cloned::New => pause(),
+        Cloned::Caller(process) => {
+            let process = Brief(process);
+            id_writer::write(process.0.pid.unsigned_abs(), maps, &means)?;
+            let path = format!("/proc/{}/ns/user", process.0.pid);
+            Ok(open(path.as_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?)
+        }
+    }
+}
+
+/// A process that ends when this is dropped.
+struct Brief(Process);
+
+impl Drop for Brief {
+    fn drop(&mut self) {
+        // It can neither end nor be reaped by anyone else.
+        let _ = pidfd_send_signal(self.0.pidfd.as_fd(), libc::SIGKILL);
+        let _ = wait_for(self.0.pid);
+    }
+}
