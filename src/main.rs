@@ -2,6 +2,8 @@
 
 mod accounts;
 mod bundle;
+#[allow(dead_code)] // until the commands call it
+mod cgroup;
 mod cli;
 mod config;
 mod container;

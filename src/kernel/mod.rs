@@ -3,6 +3,7 @@
 //! The only room of kase with `unsafe` in it, one call each. What nix wraps safely is used from nix where it
 //! is needed; here is what nix lacks. Knows nobody of kase.
 
+pub mod bpf;
 pub mod capability;
 pub mod clone;
 pub mod descriptor;
