@@ -2,7 +2,6 @@
 
 mod accounts;
 mod bundle;
-#[allow(dead_code)] // until the commands call it
 mod cgroup;
 mod cli;
 mod config;

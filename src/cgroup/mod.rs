@@ -153,6 +153,19 @@ impl Cgroup {
         }
     }
 
+    /// Moves an added process in.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn add(&self, pid: i32) -> anyhow::Result<()> {
+        match &self.tree {
+            Tree::None => Ok(()),
+            Tree::V2 { path, .. } => directory::attach(path, pid)
+                .or_fault(|| Fault::doing(format!("move process {pid} into {}", path.display()))),
+            Tree::V1(paths) => v1::attach(paths, pid),
+        }
+    }
+
     /// For the record on disk.
     pub fn facts(&self) -> CgroupFacts {
         match &self.tree {

@@ -4,6 +4,7 @@ use super::create::write_pid_file;
 use super::{Container, Status};
 use crate::accounts;
 use crate::bundle;
+use crate::cgroup::Cgroup;
 use crate::config::{self, Config};
 use crate::fault::{Fault, OrFault};
 use crate::kernel::capability;
@@ -51,6 +52,11 @@ pub struct Request {
 pub fn exec(container: &Container, mut request: Request) -> anyhow::Result<i32> {
     match container.status() {
         Status::Running | Status::Created => {}
+        Status::Paused => {
+            return Err(Fault::doing(format!("cannot exec in a paused container {:?}", container.id()))
+                .remedy(format!("resume it first: kase resume {}", container.id()))
+                .into());
+        }
         status => {
             return Err(Fault::doing(format!(
                 "cannot exec in container {:?}: it is {status}",
@@ -85,7 +91,7 @@ pub fn exec(container: &Container, mut request: Request) -> anyhow::Result<i32> 
         preserve_fds: request.preserve_fds,
         last_capability,
     };
-    let mut witness = Witness { console, master: None };
+    let mut witness = Witness { cgroup: container.cgroup(), console, master: None };
     let mut init = join(&plan, target, &mut witness)?;
     if let Some(file) = &request.pid_file {
         write_pid_file(file, init.process.pid)?;
@@ -185,13 +191,14 @@ fn connect(request: &Request, terminal: bool) -> anyhow::Result<Option<OwnedFd>>
 }
 
 struct Witness {
+    cgroup: Cgroup,
     console: Option<OwnedFd>,
     master: Option<OwnedFd>,
 }
 
 impl Midwife for Witness {
-    fn born(&mut self, _: i32) -> anyhow::Result<()> {
-        Ok(())
+    fn born(&mut self, pid: i32) -> anyhow::Result<()> {
+        self.cgroup.add(pid)
     }
 
     fn hooks(&mut self, _: i32) -> anyhow::Result<()> {

@@ -100,6 +100,8 @@ pub struct Making<'a> {
     pub id: &'a str,
     /// For the hooks that init runs.
     pub state: hook::State,
+    /// The cgroup v2 directory to clone init into.
+    pub cgroup: Option<OwnedFd>,
 }
 
 /// How often we are told of a process before it is init: never without a hop, and twice when the hop itself

@@ -9,9 +9,10 @@ pub mod limits;
 pub mod unit;
 
 use super::Notes;
+use crate::config::Config;
 use crate::fault::{Fault, Place};
 use limits::{Limits, Occasion};
-use oci_spec::runtime::{Linux, Spec};
+use oci_spec::runtime::Linux;
 use rootless::caller::Standing;
 use std::path::{Component, Path, PathBuf};
 use unit::{Bus, Unit};
@@ -90,8 +91,8 @@ const PATH: Place = Place::of("linux.cgroupsPath");
 ///
 /// # Errors
 /// Whatever cannot be on this host, or makes no sense.
-pub fn decide(spec: &Spec, setting: &Setting<'_>, notes: &mut Notes) -> Result<CgroupPlan, Fault> {
-    let linux = spec.linux().as_ref();
+pub fn decide(config: &Config, setting: &Setting<'_>, notes: &mut Notes) -> Result<CgroupPlan, Fault> {
+    let linux = config.linux.as_ref();
     let path = linux.and_then(|linux| linux.cgroups_path().as_deref()).filter(|path| *path != Path::new(""));
     let resources = linux.and_then(|linux| linux.resources().as_ref());
     let limits = match setting.version {
@@ -104,7 +105,7 @@ pub fn decide(spec: &Spec, setting: &Setting<'_>, notes: &mut Notes) -> Result<C
             limits::decide(resources, Version::V2, Occasion::Create, notes)
         })?,
     };
-    let location = locate(spec, path, setting)?;
+    let location = locate(config, path, setting)?;
     let asked = path.map(|_| PATH).or(limits.first());
     if location == Location::Nowhere && asked.is_some() {
         missed(setting, limits.first(), notes)?;
@@ -139,7 +140,7 @@ fn missed(setting: &Setting<'_>, limit: Option<Place>, notes: &mut Notes) -> Res
     }
 }
 
-fn locate(spec: &Spec, path: Option<&Path>, setting: &Setting<'_>) -> Result<Location, Fault> {
+fn locate(config: &Config, path: Option<&Path>, setting: &Setting<'_>) -> Result<Location, Fault> {
     let (Some(version), driver) = (setting.version, setting.driver) else { return Ok(Location::Nowhere) };
     let as_unit = match driver {
         Driver::Disabled => return Ok(Location::Nowhere),
@@ -158,7 +159,7 @@ fn locate(spec: &Spec, path: Option<&Path>, setting: &Setting<'_>) -> Result<Loc
             return Err(Fault::doing("systemd not running on this host, cannot use systemd cgroups manager")
                 .remedy("leave --systemd-cgroup out, or give --cgroup-manager cgroupfs"));
         };
-        return unit::decide(path, spec.annotations().as_ref(), setting.id, bus).map(Location::Unit);
+        return unit::decide(path, config.annotations.as_ref(), setting.id, bus).map(Location::Unit);
     }
     match path {
         None => Ok(Location::FromOwn(PathBuf::from(setting.id))),
@@ -207,7 +208,7 @@ mod tests {
     };
     const USER: Setting<'static> = Setting { standing: Standing::User, systemd: Some(Bus::User), ..ROOT };
 
-    fn spec(linux: &serde_json::Value) -> Spec {
+    fn spec(linux: &serde_json::Value) -> Config {
         serde_json::from_value(json!({"ociVersion": "1.3.0", "linux": linux})).unwrap()
     }
 
