@@ -11,7 +11,7 @@ use crate::fault::{Fault, OrFault};
 use crate::gate::Gate;
 use crate::hook;
 use crate::host::{Host, Subids};
-use crate::launch::{self, Init, Making, Midwife, console};
+use crate::launch::{self, Init, Making, Midwife, console, notify};
 use crate::plan::cgroup::Driver;
 use crate::plan::cgroup::unit::Bus;
 use crate::plan::mounts::rootfs_missing;
@@ -124,6 +124,10 @@ pub fn create(
     check_rootfs(&plan.rootfs)?;
     say(&plan.notes);
     let console = console(&plan, request, terminal)?;
+    let agent = match plan.seccomp.as_ref().and_then(|filter| filter.listener) {
+        Some(listener) => Some(notify::connect_to(listener)?),
+        None => None,
+    };
 
     let facts = facts(&bundle, &plan);
     let state = hook::State {
@@ -136,6 +140,9 @@ pub fn create(
     };
     let poststart = facts.poststart.clone();
     let entry = store.claim(&request.id, &host.caller, facts, &bundle.text)?;
+    if let Some(filter) = &plan.seccomp {
+        entry.directory.keep("filter", &filter.program.to_bytes())?;
+    }
     let gate = match by {
         StartedBy::Gate => Some(Gate::build(entry.directory.open()?.as_fd())?),
         StartedBy::Us => None,
@@ -156,6 +163,7 @@ pub fn create(
         cgroup: &mut cgroup,
         placed,
         console,
+        agent,
         master: None,
     };
     let init = launch::launch(&plan, &host, making, &mut midwife)?;
@@ -268,6 +276,7 @@ struct Witness<'a> {
     cgroup: &'a mut Cgroup,
     placed: bool,
     console: Console,
+    agent: Option<OwnedFd>,
     master: Option<OwnedFd>,
 }
 
@@ -290,6 +299,13 @@ impl Midwife for Witness<'_> {
             hook::run(kind, self.plan.hooks.of(kind), &state, Some(directory))?;
         }
         Ok(())
+    }
+
+    fn listener(&mut self, listener: OwnedFd, pid: i32) -> anyhow::Result<()> {
+        let asked = self.plan.seccomp.as_ref().and_then(|filter| filter.listener);
+        let (Some(agent), Some(asked)) = (&self.agent, asked) else { return Ok(()) };
+        let state = self.state.now("creating", Some(pid));
+        notify::send(agent.as_fd(), listener.as_fd(), asked.metadata, &state, pid)
     }
 
     fn terminal(&mut self, master: OwnedFd) -> anyhow::Result<()> {

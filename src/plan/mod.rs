@@ -16,6 +16,7 @@ pub mod mount_options;
 pub mod mounts;
 pub mod namespaces;
 pub mod process;
+pub mod seccomp;
 pub mod sysctl;
 
 use crate::config::Config;
@@ -121,6 +122,8 @@ pub struct Plan<'spec> {
     pub keyring: bool,
     /// Descriptors from 3 on that the container inherits.
     pub preserve_fds: u32,
+    /// The system call filter.
+    pub seccomp: Option<seccomp::Filter<'spec>>,
     /// The container's cgroup and what limits it.
     pub cgroup: CgroupPlan,
     /// `hooks`.
@@ -186,6 +189,7 @@ impl<'spec> Plan<'spec> {
             domainname: name(config.domainname.as_deref(), "domainname", &namespaces)?,
             process: process::decide(config.process.as_ref(), ids, host.last_capability, &mut notes)?,
             cgroup,
+            seccomp: seccomp::decide(linux.seccomp().as_ref(), config.annotations.as_ref(), &mut notes)?,
             hooks: hooks::decide(config.hooks.as_ref())?,
             keyring: !options.no_new_keyring,
             preserve_fds: options.preserve_fds,
