@@ -6,7 +6,7 @@ use crate::hook::State;
 use crate::plan::seccomp::Listener;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 use serde::Serialize;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]

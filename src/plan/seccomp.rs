@@ -46,8 +46,8 @@ pub fn decide<'spec>(
     notes: &mut Notes,
 ) -> Result<Option<Filter<'spec>>, Fault> {
     let Some(profile) = profile else { return Ok(None) };
-    let native = native().ok_or_else(|| {
-        Fault::at("linux.seccomp", format!("kase has no system call table for {}", std::env::consts::ARCH))
+    let native = Arch::native().ok_or_else(|| {
+        Fault::at("linux.seccomp", "kase has no system call table for this machine's architecture")
             .remedy("leave linux.seccomp out, at your own risk")
     })?;
     let program = compile(profile, native)
@@ -91,22 +91,4 @@ fn listener(profile: &LinuxSeccomp) -> Result<Listener<'_>, Fault> {
             .remedy("give the agent's socket by its whole path"));
     }
     Ok(Listener { path, metadata: profile.listener_metadata().as_deref() })
-}
-
-/// The architecture that kase was built for.
-fn native() -> Option<Arch> {
-    Some(match std::env::consts::ARCH {
-        "x86_64" => Arch::X86_64,
-        "x86" => Arch::X86,
-        "aarch64" => Arch::Aarch64,
-        "arm" => Arch::Arm,
-        "riscv64" => Arch::Riscv64,
-        "powerpc64" if cfg!(target_endian = "little") => Arch::Ppc64le,
-        "powerpc64" => Arch::Ppc64,
-        "s390x" => Arch::S390x,
-        "loongarch64" => Arch::Loongarch64,
-        "mips64" if cfg!(target_endian = "little") => Arch::Mipsel64,
-        "mips64" => Arch::Mips64,
-        _ => return None,
-    })
 }

@@ -141,7 +141,7 @@ impl Arch {
     }
 
     /// The kernel's name for it in `seccomp_data.arch`. x32 has x86_64's.
-    pub(super) const fn audit(self) -> u32 {
+    pub const fn audit(self) -> u32 {
         match self {
             Self::X86 => 3 | AUDIT_LITTLE,
             Self::X86_64 | Self::X32 => 62 | AUDIT_64BIT | AUDIT_LITTLE,
@@ -176,6 +176,12 @@ impl Arch {
             | Self::S390 => Width::Bits32,
             _ => Width::Bits64,
         }
+    }
+
+    /// Does this architecture keep the upper half of an argument first?
+    #[cfg(any(test, fuzzing))]
+    pub fn is_big_endian(self) -> bool {
+        self.endian() == Endian::Big
     }
 
     pub(super) const fn endian(self) -> Endian {

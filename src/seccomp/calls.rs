@@ -66,7 +66,7 @@ impl Call {
         [SOCKETCALL, IPC].iter().any(|call| call.number(arch) == Some(number))
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub fn all() -> impl Iterator<Item = (Self, &'static str)> {
         (0..).map(Self).zip(CALLS.map(|(name, _)| name))
     }

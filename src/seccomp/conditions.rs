@@ -259,7 +259,11 @@ fn choose_by_both<'a>(
     });
     // Nothing is below 0, nor above the highest word.
     let above = (upper.value != u32::MAX).then(|| branch(&|rule| decided(rule, true)));
-    let below = (upper.value != 0).then(|| branch(&|rule| decided(rule, false)));
+    let alike = group.iter().all(|rule| decided(rule, true) == decided(rule, false));
+    let below = match above {
+        Some(_) if alike || upper.value == 0 => None,
+        _ => Some(branch(&|rule| decided(rule, false))),
+    };
     match (below, above) {
         (Some(below), Some(above)) if below != above => {
             let unequal = Look { compare: Compare::Above, ..upper };
@@ -267,7 +271,7 @@ fn choose_by_both<'a>(
             unequal.node(graph, above, rest, loaded)
         }
         (Some(other), _) | (None, Some(other)) => upper.node(graph, equal, other, loaded),
-        (None, None) => equal,
+        (None, None) => equal, // Not reached: one of the two is always there.
     }
 }
 

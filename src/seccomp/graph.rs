@@ -199,8 +199,8 @@ impl std::hash::Hash for Part {
     }
 }
 
-/// A hash of a part's numbers: they are our own, so nobody chooses them to collide, and the standard
-/// library's keyed hash was a third of the time to compile.
+/// A quick hash of a part's numbers. That a profile could be written whose parts collide is no harm: it
+/// would slow down its own container.
 #[derive(Default)]
 struct Mix(u64);
 

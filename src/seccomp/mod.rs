@@ -21,7 +21,7 @@ mod rules;
 mod search;
 mod table;
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub mod interpret;
 
 pub use arch::Arch;
@@ -134,6 +134,7 @@ pub fn compile(profile: &LinuxSeccomp, native: Arch) -> Result<Program, Refusal>
 }
 
 /// The number of a call on an architecture, `None` if it does not have it.
+#[cfg(any(test, fuzzing))]
 pub fn number(name: &str, arch: Arch) -> Option<u32> {
     calls::Call::named(name)?.number(arch)
 }
@@ -189,7 +190,7 @@ fn listener(profile: &LinuxSeccomp) -> Result<(), Refusal> {
 }
 
 /// Every name that the tables know.
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub fn names() -> Vec<&'static str> {
     calls::Call::all().map(|(_, name)| name).collect()
 }

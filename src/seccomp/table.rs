@@ -9,6 +9,8 @@ const __: u16 = ABSENT;
 
 /// Names in the order of their bytes. The columns:
 /// x86, x86_64, x32, arm, aarch64, loongarch64, mips, mips64, mips64n32, ppc, ppc64, riscv64, s390, s390x.
+// Read while kase is compiled; calls.rs makes smaller tables of it.
+#[allow(clippy::large_const_arrays)]
 #[rustfmt::skip]
 pub(super) const CALLS: [(&str, [u16; 14]); 505] = [
     ("_llseek",                   [ 140,  __,  __, 140,  __,  __,4140,  __,  __, 140, 140,  __, 140,  __]),

@@ -7,6 +7,7 @@ use oci_spec::runtime::{
 use std::ffi::{CString, c_char, c_int, c_uint, c_void};
 use std::io::Read;
 use std::os::fd::AsRawFd;
+use std::sync::Mutex;
 
 #[repr(C)]
 struct Comparison {
@@ -87,6 +88,9 @@ fn resolve(name: &str) -> c_int {
 
 /// The program that libseccomp makes of a profile.
 pub fn compile(profile: &LinuxSeccomp, layout: Layout) -> Result<Vec<Instruction>, Failure> {
+    // It finds out what the kernel supports when first asked, and says no to all others meanwhile.
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _guard = ONE_AT_A_TIME.lock();
     let check = |what, result: c_int| match result {
         0 => Ok(()),
         result if result == -EEXIST => Err(Failure::Contradiction),
