@@ -1,7 +1,7 @@
 //! kase: a rootless-first OCI container runtime.
 
 mod bundle;
-#[allow(dead_code)] // until the commands call it
+#[allow(dead_code, unused_imports)] // until the commands call it
 mod cgroup;
 mod cli;
 mod config;
