@@ -1,5 +1,6 @@
 //! kase: a rootless-first OCI container runtime.
 
+mod accounts;
 mod bundle;
 #[allow(dead_code, unused_imports)] // until the commands call it
 mod cgroup;

@@ -10,6 +10,8 @@ mod common;
 mod bad_input;
 mod command_line;
 mod crash;
+mod exec;
+mod hooks;
 mod life;
 mod mounts;
 mod namespaces;

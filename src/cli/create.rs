@@ -58,7 +58,7 @@ pub fn request(context: &Context, matches: &ArgMatches) -> anyhow::Result<Reques
 }
 
 /// Descriptors that systemd's socket activation handed to kase, for the container; sd_listen_fds(3).
-fn listen_fds() -> u32 {
+pub fn listen_fds() -> u32 {
     std::env::var("LISTEN_FDS").ok().and_then(|count| count.parse().ok()).unwrap_or(0)
 }
 

@@ -5,6 +5,7 @@
 
 mod create;
 mod delete;
+mod exec;
 mod features;
 mod kill;
 mod list;
@@ -57,9 +58,15 @@ struct Verb {
     run: Run,
 }
 
-const VERBS: [Verb; 9] = [
+const VERBS: [Verb; 10] = [
     Verb { name: "create", about: "Create a container", arguments: create::arguments, run: create::run },
     Verb { name: "delete", about: "Delete a container", arguments: delete::arguments, run: delete::run },
+    Verb {
+        name: "exec",
+        about: "Run a program in a running container",
+        arguments: exec::arguments,
+        run: exec::run,
+    },
     Verb {
         name: "features",
         about: "Show what kase supports",
@@ -117,13 +124,16 @@ pub fn main() -> ExitCode {
     };
     match dispatch(&matches) {
         Ok(code) => code,
-        Err(error) => {
-            let report = Report::of(&error);
-            log::error(&report.line);
-            eprintln!("{report}");
-            ExitCode::FAILURE
-        }
+        Err(error) => fail(&error, 1),
     }
+}
+
+/// Tells of an error, once to the log and once to the caller.
+fn fail(error: &anyhow::Error, code: u8) -> ExitCode {
+    let report = Report::of(error);
+    log::error(&report.line);
+    eprintln!("{report}");
+    ExitCode::from(code)
 }
 
 fn dispatch(matches: &ArgMatches) -> anyhow::Result<ExitCode> {

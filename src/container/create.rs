@@ -11,7 +11,7 @@ use crate::hook;
 use crate::host::{Host, Subids};
 use crate::launch::{self, Init, Making, Midwife, console};
 use crate::plan::mounts::rootfs_missing;
-use crate::plan::{Adapt, Options, Plan};
+use crate::plan::{Adapt, Notes, Options, Plan};
 use rootless::caller::Caller;
 use std::ffi::OsString;
 use std::fs;
@@ -99,8 +99,13 @@ pub fn create(
         preserve_fds: request.preserve_fds,
     };
     let plan = Plan::draw(&bundle.config, &host, &options)?;
+    if by == StartedBy::Us && bundle.config.process.is_none() {
+        return Err(Fault::at("process", "is missing, and there is nothing to run without it")
+            .remedy("add process to config.json; `kase spec` writes a complete one")
+            .into());
+    }
     check_rootfs(&plan.rootfs)?;
-    say(&plan);
+    say(&plan.notes);
     let console = console(&plan, request, terminal)?;
 
     let facts = facts(&bundle, &plan);
@@ -151,8 +156,9 @@ fn check_rootfs(path: &Path) -> anyhow::Result<()> {
         .into())
 }
 
-fn say(plan: &Plan<'_>) {
-    for (level, text) in plan.notes.iter() {
+/// Logs what planning has to say.
+pub fn say(notes: &Notes) {
+    for (level, text) in notes.iter() {
         match *level {
             tracing::Level::WARN => tracing::warn!("{text}"),
             tracing::Level::INFO => tracing::info!("{text}"),
@@ -194,6 +200,8 @@ fn facts(bundle: &Bundle, plan: &Plan<'_>) -> Facts {
         bundle: bundle.directory.clone(),
         rootfs: plan.rootfs.clone(),
         created: humantime::format_rfc3339_nanos(SystemTime::now()).to_string(),
+        namespaces: plan.namespaces.all(),
+        keyring: plan.keyring,
         annotations: hook::State::annotations(bundle.config.annotations.as_ref()),
         poststart: plan.hooks.of(hook::Kind::Poststart).to_vec(),
         poststop: plan.hooks.of(hook::Kind::Poststop).to_vec(),
@@ -239,7 +247,7 @@ impl Midwife for Witness<'_> {
 }
 
 /// Whole or not at all: engines read it as soon as it is there.
-fn write_pid_file(path: &Path, pid: i32) -> anyhow::Result<()> {
+pub fn write_pid_file(path: &Path, pid: i32) -> anyhow::Result<()> {
     let mut hidden = OsString::from(".");
     hidden.push(path.file_name().unwrap_or_default());
     hidden.push(format!(".{}", std::process::id()));

@@ -31,6 +31,10 @@ pub struct Facts {
     pub rootfs: PathBuf,
     /// When, as RFC 3339 in UTC with nanoseconds.
     pub created: String,
+    /// CLONE_NEW* flags of the namespaces that it does not share with its creator.
+    pub namespaces: u64,
+    /// Whether it has a session keyring of its own.
+    pub keyring: bool,
     /// config.json's annotations.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
@@ -193,7 +197,7 @@ fn parse(text: &[u8], lock: Lock) -> anyhow::Result<Option<Record>> {
 mod tests {
     use super::*;
 
-    const FACTS: &str = r#"{"facts":{"ociVersion":"1.3.0","bundle":"/b","rootfs":"/b/rootfs","created":"2026-01-01T00:00:00Z"}}"#;
+    const FACTS: &str = r#"{"facts":{"ociVersion":"1.3.0","bundle":"/b","rootfs":"/b/rootfs","created":"2026-01-01T00:00:00Z","namespaces":0,"keyring":true}}"#;
 
     #[test]
     fn a_line_that_was_not_finished_does_not_count() {

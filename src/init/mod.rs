@@ -3,6 +3,7 @@
 //! Init has the same plan as kase, in copied memory. It must not touch what only kase may (the state, the
 //! cgroup), and everything that it opens is close-on-exec.
 
+pub mod added;
 mod cgroup_mount;
 mod copy_up;
 mod devices;
@@ -13,6 +14,7 @@ mod paths;
 mod process;
 mod program;
 mod rootfs;
+mod session;
 mod sysctl;
 mod terminal;
 
@@ -26,7 +28,6 @@ use crate::plan::Plan;
 use crate::plan::mounts::What;
 use crate::plan::namespaces::Kind;
 use cgroup_mount::View;
-use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal};
 use nix::sys::stat::{Mode, umask};
 use std::convert::Infallible;
 use std::ffi::CString;
@@ -101,7 +102,7 @@ impl Init<'_> {
         // From here on other processes of a shared pid namespace must not look into this one (CVE-2016-9962).
         // Not before: the id map helpers need to see that the process is the user's own.
         set_dumpable(Dumpable::No);
-        self.session()?;
+        session::begin(plan.keyring.then_some(self.hands.keyring.as_c_str()))?;
         if plan.namespaces.makes(Kind::Network) {
             net::loopback_up().or_fault(|| Fault::doing("bring the loopback interface up"))?;
         }
@@ -123,7 +124,7 @@ impl Init<'_> {
         process::make_cwd(root.as_fd(), plan.process.cwd)?;
         self.close_paths(&root, late)?;
         process::adopt_stdio(root.as_fd(), &plan.process.user, !plan.devices.is_empty())?;
-        let environment = self.environment(&root);
+        let environment = process::environment(&plan.process, root.as_fd());
         process::become_user(&plan.process, self.hands.last_capability)?;
         // As late as possible, since it also keeps a filter from needing privileges.
         if plan.process.no_new_privileges {
@@ -184,28 +185,7 @@ impl Init<'_> {
             ),
             None => (0, 0),
         };
-        crate::kernel::process::set_ids(uid, gid)
-            .or_fault(|| Fault::at("linux.namespaces", format!("become uid {uid} of the user namespace")))?;
-        // Denied under a map of one id; then the groups stay what they are.
-        let _ = crate::kernel::process::set_groups(&[]);
-        Ok(())
-    }
-
-    fn session(&self) -> anyhow::Result<()> {
-        nix::unistd::setsid().or_fault(|| Fault::doing("start a session"))?;
-        // The handlers are the defaults already (CLONE_CLEAR_SIGHAND). What is ignored stays ignored, and Rust
-        // ignores SIGPIPE.
-        reset_sigpipe()?;
-        SigSet::empty().thread_set_mask()?;
-        if self.plan.keyring {
-            // Without keys in the kernel, or with the user's quota used up, containers still run.
-            if let Err(error) = crate::kernel::process::join_session_keyring(&self.hands.keyring) {
-                if error.raw_os_error() != Some(libc::ENOSYS) {
-                    tracing::warn!("the container shares the session keyring of its caller: {error}");
-                }
-            }
-        }
-        Ok(())
+        session::take_ids(uid, gid)
     }
 
     /// Mounts and devices. Returns what becomes read-only when the rest is done.
@@ -272,19 +252,6 @@ impl Init<'_> {
         paths::mask(root.as_fd(), &self.plan.masked)
     }
 
-    /// The configured environment and, where it lacks one, HOME.
-    fn environment(&self, root: &OwnedFd) -> Vec<CString> {
-        let process = &self.plan.process;
-        let mut environment = process.environment.clone();
-        environment.retain(|variable| variable.as_bytes() != b"HOME=");
-        if !environment.iter().any(|variable| variable.as_bytes().starts_with(b"HOME=")) {
-            let home = process::home(root.as_fd(), process.user.uid);
-            environment
-                .push(CString::new(format!("HOME={home}")).expect("lines of a text file have no NUL byte"));
-        }
-        environment
-    }
-
     fn wait_for_start(&mut self) -> anyhow::Result<()> {
         self.hands.kase.say(&ToKase::Ready)?;
         match self.hands.gate.take() {
@@ -293,10 +260,4 @@ impl Init<'_> {
         }
         Ok(())
     }
-}
-
-fn reset_sigpipe() -> anyhow::Result<()> {
-    let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
-    crate::kernel::process::set_action(Signal::SIGPIPE, &default)?;
-    Ok(())
 }

@@ -2,6 +2,7 @@
 
 pub mod console;
 mod id_mapped;
+pub mod join;
 pub mod limits;
 pub mod relay;
 mod spawn;

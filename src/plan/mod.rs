@@ -10,6 +10,7 @@ pub mod capabilities;
 #[allow(dead_code)] // until the plan has it
 pub mod cgroup;
 pub mod devices;
+pub mod exec;
 pub mod hooks;
 pub mod id_maps;
 pub mod mount_options;
