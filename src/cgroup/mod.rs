@@ -13,6 +13,7 @@
 mod device_program;
 pub mod directory;
 mod freezer;
+mod join;
 pub mod layout;
 mod v1;
 mod v2;
@@ -20,6 +21,7 @@ mod write;
 
 pub use directory::Reach;
 pub use freezer::State;
+pub use join::Join;
 
 use crate::fault::{Fault, OrFault};
 use crate::kernel::process::{pidfd_open, pidfd_send_signal};
@@ -28,6 +30,7 @@ use crate::plan::cgroup::{CgroupPlan, Location, Version};
 use directory::is_denied;
 use layout::{Layout, MOUNT};
 use serde::{Deserialize, Serialize};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -114,7 +117,7 @@ impl Cgroup {
         };
         let made = match v2::make(top, &path) {
             Err(error) if is_denied(&error) && plan.asked.is_none() => return Ok(Self::none()),
-            made => made.or_fault(|| doing_make(plan, &path))?,
+            made => made.map_err(|error| not_made(plan, &path, error))?,
         };
         // From here on dropped, and thereby removed, when something fails.
         let is_new = made.last() == Some(&path);
@@ -126,7 +129,7 @@ impl Cgroup {
         if let Some(uid) = plan.owner {
             v2::give(&path, uid)?;
         }
-        let open = v2::open(&path).or_fault(|| doing_make(plan, &path))?;
+        let open = v2::open(&path).map_err(|error| not_made(plan, &path, error))?;
         cgroup.tree = Tree::V2 { path, open: Some(open) };
         Ok(cgroup)
     }
@@ -145,19 +148,6 @@ impl Cgroup {
     /// # Errors
     /// The kernel's.
     pub fn attach(&mut self, _plan: &CgroupPlan, pid: i32) -> anyhow::Result<()> {
-        match &self.tree {
-            Tree::None => Ok(()),
-            Tree::V2 { path, .. } => directory::attach(path, pid)
-                .or_fault(|| Fault::doing(format!("move process {pid} into {}", path.display()))),
-            Tree::V1(paths) => v1::attach(paths, pid),
-        }
-    }
-
-    /// Moves an added process in.
-    ///
-    /// # Errors
-    /// The kernel's.
-    pub fn add(&self, pid: i32) -> anyhow::Result<()> {
         match &self.tree {
             Tree::None => Ok(()),
             Tree::V2 { path, .. } => directory::attach(path, pid)
@@ -320,18 +310,33 @@ fn todo_unit() -> anyhow::Result<Cgroup> {
     Err(Fault::doing("systemd units are not made yet").into())
 }
 
-/// The fault of a cgroup that cannot be made, in words that say whose it would have to be.
-fn doing_make(plan: &CgroupPlan, path: &Path) -> Fault {
-    let doing = format!("unable to apply cgroup configuration: make the cgroup {}", path.display());
-    let fault = match plan.asked {
-        Some(at) => Fault::at(at, doing),
-        None => Fault::doing(doing),
+/// A cgroup that cannot be made, in the words that engines and tests know, with whose it would have to be.
+fn not_made(plan: &CgroupPlan, path: &Path, error: io::Error) -> anyhow::Error {
+    let limit = plan.limits.writes.first();
+    let controller = limit.map_or("pids", |write| &write.controller);
+    let shown = path.display();
+    let denied = is_denied(&error);
+    let mut words = match limit {
+        Some(_) if denied => {
+            format!("cannot set {controller} limit: container could not join or create cgroup {shown}")
+        }
+        _ if denied => format!("unable to apply cgroup configuration, permission denied: make {shown}"),
+        _ => format!("unable to apply cgroup configuration: make {shown}"),
     };
-    let controller = plan.limits.writes.first().map_or("pids", |write| &write.controller);
-    match rootless::delegation::missing(controller) {
+    let hurdle = if denied { rootless::delegation::missing(controller) } else { None };
+    if let Some(hurdle) = &hurdle {
+        words = format!("{words} ({})", hurdle.cause);
+    }
+    let fault = match (limit, plan.asked) {
+        (Some(limit), _) if denied => Fault::at(&limit.at, words),
+        (_, Some(at)) => Fault::at(at, words),
+        (_, None) => Fault::doing(words),
+    };
+    match hurdle {
         Some(hurdle) => fault.remedy(hurdle.remedy),
         None => fault.remedy("name another cgroup in linux.cgroupsPath"),
     }
+    .caused_by(error)
 }
 
 fn refuse_populated(pids: &[i32], path: &Path) -> anyhow::Result<()> {

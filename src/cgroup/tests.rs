@@ -38,7 +38,7 @@ fn unified() -> Option<PathBuf> {
 }
 
 fn plan(path: &str, resources: &serde_json::Value, version: Version) -> CgroupPlan {
-    let spec = json!({"ociVersion": "1.3.0", "linux": {"cgroupsPath": path, "resources": resources}});
+    let linux = json!({"cgroupsPath": path, "resources": resources});
     let setting = Setting {
         version: Some(version),
         systemd: None,
@@ -47,7 +47,7 @@ fn plan(path: &str, resources: &serde_json::Value, version: Version) -> CgroupPl
         id: "test",
         owner: None,
     };
-    decide(&serde_json::from_value(spec).unwrap(), &setting, &mut Notes::default()).unwrap()
+    decide(Some(&serde_json::from_value(linux).unwrap()), None, &setting, &mut Notes::default()).unwrap()
 }
 
 /// A path that no other test uses.
@@ -290,7 +290,11 @@ fn a_hierarchy_that_may_not_be_written_is_left_out_only_if_nothing_asked() {
     let layout = Layout::assumed(Version::V1, vec![hierarchy]);
     let asked = plan("/x", &json!({"pids": {"limit": 1}}), Version::V1);
     let error = Cgroup::make(&asked, &layout).unwrap_err();
-    assert!(format!("{error:#}").contains("unable to apply cgroup configuration"), "{error:#}");
+    assert!(
+        format!("{error:#}")
+            .contains("cannot set pids limit: container could not join or create cgroup /sys/x"),
+        "{error:#}"
+    );
     let unasked = CgroupPlan {
         asked: None,
         limits: Limits::none(Version::V1),

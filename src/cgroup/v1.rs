@@ -6,7 +6,7 @@
 use super::directory::{self, Reach, is_denied, is_gone};
 use super::freezer::{self, State};
 use super::layout::{Hierarchy, Layout};
-use super::{doing_make, signal};
+use super::{not_made, signal};
 use crate::fault::{Fault, OrFault};
 use crate::plan::cgroup::{CgroupPlan, Location};
 use std::collections::BTreeMap;
@@ -52,14 +52,14 @@ fn one(plan: &CgroupPlan, hierarchy: &Hierarchy, made: &mut Made) -> anyhow::Res
     let cpuset = hierarchy.controllers.iter().any(|controller| controller == "cpuset");
     let directories = match directory::make(&hierarchy.point, &path, |_| {}) {
         Err(error) if is_denied(&error) && plan.asked.is_none() => return Ok(()),
-        directories => directories.or_fault(|| doing_make(plan, &path))?,
+        directories => directories.map_err(|error| not_made(plan, &path, error))?,
     };
     let is_new = directories.last() == Some(&path);
     if cpuset {
         directories
             .iter()
             .try_for_each(|directory| inherit(directory))
-            .or_fault(|| doing_make(plan, &path))?;
+            .map_err(|error| not_made(plan, &path, error))?;
     }
     made.directories.extend(directories);
     if !is_new {
@@ -145,10 +145,9 @@ pub fn frozen(paths: &Paths) -> anyhow::Result<State> {
 /// The kernel's.
 pub fn kill_all(paths: &Paths) -> anyhow::Result<()> {
     // The v2 tree beside the controllers does it at once, also for processes that are being forked.
-    if let Some(unified) = paths.get("") {
-        if directory::write(&unified.join("cgroup.kill"), "1").is_ok() && frozen(paths)? == State::Thawed {
-            return Ok(());
-        }
+    let killed = paths.get("").is_some_and(|tree| directory::write(&tree.join("cgroup.kill"), "1").is_ok());
+    if killed && frozen(paths)? == State::Thawed {
+        return Ok(());
     }
     let Some(path) = main(paths) else { return Ok(()) };
     // A frozen process cannot fork, and one that was frozen by somebody else must be thawed to end.

@@ -4,7 +4,7 @@ use super::create::write_pid_file;
 use super::{Container, Status};
 use crate::accounts;
 use crate::bundle;
-use crate::cgroup::Cgroup;
+use crate::cgroup::Join;
 use crate::config::{self, Config};
 use crate::fault::{Fault, OrFault};
 use crate::hook;
@@ -46,6 +46,10 @@ pub struct Request {
     pub preserve_fds: u32,
     /// `--no-subreaper`.
     pub no_subreaper: bool,
+    /// `--cgroup`.
+    pub cgroups: Vec<String>,
+    /// `--ignore-paused`.
+    pub ignore_paused: bool,
 }
 
 /// Runs the process. The code is its own; 0 when detached.
@@ -55,6 +59,7 @@ pub struct Request {
 pub fn exec(container: &Container, mut request: Request) -> anyhow::Result<i32> {
     match container.status() {
         Status::Running | Status::Created => {}
+        Status::Paused if request.ignore_paused => {}
         Status::Paused => {
             return Err(Fault::doing(format!("cannot exec in a paused container {:?}", container.id()))
                 .remedy(format!("resume it first: kase resume {}", container.id()))
@@ -85,7 +90,11 @@ pub fn exec(container: &Container, mut request: Request) -> anyhow::Result<i32> 
     if !request.detach && !request.no_subreaper {
         become_subreaper()?;
     }
+    let cgroup = container.cgroup().join(&request.cgroups, pid)?;
+    let place = cgroup.clone_target().map(|place| place.try_clone_to_owned()).transpose()?;
+    let placed = place.is_some();
     let target = Target {
+        cgroup: place,
         pid,
         pidfd,
         id: container.id(),
@@ -102,7 +111,7 @@ pub fn exec(container: &Container, mut request: Request) -> anyhow::Result<i32> 
     };
     let state = container.hook_state("running", Some(pid)).ok_or_else(gone)?;
     let metadata = listener.and_then(|listener| listener.metadata);
-    let mut witness = Witness { cgroup: container.cgroup(), console, agent, metadata, state, master: None };
+    let mut witness = Witness { cgroup, placed, console, agent, metadata, state, master: None };
     let mut init = join(&plan, target, &mut witness)?;
     if let Some(file) = &request.pid_file {
         write_pid_file(file, init.process.pid)?;
@@ -215,7 +224,8 @@ fn connect(request: &Request, terminal: bool) -> anyhow::Result<Option<OwnedFd>>
 }
 
 struct Witness<'a> {
-    cgroup: Cgroup,
+    cgroup: Join,
+    placed: bool,
     console: Option<OwnedFd>,
     agent: Option<OwnedFd>,
     metadata: Option<&'a str>,
@@ -225,7 +235,10 @@ struct Witness<'a> {
 
 impl Midwife for Witness<'_> {
     fn born(&mut self, pid: i32) -> anyhow::Result<()> {
-        self.cgroup.add(pid)
+        match self.placed {
+            true => Ok(()),
+            false => self.cgroup.attach(pid),
+        }
     }
 
     fn hooks(&mut self, _: i32) -> anyhow::Result<()> {

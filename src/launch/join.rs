@@ -18,6 +18,8 @@ use std::os::fd::{AsFd, OwnedFd};
 /// Which container, and how.
 #[derive(Debug)]
 pub struct Target<'a> {
+    /// The cgroup v2 directory to clone the process into.
+    pub cgroup: Option<OwnedFd>,
     /// Its init.
     pub pid: i32,
     /// Its init.
@@ -67,7 +69,9 @@ pub fn join(plan: &Process<'_>, target: Target<'_>, midwife: &mut dyn Midwife) -
         last_capability: target.last_capability,
         filter: target.filter,
     };
-    let process = match clone3(0, Child::Ours, None).or_fault(|| Fault::doing("make the process"))? {
+    let process = match clone3(0, Child::Ours, target.cgroup.as_ref().map(AsFd::as_fd))
+        .or_fault(|| Fault::doing("make the process"))?
+    {
         Cloned::New => {
             drop(kase);
             added::run(plan, &added)

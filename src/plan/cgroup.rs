@@ -9,11 +9,11 @@ pub mod limits;
 pub mod unit;
 
 use super::Notes;
-use crate::config::Config;
 use crate::fault::{Fault, Place};
 use limits::{Limits, Occasion};
 use oci_spec::runtime::Linux;
 use rootless::caller::Standing;
+use std::collections::HashMap;
 use std::path::{Component, Path, PathBuf};
 use unit::{Bus, Unit};
 
@@ -91,8 +91,12 @@ const PATH: Place = Place::of("linux.cgroupsPath");
 ///
 /// # Errors
 /// Whatever cannot be on this host, or makes no sense.
-pub fn decide(config: &Config, setting: &Setting<'_>, notes: &mut Notes) -> Result<CgroupPlan, Fault> {
-    let linux = config.linux.as_ref();
+pub fn decide(
+    linux: Option<&Linux>,
+    annotations: Option<&HashMap<String, String>>,
+    setting: &Setting<'_>,
+    notes: &mut Notes,
+) -> Result<CgroupPlan, Fault> {
     let path = linux.and_then(|linux| linux.cgroups_path().as_deref()).filter(|path| *path != Path::new(""));
     let resources = linux.and_then(|linux| linux.resources().as_ref());
     let limits = match setting.version {
@@ -105,7 +109,7 @@ pub fn decide(config: &Config, setting: &Setting<'_>, notes: &mut Notes) -> Resu
             limits::decide(resources, Version::V2, Occasion::Create, notes)
         })?,
     };
-    let location = locate(config, path, setting)?;
+    let location = locate(path, annotations, setting)?;
     let asked = path.map(|_| PATH).or(limits.first());
     if location == Location::Nowhere && asked.is_some() {
         missed(setting, limits.first(), notes)?;
@@ -146,7 +150,11 @@ fn missed(setting: &Setting<'_>, limit: Option<Place>, notes: &mut Notes) -> Res
     }
 }
 
-fn locate(config: &Config, path: Option<&Path>, setting: &Setting<'_>) -> Result<Location, Fault> {
+fn locate(
+    path: Option<&Path>,
+    annotations: Option<&HashMap<String, String>>,
+    setting: &Setting<'_>,
+) -> Result<Location, Fault> {
     let (Some(version), driver) = (setting.version, setting.driver) else { return Ok(Location::Nowhere) };
     let as_unit = match driver {
         Driver::Disabled => return Ok(Location::Nowhere),
@@ -165,7 +173,7 @@ fn locate(config: &Config, path: Option<&Path>, setting: &Setting<'_>) -> Result
             return Err(Fault::doing("systemd not running on this host, cannot use systemd cgroups manager")
                 .remedy("leave --systemd-cgroup out, or give --cgroup-manager cgroupfs"));
         };
-        return unit::decide(path, config.annotations.as_ref(), setting.id, bus).map(Location::Unit);
+        return unit::decide(path, annotations, setting.id, bus).map(Location::Unit);
     }
     match path {
         None => Ok(Location::FromOwn(PathBuf::from(setting.id))),
@@ -214,12 +222,9 @@ mod tests {
     };
     const USER: Setting<'static> = Setting { standing: Standing::User, systemd: Some(Bus::User), ..ROOT };
 
-    fn spec(linux: &serde_json::Value) -> Config {
-        serde_json::from_value(json!({"ociVersion": "1.3.0", "linux": linux})).unwrap()
-    }
-
     fn plan(linux: &serde_json::Value, setting: &Setting<'_>) -> Result<CgroupPlan, Fault> {
-        decide(&spec(linux), setting, &mut Notes::default())
+        let linux = serde_json::from_value(linux.clone()).unwrap();
+        decide(Some(&linux), None, setting, &mut Notes::default())
     }
 
     #[test]

@@ -220,7 +220,7 @@ fn cgroup(
         id: options.id,
         owner: ids.filter(|_| writable && namespaces.makes(Kind::Cgroup)).and_then(|ids| ids.uids.outside(0)),
     };
-    cgroup::decide(config, &setting, notes)
+    cgroup::decide(config.linux.as_ref(), config.annotations.as_ref(), &setting, notes)
 }
 
 fn missing(field: &str) -> Fault {

@@ -19,14 +19,11 @@ pub(super) fn decide(memory: &LinuxMemory, sheet: &mut Sheet<'_>) -> Result<Opti
             return Err(negative(at, value));
         }
     }
-    if let (Some(limit), Some(swap)) = (limit, swap) {
-        if limit > 0 && swap > 0 && swap < limit {
-            return Err(Fault::at(
-                SWAP,
-                format!("memory+swap limit {swap} should be >= memory limit {limit}"),
-            )
+    if let (Some(limit), Some(swap)) = (limit, swap)
+        && (1..limit).contains(&swap)
+    {
+        return Err(Fault::at(SWAP, format!("memory+swap limit {swap} should be >= memory limit {limit}"))
             .remedy("swap counts memory and swap together: raise it, or use -1"));
-        }
     }
     match sheet.version {
         Version::V2 => v2(memory, limit, swap, sheet)?,
