@@ -2,7 +2,6 @@
 
 mod accounts;
 mod bundle;
-#[allow(dead_code, unused_imports)] // until the commands call it
 mod cgroup;
 mod cli;
 mod config;
@@ -17,6 +16,7 @@ mod kernel;
 mod launch;
 mod log;
 mod plan;
+mod seccomp;
 
 fn main() -> std::process::ExitCode {
     cli::main()

@@ -54,6 +54,7 @@ pub fn request(context: &Context, matches: &ArgMatches) -> anyhow::Result<Reques
         no_pivot: matches.get_flag("no-pivot"),
         no_new_keyring: matches.get_flag("no-new-keyring"),
         preserve_fds,
+        cgroup_driver: context.cgroup_driver,
     })
 }
 
@@ -68,7 +69,6 @@ pub fn run(context: Context, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     let store = context.store().with_context(doing)?;
     let mut created = create::create(&store, context.caller, &request, StartedBy::Gate, Terminal::Socket)
         .with_context(doing)?;
-    created.init.keep();
-    created.entry.keep();
+    created.keep();
     Ok(ExitCode::SUCCESS)
 }

@@ -48,6 +48,8 @@ pub fn arguments(command: Command) -> Command {
                 .default_value("0")
                 .value_name("N"),
         )
+        .arg(list("cgroup", "Put it into a cgroup below the container's").value_name("PATH"))
+        .arg(yes("ignore-paused", "Allow it in a paused container, where it waits"))
         .arg(yes("no-subreaper", "Do not adopt its orphans"))
 }
 
@@ -98,5 +100,7 @@ fn request(matches: &ArgMatches) -> anyhow::Result<Request> {
         tty: matches.get_flag("tty"),
         preserve_fds: matches.get_one("preserve-fds").copied().unwrap_or(0) + super::create::listen_fds(),
         no_subreaper: matches.get_flag("no-subreaper"),
+        cgroups: texts("cgroup"),
+        ignore_paused: matches.get_flag("ignore-paused"),
     })
 }

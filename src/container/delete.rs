@@ -41,6 +41,7 @@ pub fn delete(store: &Store, id: &str, force: Force) -> anyhow::Result<()> {
 /// State that cannot be removed. A failing hook is only logged: the container is gone by then.
 pub fn remove(container: &Container) -> anyhow::Result<()> {
     kill::end(container);
+    container.cgroup().remove()?;
     container
         .directory
         .remove()

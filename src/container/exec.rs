@@ -4,16 +4,20 @@ use super::create::write_pid_file;
 use super::{Container, Status};
 use crate::accounts;
 use crate::bundle;
+use crate::cgroup::Join;
 use crate::config::{self, Config};
 use crate::fault::{Fault, OrFault};
+use crate::hook;
 use crate::kernel::capability;
 use crate::kernel::path::{Resolve, openat2};
 use crate::kernel::process::become_subreaper;
 use crate::launch::join::{Target, join};
 use crate::launch::relay::{self, Screen, Signals};
-use crate::launch::{Init, Midwife, console};
+use crate::launch::{Init, Midwife, console, notify};
 use crate::plan::Notes;
 use crate::plan::exec::{self, Changes};
+use crate::plan::seccomp::Listener;
+use crate::seccomp::Program;
 use nix::fcntl::{OFlag, open, openat};
 use nix::sys::stat::Mode;
 use std::ffi::CStr;
@@ -42,6 +46,10 @@ pub struct Request {
     pub preserve_fds: u32,
     /// `--no-subreaper`.
     pub no_subreaper: bool,
+    /// `--cgroup`.
+    pub cgroups: Vec<String>,
+    /// `--ignore-paused`.
+    pub ignore_paused: bool,
 }
 
 /// Runs the process. The code is its own; 0 when detached.
@@ -51,6 +59,12 @@ pub struct Request {
 pub fn exec(container: &Container, mut request: Request) -> anyhow::Result<i32> {
     match container.status() {
         Status::Running | Status::Created => {}
+        Status::Paused if request.ignore_paused => {}
+        Status::Paused => {
+            return Err(Fault::doing(format!("cannot exec in a paused container {:?}", container.id()))
+                .remedy(format!("resume it first: kase resume {}", container.id()))
+                .into());
+        }
         status => {
             return Err(Fault::doing(format!(
                 "cannot exec in container {:?}: it is {status}",
@@ -63,8 +77,8 @@ pub fn exec(container: &Container, mut request: Request) -> anyhow::Result<i32> 
     let gone = || Fault::doing("container not running");
     let (pid, pidfd) = container.pid().zip(container.pidfd()).ok_or_else(gone)?;
     let facts = container.facts().ok_or_else(gone)?;
-    let own = stored(container)?;
-    let own = own.process.as_ref().ok_or_else(|| Fault::at("process", "the container has none"))?;
+    let config = stored(container)?;
+    let own = config.process.as_ref().ok_or_else(|| Fault::at("process", "the container has none"))?;
     request.changes.user = request.user.take().map(|user| look_up(pid, &user)).transpose()?;
     let process = wanted(own, &mut request)?;
     let mut notes = Notes::default();
@@ -76,7 +90,11 @@ pub fn exec(container: &Container, mut request: Request) -> anyhow::Result<i32> 
     if !request.detach && !request.no_subreaper {
         become_subreaper()?;
     }
+    let cgroup = container.cgroup().join(&request.cgroups, pid)?;
+    let place = cgroup.clone_target().map(|place| place.try_clone_to_owned()).transpose()?;
+    let placed = place.is_some();
     let target = Target {
+        cgroup: place,
         pid,
         pidfd,
         id: container.id(),
@@ -84,8 +102,16 @@ pub fn exec(container: &Container, mut request: Request) -> anyhow::Result<i32> 
         namespaces: facts.namespaces,
         preserve_fds: request.preserve_fds,
         last_capability,
+        filter: filter(container)?,
     };
-    let mut witness = Witness { console, master: None };
+    let listener = config.linux.as_ref().and_then(|linux| linux.seccomp().as_ref()).and_then(Listener::of);
+    let agent = match (&target.filter, listener) {
+        (Some(filter), Some(listener)) if filter.notifies() => Some(notify::connect_to(listener)?),
+        _ => None,
+    };
+    let state = container.hook_state("running", Some(pid)).ok_or_else(gone)?;
+    let metadata = listener.and_then(|listener| listener.metadata);
+    let mut witness = Witness { cgroup, placed, console, agent, metadata, state, master: None };
     let mut init = join(&plan, target, &mut witness)?;
     if let Some(file) = &request.pid_file {
         write_pid_file(file, init.process.pid)?;
@@ -118,6 +144,19 @@ fn stored(container: &Container) -> anyhow::Result<Config> {
     let mut text = Vec::new();
     std::io::Read::read_to_end(&mut fs::File::from(file), &mut text)?;
     Ok(bundle::parse(&text)?)
+}
+
+/// The filter as it was compiled at the container's creation.
+fn filter(container: &Container) -> anyhow::Result<Option<Program>> {
+    let file =
+        match openat(container.directory_fd(), "filter", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()) {
+            Err(nix::Error::ENOENT) => return Ok(None),
+            file => file.or_fault(|| Fault::doing("open the container's system call filter"))?,
+        };
+    let mut bytes = Vec::new();
+    std::io::Read::read_to_end(&mut fs::File::from(file), &mut bytes)?;
+    let damaged = || Fault::doing("the container's system call filter in its state directory is damaged");
+    Ok(Some(Program::from_bytes(&bytes).ok_or_else(damaged)?))
 }
 
 fn wanted(own: &config::Process, request: &mut Request) -> anyhow::Result<config::Process> {
@@ -184,18 +223,31 @@ fn connect(request: &Request, terminal: bool) -> anyhow::Result<Option<OwnedFd>>
     }
 }
 
-struct Witness {
+struct Witness<'a> {
+    cgroup: Join,
+    placed: bool,
     console: Option<OwnedFd>,
+    agent: Option<OwnedFd>,
+    metadata: Option<&'a str>,
+    state: hook::State,
     master: Option<OwnedFd>,
 }
 
-impl Midwife for Witness {
-    fn born(&mut self, _: i32) -> anyhow::Result<()> {
-        Ok(())
+impl Midwife for Witness<'_> {
+    fn born(&mut self, pid: i32) -> anyhow::Result<()> {
+        match self.placed {
+            true => Ok(()),
+            false => self.cgroup.attach(pid),
+        }
     }
 
     fn hooks(&mut self, _: i32) -> anyhow::Result<()> {
         Ok(())
+    }
+
+    fn listener(&mut self, listener: OwnedFd, pid: i32) -> anyhow::Result<()> {
+        let Some(agent) = &self.agent else { return Ok(()) };
+        notify::send(agent.as_fd(), listener.as_fd(), self.metadata, &self.state, pid)
     }
 
     fn terminal(&mut self, master: OwnedFd) -> anyhow::Result<()> {

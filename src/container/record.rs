@@ -6,6 +6,7 @@
 //! container has not been started. A status is never written down, it follows from these facts and from the
 //! living process.
 
+use crate::cgroup::CgroupFacts;
 use crate::fault::{Fault, OrFault};
 use nix::fcntl::{FcntlArg, OFlag, fcntl, openat};
 use nix::sys::stat::Mode;
@@ -61,6 +62,7 @@ pub struct Init {
 #[serde(rename_all = "camelCase")]
 enum Line {
     Facts(Facts),
+    Cgroup(CgroupFacts),
     Init(Init),
     Ready,
 }
@@ -70,6 +72,8 @@ enum Line {
 pub struct Record {
     /// What was asked for.
     pub facts: Facts,
+    /// Its cgroup.
+    pub cgroup: CgroupFacts,
     /// Who init is, once it was made.
     pub init: Option<Init>,
     /// Whether creation came to its end.
@@ -115,6 +119,17 @@ impl Journal {
             anyhow::Ok(journal)
         };
         begin().or_fault(|| Fault::doing("write the container's record"))
+    }
+
+    /// Adds the cgroup.
+    ///
+    /// # Errors
+    /// Those of write(2).
+    pub fn cgroup(&self, facts: CgroupFacts) -> anyhow::Result<()> {
+        if facts.is_none() {
+            return Ok(());
+        }
+        self.write(&Line::Cgroup(facts))
     }
 
     /// Adds who init is.
@@ -183,8 +198,15 @@ fn parse(text: &[u8], lock: Lock) -> anyhow::Result<Option<Record>> {
         let Some(line) = line.strip_suffix(b"\n") else { break };
         match (serde_json::from_slice(line)?, &mut record) {
             (Line::Facts(facts), None) => {
-                record = Some(Record { facts, init: None, complete: Complete::No, lock })
+                record = Some(Record {
+                    facts,
+                    cgroup: CgroupFacts::default(),
+                    init: None,
+                    complete: Complete::No,
+                    lock,
+                })
             }
+            (Line::Cgroup(cgroup), Some(record)) => record.cgroup = cgroup,
             (Line::Init(init), Some(record)) => record.init = Some(init),
             (Line::Ready, Some(record)) => record.complete = Complete::Yes,
             _ => anyhow::bail!("a line is out of order"),

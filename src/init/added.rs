@@ -1,13 +1,14 @@
 //! The second recipe: a process that joins a container which runs already.
 
 use super::terminal::{self, Console};
-use super::{process, program, session};
+use super::{filter, process, program, session};
 use crate::fault::{Fault, OrFault, Report};
 use crate::handshake::{InitEnd, ToInit, ToKase};
 use crate::kernel::descriptor;
-use crate::kernel::process::{Dumpable, exit_now, set_dumpable, set_no_new_privileges, setns};
+use crate::kernel::process::{Dumpable, exit_now, set_dumpable, setns};
 use crate::plan::namespaces::Kind;
 use crate::plan::process::Process;
+use crate::seccomp::Program;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use nix::unistd::{chdir, chroot, fchdir};
@@ -34,6 +35,8 @@ pub struct Added {
     pub preserve_fds: u32,
     /// The highest capability that the kernel knows.
     pub last_capability: u8,
+    /// The container's system call filter.
+    pub filter: Option<Program>,
 }
 
 /// Runs the added process. Never returns.
@@ -73,14 +76,18 @@ fn recipe(plan: &Process<'_>, added: &Added) -> anyhow::Result<Infallible> {
     process::adopt_stdio(root.as_fd(), &plan.user, false)?;
     let environment = process::environment(plan, root.as_fd());
     process::become_user(plan, added.last_capability)?;
-    if plan.no_new_privileges {
-        set_no_new_privileges()?;
-    }
     let name = plan.arguments.first().ok_or_else(|| Fault::doing("there is no program to run"))?;
     let program = program::find(name, &environment)?;
     drop(root);
+    let early = added.filter.as_ref().is_some_and(Program::notifies);
+    if early || added.filter.is_none() {
+        filter::confine(plan, added.filter.as_ref(), Some(&added.kase))?;
+    }
     added.kase.say(&ToKase::Ready)?;
     expect(added, ToInit::Start)?;
+    if !early && added.filter.is_some() {
+        filter::confine(plan, added.filter.as_ref(), None)?;
+    }
     process::set_limits(&plan.limits)?;
     Err(program::execute(&program, &plan.arguments, &environment))
 }

@@ -7,6 +7,7 @@ pub mod added;
 mod cgroup_mount;
 mod copy_up;
 mod devices;
+mod filter;
 mod inside;
 mod mounts;
 mod namespaces;
@@ -27,6 +28,7 @@ use crate::kernel::{descriptor, net};
 use crate::plan::Plan;
 use crate::plan::mounts::What;
 use crate::plan::namespaces::Kind;
+use crate::seccomp::Program;
 use cgroup_mount::View;
 use nix::sys::stat::{Mode, umask};
 use std::convert::Infallible;
@@ -126,16 +128,20 @@ impl Init<'_> {
         process::adopt_stdio(root.as_fd(), &plan.process.user, !plan.devices.is_empty())?;
         let environment = process::environment(&plan.process, root.as_fd());
         process::become_user(&plan.process, self.hands.last_capability)?;
-        // As late as possible, since it also keeps a filter from needing privileges.
-        if plan.process.no_new_privileges {
-            crate::kernel::process::set_no_new_privileges()?;
-        }
         let program = match plan.process.arguments.first() {
             Some(name) => Some(program::find(name, &environment)?),
             None => None,
         };
         drop((proc, root));
+        let filter = plan.seccomp.as_ref().map(|filter| &filter.program);
+        let early = filter.is_some_and(Program::notifies);
+        if early || filter.is_none() {
+            filter::confine(&plan.process, filter, Some(&self.hands.kase))?;
+        }
         self.wait_for_start()?;
+        if !early && filter.is_some() {
+            filter::confine(&plan.process, filter, None)?;
+        }
         let state = self.hands.state.now("created", Some(std::process::id().cast_signed()));
         hook::run(hook::Kind::StartContainer, plan.hooks.of(hook::Kind::StartContainer), &state, None)?;
         process::set_limits(&plan.process.limits)?;

@@ -93,7 +93,8 @@ pub fn replace(number: usize, fd: &OwnedFd) -> nix::Result<()> {
     }
 }
 
-/// Becomes the user, with exactly these capabilities, in the working directory.
+/// Becomes the user in the working directory, with these effective capabilities. Permitted ones are kept: see
+/// [`confine`](super::filter::confine).
 ///
 /// # Errors
 /// What the kernel refuses, with its place.
@@ -114,7 +115,10 @@ pub fn become_user(plan: &Process<'_>, last_capability: u8) -> anyhow::Result<()
         })?;
     }
     check_cwd()?;
-    set_capabilities(&plan.capabilities)
+    let own = capability::permitted()?;
+    // Enough to look for the program as the program's user would; the rest goes when the filter is in place.
+    capability::set(plan.capabilities.effective & own, own, 0)?;
+    Ok(())
 }
 
 /// A working directory that some leaked descriptor of the host lies behind has no path here (CVE-2024-21626).

@@ -12,6 +12,7 @@ pub mod mount;
 pub mod net;
 pub mod path;
 pub mod process;
+pub mod seccomp;
 pub mod socket;
 pub mod terminal;
 

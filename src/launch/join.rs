@@ -9,6 +9,7 @@ use crate::kernel::process::{Dumpable, set_dumpable, setns};
 use crate::plan::exec;
 use crate::plan::namespaces::Kind;
 use crate::plan::process::Process;
+use crate::seccomp::Program;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use std::ffi::CString;
@@ -17,6 +18,8 @@ use std::os::fd::{AsFd, OwnedFd};
 /// Which container, and how.
 #[derive(Debug)]
 pub struct Target<'a> {
+    /// The cgroup v2 directory to clone the process into.
+    pub cgroup: Option<OwnedFd>,
     /// Its init.
     pub pid: i32,
     /// Its init.
@@ -31,6 +34,8 @@ pub struct Target<'a> {
     pub preserve_fds: u32,
     /// The highest capability that the kernel knows.
     pub last_capability: u8,
+    /// The container's system call filter.
+    pub filter: Option<Program>,
 }
 
 /// Makes the process and brings it to where only the exec is missing.
@@ -62,8 +67,11 @@ pub fn join(plan: &Process<'_>, target: Target<'_>, midwife: &mut dyn Midwife) -
         keyring: target.keyring.then(|| CString::new(format!("_ses.{}", target.id))).transpose()?,
         preserve_fds: target.preserve_fds,
         last_capability: target.last_capability,
+        filter: target.filter,
     };
-    let process = match clone3(0, Child::Ours, None).or_fault(|| Fault::doing("make the process"))? {
+    let process = match clone3(0, Child::Ours, target.cgroup.as_ref().map(AsFd::as_fd))
+        .or_fault(|| Fault::doing("make the process"))?
+    {
         Cloned::New => {
             drop(kase);
             added::run(plan, &added)

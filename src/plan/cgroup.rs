@@ -125,6 +125,12 @@ pub fn decide(
     if setting.standing == Standing::Root && plan.location != Location::Nowhere {
         let listed = resources.and_then(|resources| resources.devices().as_deref()).unwrap_or_default();
         plan.limits.devices = Some(devices::decide(listed, replaced(linux))?);
+    } else if resources
+        .is_some_and(|resources| resources.devices().as_ref().is_some_and(|list| !list.is_empty()))
+    {
+        notes.debug(
+            "linux.resources.devices: left out: the kernel lets only root restrict devices".to_string(),
+        );
     }
     Ok(plan)
 }
