@@ -1,7 +1,8 @@
 //! Where a process goes that is added to a container.
 
-use super::directory;
+use super::directory::{self, is_denied};
 use super::layout::MOUNT;
+use super::systemd::{self, UnitFacts};
 use super::{Cgroup, Tree, v1};
 use crate::fault::{Fault, OrFault};
 use std::fs;
@@ -9,14 +10,17 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
 /// A cgroup to join.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Join {
     paths: Vec<PathBuf>,
     open: Option<OwnedFd>,
+    /// The systemd unit and where in it, for a caller who may not go there alone.
+    unit: Option<(UnitFacts, PathBuf)>,
 }
 
 impl Cgroup {
-    /// The container's cgroup, or `sub` below it; each `sub` may begin with `CONTROLLERS:` on v1.
+    /// The container's cgroup, or the one that `--cgroup` names below it; on v1 for the controllers before a
+    /// colon alone.
     ///
     /// On v2 the cgroup may have got cgroups of its own, and then takes no process, or be gone because init
     /// moved on: without a `sub`, the one that init is in now does as well.
@@ -25,28 +29,34 @@ impl Cgroup {
     /// A `sub` that leads out of the container's cgroup or is not there.
     pub fn join(&self, subs: &[String], init: i32) -> anyhow::Result<Join> {
         match &self.tree {
-            Tree::None => Ok(Join { paths: Vec::new(), open: None }),
-            Tree::V2 { path, .. } => join_v2(path, subs, init),
-            Tree::V1(paths) => Ok(Join { paths: join_v1(paths, subs)?, open: None }),
+            Tree::None => Ok(Join::default()),
+            Tree::V2 { path, .. } => {
+                let target = v2_target(path, self.below.as_deref(), subs, init)?;
+                let open = super::v2::open(&target).or_fault(|| {
+                    Fault::doing(format!("open the cgroup {}", target.display()))
+                        .remedy("give --cgroup one that exists")
+                })?;
+                let inside = target.strip_prefix(path).ok().map(Path::to_path_buf);
+                let unit = self.unit.clone().zip(inside);
+                Ok(Join { paths: vec![target], open: Some(open), unit })
+            }
+            Tree::V1(paths) => Ok(Join { paths: join_v1(paths, subs)?, ..Join::default() }),
         }
     }
 }
 
-fn join_v2(path: &Path, subs: &[String], init: i32) -> anyhow::Result<Join> {
-    let target = match subs {
-        [] if takes_processes(path) => path.to_path_buf(),
-        [] => of_init(init).unwrap_or_else(|| path.to_path_buf()),
-        [sub] => below(path, sub)?,
+fn v2_target(path: &Path, inner: Option<&Path>, subs: &[String], init: i32) -> anyhow::Result<PathBuf> {
+    let usual = || inner.map_or_else(|| path.to_path_buf(), |inner| path.join(inner));
+    match subs {
+        [] if takes_processes(&usual()) => Ok(usual()),
+        [] => Ok(of_process(init).unwrap_or_else(usual)),
+        [sub] => Ok(below(path, sub)?),
         [_, second, ..] => {
-            return Err(Fault::doing(format!("--cgroup {second}: there is one tree only on cgroup v2"))
+            Err(Fault::doing(format!("--cgroup {second}: there is one tree only on cgroup v2"))
                 .remedy("give --cgroup once")
-                .into());
+                .into())
         }
-    };
-    let open = super::v2::open(&target).or_fault(|| {
-        Fault::doing(format!("open the cgroup {}", target.display())).remedy("give --cgroup one that exists")
-    })?;
-    Ok(Join { paths: vec![target], open: Some(open) })
+    }
 }
 
 /// A cgroup that hands controllers down has processes in those below only, unless it is threaded.
@@ -54,8 +64,9 @@ fn takes_processes(path: &Path) -> bool {
     fs::read_to_string(path.join("cgroup.subtree_control")).is_ok_and(|list| list.trim().is_empty())
 }
 
-fn of_init(init: i32) -> Option<PathBuf> {
-    let text = fs::read_to_string(format!("/proc/{init}/cgroup")).ok()?;
+/// The v2 cgroup of a process.
+pub(super) fn of_process(pid: i32) -> Option<PathBuf> {
+    let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
     let path = text.lines().find_map(|line| line.strip_prefix("0::/"))?;
     Some(Path::new(MOUNT).join(path))
 }
@@ -99,11 +110,19 @@ impl Join {
     /// Moves the process in, where clone3(2) did not.
     ///
     /// # Errors
-    /// The kernel's.
+    /// The kernel's, or systemd's.
     pub fn attach(&self, pid: i32) -> anyhow::Result<()> {
-        self.paths.iter().try_for_each(|path| {
-            directory::attach(path, pid)
-                .or_fault(|| Fault::doing(format!("move process {pid} into {}", path.display())))
-        })
+        for path in &self.paths {
+            match (directory::attach(path, pid), &self.unit) {
+                // A user may not move processes between their session and their manager; systemd may.
+                (Err(error), Some((unit, inside))) if is_denied(&error) => {
+                    return systemd::attach(unit, inside, pid);
+                }
+                (done, _) => {
+                    done.or_fault(|| Fault::doing(format!("move process {pid} into {}", path.display())))?;
+                }
+            }
+        }
+        Ok(())
     }
 }

@@ -15,6 +15,10 @@ pub mod directory;
 mod freezer;
 mod join;
 pub mod layout;
+mod make;
+mod oom;
+mod stats;
+pub mod systemd;
 mod v1;
 mod v2;
 mod write;
@@ -22,10 +26,12 @@ mod write;
 pub use directory::Reach;
 pub use freezer::State;
 pub use join::Join;
+pub use oom::{Heard, Watch};
 
 use crate::fault::{Fault, OrFault};
 use crate::kernel::process::{pidfd_open, pidfd_send_signal};
 use crate::plan::cgroup::limits::Limits;
+use crate::plan::cgroup::unit::Unit;
 use crate::plan::cgroup::{CgroupPlan, Location, Version};
 use directory::is_denied;
 use layout::{Layout, MOUNT};
@@ -33,6 +39,8 @@ use serde::{Deserialize, Serialize};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use systemd::UnitFacts;
+use write::Written;
 
 /// What later commands need to know, on disk.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +52,12 @@ pub struct CgroupFacts {
     /// The cgroup in each hierarchy of v1.
     #[serde(default, skip_serializing_if = "v1::Paths::is_empty")]
     pub v1: v1::Paths,
+    /// The systemd unit that it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<UnitFacts>,
+    /// Where in the unit's cgroup the container is, if not in itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub below: Option<PathBuf>,
 }
 
 impl CgroupFacts {
@@ -58,8 +72,20 @@ impl CgroupFacts {
 #[derive(Debug)]
 pub struct Cgroup {
     tree: Tree,
+    unit: Option<UnitFacts>,
+    below: Option<PathBuf>,
     /// What we made, topmost first.
     made: Vec<PathBuf>,
+    life: Life,
+}
+
+/// What becomes of a cgroup when this process is done with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Life {
+    /// It goes.
+    Ours,
+    /// It stays.
+    Containers,
 }
 
 #[derive(Debug)]
@@ -77,97 +103,26 @@ enum Tree {
 impl Cgroup {
     /// No cgroup.
     pub fn none() -> Self {
-        Self { tree: Tree::None, made: Vec::new() }
+        Self::new(Tree::None, Vec::new())
     }
 
-    /// Makes what is planned, and writes the limits.
-    ///
-    /// # Errors
-    /// What the kernel refuses, by its place in config.json. A caller who may not make any gets none if
-    /// nothing asked for one.
-    pub fn make(plan: &CgroupPlan, layout: &Layout) -> anyhow::Result<Self> {
-        let made = match (&plan.location, layout.version()) {
-            (Location::Nowhere, _) | (_, None) => Self::none(),
-            (Location::Unit(_), _) => todo_unit()?,
-            (_, Some(Version::V2)) => Self::make_v2(plan, layout)?,
-            (_, Some(Version::V1)) => {
-                let made = v1::make(plan, layout)?;
-                Self { tree: Tree::V1(made.paths), made: made.directories }
-            }
-        };
-        if made.facts().is_none() && plan.location != Location::Nowhere {
-            tracing::info!("no cgroup may be made here, so the container is in its caller's");
-        }
-        made.write(&plan.limits)?;
-        Ok(made)
-    }
-
-    fn make_v2(plan: &CgroupPlan, layout: &Layout) -> anyhow::Result<Self> {
-        let top = Path::new(MOUNT);
-        let path = match &plan.location {
-            Location::FromRoot(path) => top.join(path),
-            Location::FromOwn(path) => match layout.hierarchies()? {
-                // Ours has us in it, and a cgroup with processes hands no controllers down.
-                [tree, ..] => {
-                    tree.own.parent().filter(|above| above.starts_with(top)).unwrap_or(top).join(path)
-                }
-                [] => top.join(path),
-            },
-            Location::Nowhere | Location::Unit(_) => return Ok(Self::none()),
-        };
-        let made = match v2::make(top, &path) {
-            Err(error) if is_denied(&error) && plan.asked.is_none() => return Ok(Self::none()),
-            made => made.map_err(|error| not_made(plan, &path, error))?,
-        };
-        // From here on dropped, and thereby removed, when something fails.
-        let is_new = made.last() == Some(&path);
-        let mut cgroup = Self { tree: Tree::V2 { path: path.clone(), open: None }, made };
-        if !is_new {
-            v2::refuse_used(&path)?;
-        }
-        v2::settle(&path, plan)?;
-        if let Some(uid) = plan.owner {
-            v2::give(&path, uid)?;
-        }
-        let open = v2::open(&path).map_err(|error| not_made(plan, &path, error))?;
-        cgroup.tree = Tree::V2 { path, open: Some(open) };
-        Ok(cgroup)
-    }
-
-    /// The cgroup that clone3(2) can put init into, which spares the move and leaves no moment outside of it.
-    pub fn clone_target(&self) -> Option<BorrowedFd<'_>> {
-        match &self.tree {
-            Tree::V2 { open, .. } => open.as_ref().map(AsFd::as_fd),
-            Tree::None | Tree::V1(_) => None,
-        }
-    }
-
-    /// Moves init in. For a cgroup without a [`clone_target`](Self::clone_target), or a kernel that did not
-    /// take it.
-    ///
-    /// # Errors
-    /// The kernel's.
-    pub fn attach(&mut self, _plan: &CgroupPlan, pid: i32) -> anyhow::Result<()> {
-        match &self.tree {
-            Tree::None => Ok(()),
-            Tree::V2 { path, .. } => directory::attach(path, pid)
-                .or_fault(|| Fault::doing(format!("move process {pid} into {}", path.display()))),
-            Tree::V1(paths) => v1::attach(paths, pid),
-        }
+    fn new(tree: Tree, made: Vec<PathBuf>) -> Self {
+        Self { tree, unit: None, below: None, made, life: Life::Ours }
     }
 
     /// For the record on disk.
     pub fn facts(&self) -> CgroupFacts {
-        match &self.tree {
-            Tree::None => CgroupFacts::default(),
-            Tree::V2 { path, .. } => CgroupFacts { v2: Some(path.clone()), ..CgroupFacts::default() },
-            Tree::V1(paths) => CgroupFacts { v1: paths.clone(), ..CgroupFacts::default() },
-        }
+        let (v2, v1) = match &self.tree {
+            Tree::None => (None, v1::Paths::new()),
+            Tree::V2 { path, .. } => (Some(path.clone()), v1::Paths::new()),
+            Tree::V1(paths) => (None, paths.clone()),
+        };
+        CgroupFacts { v2, v1, unit: self.unit.clone(), below: self.below.clone() }
     }
 
     /// Leaves it in place when this is dropped.
     pub fn keep(&mut self) {
-        self.made.clear();
+        self.life = Life::Containers;
         if let Tree::V2 { open, .. } = &mut self.tree {
             *open = None;
         }
@@ -180,30 +135,35 @@ impl Cgroup {
             None if facts.v1.is_empty() => Tree::None,
             None => Tree::V1(facts.v1.clone()),
         };
-        Self { tree, made: Vec::new() }
+        let (unit, below) = (facts.unit.clone(), facts.below.clone());
+        Self { tree, unit, below, made: Vec::new(), life: Life::Containers }
     }
 
-    fn write(&self, limits: &Limits) -> anyhow::Result<()> {
+    /// Writes limits; tells the files and values that were written.
+    fn write(&self, limits: &Limits) -> anyhow::Result<Vec<Written>> {
         match &self.tree {
-            Tree::None => Ok(()),
+            Tree::None => Ok(Vec::new()),
             Tree::V2 { path, open } => {
-                write::write(limits, |_| Some(path))?;
-                match (&limits.devices, open) {
-                    (Some(rules), Some(open)) => device_program::attach(open.as_fd(), rules, path),
-                    _ => Ok(()),
+                let written = write::write(limits, |_| Some(path))?;
+                if let (Some(rules), Some(open)) = (&limits.devices, open) {
+                    device_program::attach(open.as_fd(), rules, path)?;
                 }
+                Ok(written)
             }
             Tree::V1(paths) => {
-                write::write(limits, |controller| v1::directory_of(paths, controller))?;
+                let written = write::write(limits, |controller| v1::directory_of(paths, controller))?;
                 match (&limits.devices, v1::directory_of(paths, "devices")) {
-                    (Some(rules), Some(directory)) => write::devices_v1(rules, directory),
-                    (Some(_), None) => Err(Fault::doing(
-                        "this host has no devices cgroup, which keeps containers from devices",
-                    )
-                    .remedy("mount the cgroup v1 controller devices")
-                    .into()),
-                    (None, _) => Ok(()),
+                    (Some(rules), Some(directory)) => write::devices_v1(rules, directory)?,
+                    (Some(_), None) => {
+                        return Err(Fault::doing(
+                            "this host has no devices cgroup, which keeps containers from devices",
+                        )
+                        .remedy("mount the cgroup v1 controller devices")
+                        .into());
+                    }
+                    (None, _) => {}
                 }
+                Ok(written)
             }
         }
     }
@@ -218,7 +178,11 @@ impl Cgroup {
                 .remedy("create it again where cgroups may be made")
                 .into());
         }
-        self.write(limits)
+        let written = self.write(limits)?;
+        match &self.unit {
+            Some(unit) => systemd::update(unit, &written),
+            None => Ok(()),
+        }
     }
 
     /// Freezes or thaws, and waits until it is so.
@@ -273,91 +237,47 @@ impl Cgroup {
         }
     }
 
-    /// Removes it and what is below it.
+    /// Removes it and what is below it; with systemd, the unit. Its processes have to be gone.
     ///
     /// # Errors
     /// The cgroup that stays, and why.
     pub fn remove(&mut self) -> anyhow::Result<()> {
-        self.made.clear();
-        match &self.tree {
-            Tree::None => Ok(()),
-            Tree::V2 { path, .. } => directory::remove(path),
-            Tree::V1(paths) => paths.values().map(|path| directory::remove(path)).fold(Ok(()), Result::and),
-        }
+        self.life = Life::Containers;
+        let stopped = self.unit.as_ref().map_or(Ok(()), systemd::stop);
+        let removed = self.leaves().map(directory::remove).fold(Ok(()), Result::and);
+        stopped.and(removed)
+    }
+
+    /// The cgroup's directories, one for each hierarchy.
+    fn leaves(&self) -> impl Iterator<Item = &Path> {
+        let (one, many) = match &self.tree {
+            Tree::None => (None, None),
+            Tree::V2 { path, .. } => (Some(path), None),
+            Tree::V1(paths) => (None, Some(paths.values())),
+        };
+        one.into_iter().chain(many.into_iter().flatten()).map(PathBuf::as_path)
     }
 }
 
 impl Drop for Cgroup {
     fn drop(&mut self) {
-        if self.made.is_empty() {
+        if self.life == Life::Containers {
             return;
         }
-        let leaves: Vec<&Path> = match &self.tree {
-            Tree::None => Vec::new(),
-            Tree::V2 { path, .. } => vec![path],
-            Tree::V1(paths) => paths.values().map(PathBuf::as_path).collect(),
-        };
-        for leaf in leaves.into_iter().filter(|leaf| self.made.iter().any(|made| made == leaf)) {
-            if let Err(error) = directory::remove(leaf) {
+        let mut complain = |done: anyhow::Result<()>| {
+            if let Err(error) = done {
                 tracing::warn!("{error:#}");
             }
+        };
+        if let Some(unit) = &self.unit {
+            complain(self.signal_all(libc::SIGKILL));
+            complain(systemd::stop(unit));
         }
+        // One that was there before stays.
+        let ours = |leaf: &&Path| self.made.iter().any(|made| made == leaf);
+        self.leaves().filter(ours).map(directory::remove).for_each(&mut complain);
         directory::unmake(&self.made);
     }
-}
-
-fn todo_unit() -> anyhow::Result<Cgroup> {
-    Err(Fault::doing("systemd units are not made yet").into())
-}
-
-/// A cgroup that cannot be made, in the words that engines and tests know, with whose it would have to be.
-fn not_made(plan: &CgroupPlan, path: &Path, error: io::Error) -> anyhow::Error {
-    let limit = plan.limits.writes.first();
-    let controller = limit.map_or("pids", |write| &write.controller);
-    let shown = path.display();
-    let denied = is_denied(&error);
-    let mut words = match limit {
-        Some(_) if denied => {
-            format!("cannot set {controller} limit: container could not join or create cgroup {shown}")
-        }
-        _ if denied => format!("unable to apply cgroup configuration, permission denied: make {shown}"),
-        _ => format!("unable to apply cgroup configuration: make {shown}"),
-    };
-    let hurdle = if denied { rootless::delegation::missing(controller) } else { None };
-    if let Some(hurdle) = &hurdle {
-        words = format!("{words} ({})", hurdle.cause);
-    }
-    let fault = match (limit, plan.asked) {
-        (Some(limit), _) if denied => Fault::at(&limit.at, words),
-        (_, Some(at)) => Fault::at(at, words),
-        (_, None) => Fault::doing(words),
-    };
-    match hurdle {
-        Some(hurdle) => fault.remedy(hurdle.remedy),
-        None => fault.remedy("name another cgroup in linux.cgroupsPath"),
-    }
-    .caused_by(error)
-}
-
-fn refuse_populated(pids: &[i32], path: &Path) -> anyhow::Result<()> {
-    if pids.is_empty() {
-        return Ok(());
-    }
-    Err(Fault::at(
-        "linux.cgroupsPath",
-        format!("container's cgroup is not empty: {} process(es) found in {}", pids.len(), path.display()),
-    )
-    .remedy("name a cgroup of its own for each container")
-    .into())
-}
-
-fn refuse_frozen(state: State, path: &Path) -> anyhow::Result<()> {
-    if state == State::Thawed {
-        return Ok(());
-    }
-    Err(Fault::at("linux.cgroupsPath", format!("container's cgroup unexpectedly frozen: {}", path.display()))
-        .remedy("thaw it, or name another")
-        .into())
 }
 
 /// Signals every process in a directory and below it.

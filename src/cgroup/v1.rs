@@ -6,7 +6,8 @@
 use super::directory::{self, Reach, is_denied, is_gone};
 use super::freezer::{self, State};
 use super::layout::{Hierarchy, Layout};
-use super::{not_made, signal};
+use super::make::not_made;
+use super::signal;
 use crate::fault::{Fault, OrFault};
 use crate::plan::cgroup::{CgroupPlan, Location};
 use std::collections::BTreeMap;
@@ -63,8 +64,8 @@ fn one(plan: &CgroupPlan, hierarchy: &Hierarchy, made: &mut Made) -> anyhow::Res
     }
     made.directories.extend(directories);
     if !is_new {
-        super::refuse_populated(&directory::pids(&path, Reach::Recursive).unwrap_or_default(), &path)?;
-        super::refuse_frozen(freezer::v1(&path)?, &path)?;
+        super::make::refuse_populated(&directory::pids(&path, Reach::Recursive).unwrap_or_default(), &path)?;
+        super::make::refuse_frozen(freezer::v1(&path)?, &path)?;
     }
     made.paths.insert(hierarchy.name(), path);
     Ok(())

@@ -23,7 +23,7 @@ pub fn make(top: &Path, path: &Path) -> io::Result<Vec<PathBuf>> {
 
 /// Hands every controller of this cgroup on to those below. What fails shows as soon as a limit of that
 /// controller is written, and then with its name.
-fn enable(parent: &Path) {
+pub fn enable(parent: &Path) {
     let read = |file| fs::read_to_string(parent.join(file)).unwrap_or_default();
     let (there, enabled) = (read("cgroup.controllers"), read("cgroup.subtree_control"));
     let enabled: Vec<&str> = enabled.split_whitespace().collect();
@@ -121,6 +121,6 @@ pub fn kill_all(path: &Path) -> anyhow::Result<()> {
 /// # Errors
 /// It has processes, or it is frozen.
 pub fn refuse_used(path: &Path) -> anyhow::Result<()> {
-    super::refuse_populated(&directory::pids(path, Reach::Recursive).unwrap_or_default(), path)?;
-    super::refuse_frozen(freezer::v2(path)?, path)
+    super::make::refuse_populated(&directory::pids(path, Reach::Recursive).unwrap_or_default(), path)?;
+    super::make::refuse_frozen(freezer::v2(path)?, path)
 }

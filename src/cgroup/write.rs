@@ -13,14 +13,19 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
-/// Writes everything but device rules; `directory` knows where a controller's files are.
+/// Writes everything but device rules; `directory` knows where a controller's files are. Tells the files and
+/// values that were written.
 ///
 /// # Errors
 /// What the kernel refuses, with its place in config.json, the file and the value.
-pub fn write<'a>(limits: &Limits, directory: impl Fn(&str) -> Option<&'a Path>) -> anyhow::Result<()> {
+pub fn write<'a>(
+    limits: &Limits,
+    directory: impl Fn(&str) -> Option<&'a Path>,
+) -> anyhow::Result<Vec<Written>> {
     if let (Some(check), Some(memory)) = (limits.check, directory("memory")) {
         refuse_below_use(check, memory, limits.version)?;
     }
+    let mut written = Vec::with_capacity(limits.writes.len());
     let mut again = Vec::new();
     for write in &limits.writes {
         let Some(place) = directory(&write.controller) else {
@@ -30,20 +35,23 @@ pub fn write<'a>(limits: &Limits, directory: impl Fn(&str) -> Option<&'a Path>) 
             return Err(no_controller(write).into());
         };
         match one(place, write) {
-            Ok(()) => {}
+            Ok(done) => written.extend(done),
             Err(Refusal::Misfit(_)) => again.push((place, write)),
             Err(Refusal::Final(error)) => return Err(error),
         }
     }
     for (place, write) in again {
         match one(place, write) {
-            Ok(()) => {}
+            Ok(done) => written.extend(done),
             Err(Refusal::Misfit(error)) => return Err(refused(place, write, &write.file, error)),
             Err(Refusal::Final(error)) => return Err(error),
         }
     }
-    Ok(())
+    Ok(written)
 }
+
+/// A file, and what is in it now.
+pub type Written = (String, String);
 
 enum Refusal {
     /// It does not fit what is there.
@@ -52,32 +60,33 @@ enum Refusal {
     Final(anyhow::Error),
 }
 
-fn one(place: &Path, write: &Write) -> Result<(), Refusal> {
+fn one(place: &Path, write: &Write) -> Result<Option<Written>, Refusal> {
     let path = place.join(&*write.file);
-    let value = match value(place, &path, write) {
-        Ok(Some(value)) => value,
-        Ok(None) => return Ok(()),
-        Err(error) => return Err(Refusal::Final(error)),
-    };
+    let Some(value) = value(place, &path, write).map_err(Refusal::Final)? else { return Ok(None) };
     match lines(&path, &value) {
-        Ok(()) => Ok(()),
-        Err(error) if error.kind() == ErrorKind::NotFound => match &write.missing {
-            Missing::Skip => Ok(()),
-            Missing::Refuse => Err(Refusal::Final(no_file(place, write, error))),
-            Missing::Instead(file, value) => lines(&place.join(file), value).map_err(|error| {
-                Refusal::Final(match error.kind() {
-                    ErrorKind::NotFound => no_file(place, write, error),
-                    _ => refused(place, write, file, error),
-                })
-            }),
-        },
+        Ok(()) => Ok(Some((write.file.to_string(), value))),
+        Err(error) if error.kind() == ErrorKind::NotFound => instead(place, write, error),
         // An old BFQ has a weight for all devices only, and the general controller may know better.
         Err(error) if error.raw_os_error() == Some(libc::EINVAL) => match &write.missing {
-            Missing::Instead(file, value) if lines(&place.join(file), value).is_ok() => Ok(()),
+            Missing::Instead(file, value) if lines(&place.join(file), value).is_ok() => Ok(None),
             _ => Err(Refusal::Misfit(error)),
         },
         Err(error) if error.raw_os_error() == Some(libc::EBUSY) => Err(Refusal::Misfit(error)),
         Err(error) => Err(Refusal::Final(refused(place, write, &write.file, error))),
+    }
+}
+
+fn instead(place: &Path, write: &Write, error: io::Error) -> Result<Option<Written>, Refusal> {
+    match &write.missing {
+        Missing::Skip => Ok(None),
+        Missing::Refuse => Err(Refusal::Final(no_file(place, write, error))),
+        Missing::Instead(file, value) => match lines(&place.join(file), value) {
+            Ok(()) => Ok(None),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                Err(Refusal::Final(no_file(place, write, error)))
+            }
+            Err(error) => Err(Refusal::Final(refused(place, write, file, error))),
+        },
     }
 }
 

@@ -7,6 +7,7 @@ pub mod bpf;
 pub mod capability;
 pub mod clone;
 pub mod descriptor;
+pub mod eventfd;
 pub mod mount;
 pub mod net;
 pub mod path;

@@ -6,6 +6,7 @@
 
 pub mod devices;
 pub mod limits;
+pub mod properties;
 pub mod unit;
 
 use super::Notes;
@@ -114,7 +115,12 @@ pub fn decide(
     if location == Location::Nowhere && asked.is_some() {
         missed(setting, limits.first(), notes)?;
     }
+    // Whoever names the driver wants what it makes.
+    let asked = asked.or((setting.driver == Driver::Systemd).then_some(Place::of("--systemd-cgroup")));
     let mut plan = CgroupPlan { location, asked, limits, owner: setting.owner };
+    if let Location::Unit(_) = &plan.location {
+        properties::round(&mut plan.limits);
+    }
     // Only real root may attach a device program, or change the rules of v1's devices controller.
     if setting.standing == Standing::Root && plan.location != Location::Nowhere {
         let listed = resources.and_then(|resources| resources.devices().as_deref()).unwrap_or_default();
@@ -173,6 +179,12 @@ fn locate(
             return Err(Fault::doing("systemd not running on this host, cannot use systemd cgroups manager")
                 .remedy("leave --systemd-cgroup out, or give --cgroup-manager cgroupfs"));
         };
+        if version == Version::V1 {
+            return Err(Fault::doing(
+                "kase has systemd make cgroups on cgroup v2 only, and this host has v1",
+            )
+            .remedy("give --cgroup-manager cgroupfs, or boot with systemd.unified_cgroup_hierarchy=1"));
+        }
         return unit::decide(path, annotations, setting.id, bus).map(Location::Unit);
     }
     match path {

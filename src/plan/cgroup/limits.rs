@@ -1,7 +1,7 @@
 //! `linux.resources` as files and values.
 
 mod block_io;
-mod cpu;
+pub mod cpu;
 mod memory;
 
 use super::Version;

@@ -14,7 +14,7 @@ pub enum Bus {
     User,
 }
 
-/// A scope, or a slice.
+/// A scope.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unit {
     /// `kase-web.scope`.
@@ -96,10 +96,13 @@ pub fn decide(
     };
     let slice = if slice.is_empty() { default } else { slice };
     expand(slice).ok_or_else(|| invalid(slice))?;
-    let unit = match (name.ends_with(".slice"), prefix) {
-        (true, _) => name.to_string(),
-        (false, "") => format!("{name}.scope"),
-        (false, prefix) => format!("{prefix}-{name}.scope"),
+    if name.ends_with(".slice") {
+        return Err(Fault::at(PATH, format!("{name} is a slice, which takes no processes"))
+            .remedy("name a scope in it: machine.slice:kase:web"));
+    }
+    let unit = match prefix {
+        "" => format!("{name}.scope"),
+        prefix => format!("{prefix}-{name}.scope"),
     };
     check_name(&unit)?;
     let (properties, subgroup) = annotated(annotations)?;
@@ -309,7 +312,6 @@ mod tests {
         assert_eq!((web.name.as_str(), web.slice.as_str()), ("libpod-web.scope", "machine-a.slice"));
         assert_eq!(unit(":kase:web").unwrap().slice, "system.slice");
         assert_eq!(unit("a.slice::web").unwrap().name, "web.scope");
-        assert_eq!(unit("a.slice:x:pod.slice").unwrap().name, "pod.slice");
         assert_eq!(decide(None, None, "web", Bus::User).unwrap().name, "kase-web.scope");
     }
 
@@ -318,6 +320,7 @@ mod tests {
         for (path, words) in [
             ("/a/b", "linux.cgroupsPath: expected cgroupsPath to be of format \"slice:prefix:name\""),
             ("a:b:c:d", "linux.cgroupsPath: expected cgroupsPath"),
+            ("a.slice:b:c.slice", "linux.cgroupsPath: c.slice is a slice, which takes no processes"),
             ("a:b:c", "linux.cgroupsPath: invalid slice name: a"),
             ("a--b.slice:b:c", "linux.cgroupsPath: invalid slice name"),
             ("a.slice:b:c/d", "linux.cgroupsPath: \"b-c/d.scope\" is no unit name, because of '/'"),
