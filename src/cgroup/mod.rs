@@ -63,7 +63,7 @@ pub struct CgroupFacts {
 impl CgroupFacts {
     /// Whether there is a cgroup at all.
     pub fn is_none(&self) -> bool {
-        self.v2.is_none() && self.v1.is_empty()
+        self.v2.is_none() && self.v1.is_empty() && self.unit.is_none()
     }
 }
 

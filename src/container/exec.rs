@@ -241,6 +241,10 @@ impl Midwife for Witness<'_> {
         }
     }
 
+    fn outside(&mut self, error: std::io::Error) -> anyhow::Result<()> {
+        Err(error).or_fault(|| Fault::doing("start a process in the container's cgroup"))
+    }
+
     fn hooks(&mut self, _: i32) -> anyhow::Result<()> {
         Ok(())
     }

@@ -121,14 +121,11 @@ impl Journal {
         begin().or_fault(|| Fault::doing("write the container's record"))
     }
 
-    /// Adds the cgroup.
+    /// Adds the cgroup; the last line about it counts.
     ///
     /// # Errors
     /// Those of write(2).
     pub fn cgroup(&self, facts: CgroupFacts) -> anyhow::Result<()> {
-        if facts.is_none() {
-            return Ok(());
-        }
         self.write(&Line::Cgroup(facts))
     }
 

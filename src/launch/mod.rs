@@ -18,6 +18,7 @@ use crate::kernel::process::{pidfd_send_signal, wait_for};
 use crate::plan::Plan;
 use crate::plan::namespaces::Kind;
 use rootless::id_writer::{self, Means};
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 /// Init, made and not yet started. Killed and reaped when dropped before it is [kept](Init::keep).
@@ -36,6 +37,12 @@ pub trait Midwife {
     /// # Errors
     /// Whatever stops the birth.
     fn born(&mut self, pid: i32) -> anyhow::Result<()>;
+
+    /// Init cannot be put into its cgroup; without an error it does without.
+    ///
+    /// # Errors
+    /// Whatever stops the birth.
+    fn outside(&mut self, error: io::Error) -> anyhow::Result<()>;
 
     /// The runtime's hooks are due.
     ///
@@ -72,7 +79,7 @@ pub fn launch(
         None => None,
     };
     let mut births = births(plan);
-    let mut init = spawn::spawn(plan, host, hands)?;
+    let mut init = spawn::spawn(plan, host, hands, midwife)?;
     let hop = (births > 0).then_some(init.process.pid);
     let mut mapped = false;
     while births > 0 {
