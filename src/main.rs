@@ -14,6 +14,7 @@ mod kernel;
 mod launch;
 mod log;
 mod plan;
+mod seal;
 
 fn main() -> std::process::ExitCode {
     cli::main()
