@@ -19,6 +19,7 @@ mod process;
 mod programs;
 mod rootfs;
 mod rootless;
+mod seal;
 mod signals;
 mod spec;
 mod state;

@@ -21,6 +21,7 @@ use crate::fault::{Fault, Report};
 use crate::log;
 use crate::plan::Adapt;
 use crate::plan::cgroup::Driver;
+use crate::seal;
 use clap::builder::PossibleValuesParser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
@@ -153,8 +154,13 @@ fn dispatch(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
         "error" => Level::ERROR,
         _ => Level::INFO,
     };
+    let (name, arguments) = matches.subcommand().expect("clap requires a command");
+    let caller = Caller::look()?;
+    // Before the log is opened, which may be a FIFO; what goes wrong belongs into it all the same.
+    let sealed = seal::seal(name, &caller);
     let format = if text("log-format") == "json" { log::Format::Json } else { log::Format::Text };
     log::start(matches.get_one::<PathBuf>("log").map(PathBuf::as_path), format, level)?;
+    sealed?;
     let adapt = if text("rootless") == "false" { Adapt::No } else { Adapt::Yes };
     let cgroup_driver = match text("cgroup-manager") {
         _ if matches.get_flag("systemd-cgroup") => Driver::Systemd,
@@ -163,9 +169,7 @@ fn dispatch(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
         "disabled" => Driver::Disabled,
         _ => Driver::Auto,
     };
-    let context =
-        Context { cgroup_driver, caller: Caller::look()?, root: matches.get_one("root").cloned(), adapt };
-    let (name, arguments) = matches.subcommand().expect("clap requires a command");
+    let context = Context { cgroup_driver, caller, root: matches.get_one("root").cloned(), adapt };
     let verb =
         VERBS.iter().find(|verb| verb.name == name).expect("clap knows the commands of the table only");
     (verb.run)(context, arguments)
