@@ -5,6 +5,7 @@
 
 mod create;
 mod delete;
+mod events;
 mod exec;
 mod features;
 mod kill;
@@ -15,6 +16,7 @@ mod run;
 mod spec;
 mod start;
 mod state;
+mod update;
 
 use crate::container::store::Store;
 use crate::fault::{Fault, Report};
@@ -64,9 +66,15 @@ struct Verb {
     run: Run,
 }
 
-const VERBS: [Verb; 12] = [
+const VERBS: [Verb; 14] = [
     Verb { name: "create", about: "Create a container", arguments: create::arguments, run: create::run },
     Verb { name: "delete", about: "Delete a container", arguments: delete::arguments, run: delete::run },
+    Verb {
+        name: "events",
+        about: "Show what a container uses",
+        arguments: events::arguments,
+        run: events::run,
+    },
     Verb {
         name: "exec",
         about: "Run a program in a running container",
@@ -91,6 +99,12 @@ const VERBS: [Verb; 12] = [
         about: "Show the state of a container",
         arguments: state::arguments,
         run: state::run,
+    },
+    Verb {
+        name: "update",
+        about: "Change the limits of a container",
+        arguments: update::arguments,
+        run: update::run,
     },
 ];
 
