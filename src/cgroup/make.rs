@@ -1,6 +1,6 @@
 //! Makes a container's cgroup, and puts init into it.
 
-use super::directory::{self, Reach, is_denied};
+use super::directory::{self, is_denied};
 use super::freezer::State;
 use super::layout::{Layout, MOUNT};
 use super::systemd::UnitFacts;
