@@ -27,6 +27,7 @@ use std::path::PathBuf;
 
 /// What the command line says.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line's, and is read once")]
 pub struct Request {
     /// `--process`, which replaces all that `changes` could say.
     pub process: Option<PathBuf>,

@@ -201,7 +201,7 @@ fn parse(text: &[u8], lock: Lock) -> anyhow::Result<Option<Record>> {
                     init: None,
                     complete: Complete::No,
                     lock,
-                })
+                });
             }
             (Line::Cgroup(cgroup), Some(record)) => record.cgroup = cgroup,
             (Line::Init(init), Some(record)) => record.init = Some(init),

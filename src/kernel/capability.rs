@@ -63,14 +63,6 @@ pub fn raise_ambient(capability: u8) -> io::Result<()> {
     ambient(libc::PR_CAP_AMBIENT_RAISE, capability)
 }
 
-/// Empties the ambient set.
-///
-/// # Errors
-/// Those of prctl(2).
-pub fn clear_ambient() -> io::Result<()> {
-    ambient(libc::PR_CAP_AMBIENT_CLEAR_ALL, 0)
-}
-
 fn ambient(operation: libc::c_int, capability: u8) -> io::Result<()> {
     // SAFETY: plain integers.
     answer(
