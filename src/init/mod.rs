@@ -92,6 +92,10 @@ impl Init<'_> {
         if let Some(score) = plan.process.oom_score_adj {
             process::set_oom_score(score)?;
         }
+        // Other processes of a shared pid namespace must not look into this one (CVE-2016-9962).
+        if plan.maps.is_none() {
+            set_dumpable(Dumpable::No);
+        }
         if plan.namespaces.needs_hop() {
             namespaces::hop(plan, &self.hands.kase)?;
         } else {
@@ -101,8 +105,7 @@ impl Init<'_> {
             self.begin()?;
         }
         self.take_root()?;
-        // From here on other processes of a shared pid namespace must not look into this one (CVE-2016-9962).
-        // Not before: the id map helpers need to see that the process is the user's own.
+        // With maps to be written, only now: their helpers have to see that the process is the user's own.
         set_dumpable(Dumpable::No);
         session::begin(plan.keyring.then_some(self.hands.keyring.as_c_str()))?;
         if plan.namespaces.makes(Kind::Network) {

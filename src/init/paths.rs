@@ -43,7 +43,7 @@ fn one_masked(root: BorrowedFd<'_>, path: &Path, empty: &mut Empty) -> io::Resul
     if inside::is_directory(target.as_fd())? {
         return empty.cover(target.as_fd());
     }
-    let null = inside::open(root, Path::new("/dev/null"))?;
+    let null = inside::null_device(root)?;
     let tree = mount::clone_tree(null.as_fd(), c"", Reach::One)?;
     mount::attach(tree.as_fd(), target.as_fd())
 }

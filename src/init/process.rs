@@ -51,11 +51,10 @@ pub fn make_cwd(root: BorrowedFd<'_>, cwd: &Path) -> anyhow::Result<()> {
 /// # Errors
 /// Those of fchown(2), where they are not to be expected.
 pub fn adopt_stdio(root: BorrowedFd<'_>, user: &Ids<'_>, own_null: bool) -> anyhow::Result<()> {
-    let null = libc::makedev(1, 3);
     let (stdin, stdout, stderr) = (io::stdin(), io::stdout(), io::stderr());
     for (number, fd) in [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()].into_iter().enumerate() {
         let Ok(stat) = fstat(fd) else { continue };
-        if stat.st_mode & libc::S_IFMT == libc::S_IFCHR && stat.st_rdev == null {
+        if inside::is_null(fd)? {
             if own_null {
                 exchange(root, number)?;
             }
@@ -77,10 +76,12 @@ pub fn adopt_stdio(root: BorrowedFd<'_>, user: &Ids<'_>, own_null: bool) -> anyh
 }
 
 fn exchange(root: BorrowedFd<'_>, number: usize) -> anyhow::Result<()> {
-    let resolve = crate::kernel::path::Resolve::IN_ROOT;
-    let null = inside::open_as(root, Path::new("/dev/null"), libc::O_RDWR, resolve)
-        .or_fault(|| Fault::doing("open the container's /dev/null"))?;
-    replace(number, &null)?;
+    let open = || {
+        let null = inside::null_device(root)?;
+        fs::OpenOptions::new().read(true).write(true).open(inside::magic_path(null.as_fd()))
+    };
+    let null = open().or_fault(|| Fault::doing("open the container's /dev/null"))?;
+    replace(number, &null.into())?;
     Ok(())
 }
 
