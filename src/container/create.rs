@@ -19,6 +19,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
+use std::rc::Rc;
 
 /// What the command line says about a container that is to be made.
 #[derive(Debug)]
@@ -112,6 +113,7 @@ pub fn create(
         bundle: bundle.directory.display().to_string(),
         annotations: facts.annotations.clone(),
     };
+        output: Rc::new(hook::Output::open(&facts.annotations)?),
     let poststart = facts.poststart.clone();
     let entry = store.claim(&request.id, &host.caller, facts, &bundle.text)?;
     let gate = match by {
