@@ -14,6 +14,7 @@ mod process;
 mod program;
 mod rootfs;
 mod sysctl;
+mod symlink;
 mod terminal;
 
 use crate::fault::{Fault, OrFault, Report};
@@ -30,8 +31,9 @@ use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal};
 use nix::sys::stat::{Mode, umask};
 use std::convert::Infallible;
 use std::ffi::CString;
+use std::collections::HashMap;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What kase hands to init beside the plan.
 #[derive(Debug)]
@@ -59,6 +61,8 @@ pub struct Trees {
     pub sources: Vec<Option<OwnedFd>>,
 }
 
+    /// Where sources that are copied as symlinks lead, by index into the plan's mounts.
+    pub links: HashMap<usize, PathBuf>,
 /// Runs init, or the hop and then init. Never returns: the process becomes the container's or ends.
 pub fn run(plan: &Plan<'_>, hands: Hands) -> ! {
     let mut init = Init { plan, hands, begun: false, own_cgroups: String::new(), starter: None };
@@ -228,6 +232,7 @@ impl Init<'_> {
                 mounter.own_cgroups = std::mem::take(&mut self.own_cgroups);
             }
             mounter.mount(index, mount)?;
+            links: std::mem::take(&mut self.hands.trees.links),
         }
         let late = mounter.late_readonly;
         devices::make(root.as_fd(), &self.plan.devices, self.plan.device_origin)?;

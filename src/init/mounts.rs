@@ -3,6 +3,7 @@
 use super::cgroup_mount::{self, View};
 use super::copy_up;
 use super::inside::{self, Shape};
+use super::symlink;
 use crate::fault::{Fault, OrFault};
 use crate::kernel::mount::{self, Attributes, Reach, attribute};
 use crate::kernel::path::Resolve;
@@ -13,9 +14,10 @@ use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 use nix::sys::statvfs::FsFlags;
 use std::ffi::CString;
 use std::io::{self, ErrorKind};
+use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Where mounts go, and what is put off until the rootfs is complete.
 pub struct Mounter<'a> {
@@ -25,6 +27,8 @@ pub struct Mounter<'a> {
     pub sources: Vec<Option<OwnedFd>>,
     /// What a cgroup mount shows.
     pub cgroup_view: View,
+    /// Where sources that are copied as symlinks lead, by index into `mounts`.
+    pub links: HashMap<usize, PathBuf>,
     /// /proc/self/cgroup as it was before the cgroup namespace hid it.
     pub own_cgroups: String,
     /// Mounts that become read-only only when all mount points in them have been made.
@@ -39,6 +43,9 @@ impl Mounter<'_> {
     pub fn mount(&mut self, index: usize, mount: &Mount<'_>) -> anyhow::Result<()> {
         match &mount.what {
             What::Bind { source, reach } => {
+        if let Some(target) = self.links.get(&index) {
+            return symlink::copy(self.root, mount, target);
+        }
                 if mount.options.remount == Remount::Yes {
                     return self.remount(mount);
                 }

@@ -139,6 +139,10 @@ fn sort<'spec>(
     let idmap = idmap(entry, at, &what, &options, setting)?;
     Ok(Mount { at, destination, what, options, idmap })
 }
+    if options.extension == Extension::CopySymlink && !matches!(what, What::Bind { .. }) {
+        return Err(Fault::at(at.field(".options"), "copy-symlink on a mount that is no bind mount")
+            .remedy("put bind or rbind into options"));
+    }
 
 /// The maps of the entry, or with `idmap` alone those of the container's user namespace.
 fn idmap(
