@@ -5,6 +5,7 @@ mod id_mapped;
 pub mod limits;
 pub mod relay;
 mod spawn;
+mod net_devices;
 
 use crate::fault::{Fault, OrFault};
 use crate::gate::Gate;
@@ -88,6 +89,12 @@ pub fn launch(
     init.say(ToInit::Begin)?;
     init.attend(midwife)?;
     Ok(init)
+    // It is in its cgroup by now, which says what may be used of all.
+    affinity::settle(init.process.pid, &Affinity::default())?;
+    if let (Some(rdt), Some(share)) = (&plan.intel_rdt, share) {
+        init.share.insert(share).enter(rdt, init.process.pid)?;
+    }
+    net_devices::hand_over(plan, init.process.pid)?;
 }
 
 /// What [`launch`] makes init from, beside the plan.

@@ -17,6 +17,9 @@ pub mod process;
 pub mod sysctl;
 
 use crate::config::Config;
+pub mod net_devices;
+mod number_list;
+pub mod personality;
 use crate::fault::{Fault, Place};
 use crate::host::Host;
 use crate::kernel::mount::{Propagation, Reach};
@@ -31,6 +34,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use tracing::Level;
 
+use net_devices::NetDevice;
 /// Whether entries that cannot work for this caller are changed to what can (`--rootless`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Adapt {
@@ -107,6 +111,14 @@ pub struct Plan<'spec> {
     pub hooks: hooks::Hooks<'spec>,
     /// What the user ought to know; logged once the plan stands.
     pub notes: Notes,
+    /// How the kernel treats it.
+    pub attributes: Attributes<'spec>,
+    /// `linux.mountLabel`, for the mounts that are kase's own.
+    pub mount_label: Option<MountLabel<'spec>>,
+    /// `linux.netDevices`.
+    pub net_devices: Vec<NetDevice<'spec>>,
+    /// `linux.intelRdt`.
+    pub intel_rdt: Option<IntelRdt<'spec>>,
 }
 
 impl<'spec> Plan<'spec> {
@@ -163,7 +175,16 @@ impl<'spec> Plan<'spec> {
             sysctl: sysctl::decide(linux.sysctl().as_ref(), &namespaces)?,
             hostname: name(config.hostname.as_deref(), "hostname", &namespaces)?,
             domainname: name(config.domainname.as_deref(), "domainname", &namespaces)?,
-            process: process::decide(config.process.as_ref(), ids, host.last_capability, &mut notes)?,
+            process: process::decide(config.process.as_ref(), ids, host.last_capability, &mut notes)?
+                .with_groups(process::groups(annotations)),
+            attributes: attributes::decide(config.process.as_ref(), Some(linux), &host.facilities)?,
+            mount_label,
+            net_devices: net_devices::decide(
+                linux.net_devices().as_ref(),
+                &namespaces,
+                host.caller.standing,
+            )?,
+            intel_rdt: intel_rdt::decide(linux.intel_rdt().as_ref(), &host.facilities, &mut notes)?,
             hooks: hooks::decide(config.hooks.as_ref())?,
             keyring: !options.no_new_keyring,
             preserve_fds: options.preserve_fds,
