@@ -9,6 +9,7 @@ use crate::fault::{Fault, OrFault};
 use crate::gate::Gate;
 use crate::hook;
 use crate::host::{Host, Subids};
+use crate::launch::intel_rdt::Share;
 use crate::launch::{self, Init, Making, Midwife, console};
 use crate::plan::mounts::rootfs_missing;
 use crate::plan::{Adapt, Options, Plan};
@@ -91,7 +92,7 @@ pub fn create(
 ) -> anyhow::Result<Created> {
     super::id::check(&request.id)?;
     let bundle = Bundle::open(&request.bundle, request.config.as_deref())?;
-    let host = Host::look(caller, subids(&bundle.config))?;
+    let host = Host::look(caller, subids(&bundle.config), &attributes::needs(&bundle.config))?;
     let options = Options {
         bundle: &bundle.directory,
         adapt: request.adapt,
@@ -115,13 +116,14 @@ pub fn create(
     };
         output: Rc::new(hook::Output::open(&facts.annotations)?),
     let poststart = facts.poststart.clone();
+    let share = facts.intel_rdt.as_deref().cloned();
     let entry = store.claim(&request.id, &host.caller, facts, &bundle.text)?;
     let gate = match by {
         StartedBy::Gate => Some(Gate::build(entry.directory.open()?.as_fd())?),
         StartedBy::Us => None,
     };
     let mut midwife = Witness { entry: &entry, plan: &plan, state: &state, console, master: None };
-    let making = Making { gate, id: &request.id, state: state.clone() };
+    let making = Making { gate, id: &request.id, state: state.clone(), share };
     let init = launch::launch(&plan, &host, making, &mut midwife)?;
     let master = midwife.master;
     entry.journal().ready()?;
@@ -199,6 +201,7 @@ fn facts(bundle: &Bundle, plan: &Plan<'_>) -> Facts {
         annotations: hook::State::annotations(bundle.config.annotations.as_ref()),
         poststart: plan.hooks.of(hook::Kind::Poststart).to_vec(),
         poststop: plan.hooks.of(hook::Kind::Poststop).to_vec(),
+        intel_rdt: plan.intel_rdt.as_ref().map(|rdt| Box::new(Share::choose(rdt, id))),
     }
 }
 

@@ -3,6 +3,7 @@
 pub mod console;
 mod id_mapped;
 pub mod limits;
+pub mod intel_rdt;
 pub mod relay;
 mod spawn;
 mod net_devices;
@@ -17,6 +18,8 @@ use crate::kernel::process::{pidfd_send_signal, wait_for};
 use crate::plan::Plan;
 use crate::plan::namespaces::Kind;
 use rootless::id_writer::{self, Means};
+use crate::plan::scheduling::Affinity;
+use intel_rdt::Share;
 use std::os::fd::{AsFd, OwnedFd};
 
 /// Init, made and not yet started. Killed and reaped when dropped before it is [kept](Init::keep).
@@ -26,6 +29,7 @@ pub struct Init {
     pub process: Process,
     kase: KaseEnd,
     kept: bool,
+    share: Option<Share>,
 }
 
 /// What happens on the way, done by whoever knows the container.
@@ -66,6 +70,7 @@ pub fn launch(
     };
     let mut births = births(plan);
     let mut init = spawn::spawn(plan, host, hands)?;
+    let share = hands.share.clone();
     let hop = (births > 0).then_some(init.process.pid);
     let mut mapped = false;
     while births > 0 {
@@ -107,6 +112,8 @@ pub struct Making<'a> {
     /// For the hooks that init runs.
     pub state: hook::State,
 }
+    /// Its place in resctrl.
+    pub share: Option<Share>,
 
 /// How often we are told of a process before it is init: never without a hop, and twice when the hop itself
 /// lives in the new user namespace.
@@ -144,7 +151,7 @@ fn map(plan: &Plan<'_>, host: &Host, means: Option<&Means>, pid: i32) -> anyhow:
 
 impl Init {
     fn new(process: Process, kase: KaseEnd) -> Self {
-        Self { process, kase, kept: false }
+        Self { process, kase, share: None, kept: false }
     }
 
     /// Speaks to init; when it has gone, what it said last is the error.
@@ -218,5 +225,8 @@ impl Drop for Init {
             let _ = pidfd_send_signal(self.process.pidfd.as_fd(), libc::SIGKILL);
             let _ = wait_for(self.process.pid);
         }
+            if let Some(Err(error)) = self.share.as_ref().map(Share::leave) {
+                tracing::warn!("linux.intelRdt: the container's group stays: {error}");
+            }
     }
 }
