@@ -12,15 +12,15 @@ use crate::host::{Host, Subids};
 use crate::launch::intel_rdt::Share;
 use crate::launch::{self, Init, Making, Midwife, console};
 use crate::plan::mounts::rootfs_missing;
-use crate::plan::{Adapt, Options, Plan};
+use crate::plan::{Adapt, Options, Plan, attributes};
 use rootless::caller::Caller;
 use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 use std::rc::Rc;
+use std::time::SystemTime;
 
 /// What the command line says about a container that is to be made.
 #[derive(Debug)]
@@ -105,7 +105,7 @@ pub fn create(
     say(&plan);
     let console = console(&plan, request, terminal)?;
 
-    let facts = facts(&bundle, &plan);
+    let facts = facts(&bundle, &plan, &request.id);
     let state = hook::State {
         oci_version: facts.oci_version.clone(),
         id: request.id.clone(),
@@ -113,8 +113,8 @@ pub fn create(
         pid: None,
         bundle: bundle.directory.display().to_string(),
         annotations: facts.annotations.clone(),
-    };
         output: Rc::new(hook::Output::open(&facts.annotations)?),
+    };
     let poststart = facts.poststart.clone();
     let share = facts.intel_rdt.as_deref().cloned();
     let entry = store.claim(&request.id, &host.caller, facts, &bundle.text)?;
@@ -192,7 +192,7 @@ fn console(plan: &Plan<'_>, request: &Request, terminal: Terminal) -> anyhow::Re
     }
 }
 
-fn facts(bundle: &Bundle, plan: &Plan<'_>) -> Facts {
+fn facts(bundle: &Bundle, plan: &Plan<'_>, id: &str) -> Facts {
     Facts {
         oci_version: bundle.config.oci_version.clone(),
         bundle: bundle.directory.clone(),

@@ -3,6 +3,7 @@
 //! Init has the same plan as kase, in copied memory. It must not touch what only kase may (the state, the
 //! cgroup), and everything that it opens is close-on-exec.
 
+mod attributes;
 mod cgroup_mount;
 mod copy_up;
 mod devices;
@@ -13,8 +14,8 @@ mod paths;
 mod process;
 mod program;
 mod rootfs;
-mod sysctl;
 mod symlink;
+mod sysctl;
 mod terminal;
 
 use crate::fault::{Fault, OrFault, Report};
@@ -26,12 +27,13 @@ use crate::kernel::{descriptor, net};
 use crate::plan::Plan;
 use crate::plan::mounts::What;
 use crate::plan::namespaces::Kind;
+use crate::plan::process::Groups;
 use cgroup_mount::View;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal};
 use nix::sys::stat::{Mode, umask};
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::ffi::CString;
-use std::collections::HashMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -59,10 +61,10 @@ pub struct Trees {
     pub rootfs: Option<OwnedFd>,
     /// By index into the plan's mounts.
     pub sources: Vec<Option<OwnedFd>>,
-}
-
     /// Where sources that are copied as symlinks lead, by index into the plan's mounts.
     pub links: HashMap<usize, PathBuf>,
+}
+
 /// Runs init, or the hop and then init. Never returns: the process becomes the container's or ends.
 pub fn run(plan: &Plan<'_>, hands: Hands) -> ! {
     let mut init = Init { plan, hands, begun: false, own_cgroups: String::new(), starter: None };
@@ -128,6 +130,8 @@ impl Init<'_> {
         self.close_paths(&root, late)?;
         process::adopt_stdio(root.as_fd(), &plan.process.user, !plan.devices.is_empty())?;
         let environment = self.environment(&root);
+        // Before the privileges go, and before a filter that may know nothing of these calls.
+        attributes::set(&plan.attributes, &proc)?;
         process::become_user(&plan.process, self.hands.last_capability)?;
         // As late as possible, since it also keeps a filter from needing privileges.
         if plan.process.no_new_privileges {
@@ -190,8 +194,10 @@ impl Init<'_> {
         };
         crate::kernel::process::set_ids(uid, gid)
             .or_fault(|| Fault::at("linux.namespaces", format!("become uid {uid} of the user namespace")))?;
-        // Denied under a map of one id; then the groups stay what they are.
-        let _ = crate::kernel::process::set_groups(&[]);
+        if self.plan.process.groups == Groups::Configured {
+            // Denied under a map of one id; then the groups stay what they are.
+            let _ = crate::kernel::process::set_groups(&[]);
+        }
         Ok(())
     }
 
@@ -202,14 +208,18 @@ impl Init<'_> {
         reset_sigpipe()?;
         SigSet::empty().thread_set_mask()?;
         if self.plan.keyring {
-            // Without keys in the kernel, or with the user's quota used up, containers still run.
-            if let Err(error) = crate::kernel::process::join_session_keyring(&self.hands.keyring) {
-                if error.raw_os_error() != Some(libc::ENOSYS) {
-                    tracing::warn!("the container shares the session keyring of its caller: {error}");
-                }
-            }
+            attributes::label_keys(self.plan.attributes.labels.selinux, || self.keyring())?;
         }
         Ok(())
+    }
+
+    /// Without keys in the kernel, or with the user's quota used up, containers still run.
+    fn keyring(&self) {
+        if let Err(error) = crate::kernel::process::join_session_keyring(&self.hands.keyring)
+            && error.raw_os_error() != Some(libc::ENOSYS)
+        {
+            tracing::warn!("the container shares the session keyring of its caller: {error}");
+        }
     }
 
     /// Mounts and devices. Returns what becomes read-only when the rest is done.
@@ -222,6 +232,7 @@ impl Init<'_> {
         let mut mounter = mounts::Mounter {
             root: root.as_fd(),
             sources,
+            links: std::mem::take(&mut self.hands.trees.links),
             cgroup_view,
             own_cgroups: String::new(),
             late_readonly: Vec::new(),
@@ -232,7 +243,6 @@ impl Init<'_> {
                 mounter.own_cgroups = std::mem::take(&mut self.own_cgroups);
             }
             mounter.mount(index, mount)?;
-            links: std::mem::take(&mut self.hands.trees.links),
         }
         let late = mounter.late_readonly;
         devices::make(root.as_fd(), &self.plan.devices, self.plan.device_origin)?;
@@ -274,7 +284,7 @@ impl Init<'_> {
             rootfs::make_readonly(root.as_fd())?;
         }
         paths::readonly(root.as_fd(), &self.plan.readonly_paths)?;
-        paths::mask(root.as_fd(), &self.plan.masked)
+        paths::mask(root.as_fd(), &self.plan.masked, self.plan.mount_label)
     }
 
     /// The configured environment and, where it lacks one, HOME.

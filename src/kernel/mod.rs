@@ -11,6 +11,7 @@ pub mod net;
 pub mod netlink;
 pub mod path;
 pub mod process;
+pub mod schedule;
 pub mod socket;
 pub mod terminal;
 

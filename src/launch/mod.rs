@@ -1,12 +1,13 @@
 //! kase's half of a container's birth: makes init, gives it what only kase can, and hears it out.
 
+pub mod affinity;
 pub mod console;
 mod id_mapped;
-pub mod limits;
 pub mod intel_rdt;
+pub mod limits;
+mod net_devices;
 pub mod relay;
 mod spawn;
-mod net_devices;
 
 use crate::fault::{Fault, OrFault};
 use crate::gate::Gate;
@@ -17,9 +18,9 @@ use crate::kernel::clone::Process;
 use crate::kernel::process::{pidfd_send_signal, wait_for};
 use crate::plan::Plan;
 use crate::plan::namespaces::Kind;
-use rootless::id_writer::{self, Means};
 use crate::plan::scheduling::Affinity;
 use intel_rdt::Share;
+use rootless::id_writer::{self, Means};
 use std::os::fd::{AsFd, OwnedFd};
 
 /// Init, made and not yet started. Killed and reaped when dropped before it is [kept](Init::keep).
@@ -28,8 +29,8 @@ pub struct Init {
     /// Its process, as seen by kase.
     pub process: Process,
     kase: KaseEnd,
-    kept: bool,
     share: Option<Share>,
+    kept: bool,
 }
 
 /// What happens on the way, done by whoever knows the container.
@@ -69,8 +70,8 @@ pub fn launch(
         None => None,
     };
     let mut births = births(plan);
-    let mut init = spawn::spawn(plan, host, hands)?;
     let share = hands.share.clone();
+    let mut init = spawn::spawn(plan, host, hands)?;
     let hop = (births > 0).then_some(init.process.pid);
     let mut mapped = false;
     while births > 0 {
@@ -88,18 +89,18 @@ pub fn launch(
     }
     midwife.born(init.process.pid)?;
     limits::raise(&plan.process.limits, init.process.pid)?;
-    if !mapped {
-        map(plan, host, means.as_ref(), init.process.pid)?;
-    }
-    init.say(ToInit::Begin)?;
-    init.attend(midwife)?;
-    Ok(init)
     // It is in its cgroup by now, which says what may be used of all.
     affinity::settle(init.process.pid, &Affinity::default())?;
     if let (Some(rdt), Some(share)) = (&plan.intel_rdt, share) {
         init.share.insert(share).enter(rdt, init.process.pid)?;
     }
     net_devices::hand_over(plan, init.process.pid)?;
+    if !mapped {
+        map(plan, host, means.as_ref(), init.process.pid)?;
+    }
+    init.say(ToInit::Begin)?;
+    init.attend(midwife)?;
+    Ok(init)
 }
 
 /// What [`launch`] makes init from, beside the plan.
@@ -111,9 +112,9 @@ pub struct Making<'a> {
     pub id: &'a str,
     /// For the hooks that init runs.
     pub state: hook::State,
-}
     /// Its place in resctrl.
     pub share: Option<Share>,
+}
 
 /// How often we are told of a process before it is init: never without a hop, and twice when the hop itself
 /// lives in the new user namespace.
@@ -224,9 +225,9 @@ impl Drop for Init {
             // Gone already is as good.
             let _ = pidfd_send_signal(self.process.pidfd.as_fd(), libc::SIGKILL);
             let _ = wait_for(self.process.pid);
-        }
             if let Some(Err(error)) = self.share.as_ref().map(Share::leave) {
                 tracing::warn!("linux.intelRdt: the container's group stays: {error}");
             }
+        }
     }
 }

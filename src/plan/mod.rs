@@ -6,32 +6,36 @@
 //! The plan borrows from the specification and holds decisions only. A step is an entry of config.json, never
 //! a system call, and carries its [`Place`](crate::fault::Place) so that its deed's error names it too.
 
+pub mod attributes;
 pub mod capabilities;
 pub mod devices;
 pub mod hooks;
 pub mod id_maps;
-pub mod mount_options;
 pub mod intel_rdt;
 pub mod labels;
 pub mod memory_policy;
+pub mod mount_options;
 pub mod mounts;
 pub mod namespaces;
-pub mod process;
-pub mod sysctl;
-
-use crate::config::Config;
 pub mod net_devices;
 mod number_list;
 pub mod personality;
+pub mod process;
+pub mod scheduling;
+pub mod sysctl;
+
+use crate::config::Config;
 use crate::fault::{Fault, Place};
 use crate::host::Host;
 use crate::kernel::mount::{Propagation, Reach};
+use attributes::Attributes;
 use devices::{Device, Origin};
-use mounts::{Mount, Setting};
-use namespaces::{Kind, Namespaces, Offset};
-use oci_spec::runtime::{Linux, LinuxTimeOffset};
 use intel_rdt::IntelRdt;
 use labels::MountLabel;
+use mounts::{Mount, Setting};
+use namespaces::{Kind, Namespaces, Offset};
+use net_devices::NetDevice;
+use oci_spec::runtime::{Linux, LinuxTimeOffset};
 use process::Process;
 use rootless::caller::Standing;
 use rootless::id_map::IdMaps;
@@ -39,7 +43,6 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use tracing::Level;
 
-use net_devices::NetDevice;
 /// Whether entries that cannot work for this caller are changed to what can (`--rootless`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Adapt {
@@ -108,14 +111,6 @@ pub struct Plan<'spec> {
     pub domainname: Option<&'spec str>,
     /// What is executed.
     pub process: Process<'spec>,
-    /// Whether init gets a session keyring of its own.
-    pub keyring: bool,
-    /// Descriptors from 3 on that the container inherits.
-    pub preserve_fds: u32,
-    /// `hooks`.
-    pub hooks: hooks::Hooks<'spec>,
-    /// What the user ought to know; logged once the plan stands.
-    pub notes: Notes,
     /// How the kernel treats it.
     pub attributes: Attributes<'spec>,
     /// `linux.mountLabel`, for the mounts that are kase's own.
@@ -124,6 +119,14 @@ pub struct Plan<'spec> {
     pub net_devices: Vec<NetDevice<'spec>>,
     /// `linux.intelRdt`.
     pub intel_rdt: Option<IntelRdt<'spec>>,
+    /// Whether init gets a session keyring of its own.
+    pub keyring: bool,
+    /// Descriptors from 3 on that the container inherits.
+    pub preserve_fds: u32,
+    /// `hooks`.
+    pub hooks: hooks::Hooks<'spec>,
+    /// What the user ought to know; logged once the plan stands.
+    pub notes: Notes,
 }
 
 impl<'spec> Plan<'spec> {
@@ -158,7 +161,11 @@ impl<'spec> Plan<'spec> {
             standing: host.caller.standing,
             adapt: if confined { options.adapt } else { Adapt::No },
         };
-        let mounts = mounts::decide(config.mounts.as_deref().unwrap_or_default(), &setting, &mut notes)?;
+        let mut mounts = mounts::decide(config.mounts.as_deref().unwrap_or_default(), &setting, &mut notes)?;
+        let annotations = config.annotations.as_ref();
+        let label = linux.mount_label().as_deref();
+        let mount_label = labels::mount_label(label, annotations, &host.facilities, &mut notes)?;
+        labels::mark(&mut mounts, mount_label);
         let devices = if binds_dev(&mounts) {
             Vec::new()
         } else {
