@@ -7,16 +7,20 @@
 #[macro_use]
 mod common;
 
+mod annotations;
 mod bad_input;
 mod command_line;
 mod crash;
 mod life;
 mod mounts;
 mod namespaces;
+mod network_devices;
 mod process;
 mod programs;
 mod rootfs;
 mod rootless;
+mod scheduling;
+mod security_labels;
 mod signals;
 mod spec;
 mod state;
