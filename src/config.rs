@@ -35,7 +35,7 @@ pub struct Config {
 }
 
 /// `process`, and the whole of exec's `--process` file.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Process {
     /// Whether it gets a terminal.
@@ -85,7 +85,7 @@ pub struct ConsoleSize {
 }
 
 /// Names as in capabilities(7), unknown ones included.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 pub struct Capabilities {
     /// What an exec can ever give.
     pub bounding: Option<Vec<String>>,
@@ -100,7 +100,7 @@ pub struct Capabilities {
 }
 
 /// An I/O scheduling class and the priority in it.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 pub struct IoPriority {
     /// `IOPRIO_CLASS_RT`, `_BE` or `_IDLE`.
     pub class: String,
@@ -110,7 +110,7 @@ pub struct IoPriority {
 }
 
 /// A CPU scheduling policy and its parameters.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 pub struct Scheduler {
     /// `SCHED_OTHER` and so on.
     pub policy: String,
@@ -129,7 +129,7 @@ pub struct Scheduler {
 }
 
 /// Lists of processors, as `0-3,7`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 pub struct ExecCpuAffinity {
     /// While the process is set up.
     pub initial: Option<String>,

@@ -7,6 +7,7 @@
 //!   │ ◀──────────── HooksPlease ───── │   prestart and createRuntime, before the root changes
 //!   │ ──────────── HooksDone ───────▶ │
 //!   │ ◀──────────── Terminal(fd) ──── │   the master
+//!   │ ◀──────────── Listener(fd) ──── │   of a filter that notifies
 //!   │ ◀──────────── Ready ─────────── │   all is set up but the exec
 //!   │ ──────────── Start ───────────▶ │   `run` only; after `create`, `start` says it through the gate
 //!   │ ◀──────────── (closed) ──────── │   the exec closed it: the program runs
@@ -39,6 +40,8 @@ pub enum ToKase {
     HooksPlease,
     /// The master of the container's terminal.
     Terminal(OwnedFd),
+    /// The listener of the container's filter.
+    Listener(OwnedFd),
     /// Everything is set up.
     Ready,
     /// It did not work; init is about to end.
@@ -91,6 +94,7 @@ impl KaseEnd {
             (b'B', Some(fd)) => ToKase::Born(fd),
             (b'H', None) => ToKase::HooksPlease,
             (b'T', Some(fd)) => ToKase::Terminal(fd),
+            (b'L', Some(fd)) => ToKase::Listener(fd),
             (b'R', None) => ToKase::Ready,
             (b'F', None) => ToKase::Failed(unpack(text)),
             _ => return Err(Fault::doing("init said something that kase does not understand").into()),
@@ -109,6 +113,7 @@ impl InitEnd {
             ToKase::Born(fd) => (b"B".to_vec(), Some(fd.as_fd())),
             ToKase::HooksPlease => (b"H".to_vec(), None),
             ToKase::Terminal(fd) => (b"T".to_vec(), Some(fd.as_fd())),
+            ToKase::Listener(fd) => (b"L".to_vec(), Some(fd.as_fd())),
             ToKase::Ready => (b"R".to_vec(), None),
             ToKase::Failed(report) => (pack(report), None),
         };

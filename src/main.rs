@@ -1,6 +1,8 @@
 //! kase: a rootless-first OCI container runtime.
 
+mod accounts;
 mod bundle;
+mod cgroup;
 mod cli;
 mod config;
 mod container;
@@ -14,6 +16,7 @@ mod kernel;
 mod launch;
 mod log;
 mod plan;
+mod seccomp;
 
 fn main() -> std::process::ExitCode {
     cli::main()

@@ -11,6 +11,8 @@ mod annotations;
 mod bad_input;
 mod command_line;
 mod crash;
+mod exec;
+mod hooks;
 mod life;
 mod mounts;
 mod namespaces;

@@ -227,10 +227,8 @@ fn time_offsets_without_a_time_namespace_are_refused(kase: &Kase) {
 
 fn a_process_without_arguments_is_refused(kase: &Kase) {
     refused_with(kase, |spec| spec["process"]["args"] = json!([]), &["process.args"]);
-    let without = |spec: &mut Value| {
-        spec.as_object_mut().unwrap().remove("process");
-    };
-    refused_with(kase, without, &["process"]);
+    let bundle = kase.bundle().edit(|spec| drop(spec.as_object_mut().unwrap().remove("process")));
+    kase.run(&bundle).refused(&["process"]);
 }
 
 fn a_relative_working_directory_is_refused(kase: &Kase) {

@@ -1,8 +1,9 @@
 //! How the container's process is scheduled, where its memory lies, which machine it sees.
 
-use crate::common::{Caller, Kase, Value, is_ours, json, value};
+use crate::common::{Caller, Kase, Value, is_ours, json, value, words};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
+use std::path::Path;
 use std::process::Command;
 
 deeds! {
@@ -20,6 +21,8 @@ deeds! {
     the_memory_policy_is_set,
     a_memory_policy_for_nodes_that_are_not_there_is_refused,
     a_bad_memory_policy_is_refused,
+    an_added_process_is_treated_like_the_container,
+    an_added_process_has_its_own_scheduler_and_affinity,
 }
 deeds! { root: real_time_policies_are_set, a_deadline_is_set, a_real_time_io_priority_is_set }
 deeds! { user: a_policy_beyond_the_users_rights_is_refused_with_the_kernels_reason }
@@ -51,8 +54,16 @@ fn an_idle_policy_is_set(kase: &Kase) {
 
 fn real_time_policies_are_set(kase: &Kase) {
     for (policy, priority, name) in [("SCHED_FIFO", "10", "fifo"), ("SCHED_RR", "99", "rr")] {
-        let scheduler = json!({"policy": policy, "priority": priority.parse::<i32>().unwrap()});
-        let seen = under(kase, scheduler);
+        let bundle = kase.bundle().edit(|spec| {
+            spec["process"]["scheduler"] =
+                json!({"policy": policy, "priority": priority.parse::<i32>().unwrap()});
+            // With real-time groups a cgroup has no time of this kind unless it is given some.
+            if Path::new("/sys/fs/cgroup/cpu/cpu.rt_runtime_us").exists() {
+                spec["linux"]["resources"]["cpu"] =
+                    json!({"realtimePeriod": 1_000_000, "realtimeRuntime": 10_000});
+            }
+        });
+        let seen = kase.sees(bundle, ["sched"]);
         assert_eq!((value(&seen, "policy"), value(&seen, "priority")), (name, priority));
     }
 }
@@ -79,7 +90,7 @@ fn flags_of_the_scheduler_are_taken(kase: &Kase) {
 }
 
 fn a_clamp_that_the_kernel_lacks_is_refused(kase: &Kase) {
-    if std::path::Path::new("/proc/sys/kernel/sched_util_clamp_min").exists() {
+    if Path::new("/proc/sys/kernel/sched_util_clamp_min").exists() {
         skip!("this kernel has CONFIG_UCLAMP_TASK");
     }
     let clamp = json!({"policy": "SCHED_OTHER", "flags": ["SCHED_FLAG_UTIL_CLAMP_MIN"]});
@@ -211,7 +222,7 @@ fn a_personality_with_flags_or_without_a_domain_is_refused(kase: &Kase) {
 }
 
 fn numa() -> bool {
-    std::path::Path::new("/proc/self/numa_maps").exists()
+    Path::new("/proc/self/numa_maps").exists()
 }
 
 fn the_memory_policy_is_set(kase: &Kase) {
@@ -259,4 +270,45 @@ fn an_ordinary_user_without_ranges_is_scheduled_too() {
             "policy=batch nice=19 priority=0\n"
         );
     });
+}
+
+fn an_added_process_is_treated_like_the_container(kase: &Kase) {
+    let bundle = kase.bundle().args(["/probe", "sleep"]).edit(|spec| {
+        spec["process"]["scheduler"] = json!({"policy": "SCHED_BATCH", "nice": 19});
+        spec["linux"]["personality"] = json!({"domain": "LINUX32"});
+        if numa() {
+            spec["linux"]["memoryPolicy"] = json!({"mode": "MPOL_INTERLEAVE", "nodes": "0"});
+        }
+    });
+    let container = kase.run_detached(&bundle);
+    let seen = |what: &str| container.call("exec", ["/probe", what]).stdout().to_owned();
+    assert_eq!(seen("sched"), "policy=batch nice=19 priority=0\n");
+    if cfg!(target_arch = "x86_64") {
+        assert_eq!(seen("personality"), "i686\n");
+    }
+    if numa() {
+        assert_eq!(seen("mempolicy"), "interleave:0\n");
+    }
+}
+
+fn an_added_process_has_its_own_scheduler_and_affinity(kase: &Kase) {
+    let container = kase.run_detached(&kase.bundle().args(["/probe", "sleep"]));
+    let with = |fields: Value| {
+        let mut process = json!({"cwd": "/", "args": ["/probe", "sched", "--", "affinity"]});
+        process.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        let file = kase.file("process.json", &process.to_string());
+        kase.call(words(["exec", "--process"], &file, [container.id.as_str()]))
+    };
+    let seen = with(json!({
+        "scheduler": {"policy": "SCHED_IDLE"}, "execCPUAffinity": {"initial": "0", "final": "0"},
+    }));
+    let lines: Vec<_> = seen.stdout().lines().collect();
+    assert_eq!((value(lines[0], "policy"), lines[1]), ("idle", "Cpus_allowed_list: 0"));
+    let initial = with(json!({"execCPUAffinity": {"initial": "0"}}));
+    assert!(initial.stdout().ends_with("Cpus_allowed_list: 0\n"), "{initial}");
+    if is_ours() {
+        let outcome = with(json!({"execCPUAffinity": {"final": "60000"}}));
+        outcome.exited(255);
+        assert!(outcome.err.contains("process.execCPUAffinity.final"), "{outcome}");
+    }
 }

@@ -54,11 +54,12 @@ pub fn request(context: &Context, matches: &ArgMatches) -> anyhow::Result<Reques
         no_pivot: matches.get_flag("no-pivot"),
         no_new_keyring: matches.get_flag("no-new-keyring"),
         preserve_fds,
+        cgroup_driver: context.cgroup_driver,
     })
 }
 
 /// Descriptors that systemd's socket activation handed to kase, for the container; sd_listen_fds(3).
-fn listen_fds() -> u32 {
+pub fn listen_fds() -> u32 {
     std::env::var("LISTEN_FDS").ok().and_then(|count| count.parse().ok()).unwrap_or(0)
 }
 
@@ -68,7 +69,6 @@ pub fn run(context: Context, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     let store = context.store().with_context(doing)?;
     let mut created = create::create(&store, context.caller, &request, StartedBy::Gate, Terminal::Socket)
         .with_context(doing)?;
-    created.init.keep();
-    created.entry.keep();
+    created.keep();
     Ok(ExitCode::SUCCESS)
 }

@@ -5,9 +5,12 @@
 
 mod create;
 mod delete;
+mod exec;
 mod features;
 mod kill;
 mod list;
+mod pause;
+mod resume;
 mod run;
 mod spec;
 mod start;
@@ -17,6 +20,7 @@ use crate::container::store::Store;
 use crate::fault::{Fault, Report};
 use crate::log;
 use crate::plan::Adapt;
+use crate::plan::cgroup::Driver;
 use clap::builder::PossibleValuesParser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
@@ -35,6 +39,8 @@ pub struct Context {
     root: Option<PathBuf>,
     /// `--rootless`.
     pub adapt: Adapt,
+    /// `--cgroup-manager`, `--systemd-cgroup`.
+    pub cgroup_driver: Driver,
 }
 
 impl Context {
@@ -57,9 +63,15 @@ struct Verb {
     run: Run,
 }
 
-const VERBS: [Verb; 9] = [
+const VERBS: [Verb; 12] = [
     Verb { name: "create", about: "Create a container", arguments: create::arguments, run: create::run },
     Verb { name: "delete", about: "Delete a container", arguments: delete::arguments, run: delete::run },
+    Verb {
+        name: "exec",
+        about: "Run a program in a running container",
+        arguments: exec::arguments,
+        run: exec::run,
+    },
     Verb {
         name: "features",
         about: "Show what kase supports",
@@ -68,6 +80,8 @@ const VERBS: [Verb; 9] = [
     },
     Verb { name: "kill", about: "Send a signal to a container", arguments: kill::arguments, run: kill::run },
     Verb { name: "list", about: "List containers", arguments: list::arguments, run: list::run },
+    Verb { name: "pause", about: "Freeze a container", arguments: pause::arguments, run: pause::run },
+    Verb { name: "resume", about: "Thaw a paused container", arguments: resume::arguments, run: resume::run },
     Verb { name: "run", about: "Create and start a container", arguments: run::arguments, run: run::run },
     Verb { name: "spec", about: "Write a config.json", arguments: spec::arguments, run: spec::run },
     Verb { name: "start", about: "Start a created container", arguments: start::arguments, run: start::run },
@@ -97,6 +111,7 @@ fn command() -> Command {
         .arg(flag("log-level", "Least important level to log").value_parser(PossibleValuesParser::new(["debug", "info", "warn", "warning", "error"])).default_value("info"))
         .arg(flag("root", "Directory of the containers' state [default: /run/kase for root, $XDG_RUNTIME_DIR/kase for others]").value_parser(value_parser!(PathBuf)).value_name("DIR"))
         .arg(flag("rootless", "Adapt config.json to what an ordinary user can have").value_parser(PossibleValuesParser::new(["auto", "true", "false"])).default_value("auto"))
+        .arg(flag("cgroup-manager", "Who makes the containers' cgroups").value_parser(PossibleValuesParser::new(["systemd", "cgroupfs", "disabled"])))
         .arg(flag("systemd-cgroup", "Let systemd make the containers' cgroups").action(ArgAction::SetTrue));
     for verb in VERBS {
         command = command.subcommand(Command::new(verb.name).about(verb.about).defer(verb.arguments));
@@ -117,13 +132,16 @@ pub fn main() -> ExitCode {
     };
     match dispatch(&matches) {
         Ok(code) => code,
-        Err(error) => {
-            let report = Report::of(&error);
-            log::error(&report.line);
-            eprintln!("{report}");
-            ExitCode::FAILURE
-        }
+        Err(error) => fail(&error, 1),
     }
+}
+
+/// Tells of an error, once to the log and once to the caller.
+fn fail(error: &anyhow::Error, code: u8) -> ExitCode {
+    let report = Report::of(error);
+    log::error(&report.line);
+    eprintln!("{report}");
+    ExitCode::from(code)
 }
 
 fn dispatch(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
@@ -138,7 +156,15 @@ fn dispatch(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     let format = if text("log-format") == "json" { log::Format::Json } else { log::Format::Text };
     log::start(matches.get_one::<PathBuf>("log").map(PathBuf::as_path), format, level)?;
     let adapt = if text("rootless") == "false" { Adapt::No } else { Adapt::Yes };
-    let context = Context { caller: Caller::look()?, root: matches.get_one("root").cloned(), adapt };
+    let cgroup_driver = match text("cgroup-manager") {
+        _ if matches.get_flag("systemd-cgroup") => Driver::Systemd,
+        "systemd" => Driver::Systemd,
+        "cgroupfs" => Driver::Cgroupfs,
+        "disabled" => Driver::Disabled,
+        _ => Driver::Auto,
+    };
+    let context =
+        Context { cgroup_driver, caller: Caller::look()?, root: matches.get_one("root").cloned(), adapt };
     let (name, arguments) = matches.subcommand().expect("clap requires a command");
     let verb =
         VERBS.iter().find(|verb| verb.name == name).expect("clap knows the commands of the table only");

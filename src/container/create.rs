@@ -4,16 +4,21 @@ use super::record::Facts;
 use super::store::{Entry, Store};
 use super::{init_facts, record};
 use crate::bundle::Bundle;
+use crate::cgroup::Cgroup;
+use crate::cgroup::layout::Layout;
 use crate::config::Config;
 use crate::fault::{Fault, OrFault};
 use crate::gate::Gate;
 use crate::hook;
 use crate::host::{Host, Subids};
 use crate::launch::intel_rdt::Share;
-use crate::launch::{self, Init, Making, Midwife, console};
+use crate::launch::{self, Init, Making, Midwife, console, notify};
+use crate::plan::cgroup::Driver;
+use crate::plan::cgroup::unit::Bus;
 use crate::plan::mounts::rootfs_missing;
-use crate::plan::{Adapt, Options, Plan, attributes};
-use rootless::caller::Caller;
+use crate::plan::{Adapt, Cgroups, Notes, Options, Plan, attributes};
+use rootless::caller::{Caller, Standing};
+use rootless::delegation;
 use std::ffi::OsString;
 use std::fs;
 use std::io;
@@ -43,6 +48,8 @@ pub struct Request {
     pub no_new_keyring: bool,
     /// `--preserve-fds`, and those of LISTEN_FDS.
     pub preserve_fds: u32,
+    /// `--cgroup-manager`, `--systemd-cgroup`.
+    pub cgroup_driver: Driver,
 }
 
 /// Who lets init go on to the exec.
@@ -66,10 +73,13 @@ pub enum Terminal {
 /// A container whose init waits for its start.
 #[derive(Debug)]
 pub struct Created {
-    /// Its place in the state root.
-    pub entry: Entry,
+    // Dropped from the first to the last: a cgroup can go when nothing is in it any more.
     /// Its init.
     pub init: Init,
+    /// Its cgroup.
+    pub cgroup: Cgroup,
+    /// Its place in the state root.
+    pub entry: Entry,
     /// The master of its terminal, for the foreground.
     pub master: Option<OwnedFd>,
     /// What hooks are told.
@@ -92,18 +102,39 @@ pub fn create(
 ) -> anyhow::Result<Created> {
     super::id::check(&request.id)?;
     let bundle = Bundle::open(&request.bundle, request.config.as_deref())?;
-    let host = Host::look(caller, subids(&bundle.config), &attributes::needs(&bundle.config))?;
+    let process = bundle.config.process.as_ref();
+    let host = Host::look(
+        caller,
+        subids(&bundle.config),
+        &attributes::needs(process, bundle.config.linux.as_ref()),
+    )?;
+    let layout = Layout::look();
     let options = Options {
         bundle: &bundle.directory,
         adapt: request.adapt,
         no_pivot: request.no_pivot,
         no_new_keyring: request.no_new_keyring,
         preserve_fds: request.preserve_fds,
+        id: &request.id,
+        cgroups: Cgroups {
+            version: layout.version(),
+            systemd: systemd(request.cgroup_driver, &host.caller),
+            driver: request.cgroup_driver,
+        },
     };
     let plan = Plan::draw(&bundle.config, &host, &options)?;
+    if by == StartedBy::Us && bundle.config.process.is_none() {
+        return Err(Fault::at("process", "is missing, and there is nothing to run without it")
+            .remedy("add process to config.json; `kase spec` writes a complete one")
+            .into());
+    }
     check_rootfs(&plan.rootfs)?;
-    say(&plan);
+    say(&plan.notes);
     let console = console(&plan, request, terminal)?;
+    let agent = match plan.seccomp.as_ref().and_then(|filter| filter.listener) {
+        Some(listener) => Some(notify::connect_to(listener)?),
+        None => None,
+    };
 
     let facts = facts(&bundle, &plan, &request.id);
     let state = hook::State {
@@ -118,19 +149,59 @@ pub fn create(
     let poststart = facts.poststart.clone();
     let share = facts.intel_rdt.as_deref().cloned();
     let entry = store.claim(&request.id, &host.caller, facts, &bundle.text)?;
+    if let Some(filter) = &plan.seccomp {
+        entry.directory.keep("filter", &filter.program.to_bytes())?;
+    }
     let gate = match by {
         StartedBy::Gate => Some(Gate::build(entry.directory.open()?.as_fd())?),
         StartedBy::Us => None,
     };
-    let mut midwife = Witness { entry: &entry, plan: &plan, state: &state, console, master: None };
-    let making = Making { gate, id: &request.id, state: state.clone(), share };
+    let mut cgroup = Cgroup::make(&plan.cgroup, &layout)?;
+    entry.journal().cgroup(cgroup.facts())?;
+    // Init is in it from the start, but for a hop's, which only the hop could put there.
+    let target = match plan.namespaces.needs_hop() {
+        true => None,
+        false => cgroup.clone_target().map(|target| target.try_clone_to_owned()).transpose()?,
+    };
+    let placed = target.is_some();
+    let making = Making { gate, id: &request.id, state: state.clone(), share, cgroup: target };
+    let mut midwife = Witness {
+        entry: &entry,
+        plan: &plan,
+        state: &state,
+        cgroup: &mut cgroup,
+        placed,
+        console,
+        agent,
+        master: None,
+    };
     let init = launch::launch(&plan, &host, making, &mut midwife)?;
     let master = midwife.master;
     entry.journal().ready()?;
     if let Some(file) = &request.pid_file {
         write_pid_file(file, init.process.pid)?;
     }
-    Ok(Created { entry, init, master, state, poststart })
+    Ok(Created { init, cgroup, entry, master, state, poststart })
+}
+
+impl Created {
+    /// Leaves all of it in place.
+    pub fn keep(&mut self) {
+        self.init.keep();
+        self.cgroup.keep();
+        self.entry.keep();
+    }
+}
+
+/// The systemd that may make cgroups for us, if it runs. Root has to ask for it.
+fn systemd(driver: Driver, caller: &Caller) -> Option<Bus> {
+    match (driver, caller.standing) {
+        (Driver::Systemd, Standing::Root) => Path::new("/run/systemd/system").exists().then_some(Bus::System),
+        (Driver::Systemd | Driver::Auto, Standing::User | Standing::NamespaceRoot) => {
+            delegation::user_bus(caller).map(|_| Bus::User)
+        }
+        _ => None,
+    }
 }
 
 /// A map of one's own id needs nothing from /etc/subuid.
@@ -155,8 +226,9 @@ fn check_rootfs(path: &Path) -> anyhow::Result<()> {
         .into())
 }
 
-fn say(plan: &Plan<'_>) {
-    for (level, text) in plan.notes.iter() {
+/// Logs what planning has to say.
+pub fn say(notes: &Notes) {
+    for (level, text) in notes.iter() {
         match *level {
             tracing::Level::WARN => tracing::warn!("{text}"),
             tracing::Level::INFO => tracing::info!("{text}"),
@@ -198,6 +270,8 @@ fn facts(bundle: &Bundle, plan: &Plan<'_>, id: &str) -> Facts {
         bundle: bundle.directory.clone(),
         rootfs: plan.rootfs.clone(),
         created: humantime::format_rfc3339_nanos(SystemTime::now()).to_string(),
+        namespaces: plan.namespaces.all(),
+        keyring: plan.keyring,
         annotations: hook::State::annotations(bundle.config.annotations.as_ref()),
         poststart: plan.hooks.of(hook::Kind::Poststart).to_vec(),
         poststop: plan.hooks.of(hook::Kind::Poststop).to_vec(),
@@ -209,7 +283,10 @@ struct Witness<'a> {
     entry: &'a Entry,
     plan: &'a Plan<'a>,
     state: &'a hook::State,
+    cgroup: &'a mut Cgroup,
+    placed: bool,
     console: Console,
+    agent: Option<OwnedFd>,
     master: Option<OwnedFd>,
 }
 
@@ -218,7 +295,11 @@ impl Midwife for Witness<'_> {
         let init: record::Init = init_facts(pid)
             .ok_or_else(|| Fault::doing(format!("read /proc/{pid}/stat")).remedy("mount /proc"))?;
         tracing::debug!("init of container {:?} is process {pid}", self.entry.directory.id);
-        self.entry.journal().init(init)
+        self.entry.journal().init(init)?;
+        match self.placed {
+            true => Ok(()),
+            false => self.cgroup.attach(&self.plan.cgroup, pid),
+        }
     }
 
     fn hooks(&mut self, pid: i32) -> anyhow::Result<()> {
@@ -228,6 +309,13 @@ impl Midwife for Witness<'_> {
             hook::run(kind, self.plan.hooks.of(kind), &state, Some(directory))?;
         }
         Ok(())
+    }
+
+    fn listener(&mut self, listener: OwnedFd, pid: i32) -> anyhow::Result<()> {
+        let asked = self.plan.seccomp.as_ref().and_then(|filter| filter.listener);
+        let (Some(agent), Some(asked)) = (&self.agent, asked) else { return Ok(()) };
+        let state = self.state.now("creating", Some(pid));
+        notify::send(agent.as_fd(), listener.as_fd(), asked.metadata, &state, pid)
     }
 
     fn terminal(&mut self, master: OwnedFd) -> anyhow::Result<()> {
@@ -244,7 +332,7 @@ impl Midwife for Witness<'_> {
 }
 
 /// Whole or not at all: engines read it as soon as it is there.
-fn write_pid_file(path: &Path, pid: i32) -> anyhow::Result<()> {
+pub fn write_pid_file(path: &Path, pid: i32) -> anyhow::Result<()> {
     let mut hidden = OsString::from(".");
     hidden.push(path.file_name().unwrap_or_default());
     hidden.push(format!(".{}", std::process::id()));

@@ -41,6 +41,7 @@ pub fn delete(store: &Store, id: &str, force: Force) -> anyhow::Result<()> {
 /// State that cannot be removed. A failing hook is only logged: the container is gone by then.
 pub fn remove(container: &Container) -> anyhow::Result<()> {
     kill::end(container);
+    container.cgroup().remove()?;
     if let Some(share) = container.facts().and_then(|facts| facts.intel_rdt.as_deref()) {
         share.leave().or_fault(|| Fault::at("linux.intelRdt", "remove the container's group"))?;
     }

@@ -1,7 +1,7 @@
 //! Signals a container.
 
 use super::{Container, Status};
-use crate::fault::{Fault, OrFault};
+use crate::fault::{Fault, OrFault, Report};
 use crate::hook::ended_within;
 use crate::kernel::process::pidfd_send_signal;
 use nix::sys::signal::Signal;
@@ -58,8 +58,18 @@ fn realtime(name: &str) -> Option<i32> {
 /// # Errors
 /// A container that is not running, in the words that engines look for.
 pub fn kill(container: &Container, signal: i32, whom: Whom) -> anyhow::Result<()> {
-    let running = matches!(container.status(), Status::Created | Status::Running | Status::Creating);
+    let running = container.status() != Status::Stopped;
+    // Without a pid namespace, the end of init alone would leave the others running.
+    let all = whom == Whom::All || (signal == libc::SIGKILL && !container.ends_with_init());
+    if all {
+        container.cgroup().signal_all(signal)?;
+    }
     match container.pidfd().filter(|_| running) {
+        // It was among them, and may have ended already.
+        Some(pidfd) if all => {
+            let _ = pidfd_send_signal(pidfd.as_fd(), signal_once(container, signal));
+            Ok(())
+        }
         Some(pidfd) => pidfd_send_signal(pidfd.as_fd(), signal)
             .or_fault(|| Fault::doing(format!("signal container {:?}", container.id()))),
         // Asked for all of them, and there are none: done.
@@ -70,9 +80,20 @@ pub fn kill(container: &Container, signal: i32, whom: Whom) -> anyhow::Result<()
     }
 }
 
+/// The signal for init after all of its cgroup had it: none, unless there is no cgroup that it could be in.
+fn signal_once(container: &Container, signal: i32) -> i32 {
+    if container.has_cgroup() { 0 } else { signal }
+}
+
 /// Kills whatever is left and waits, so that nothing runs when this returns.
 pub fn end(container: &Container) {
     const PATIENCE: Duration = Duration::from_secs(10);
+    // Also what is frozen, and what a container without a pid namespace has left in its cgroup.
+    if container.pidfd().is_some() || !container.ends_with_init() {
+        if let Err(error) = container.cgroup().signal_all(libc::SIGKILL) {
+            tracing::warn!("{}", Report::of(&error).line);
+        }
+    }
     if let Some(pidfd) = container.pidfd() {
         // It may end by itself meanwhile.
         let _ = pidfd_send_signal(pidfd.as_fd(), libc::SIGKILL);

@@ -2,17 +2,21 @@
 
 pub mod create;
 pub mod delete;
+pub mod exec;
 pub mod id;
 pub mod kill;
+pub mod pause;
 pub mod record;
 pub mod run;
 pub mod start;
 pub mod state;
 pub mod store;
 
+use crate::cgroup::{Cgroup, State};
 use crate::fault::{Fault, Report};
 use crate::hook;
 use crate::kernel::process::pidfd_open;
+use crate::plan::namespaces::Kind;
 use record::{Complete, Facts, Init, Lock, Record};
 use serde::Serialize;
 use std::fmt;
@@ -42,6 +46,8 @@ pub enum Status {
     Created,
     /// Its program runs.
     Running,
+    /// Frozen.
+    Paused,
     /// Init has ended, or never came to be.
     Stopped,
 }
@@ -52,6 +58,7 @@ impl fmt::Display for Status {
             Self::Creating => "creating",
             Self::Created => "created",
             Self::Running => "running",
+            Self::Paused => "paused",
             Self::Stopped => "stopped",
         })
     }
@@ -71,6 +78,21 @@ impl Container {
     /// Who init was, dead or alive.
     fn init(&self) -> Option<Init> {
         self.record.as_ref().and_then(|record| record.init)
+    }
+
+    /// Its cgroup.
+    pub fn cgroup(&self) -> Cgroup {
+        self.record.as_ref().map_or_else(Cgroup::none, |record| Cgroup::reopen(&record.cgroup))
+    }
+
+    /// Whether it has a cgroup of its own.
+    pub fn has_cgroup(&self) -> bool {
+        self.record.as_ref().is_some_and(|record| !record.cgroup.is_none())
+    }
+
+    /// Whether its processes end with its init, because it has a pid namespace of its own.
+    pub fn ends_with_init(&self) -> bool {
+        self.facts().is_some_and(|facts| facts.namespaces & Kind::Pid.flag() != 0)
     }
 
     /// Init's process id while it lives.
@@ -94,7 +116,11 @@ impl Container {
             (Lock::Held, Complete::No) => Status::Creating,
             _ if !alive => Status::Stopped,
             (Lock::Held, Complete::Yes) => Status::Created,
-            (Lock::Free, _) => Status::Running,
+            // A freezer that cannot be read has gone with its cgroup.
+            (Lock::Free, _) => match self.cgroup().state() {
+                Ok(State::Frozen) => Status::Paused,
+                _ => Status::Running,
+            },
         }
     }
 

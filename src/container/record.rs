@@ -6,6 +6,7 @@
 //! container has not been started. A status is never written down, it follows from these facts and from the
 //! living process.
 
+use crate::cgroup::CgroupFacts;
 use crate::fault::{Fault, OrFault};
 use crate::launch::intel_rdt::Share;
 use nix::fcntl::{FcntlArg, OFlag, fcntl, openat};
@@ -32,6 +33,10 @@ pub struct Facts {
     pub rootfs: PathBuf,
     /// When, as RFC 3339 in UTC with nanoseconds.
     pub created: String,
+    /// CLONE_NEW* flags of the namespaces that it does not share with its creator.
+    pub namespaces: u64,
+    /// Whether it has a session keyring of its own.
+    pub keyring: bool,
     /// config.json's annotations.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
@@ -61,6 +66,7 @@ pub struct Init {
 #[serde(rename_all = "camelCase")]
 enum Line {
     Facts(Facts),
+    Cgroup(CgroupFacts),
     Init(Init),
     Ready,
 }
@@ -70,6 +76,8 @@ enum Line {
 pub struct Record {
     /// What was asked for.
     pub facts: Facts,
+    /// Its cgroup.
+    pub cgroup: CgroupFacts,
     /// Who init is, once it was made.
     pub init: Option<Init>,
     /// Whether creation came to its end.
@@ -115,6 +123,17 @@ impl Journal {
             anyhow::Ok(journal)
         };
         begin().or_fault(|| Fault::doing("write the container's record"))
+    }
+
+    /// Adds the cgroup.
+    ///
+    /// # Errors
+    /// Those of write(2).
+    pub fn cgroup(&self, facts: CgroupFacts) -> anyhow::Result<()> {
+        if facts.is_none() {
+            return Ok(());
+        }
+        self.write(&Line::Cgroup(facts))
     }
 
     /// Adds who init is.
@@ -183,8 +202,15 @@ fn parse(text: &[u8], lock: Lock) -> anyhow::Result<Option<Record>> {
         let Some(line) = line.strip_suffix(b"\n") else { break };
         match (serde_json::from_slice(line)?, &mut record) {
             (Line::Facts(facts), None) => {
-                record = Some(Record { facts, init: None, complete: Complete::No, lock })
+                record = Some(Record {
+                    facts,
+                    cgroup: CgroupFacts::default(),
+                    init: None,
+                    complete: Complete::No,
+                    lock,
+                })
             }
+            (Line::Cgroup(cgroup), Some(record)) => record.cgroup = cgroup,
             (Line::Init(init), Some(record)) => record.init = Some(init),
             (Line::Ready, Some(record)) => record.complete = Complete::Yes,
             _ => anyhow::bail!("a line is out of order"),
@@ -197,7 +223,7 @@ fn parse(text: &[u8], lock: Lock) -> anyhow::Result<Option<Record>> {
 mod tests {
     use super::*;
 
-    const FACTS: &str = r#"{"facts":{"ociVersion":"1.3.0","bundle":"/b","rootfs":"/b/rootfs","created":"2026-01-01T00:00:00Z"}}"#;
+    const FACTS: &str = r#"{"facts":{"ociVersion":"1.3.0","bundle":"/b","rootfs":"/b/rootfs","created":"2026-01-01T00:00:00Z","namespaces":0,"keyring":true}}"#;
 
     #[test]
     fn a_line_that_was_not_finished_does_not_count() {

@@ -29,8 +29,7 @@ pub fn run(store: &Store, caller: Caller, request: &Request, how: How) -> anyhow
     if how.detach {
         let mut created = create(store, caller, request, StartedBy::Us, Terminal::Socket)?;
         start(&created)?;
-        created.init.keep();
-        created.entry.keep();
+        created.keep();
         return Ok(0);
     }
     // Orphans of a container without a pid namespace of its own come to us, and end with us.
@@ -42,8 +41,7 @@ pub fn run(store: &Store, caller: Caller, request: &Request, how: How) -> anyhow
     start(&created)?;
     created.entry.release();
     let end = attend(&signals, &mut created)?;
-    created.init.keep();
-    created.entry.keep();
+    created.keep();
     if !how.keep {
         if let Some(container) = store.look(&request.id)? {
             delete::remove(&container)?;

@@ -27,7 +27,7 @@ pub fn start(container: &Container) -> anyhow::Result<()> {
                 .remedy(format!("delete it and create it again: kase delete {}", container.id()))
                 .into());
         }
-        status @ Status::Creating => return Err(container.refuse("start", status).into()),
+        status @ (Status::Creating | Status::Paused) => return Err(container.refuse("start", status).into()),
     }
     gate::open_gate(container.directory_fd())?;
     let Some(facts) = container.facts() else { return Ok(()) };

@@ -78,7 +78,7 @@ impl Store {
         let mut entry = Entry { directory, journal: None, kept: false };
         let own = entry.directory.open()?;
         entry.journal = Some(Journal::begin(own.as_fd(), facts)?);
-        keep(own.as_fd(), config)?;
+        keep(own.as_fd(), "config.json", config)?;
         Ok(entry)
     }
 
@@ -142,11 +142,11 @@ fn absent(id: &str) -> anyhow::Error {
         .into()
 }
 
-/// The configuration as it was: later changes of the bundle must not reach the container.
-fn keep(directory: BorrowedFd<'_>, config: &[u8]) -> anyhow::Result<()> {
+/// Puts a file beside the record: later changes of the bundle must not reach the container.
+fn keep(directory: BorrowedFd<'_>, name: &str, content: &[u8]) -> anyhow::Result<()> {
     let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
-    let file = openat(directory, "config.json", flags, Mode::from_bits_truncate(0o600))?;
-    Ok(File::from(file).write_all(config)?)
+    let file = openat(directory, name, flags, Mode::from_bits_truncate(0o600))?;
+    Ok(File::from(file).write_all(content)?)
 }
 
 /// A container's directory, by its name in the root.
@@ -162,6 +162,14 @@ impl Directory {
     pub fn open(&self) -> nix::Result<OwnedFd> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         openat(&self.root, self.id.as_str(), flags, Mode::empty())
+    }
+
+    /// Puts a file into it.
+    ///
+    /// # Errors
+    /// Those of openat(2) and write(2).
+    pub fn keep(&self, name: &str, content: &[u8]) -> anyhow::Result<()> {
+        keep(self.open()?.as_fd(), name, content)
     }
 
     /// Removes it and the files in it. The record goes last, so that an interrupted removal can be repeated.

@@ -119,13 +119,12 @@ fn enter_profile(profile: &str, proc: &Procfs) -> io::Result<()> {
 ///
 /// # Errors
 /// A label that the policy does not have.
-pub fn label_keys(label: Option<&str>, make: impl FnOnce()) -> anyhow::Result<()> {
+pub fn label_keys(label: Option<&str>, proc: &Procfs, make: impl FnOnce()) -> anyhow::Result<()> {
     const FILE: &str = "self/attr/keycreate";
     let Some(label) = label else {
         make();
         return Ok(());
     };
-    let proc = Procfs::open()?;
     let fault = |doing: &str| {
         Fault::at("process.selinuxLabel", format!("{doing} the label of new keys"))
             .remedy("use a label of the loaded policy (`ps -eZ` shows some)")

@@ -3,10 +3,12 @@
 //! Init has the same plan as kase, in copied memory. It must not touch what only kase may (the state, the
 //! cgroup), and everything that it opens is close-on-exec.
 
+pub mod added;
 mod attributes;
 mod cgroup_mount;
 mod copy_up;
 mod devices;
+mod filter;
 mod inside;
 mod mounts;
 mod namespaces;
@@ -14,6 +16,7 @@ mod paths;
 mod process;
 mod program;
 mod rootfs;
+mod session;
 mod symlink;
 mod sysctl;
 mod terminal;
@@ -27,9 +30,8 @@ use crate::kernel::{descriptor, net};
 use crate::plan::Plan;
 use crate::plan::mounts::What;
 use crate::plan::namespaces::Kind;
-use crate::plan::process::Groups;
+use crate::seccomp::Program;
 use cgroup_mount::View;
-use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal};
 use nix::sys::stat::{Mode, umask};
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -107,11 +109,12 @@ impl Init<'_> {
         // From here on other processes of a shared pid namespace must not look into this one (CVE-2016-9962).
         // Not before: the id map helpers need to see that the process is the user's own.
         set_dumpable(Dumpable::No);
-        self.session()?;
+        let proc = sysctl::Procfs::open()?;
+        let keyring = plan.keyring.then_some(self.hands.keyring.as_c_str());
+        session::begin(keyring, plan.attributes.labels.selinux, &proc)?;
         if plan.namespaces.makes(Kind::Network) {
             net::loopback_up().or_fault(|| Fault::doing("bring the loopback interface up"))?;
         }
-        let proc = sysctl::Procfs::open()?;
         let root = rootfs::prepare(plan, self.hands.trees.rootfs.take())?;
         // Mount points and devices get exactly the modes that they are made with.
         umask(Mode::empty());
@@ -129,20 +132,24 @@ impl Init<'_> {
         process::make_cwd(root.as_fd(), plan.process.cwd)?;
         self.close_paths(&root, late)?;
         process::adopt_stdio(root.as_fd(), &plan.process.user, !plan.devices.is_empty())?;
-        let environment = self.environment(&root);
+        let environment = process::environment(&plan.process, root.as_fd());
         // Before the privileges go, and before a filter that may know nothing of these calls.
         attributes::set(&plan.attributes, &proc)?;
         process::become_user(&plan.process, self.hands.last_capability)?;
-        // As late as possible, since it also keeps a filter from needing privileges.
-        if plan.process.no_new_privileges {
-            crate::kernel::process::set_no_new_privileges()?;
-        }
         let program = match plan.process.arguments.first() {
             Some(name) => Some(program::find(name, &environment)?),
             None => None,
         };
         drop((proc, root));
+        let filter = plan.seccomp.as_ref().map(|filter| &filter.program);
+        let early = filter.is_some_and(Program::notifies);
+        if early || filter.is_none() {
+            filter::confine(&plan.process, filter, Some(&self.hands.kase))?;
+        }
         self.wait_for_start()?;
+        if !early && filter.is_some() {
+            filter::confine(&plan.process, filter, None)?;
+        }
         let state = self.hands.state.now("created", Some(std::process::id().cast_signed()));
         hook::run(hook::Kind::StartContainer, plan.hooks.of(hook::Kind::StartContainer), &state, None)?;
         process::set_limits(&plan.process.limits)?;
@@ -192,34 +199,7 @@ impl Init<'_> {
             ),
             None => (0, 0),
         };
-        crate::kernel::process::set_ids(uid, gid)
-            .or_fault(|| Fault::at("linux.namespaces", format!("become uid {uid} of the user namespace")))?;
-        if self.plan.process.groups == Groups::Configured {
-            // Denied under a map of one id; then the groups stay what they are.
-            let _ = crate::kernel::process::set_groups(&[]);
-        }
-        Ok(())
-    }
-
-    fn session(&self) -> anyhow::Result<()> {
-        nix::unistd::setsid().or_fault(|| Fault::doing("start a session"))?;
-        // The handlers are the defaults already (CLONE_CLEAR_SIGHAND). What is ignored stays ignored, and Rust
-        // ignores SIGPIPE.
-        reset_sigpipe()?;
-        SigSet::empty().thread_set_mask()?;
-        if self.plan.keyring {
-            attributes::label_keys(self.plan.attributes.labels.selinux, || self.keyring())?;
-        }
-        Ok(())
-    }
-
-    /// Without keys in the kernel, or with the user's quota used up, containers still run.
-    fn keyring(&self) {
-        if let Err(error) = crate::kernel::process::join_session_keyring(&self.hands.keyring)
-            && error.raw_os_error() != Some(libc::ENOSYS)
-        {
-            tracing::warn!("the container shares the session keyring of its caller: {error}");
-        }
+        session::take_ids(uid, gid, self.plan.process.groups)
     }
 
     /// Mounts and devices. Returns what becomes read-only when the rest is done.
@@ -287,19 +267,6 @@ impl Init<'_> {
         paths::mask(root.as_fd(), &self.plan.masked, self.plan.mount_label)
     }
 
-    /// The configured environment and, where it lacks one, HOME.
-    fn environment(&self, root: &OwnedFd) -> Vec<CString> {
-        let process = &self.plan.process;
-        let mut environment = process.environment.clone();
-        environment.retain(|variable| variable.as_bytes() != b"HOME=");
-        if !environment.iter().any(|variable| variable.as_bytes().starts_with(b"HOME=")) {
-            let home = process::home(root.as_fd(), process.user.uid);
-            environment
-                .push(CString::new(format!("HOME={home}")).expect("lines of a text file have no NUL byte"));
-        }
-        environment
-    }
-
     fn wait_for_start(&mut self) -> anyhow::Result<()> {
         self.hands.kase.say(&ToKase::Ready)?;
         match self.hands.gate.take() {
@@ -308,10 +275,4 @@ impl Init<'_> {
         }
         Ok(())
     }
-}
-
-fn reset_sigpipe() -> anyhow::Result<()> {
-    let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
-    crate::kernel::process::set_action(Signal::SIGPIPE, &default)?;
-    Ok(())
 }

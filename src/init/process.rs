@@ -1,14 +1,16 @@
 //! Turns init into the container's process: limits, ids, capabilities, working directory.
 
 use super::inside::{self, Shape};
+use crate::accounts;
 use crate::fault::{Fault, OrFault};
 use crate::kernel::{capability, process};
 use crate::plan::capabilities::Capabilities;
 use crate::plan::process::{Groups, Ids, Limit, Process};
 use nix::sys::stat::{Mode, fstat, umask};
 use nix::unistd::{Gid, Uid, chdir, dup2_stderr, dup2_stdin, dup2_stdout, fchown, getcwd};
+use std::ffi::CString;
 use std::fs;
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
@@ -91,7 +93,8 @@ pub fn replace(number: usize, fd: &OwnedFd) -> nix::Result<()> {
     }
 }
 
-/// Becomes the user, with exactly these capabilities, in the working directory.
+/// Becomes the user in the working directory, with these effective capabilities. Permitted ones are kept: see
+/// [`confine`](super::filter::confine).
 ///
 /// # Errors
 /// What the kernel refuses, with its place.
@@ -114,7 +117,10 @@ pub fn become_user(plan: &Process<'_>, last_capability: u8) -> anyhow::Result<()
         })?;
     }
     check_cwd()?;
-    set_capabilities(&plan.capabilities)
+    let own = capability::permitted()?;
+    // Enough to look for the program as the program's user would; the rest goes when the filter is in place.
+    capability::set(plan.capabilities.effective & own, own, 0)?;
+    Ok(())
 }
 
 /// A working directory that some leaked descriptor of the host lies behind has no path here (CVE-2024-21626).
@@ -187,26 +193,24 @@ pub fn set_limits(limits: &[Limit]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The home directory of `uid` in the container's own /etc/passwd, `/` if it has none.
-pub fn home(root: BorrowedFd<'_>, uid: u32) -> String {
-    passwd(root)
-        .ok()
-        .and_then(|text| {
-            text.lines().find_map(|line| {
-                let mut fields = line.split(':').skip(2);
-                (fields.next()?.parse() == Ok(uid)).then(|| fields.nth(2).map(String::from))?
-            })
-        })
-        .filter(|home| !home.is_empty())
-        .unwrap_or_else(|| "/".to_string())
+/// The configured environment and, where it lacks one, HOME from the container's own /etc/passwd.
+pub fn environment(plan: &Process<'_>, root: BorrowedFd<'_>) -> Vec<CString> {
+    let mut environment = plan.environment.clone();
+    environment.retain(|variable| variable.as_bytes() != b"HOME=");
+    if !environment.iter().any(|variable| variable.as_bytes().starts_with(b"HOME=")) {
+        let home = read_inside(root, Path::new("/etc/passwd"))
+            .ok()
+            .and_then(|text| accounts::user(&text, &plan.user.uid.to_string()).map(|user| user.home))
+            .filter(|home| !home.is_empty())
+            .unwrap_or_else(|| "/".to_string());
+        environment.push(CString::new(format!("HOME={home}")).expect("a line of passwd has no NUL byte"));
+    }
+    environment
 }
 
-/// The image's own file: it may be a FIFO that never answers, or without end.
-fn passwd(root: BorrowedFd<'_>) -> io::Result<String> {
-    const MOST: u64 = 16 << 20;
+/// Reads a small file of the image's: it may be a FIFO that never answers, or without end.
+fn read_inside(root: BorrowedFd<'_>, path: &Path) -> io::Result<String> {
     let flags = libc::O_RDONLY | libc::O_NONBLOCK | libc::O_NOCTTY;
-    let file = inside::open_as(root, Path::new("/etc/passwd"), flags, crate::kernel::path::Resolve::IN_ROOT)?;
-    let mut text = Vec::new();
-    fs::File::from(file).take(MOST).read_to_end(&mut text)?;
-    Ok(String::from_utf8_lossy(&text).into_owned())
+    let file = inside::open_as(root, path, flags, crate::kernel::path::Resolve::IN_ROOT)?;
+    accounts::read(file)
 }

@@ -3,15 +3,18 @@
 //! The only room of kase with `unsafe` in it, one call each. What nix wraps safely is used from nix where it
 //! is needed; here is what nix lacks. Knows nobody of kase.
 
+pub mod bpf;
 pub mod capability;
 pub mod clone;
 pub mod descriptor;
+pub mod eventfd;
 pub mod mount;
 pub mod net;
 pub mod netlink;
 pub mod path;
 pub mod process;
 pub mod schedule;
+pub mod seccomp;
 pub mod socket;
 pub mod terminal;
 

@@ -8,7 +8,6 @@ use crate::plan::scheduling::{Affinity, processors};
 ///
 /// # Errors
 /// Processors that kase may not use.
-#[allow(dead_code, reason = "for exec")]
 pub fn begin(affinity: &Affinity) -> anyhow::Result<()> {
     if affinity.initial.is_empty() {
         return Ok(());

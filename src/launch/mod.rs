@@ -4,8 +4,10 @@ pub mod affinity;
 pub mod console;
 mod id_mapped;
 pub mod intel_rdt;
+pub mod join;
 pub mod limits;
 mod net_devices;
+pub mod notify;
 pub mod relay;
 mod spawn;
 
@@ -46,6 +48,12 @@ pub trait Midwife {
     /// # Errors
     /// Whatever stops the birth.
     fn hooks(&mut self, pid: i32) -> anyhow::Result<()>;
+
+    /// The container's filter has this listener.
+    ///
+    /// # Errors
+    /// Whatever stops the birth.
+    fn listener(&mut self, listener: OwnedFd, pid: i32) -> anyhow::Result<()>;
 
     /// The container's terminal has this master.
     ///
@@ -114,6 +122,8 @@ pub struct Making<'a> {
     pub state: hook::State,
     /// Its place in resctrl.
     pub share: Option<Share>,
+    /// The cgroup v2 directory to clone init into.
+    pub cgroup: Option<OwnedFd>,
 }
 
 /// How often we are told of a process before it is init: never without a hop, and twice when the hop itself
@@ -186,6 +196,7 @@ impl Init {
                     self.say(ToInit::HooksDone)?;
                 }
                 Some(ToKase::Terminal(master)) => midwife.terminal(master)?,
+                Some(ToKase::Listener(listener)) => midwife.listener(listener, self.process.pid)?,
                 Some(ToKase::Failed(report)) => return Err(report.into_error()),
                 Some(ToKase::Ready) => return Ok(()),
                 Some(ToKase::Born(_)) | None => return Err(self.vanished()),

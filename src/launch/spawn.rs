@@ -40,7 +40,7 @@ pub fn spawn(plan: &Plan<'_>, host: &Host, making: Making<'_>) -> anyhow::Result
         true => 0,
         false => plan.namespaces.made() & !Kind::Cgroup.flag(),
     };
-    match clone3(namespaces, Child::Ours, None) {
+    match clone3(namespaces, Child::Ours, making.cgroup.as_ref().map(AsFd::as_fd)) {
         Ok(Cloned::New) => {
             drop(kase);
             init::run(plan, hands)

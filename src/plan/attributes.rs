@@ -5,7 +5,7 @@ use super::labels::{self, Labels};
 use super::memory_policy::{self, MemoryPolicy};
 use super::personality::{self, Domain};
 use super::scheduling::{self, Affinity, IoPriority, Scheduler};
-use crate::config::{self, Config};
+use crate::config;
 use crate::fault::Fault;
 use crate::host::facilities::{Facilities, Facility};
 use oci_spec::runtime::Linux;
@@ -18,7 +18,6 @@ pub struct Attributes<'spec> {
     /// `process.ioPriority`.
     pub io_priority: Option<IoPriority>,
     /// `process.execCPUAffinity`; init's is every processor of its cgroup.
-    #[allow(dead_code, reason = "for exec")]
     pub affinity: Affinity,
     /// `process.apparmorProfile` and `process.selinuxLabel`.
     pub labels: Labels<'spec>,
@@ -63,11 +62,9 @@ pub fn decide<'spec>(
     })
 }
 
-/// What the host must be asked for to plan this configuration.
-pub fn needs(config: &Config) -> Vec<Facility> {
+/// What the host must be asked for to plan these.
+pub fn needs(process: Option<&config::Process>, linux: Option<&Linux>) -> Vec<Facility> {
     let filled = |text: Option<&String>| text.is_some_and(|text| !text.is_empty());
-    let process = config.process.as_ref();
-    let linux = config.linux.as_ref();
     let mut needed = Vec::new();
     if filled(process.and_then(|process| process.apparmor_profile.as_ref())) {
         needed.push(Facility::AppArmor);
@@ -90,7 +87,10 @@ mod tests {
 
     #[test]
     fn only_what_the_config_needs_is_asked_for() {
-        let asked = |value| needs(&serde_json::from_value(value).unwrap());
+        let asked = |value| {
+            let config: config::Config = serde_json::from_value(value).unwrap();
+            needs(config.process.as_ref(), config.linux.as_ref())
+        };
         assert_eq!(asked(json!({"process": {"apparmorProfile": ""}, "linux": {"mountLabel": ""}})), []);
         assert_eq!(asked(json!({"process": {"apparmorProfile": "a"}})), [Facility::AppArmor]);
         assert_eq!(asked(json!({"process": {"selinuxLabel": "a"}})), [Facility::Selinux]);

@@ -8,7 +8,9 @@
 
 pub mod attributes;
 pub mod capabilities;
+pub mod cgroup;
 pub mod devices;
+pub mod exec;
 pub mod hooks;
 pub mod id_maps;
 pub mod intel_rdt;
@@ -22,13 +24,15 @@ mod number_list;
 pub mod personality;
 pub mod process;
 pub mod scheduling;
+pub mod seccomp;
 pub mod sysctl;
 
 use crate::config::Config;
 use crate::fault::{Fault, Place};
 use crate::host::Host;
-use crate::kernel::mount::{Propagation, Reach};
+use crate::kernel::mount::{Propagation, Reach, attribute};
 use attributes::Attributes;
+use cgroup::CgroupPlan;
 use devices::{Device, Origin};
 use intel_rdt::IntelRdt;
 use labels::MountLabel;
@@ -76,6 +80,21 @@ pub struct Options<'a> {
     pub no_new_keyring: bool,
     /// `--preserve-fds`.
     pub preserve_fds: u32,
+    /// The container's id.
+    pub id: &'a str,
+    /// Who makes cgroups, and of which kind.
+    pub cgroups: Cgroups,
+}
+
+/// What the host and the command line say about cgroups.
+#[derive(Debug, Clone, Copy)]
+pub struct Cgroups {
+    /// Nothing on a host without them.
+    pub version: Option<cgroup::Version>,
+    /// The bus of the systemd that would make our scopes, if it runs.
+    pub systemd: Option<cgroup::unit::Bus>,
+    /// `--cgroup-manager`, `--systemd-cgroup`.
+    pub driver: cgroup::Driver,
 }
 
 /// Everything that is decided about one container.
@@ -123,6 +142,10 @@ pub struct Plan<'spec> {
     pub keyring: bool,
     /// Descriptors from 3 on that the container inherits.
     pub preserve_fds: u32,
+    /// The system call filter.
+    pub seccomp: Option<seccomp::Filter<'spec>>,
+    /// The container's cgroup and what limits it.
+    pub cgroup: CgroupPlan,
     /// `hooks`.
     pub hooks: hooks::Hooks<'spec>,
     /// What the user ought to know; logged once the plan stands.
@@ -171,6 +194,7 @@ impl<'spec> Plan<'spec> {
         } else {
             devices::decide(linux.devices().as_deref().unwrap_or_default(), ids, &mut notes)?
         };
+        let cgroup = cgroup(config, host, options, &namespaces, ids, &mounts, &mut notes)?;
         Ok(Self {
             rootfs: mounts::rootfs(root.path(), options.bundle),
             readonly: root.readonly().unwrap_or(false),
@@ -197,6 +221,8 @@ impl<'spec> Plan<'spec> {
                 host.caller.standing,
             )?,
             intel_rdt: intel_rdt::decide(linux.intel_rdt().as_ref(), &host.facilities, &mut notes)?,
+            cgroup,
+            seccomp: seccomp::decide(linux.seccomp().as_ref(), config.annotations.as_ref(), &mut notes)?,
             hooks: hooks::decide(config.hooks.as_ref())?,
             keyring: !options.no_new_keyring,
             preserve_fds: options.preserve_fds,
@@ -205,6 +231,29 @@ impl<'spec> Plan<'spec> {
             notes,
         })
     }
+}
+
+fn cgroup(
+    config: &Config,
+    host: &Host,
+    options: &Options<'_>,
+    namespaces: &Namespaces<'_>,
+    ids: Option<&IdMaps>,
+    mounts: &[Mount<'_>],
+    notes: &mut Notes,
+) -> Result<CgroupPlan, Fault> {
+    let writable = mounts.iter().any(|mount| {
+        mount.what == mounts::What::Cgroup && mount.options.attributes.set & attribute::RDONLY == 0
+    });
+    let setting = cgroup::Setting {
+        version: options.cgroups.version,
+        systemd: options.cgroups.systemd,
+        driver: options.cgroups.driver,
+        standing: host.caller.standing,
+        id: options.id,
+        owner: ids.filter(|_| writable && namespaces.makes(Kind::Cgroup)).and_then(|ids| ids.uids.outside(0)),
+    };
+    cgroup::decide(config.linux.as_ref(), config.annotations.as_ref(), &setting, notes)
 }
 
 fn missing(field: &str) -> Fault {
@@ -352,6 +401,8 @@ mod tests {
             no_pivot: false,
             no_new_keyring: false,
             preserve_fds: 0,
+            id: "web",
+            cgroups: Cgroups { version: None, systemd: None, driver: cgroup::Driver::Auto },
         };
         Plan::draw(config, host, &options)
     }

@@ -153,6 +153,11 @@ impl<'spec> Namespaces<'spec> {
         self.new |= kind.flag();
     }
 
+    /// The CLONE_NEW* flags of the namespaces that are made or joined.
+    pub fn all(&self) -> u64 {
+        self.joined.iter().fold(self.new, |flags, join| flags | join.kind.flag())
+    }
+
     /// The CLONE_NEW* flags of the namespaces that are made.
     pub fn made(&self) -> u64 {
         self.new

@@ -7,7 +7,7 @@ use std::fs;
 
 /// A created or started container.
 pub struct Container<'a> {
-    kase: &'a Kase,
+    pub kase: &'a Kase,
     pub id: String,
     creator: Option<Running>,
 }

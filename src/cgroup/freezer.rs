@@ -1,0 +1,145 @@
+//! Stops every process of a cgroup, and lets them go on.
+
+use super::directory::{is_gone, write};
+use crate::fault::{Fault, OrFault};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use std::fs::{self, File};
+use std::io::{self, Read, Seek};
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// How long processes may take to stop: one that waits for a disk does not at once.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What a cgroup's processes do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// They run.
+    Thawed,
+    /// They do not, or soon will not.
+    Frozen,
+}
+
+fn doing(state: State, directory: &Path) -> Fault {
+    let verb = if state == State::Frozen { "freeze" } else { "thaw" };
+    Fault::doing(format!("{verb} the cgroup {}", directory.display()))
+}
+
+fn too_slow(directory: &Path) -> anyhow::Error {
+    doing(State::Frozen, directory)
+        .remedy("try again: a process in it could not be stopped in time, perhaps it waits for a disk")
+        .caused_by(io::Error::from(io::ErrorKind::TimedOut))
+}
+
+/// Sets a v2 cgroup's state and waits until it is so.
+///
+/// # Errors
+/// No freezer, or processes that do not stop; they run again then.
+pub fn set_v2(directory: &Path, state: State) -> anyhow::Result<()> {
+    let file = directory.join("cgroup.freeze");
+    let word = if state == State::Frozen { "1" } else { "0" };
+    write(&file, word).or_fault(|| doing(state, directory))?;
+    // A thaw needs no waiting: what runs, runs. And a cgroup above may keep it frozen.
+    if state == State::Thawed || wait_v2(directory).or_fault(|| doing(state, directory))? {
+        return Ok(());
+    }
+    write(&file, "0").or_fault(|| doing(State::Thawed, directory))?;
+    Err(too_slow(directory))
+}
+
+/// cgroup.events becomes ready (POLLPRI) whenever one of its lines changes; cgroups(7).
+fn wait_v2(directory: &Path) -> io::Result<bool> {
+    let mut events = File::open(directory.join("cgroup.events"))?;
+    let deadline = Instant::now() + PATIENCE;
+    let mut text = String::new();
+    loop {
+        text.clear();
+        events.rewind()?;
+        events.read_to_string(&mut text)?;
+        if text.lines().any(|line| line == "frozen 1") {
+            return Ok(true);
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(false);
+        }
+        let mut ready = [PollFd::new(events.as_fd(), PollFlags::POLLPRI)];
+        match poll(&mut ready, PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)) {
+            Ok(_) | Err(nix::Error::EINTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// The state that was asked for. A cgroup that is gone is not frozen.
+///
+/// # Errors
+/// The kernel's.
+pub fn v2(directory: &Path) -> anyhow::Result<State> {
+    match fs::read_to_string(directory.join("cgroup.freeze")) {
+        Ok(text) if text.trim() == "1" => Ok(State::Frozen),
+        Ok(_) => Ok(State::Thawed),
+        Err(error) if is_gone(&error) => Ok(State::Thawed),
+        Err(error) => {
+            Err(error).or_fault(|| Fault::doing(format!("read the state of {}", directory.display())))
+        }
+    }
+}
+
+/// Sets the state of v1's freezer and waits until it is so.
+///
+/// # Errors
+/// Processes that do not stop; they run again then.
+pub fn set_v1(directory: &Path, state: State) -> anyhow::Result<()> {
+    let file = directory.join("freezer.state");
+    if state == State::Thawed {
+        return write(&file, "THAWED").or_fault(|| doing(state, directory));
+    }
+    let freeze = || -> io::Result<bool> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut pause = Duration::from_micros(10);
+        loop {
+            // Again each time: v1 overlooks processes that are forked while it freezes.
+            write(&file, "FROZEN")?;
+            if fs::read_to_string(&file)?.trim() == "FROZEN" {
+                return Ok(true);
+            }
+            if Instant::now() > deadline {
+                return Ok(false);
+            }
+            sleep(pause);
+            if pause < Duration::from_millis(10) {
+                pause *= 2;
+            } else {
+                // A cgroup in which processes keep appearing freezes more easily after a rest.
+                write(&file, "THAWED")?;
+                sleep(pause);
+            }
+        }
+    };
+    let frozen = freeze();
+    if let Ok(true) = frozen {
+        return Ok(());
+    }
+    // Whatever happened, it must not stay half frozen.
+    write(&file, "THAWED").or_fault(|| doing(State::Thawed, directory))?;
+    frozen.or_fault(|| doing(state, directory))?;
+    Err(too_slow(directory))
+}
+
+/// The state that was asked for here, not in a cgroup above.
+///
+/// # Errors
+/// The kernel's.
+pub fn v1(directory: &Path) -> anyhow::Result<State> {
+    match fs::read_to_string(directory.join("freezer.self_freezing")) {
+        Ok(text) if text.trim() == "1" => Ok(State::Frozen),
+        Ok(_) => Ok(State::Thawed),
+        Err(error) if is_gone(&error) => Ok(State::Thawed),
+        Err(error) => {
+            Err(error).or_fault(|| Fault::doing(format!("read the state of {}", directory.display())))
+        }
+    }
+}

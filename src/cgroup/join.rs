@@ -1,0 +1,128 @@
+//! Where a process goes that is added to a container.
+
+use super::directory::{self, is_denied};
+use super::layout::MOUNT;
+use super::systemd::{self, UnitFacts};
+use super::{Cgroup, Tree, v1};
+use crate::fault::{Fault, OrFault};
+use std::fs;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Component, Path, PathBuf};
+
+/// A cgroup to join.
+#[derive(Debug, Default)]
+pub struct Join {
+    paths: Vec<PathBuf>,
+    open: Option<OwnedFd>,
+    /// The systemd unit and where in it, for a caller who may not go there alone.
+    unit: Option<(UnitFacts, PathBuf)>,
+}
+
+impl Cgroup {
+    /// The container's cgroup, or the one that `--cgroup` names below it; on v1 for the controllers before a
+    /// colon alone.
+    ///
+    /// On v2 the cgroup may have got cgroups of its own, and then takes no process, or be gone because init
+    /// moved on: without a `sub`, the one that init is in now does as well.
+    ///
+    /// # Errors
+    /// A `sub` that leads out of the container's cgroup or is not there.
+    pub fn join(&self, subs: &[String], init: i32) -> anyhow::Result<Join> {
+        match &self.tree {
+            Tree::None => Ok(Join::default()),
+            Tree::V2 { path, .. } => {
+                let target = v2_target(path, self.below.as_deref(), subs, init)?;
+                let open = super::v2::open(&target).or_fault(|| {
+                    Fault::doing(format!("open the cgroup {}", target.display()))
+                        .remedy("give --cgroup one that exists")
+                })?;
+                let inside = target.strip_prefix(path).ok().map(Path::to_path_buf);
+                let unit = self.unit.clone().zip(inside);
+                Ok(Join { paths: vec![target], open: Some(open), unit })
+            }
+            Tree::V1(paths) => Ok(Join { paths: join_v1(paths, subs)?, ..Join::default() }),
+        }
+    }
+}
+
+fn v2_target(path: &Path, inner: Option<&Path>, subs: &[String], init: i32) -> anyhow::Result<PathBuf> {
+    let usual = || inner.map_or_else(|| path.to_path_buf(), |inner| path.join(inner));
+    match subs {
+        [] if takes_processes(&usual()) => Ok(usual()),
+        [] => Ok(of_process(init).unwrap_or_else(usual)),
+        [sub] => Ok(below(path, sub)?),
+        [_, second, ..] => {
+            Err(Fault::doing(format!("--cgroup {second}: there is one tree only on cgroup v2"))
+                .remedy("give --cgroup once")
+                .into())
+        }
+    }
+}
+
+/// A cgroup that hands controllers down has processes in those below only, unless it is threaded.
+fn takes_processes(path: &Path) -> bool {
+    fs::read_to_string(path.join("cgroup.subtree_control")).is_ok_and(|list| list.trim().is_empty())
+}
+
+/// The v2 cgroup of a process.
+pub(super) fn of_process(pid: i32) -> Option<PathBuf> {
+    let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+    let path = text.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    Some(Path::new(MOUNT).join(path))
+}
+
+fn join_v1(paths: &v1::Paths, subs: &[String]) -> anyhow::Result<Vec<PathBuf>> {
+    let mut targets = paths.clone();
+    for sub in subs {
+        match sub.split_once(':') {
+            None => targets.values_mut().try_for_each(|path| {
+                *path = below(path, sub)?;
+                anyhow::Ok(())
+            })?,
+            Some((controllers, sub)) => {
+                for controller in controllers.split(',') {
+                    let name = paths.keys().find(|name| name.split(',').any(|one| one == controller));
+                    let name = name.ok_or_else(|| {
+                        Fault::doing(format!("unknown controller {controller} in --cgroup"))
+                            .remedy("name controllers that are mounted under /sys/fs/cgroup")
+                    })?;
+                    targets.insert(name.clone(), below(&paths[name], sub)?);
+                }
+            }
+        }
+    }
+    Ok(targets.into_values().collect())
+}
+
+fn below(path: &Path, sub: &str) -> Result<PathBuf, Fault> {
+    if Path::new(sub).components().any(|part| part == Component::ParentDir) {
+        return Err(Fault::doing(format!("bad sub cgroup path: {sub}")).remedy("write it without .."));
+    }
+    Ok(path.join(sub.trim_start_matches('/')))
+}
+
+impl Join {
+    /// The cgroup that clone3(2) can put the process into.
+    pub fn clone_target(&self) -> Option<BorrowedFd<'_>> {
+        self.open.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Moves the process in, where clone3(2) did not.
+    ///
+    /// # Errors
+    /// The kernel's, or systemd's.
+    pub fn attach(&self, pid: i32) -> anyhow::Result<()> {
+        for path in &self.paths {
+            match (directory::attach(path, pid), &self.unit) {
+                // A user may not move processes between their session and their manager; systemd may.
+                (Err(error), Some((unit, inside))) if is_denied(&error) => {
+                    return systemd::attach(unit, inside, pid);
+                }
+                (done, _) => {
+                    done.or_fault(|| Fault::doing(format!("move process {pid} into {}", path.display())))?;
+                }
+            }
+        }
+        Ok(())
+    }
+}

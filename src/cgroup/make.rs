@@ -1,0 +1,196 @@
+//! Makes a container's cgroup, and puts init into it.
+
+use super::directory::{self, Reach, is_denied};
+use super::freezer::State;
+use super::layout::{Layout, MOUNT};
+use super::{Cgroup, Tree, join, systemd, v1, v2};
+use crate::fault::{Fault, OrFault};
+use crate::plan::cgroup::unit::Unit;
+use crate::plan::cgroup::{CgroupPlan, Location, Version};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
+
+impl Cgroup {
+    /// Makes what is planned, and writes the limits.
+    ///
+    /// # Errors
+    /// What the kernel refuses, by its place in config.json. A caller who may not make any gets none if
+    /// nothing asked for one.
+    pub fn make(plan: &CgroupPlan, layout: &Layout) -> anyhow::Result<Self> {
+        let made = match (&plan.location, layout.version()) {
+            // systemd makes the unit around a process: see `attach`.
+            (Location::Nowhere | Location::Unit(_), _) | (_, None) => return Ok(Self::none()),
+            (_, Some(Version::V2)) => Self::make_v2(plan, layout)?,
+            (_, Some(Version::V1)) => {
+                let made = v1::make(plan, layout)?;
+                Self::new(Tree::V1(made.paths), made.directories)
+            }
+        };
+        if made.facts().is_none() {
+            made.do_without();
+            return Ok(Self::none());
+        }
+        made.write(&plan.limits)?;
+        Ok(made)
+    }
+
+    fn make_v2(plan: &CgroupPlan, layout: &Layout) -> anyhow::Result<Self> {
+        let top = Path::new(MOUNT);
+        let path = match &plan.location {
+            Location::FromRoot(path) => top.join(path),
+            Location::FromOwn(path) => match layout.hierarchies()? {
+                // Ours has us in it, and a cgroup with processes hands no controllers down.
+                [tree, ..] => {
+                    tree.own.parent().filter(|above| above.starts_with(top)).unwrap_or(top).join(path)
+                }
+                [] => top.join(path),
+            },
+            Location::Nowhere | Location::Unit(_) => return Ok(Self::none()),
+        };
+        let made = match v2::make(top, &path) {
+            Err(error) if is_denied(&error) && plan.asked.is_none() => return Ok(Self::none()),
+            made => made.map_err(|error| not_made(plan, &path, error))?,
+        };
+        // From here on dropped, and thereby removed, when something fails.
+        let is_new = made.last() == Some(&path);
+        let mut cgroup = Self::new(Tree::V2 { path: path.clone(), open: None }, made);
+        if !is_new {
+            v2::refuse_used(&path)?;
+        }
+        v2::settle(&path, plan)?;
+        if let Some(uid) = plan.owner {
+            v2::give(&path, uid)?;
+        }
+        let open = v2::open(&path).map_err(|error| not_made(plan, &path, error))?;
+        cgroup.tree = Tree::V2 { path, open: Some(open) };
+        Ok(cgroup)
+    }
+
+    /// The cgroup that clone3(2) can put init into, which spares the move and leaves no moment outside of it.
+    pub fn clone_target(&self) -> Option<BorrowedFd<'_>> {
+        match &self.tree {
+            Tree::V2 { open, .. } => open.as_ref().map(AsFd::as_fd),
+            Tree::None | Tree::V1(_) => None,
+        }
+    }
+
+    /// The caller may not, and nothing asked.
+    fn do_without(&self) {
+        tracing::info!("no cgroup may be made here, so the container is in its caller's");
+    }
+
+    /// What to do when clone3(2) refuses the [`clone_target`](Self::clone_target): without one, the clone is
+    /// tried again. The way from our cgroup into another is the caller's only if they may write to one that is
+    /// above both.
+    ///
+    /// # Errors
+    /// Something asked for a cgroup.
+    pub fn give_up(&mut self, plan: &CgroupPlan, error: io::Error) -> anyhow::Result<()> {
+        let Tree::V2 { path, .. } = &self.tree else { return Ok(()) };
+        if plan.asked.is_some() || !is_denied(&error) {
+            return Err(not_made(plan, path, error));
+        }
+        self.do_without();
+        *self = Self::none();
+        Ok(())
+    }
+
+    /// Moves init in; for systemd, makes the unit around it. For a cgroup without a
+    /// [`clone_target`](Self::clone_target), or a kernel that did not take it.
+    ///
+    /// # Errors
+    /// The kernel's, or systemd's.
+    pub fn attach(&mut self, plan: &CgroupPlan, pid: i32) -> anyhow::Result<()> {
+        if let Location::Unit(unit) = &plan.location {
+            return self.start(plan, unit, pid);
+        }
+        match &self.tree {
+            Tree::None => Ok(()),
+            Tree::V2 { path, .. } => directory::attach(path, pid)
+                .or_fault(|| Fault::doing(format!("move process {pid} into {}", path.display()))),
+            Tree::V1(paths) => v1::attach(paths, pid),
+        }
+    }
+
+    fn start(&mut self, plan: &CgroupPlan, unit: &Unit, pid: i32) -> anyhow::Result<()> {
+        match systemd::start(unit, &plan.limits, pid) {
+            Err(error) if plan.asked.is_none() => {
+                tracing::warn!("{error:#}; the container stays in its caller's cgroup");
+                return Ok(());
+            }
+            started => self.unit = Some(started?),
+        }
+        // What systemd made of the slice is told best by where init is now.
+        let path = join::of_process(pid).filter(|path| path.ends_with(&unit.name)).ok_or_else(|| {
+            Fault::doing(format!("find process {pid} in the systemd unit {}", unit.name))
+                .remedy("see whether another service moved it")
+        })?;
+        if let Some(below) = &unit.subgroup {
+            let inner = path.join(below);
+            let moved = directory::make(&path, &inner, |_| {}).and_then(|_| directory::attach(&inner, pid));
+            moved.or_fault(|| {
+                Fault::at("annotations", format!("move process {pid} into {}", inner.display()))
+            })?;
+            // Only now, since a cgroup with processes hands no controllers down.
+            v2::enable(&path);
+            self.below = Some(below.clone());
+        }
+        if let Some(uid) = plan.owner {
+            v2::give(&path, uid)?;
+        }
+        let open = v2::open(&path).map_err(|error| not_made(plan, &path, error))?;
+        self.tree = Tree::V2 { path, open: Some(open) };
+        self.write(&plan.limits).map(drop)
+    }
+}
+
+/// A cgroup that cannot be made, in the words that engines and tests know, with whose it would have to be.
+pub(super) fn not_made(plan: &CgroupPlan, path: &Path, error: io::Error) -> anyhow::Error {
+    let limit = plan.limits.writes.first();
+    let controller = limit.map_or("pids", |write| &write.controller);
+    let shown = path.display();
+    let denied = is_denied(&error);
+    let mut words = match limit {
+        Some(_) if denied => {
+            format!("cannot set {controller} limit: container could not join or create cgroup {shown}")
+        }
+        _ if denied => format!("unable to apply cgroup configuration, permission denied: make {shown}"),
+        _ => format!("unable to apply cgroup configuration: make {shown}"),
+    };
+    let hurdle = if denied { rootless::delegation::missing(controller) } else { None };
+    if let Some(hurdle) = &hurdle {
+        words = format!("{words} ({})", hurdle.cause);
+    }
+    let fault = match (limit, plan.asked) {
+        (Some(limit), _) if denied => Fault::at(&limit.at, words),
+        (_, Some(at)) => Fault::at(at, words),
+        (_, None) => Fault::doing(words),
+    };
+    match hurdle {
+        Some(hurdle) => fault.remedy(hurdle.remedy),
+        None => fault.remedy("name another cgroup in linux.cgroupsPath"),
+    }
+    .caused_by(error)
+}
+
+pub(super) fn refuse_populated(pids: &[i32], path: &Path) -> anyhow::Result<()> {
+    if pids.is_empty() {
+        return Ok(());
+    }
+    Err(Fault::at(
+        "linux.cgroupsPath",
+        format!("container's cgroup is not empty: {} process(es) found in {}", pids.len(), path.display()),
+    )
+    .remedy("name a cgroup of its own for each container")
+    .into())
+}
+
+pub(super) fn refuse_frozen(state: State, path: &Path) -> anyhow::Result<()> {
+    if state == State::Thawed {
+        return Ok(());
+    }
+    Err(Fault::at("linux.cgroupsPath", format!("container's cgroup unexpectedly frozen: {}", path.display()))
+        .remedy("thaw it, or name another")
+        .into())
+}

@@ -1,0 +1,303 @@
+//! A container's cgroup: made, limited, watched, removed.
+//!
+//! ```text
+//!                      make ──▶ clone_target ──▶ attach ──▶ keep ──▶ facts ─ ─▶ reopen ──▶ any verb
+//! v2                   mkdir    the directory    nothing left to do
+//! v1                   mkdirs   –                moves init in
+//! systemd              –        –                has a scope made around init
+//! ```
+//!
+//! Limits are written before init goes on, as early as there is something to write them into. What was made
+//! is removed on drop unless it is kept.
+
+mod device_program;
+pub mod directory;
+mod freezer;
+mod join;
+pub mod layout;
+mod make;
+mod oom;
+mod stats;
+pub mod systemd;
+mod v1;
+mod v2;
+mod write;
+
+pub use directory::Reach;
+pub use freezer::State;
+pub use join::Join;
+pub use oom::{Heard, Watch};
+
+use crate::fault::{Fault, OrFault};
+use crate::kernel::process::{pidfd_open, pidfd_send_signal};
+use crate::plan::cgroup::limits::Limits;
+use crate::plan::cgroup::unit::Unit;
+use crate::plan::cgroup::{CgroupPlan, Location, Version};
+use directory::is_denied;
+use layout::{Layout, MOUNT};
+use serde::{Deserialize, Serialize};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use systemd::UnitFacts;
+use write::Written;
+
+/// What later commands need to know, on disk.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CgroupFacts {
+    /// The cgroup in the one tree of v2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub v2: Option<PathBuf>,
+    /// The cgroup in each hierarchy of v1.
+    #[serde(default, skip_serializing_if = "v1::Paths::is_empty")]
+    pub v1: v1::Paths,
+    /// The systemd unit that it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<UnitFacts>,
+    /// Where in the unit's cgroup the container is, if not in itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub below: Option<PathBuf>,
+}
+
+impl CgroupFacts {
+    /// Whether there is a cgroup at all.
+    pub fn is_none(&self) -> bool {
+        self.v2.is_none() && self.v1.is_empty()
+    }
+}
+
+/// A container's cgroup. Removed when dropped, unless it was [kept](Cgroup::keep) or reopened; so it has to
+/// outlive the processes in it.
+#[derive(Debug)]
+pub struct Cgroup {
+    tree: Tree,
+    unit: Option<UnitFacts>,
+    below: Option<PathBuf>,
+    /// What we made, topmost first.
+    made: Vec<PathBuf>,
+    life: Life,
+}
+
+/// What becomes of a cgroup when this process is done with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Life {
+    /// It goes.
+    Ours,
+    /// It stays.
+    Containers,
+}
+
+#[derive(Debug)]
+enum Tree {
+    /// The container is in its caller's cgroup.
+    None,
+    V2 {
+        path: PathBuf,
+        /// Open from its making until it is kept.
+        open: Option<OwnedFd>,
+    },
+    V1(v1::Paths),
+}
+
+impl Cgroup {
+    /// No cgroup.
+    pub fn none() -> Self {
+        Self::new(Tree::None, Vec::new())
+    }
+
+    fn new(tree: Tree, made: Vec<PathBuf>) -> Self {
+        Self { tree, unit: None, below: None, made, life: Life::Ours }
+    }
+
+    /// For the record on disk.
+    pub fn facts(&self) -> CgroupFacts {
+        let (v2, v1) = match &self.tree {
+            Tree::None => (None, v1::Paths::new()),
+            Tree::V2 { path, .. } => (Some(path.clone()), v1::Paths::new()),
+            Tree::V1(paths) => (None, paths.clone()),
+        };
+        CgroupFacts { v2, v1, unit: self.unit.clone(), below: self.below.clone() }
+    }
+
+    /// Leaves it in place when this is dropped.
+    pub fn keep(&mut self) {
+        self.life = Life::Containers;
+        if let Tree::V2 { open, .. } = &mut self.tree {
+            *open = None;
+        }
+    }
+
+    /// The cgroup of a container that exists.
+    pub fn reopen(facts: &CgroupFacts) -> Self {
+        let tree = match &facts.v2 {
+            Some(path) => Tree::V2 { path: path.clone(), open: None },
+            None if facts.v1.is_empty() => Tree::None,
+            None => Tree::V1(facts.v1.clone()),
+        };
+        let (unit, below) = (facts.unit.clone(), facts.below.clone());
+        Self { tree, unit, below, made: Vec::new(), life: Life::Containers }
+    }
+
+    /// Writes limits; tells the files and values that were written.
+    fn write(&self, limits: &Limits) -> anyhow::Result<Vec<Written>> {
+        match &self.tree {
+            Tree::None => Ok(Vec::new()),
+            Tree::V2 { path, open } => {
+                let written = write::write(limits, |_| Some(path))?;
+                if let (Some(rules), Some(open)) = (&limits.devices, open) {
+                    device_program::attach(open.as_fd(), rules, path)?;
+                }
+                Ok(written)
+            }
+            Tree::V1(paths) => {
+                let written = write::write(limits, |controller| v1::directory_of(paths, controller))?;
+                match (&limits.devices, v1::directory_of(paths, "devices")) {
+                    (Some(rules), Some(directory)) => write::devices_v1(rules, directory)?,
+                    (Some(_), None) => {
+                        return Err(Fault::doing(
+                            "this host has no devices cgroup, which keeps containers from devices",
+                        )
+                        .remedy("mount the cgroup v1 controller devices")
+                        .into());
+                    }
+                    (None, _) => {}
+                }
+                Ok(written)
+            }
+        }
+    }
+
+    /// Changes limits of a running container.
+    ///
+    /// # Errors
+    /// What the kernel refuses, by its place in the resources.
+    pub fn update(&self, limits: &Limits) -> anyhow::Result<()> {
+        if matches!(self.tree, Tree::None) && !limits.writes.is_empty() {
+            return Err(Fault::at(&limits.writes[0].at, "the container has no cgroup of its own to limit")
+                .remedy("create it again where cgroups may be made")
+                .into());
+        }
+        let written = self.write(limits)?;
+        match &self.unit {
+            Some(unit) => systemd::update(unit, &written),
+            None => Ok(()),
+        }
+    }
+
+    /// Freezes or thaws, and waits until it is so.
+    ///
+    /// # Errors
+    /// No cgroup, no freezer, processes that do not stop.
+    pub fn set_state(&self, state: State) -> anyhow::Result<()> {
+        match &self.tree {
+            Tree::None => Err(Fault::doing("cannot toggle freezer: cgroups not configured for container")
+                .remedy("create it again where cgroups may be made")
+                .into()),
+            Tree::V2 { path, .. } => freezer::set_v2(path, state),
+            Tree::V1(paths) => v1::freeze(paths, state),
+        }
+    }
+
+    /// Whether it is frozen.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn state(&self) -> anyhow::Result<State> {
+        match &self.tree {
+            Tree::None => Ok(State::Thawed),
+            Tree::V2 { path, .. } => freezer::v2(path),
+            Tree::V1(paths) => v1::frozen(paths),
+        }
+    }
+
+    /// The processes in it, in our pid namespace.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn pids(&self, reach: Reach) -> anyhow::Result<Vec<i32>> {
+        match &self.tree {
+            Tree::None => Ok(Vec::new()),
+            Tree::V2 { path, .. } => directory::pids(path, reach),
+            Tree::V1(paths) => v1::pids(paths, reach),
+        }
+        .or_fault(|| Fault::doing("list the container's processes"))
+    }
+
+    /// Signals every process in it. SIGKILL also ends what is frozen.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn signal_all(&self, number: i32) -> anyhow::Result<()> {
+        match &self.tree {
+            Tree::None => Ok(()),
+            Tree::V2 { path, .. } if number == libc::SIGKILL => v2::kill_all(path),
+            Tree::V1(paths) if number == libc::SIGKILL => v1::kill_all(paths),
+            Tree::V2 { .. } | Tree::V1(_) => signal_each(&self.pids(Reach::Recursive)?, number),
+        }
+    }
+
+    /// Removes it and what is below it; with systemd, the unit. Its processes have to be gone.
+    ///
+    /// # Errors
+    /// The cgroup that stays, and why.
+    pub fn remove(&mut self) -> anyhow::Result<()> {
+        self.life = Life::Containers;
+        let stopped = self.unit.as_ref().map_or(Ok(()), systemd::stop);
+        let removed = self.leaves().map(directory::remove).fold(Ok(()), Result::and);
+        stopped.and(removed)
+    }
+
+    /// The cgroup's directories, one for each hierarchy.
+    fn leaves(&self) -> impl Iterator<Item = &Path> {
+        let (one, many) = match &self.tree {
+            Tree::None => (None, None),
+            Tree::V2 { path, .. } => (Some(path), None),
+            Tree::V1(paths) => (None, Some(paths.values())),
+        };
+        one.into_iter().chain(many.into_iter().flatten()).map(PathBuf::as_path)
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        if self.life == Life::Containers {
+            return;
+        }
+        let mut complain = |done: anyhow::Result<()>| {
+            if let Err(error) = done {
+                tracing::warn!("{error:#}");
+            }
+        };
+        if let Some(unit) = &self.unit {
+            complain(self.signal_all(libc::SIGKILL));
+            complain(systemd::stop(unit));
+        }
+        // One that was there before stays.
+        let ours = |leaf: &&Path| self.made.iter().any(|made| made == leaf);
+        self.leaves().filter(ours).map(directory::remove).for_each(&mut complain);
+        directory::unmake(&self.made);
+    }
+}
+
+/// Signals every process in a directory and below it.
+fn signal(directory: &Path, number: i32) -> anyhow::Result<()> {
+    let pids = directory::pids(directory, Reach::Recursive)
+        .or_fault(|| Fault::doing(format!("list the processes in {}", directory.display())))?;
+    signal_each(&pids, number)
+}
+
+fn signal_each(pids: &[i32], number: i32) -> anyhow::Result<()> {
+    for pid in pids {
+        // It may have ended meanwhile, as intended.
+        let sent = pidfd_open(*pid).and_then(|pidfd| pidfd_send_signal(pidfd.as_fd(), number));
+        match sent {
+            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {}
+            sent => sent.or_fault(|| Fault::doing(format!("signal process {pid}")))?,
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,182 @@
+//! What a cgroup has used, as the `data` of runc's stats event.
+//!
+//! The names are runc's and so is what is left out: in Go, a field with `omitempty` that is zero. A file that
+//! is not there, because its controller is not, leaves its part empty.
+
+mod v1;
+mod v2;
+
+use super::{Cgroup, Tree};
+use serde_json::{Map, Value, json};
+use std::fs;
+use std::path::Path;
+
+impl Cgroup {
+    /// Everything that `events --stats` shows.
+    pub fn stats(&self) -> Value {
+        match &self.tree {
+            Tree::None => shape(Parts::default()),
+            Tree::V2 { path, .. } => shape(v2::parts(path)),
+            Tree::V1(paths) => shape(v1::parts(paths)),
+        }
+    }
+}
+
+/// What differs between the versions.
+#[derive(Debug, Default)]
+struct Parts {
+    cpu: Map<String, Value>,
+    cpuset: Map<String, Value>,
+    memory: Map<String, Value>,
+    pids: Map<String, Value>,
+    blkio: Map<String, Value>,
+    hugetlb: Map<String, Value>,
+}
+
+fn shape(mut parts: Parts) -> Value {
+    for name in [
+        "cpu_exclusive",
+        "mem_hardwall",
+        "mem_exclusive",
+        "memory_migrate",
+        "memory_spread_page",
+        "memory_spread_slab",
+        "memory_pressure",
+        "sched_load_balance",
+        "sched_relax_domain_level",
+    ] {
+        parts.cpuset.entry(name).or_insert(json!(0));
+    }
+    json!({
+        "cpu": parts.cpu,
+        "cpuset": parts.cpuset,
+        "memory": parts.memory,
+        "pids": parts.pids,
+        "blkio": parts.blkio,
+        "hugetlb": parts.hugetlb,
+        "intel_rdt": {},
+        // runc's own field for interfaces that a runtime made, which neither of us does.
+        "network_interfaces": null,
+    })
+}
+
+/// Sets a field unless it is zero or empty.
+fn set(map: &mut Map<String, Value>, name: &str, value: impl Into<Value>) {
+    let value = value.into();
+    let empty = match &value {
+        Value::Number(number) => number.as_u64() == Some(0),
+        Value::Array(list) => list.is_empty(),
+        Value::Object(fields) => fields.is_empty(),
+        Value::Null => true,
+        Value::Bool(_) | Value::String(_) => false,
+    };
+    if !empty {
+        map.insert(name.to_string(), value);
+    }
+}
+
+fn text(directory: &Path, file: &str) -> Option<String> {
+    fs::read_to_string(directory.join(file)).ok()
+}
+
+fn number(directory: &Path, file: &str) -> Option<u64> {
+    super::directory::number(&directory.join(file)).ok()
+}
+
+/// Lines `KEY VALUE`.
+fn pairs(text: &str) -> impl Iterator<Item = (&str, u64)> {
+    text.lines().filter_map(|line| {
+        let (key, value) = line.split_once(' ')?;
+        Some((key, value.trim().parse().ok()?))
+    })
+}
+
+fn value_of(text: &str, key: &str) -> u64 {
+    pairs(text).find(|(name, _)| *name == key).map_or(0, |(_, value)| value)
+}
+
+/// A memory entry: nothing when all of it is zero.
+fn entry(limit: u64, usage: u64, max: u64, failcnt: u64) -> Map<String, Value> {
+    let mut entry = Map::new();
+    if (limit, usage, max, failcnt) != (0, 0, 0, 0) {
+        entry.insert("limit".into(), limit.into());
+        set(&mut entry, "usage", usage);
+        set(&mut entry, "max", max);
+        entry.insert("failcnt".into(), failcnt.into());
+    }
+    entry
+}
+
+fn pids(directory: &Path) -> Map<String, Value> {
+    let mut pids = Map::new();
+    set(&mut pids, "current", number(directory, "pids.current").unwrap_or_default());
+    // No limit is 0.
+    set(
+        &mut pids,
+        "limit",
+        number(directory, "pids.max").filter(|limit| *limit != u64::MAX).unwrap_or_default(),
+    );
+    pids
+}
+
+/// The sizes of huge pages, as cgroup files have them: 2MB.
+fn page_sizes() -> Vec<String> {
+    let entries = fs::read_dir("/sys/kernel/mm/hugepages").into_iter().flatten().flatten();
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    names
+        .filter_map(|name| {
+            let kilobytes: u64 = name.strip_prefix("hugepages-")?.strip_suffix("kB")?.parse().ok()?;
+            Some(match kilobytes {
+                0..1024 => format!("{kilobytes}KB"),
+                1024..1_048_576 => format!("{}MB", kilobytes >> 10),
+                _ => format!("{}GB", kilobytes >> 20),
+            })
+        })
+        .collect()
+}
+
+/// Whether this machine's memory, disks or processors are what processes wait for; Documentation/accounting/psi.
+fn pressure(text: &str) -> Value {
+    let mut all = Map::new();
+    for line in text.lines() {
+        let mut words = line.split_whitespace();
+        let Some(kind @ ("some" | "full")) = words.next() else { continue };
+        let mut one = Map::new();
+        for (key, value) in words.filter_map(|word| word.split_once('=')) {
+            let value = match key {
+                "total" => value.parse::<u64>().ok().map(Value::from),
+                _ => value.parse::<f64>().ok().map(Value::from),
+            };
+            one.extend(value.map(|value| (key.to_string(), value)));
+        }
+        all.insert(kind.to_string(), one.into());
+    }
+    all.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_cgroup_the_shape_is_still_runcs() {
+        let stats = Cgroup::none().stats();
+        assert_eq!(stats["hugetlb"], json!({}));
+        assert_eq!(stats["cpuset"]["sched_relax_domain_level"], 0);
+        assert_eq!(stats["network_interfaces"], Value::Null);
+    }
+
+    #[test]
+    fn pressure_is_read() {
+        let text = "some avg10=1.50 avg60=0.00 avg300=0.00 total=77\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=0\n";
+        let psi = pressure(text);
+        assert_eq!(psi["some"], json!({"avg10": 1.5, "avg60": 0.0, "avg300": 0.0, "total": 77}));
+        assert_eq!(psi["full"]["total"], 0);
+    }
+
+    #[test]
+    fn an_entry_that_is_all_zero_is_left_out() {
+        assert!(entry(0, 0, 0, 0).is_empty());
+        assert_eq!(Value::from(entry(5, 0, 0, 0)), json!({"limit": 5, "failcnt": 0}));
+    }
+}

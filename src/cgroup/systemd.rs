@@ -1,0 +1,273 @@
+//! A container's scope, as systemd makes it: a transient unit around init.
+
+pub mod bus;
+mod marshal;
+
+use crate::fault::{Fault, OrFault};
+use crate::plan::cgroup::limits::{Limits, Value};
+use crate::plan::cgroup::properties;
+use crate::plan::cgroup::unit::{Bus as Which, Property, Unit};
+use bus::{Bus, Refused, Target};
+use marshal::Body;
+use rootless::caller::{Caller, Standing};
+use serde::{Deserialize, Serialize};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// The unit of a container that exists.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct UnitFacts {
+    /// `kase-web.scope`.
+    pub name: String,
+    /// Whose it is.
+    pub bus: Which,
+}
+
+const MANAGER: Target = Target {
+    destination: "org.freedesktop.systemd1",
+    path: "/org/freedesktop/systemd1",
+    interface: "org.freedesktop.systemd1.Manager",
+};
+const PROPERTIES: Target = Target { interface: "org.freedesktop.DBus.Properties", ..MANAGER };
+const JOB_REMOVED: &str = "type='signal',sender='org.freedesktop.systemd1',path='/org/freedesktop/systemd1',\
+    interface='org.freedesktop.systemd1.Manager',member='JobRemoved'";
+const SYSTEM_BUS: &str = "/run/dbus/system_bus_socket";
+
+/// The systemd that would make this caller's scopes, if one runs.
+pub fn which(caller: &Caller) -> Option<Which> {
+    // sd_booted(3).
+    let booted = Path::new("/run/systemd/system").is_dir();
+    let user = || rootless::delegation::user_bus(caller).map(|_| Which::User);
+    match caller.standing {
+        Standing::Root => booted.then_some(Which::System),
+        Standing::User => user().filter(|_| booted),
+        // The root of a system container has a systemd of its own; that of a rootless engine has the user's.
+        Standing::NamespaceRoot => {
+            let own = Path::new("/run").metadata().is_ok_and(|run| run.uid() == caller.uid);
+            if own && booted && Path::new(SYSTEM_BUS).exists() { Some(Which::System) } else { user() }
+        }
+    }
+}
+
+fn socket(which: Which) -> anyhow::Result<PathBuf> {
+    match which {
+        Which::System => Ok(PathBuf::from(SYSTEM_BUS)),
+        Which::User => {
+            let caller = Caller::look()?;
+            rootless::delegation::user_bus(&caller).ok_or_else(|| {
+                Fault::doing("find the bus of your systemd")
+                    .remedy("log in as this user, or run `loginctl enable-linger` for it, and set XDG_RUNTIME_DIR")
+                    .into()
+            })
+        }
+    }
+}
+
+fn connect(which: Which) -> anyhow::Result<Bus> {
+    let socket = socket(which)?;
+    Bus::connect(&socket).or_fault(|| {
+        let (word, start) = match which {
+            Which::System => ("system", "systemctl start dbus"),
+            Which::User => ("user", "systemctl --user start dbus"),
+        };
+        Fault::doing(format!("connect to systemd on the {word} bus at {}", socket.display()))
+            .remedy(format!("run `{start}`, or give --cgroup-manager cgroupfs"))
+    })
+}
+
+/// Makes the scope around the process `pid`, and waits until it is there.
+///
+/// # Errors
+/// The bus, or systemd's own, with the unit's name.
+pub fn start(unit: &Unit, limits: &Limits, pid: i32) -> anyhow::Result<UnitFacts> {
+    let mut bus = connect(unit.bus)?;
+    let facts = UnitFacts { name: unit.name.clone(), bus: unit.bus };
+    let properties = start_properties(unit, limits, pid, &mut bus)?;
+    bus.subscribe(JOB_REMOVED);
+    let call = |bus: &mut Bus| {
+        let mut body = Body::of("ssa(sv)a(sa(sv))");
+        body.text(&unit.name);
+        body.text("replace");
+        body.properties(&properties);
+        body.array(8, |_| {});
+        bus.call(MANAGER, "StartTransientUnit", body)
+    };
+    let doing = || doing("start", &unit.name);
+    let first = call(&mut bus);
+    let mut answer = bus.answer(first).or_fault(doing)?;
+    if answer.as_ref().is_err_and(|refused| refused.name.ends_with(".UnitExists")) {
+        // A failed one may be left over.
+        reset(&mut bus, &unit.name).or_fault(doing)?;
+        let again = call(&mut bus);
+        answer = bus.answer(again).or_fault(doing)?;
+    }
+    let job = answer.map_err(|refused| not_started(unit, refused))?.reader().text().unwrap_or_default();
+    let result = finished(&mut bus, &job).or_fault(doing)?;
+    if result != "done" {
+        reset(&mut bus, &unit.name).or_fault(doing)?;
+        return Err(Fault::doing(format!("error creating systemd unit `{}`: got `{result}`", unit.name))
+            .remedy(format!("look at `systemctl status {}`", unit.name))
+            .into());
+    }
+    Ok(facts)
+}
+
+fn not_started(unit: &Unit, refused: Refused) -> anyhow::Error {
+    let fault = doing("start", &unit.name);
+    let fault = if refused.name.ends_with(".UnitExists") {
+        fault.remedy("name another unit in linux.cgroupsPath, or stop that one with `systemctl stop`")
+    } else {
+        fault.remedy("see systemd.resource-control(5) for the properties and their values")
+    };
+    fault.caused_by(refused)
+}
+
+fn doing(verb: &str, unit: &str) -> Fault {
+    Fault::doing(format!("{verb} the systemd unit {unit}"))
+}
+
+fn start_properties(
+    unit: &Unit,
+    limits: &Limits,
+    pid: i32,
+    bus: &mut Bus,
+) -> anyhow::Result<Vec<(String, Property)>> {
+    let mut all = vec![
+        ("Description".to_string(), Property::Text(format!("kase container {}", unit.name))),
+        ("Slice".to_string(), Property::Text(unit.slice.clone())),
+        ("Delegate".to_string(), Property::Bool(true)),
+        ("PIDs".to_string(), Property::Uint32s(vec![pid.unsigned_abs()])),
+        ("DefaultDependencies".to_string(), Property::Bool(false)),
+    ];
+    // Accounting is what makes systemd hand controllers down, also those that nothing is limited by.
+    for controller in ["CPU", "Memory", "IO", "Tasks"] {
+        all.push((format!("{controller}Accounting"), Property::Bool(true)));
+    }
+    let values = limits.writes.iter().filter_map(|write| match &write.value {
+        Value::Text(text) => Some((write.file.to_string(), text.clone())),
+        Value::AfterFirstWord(word) => Some((write.file.to_string(), format!("max {word}"))),
+        Value::SwapOf { .. } | Value::SwapBeside { .. } => None,
+    });
+    let values: Vec<_> = values.collect();
+    let limits = of_values(&values, bus).or_fault(|| doing("start", &unit.name))?;
+    for (name, property) in limits.into_iter().chain(unit.properties.iter().cloned()) {
+        // What the user wrote wins, and a property may be set once.
+        all.retain(|(earlier, _)| *earlier != name);
+        all.push((name, property));
+    }
+    Ok(all)
+}
+
+/// The properties for files and their values.
+fn of_values(values: &[(String, String)], bus: &mut Bus) -> io::Result<Vec<(String, Property)>> {
+    let mut all: Vec<_> = values.iter().flat_map(|(file, value)| properties::of(file, value)).collect();
+    // A weight of 0 is systemd's word for idle, since version 252.
+    let idle = values.iter().any(|(file, value)| file == "cpu.idle" && value.trim() == "1");
+    if idle && version(bus)? >= 252 {
+        all.retain(|(name, _)| name != "CPUWeight");
+        all.push(("CPUWeight".to_string(), Property::Uint64(0)));
+    }
+    Ok(all)
+}
+
+fn version(bus: &mut Bus) -> io::Result<u32> {
+    let mut body = Body::of("ss");
+    body.text(MANAGER.interface);
+    body.text("Version");
+    let call = bus.call(PROPERTIES, "Get", body);
+    let answer = bus.answer(call)?;
+    let text = answer.ok().and_then(|message| {
+        let mut reader = message.reader();
+        reader.signature().and_then(|_| reader.text())
+    });
+    let text = text.unwrap_or_default();
+    let digits = text.trim_start_matches(|letter: char| !letter.is_ascii_digit());
+    Ok(digits.split(|letter: char| !letter.is_ascii_digit()).next().unwrap_or("0").parse().unwrap_or(0))
+}
+
+/// Waits for a job; tells how it ended.
+fn finished(bus: &mut Bus, job: &str) -> io::Result<String> {
+    let parts = |message: &bus::Message| {
+        let mut reader = message.reader();
+        reader.uint32()?;
+        let job = reader.text()?;
+        reader.text()?;
+        Some((job, reader.text()?))
+    };
+    let message = bus.signal(|message| {
+        message.name == "JobRemoved" && parts(message).is_some_and(|(removed, _)| removed == job)
+    })?;
+    Ok(parts(&message).map(|(_, result)| result).unwrap_or_default())
+}
+
+/// Forgets that a unit failed; one that did not, or is gone, is as good.
+fn reset(bus: &mut Bus, unit: &str) -> io::Result<()> {
+    let mut body = Body::of("s");
+    body.text(unit);
+    let call = bus.call(MANAGER, "ResetFailedUnit", body);
+    bus.answer(call).map(drop)
+}
+
+/// Sets what was written into the unit's files on the unit too.
+///
+/// # Errors
+/// The bus, or systemd's own, with the unit's name.
+pub fn update(unit: &UnitFacts, written: &[(String, String)]) -> anyhow::Result<()> {
+    let mut bus = connect(unit.bus)?;
+    let doing = || doing("set properties of", &unit.name);
+    let properties = of_values(written, &mut bus).or_fault(doing)?;
+    if properties.is_empty() {
+        return Ok(());
+    }
+    let mut body = Body::of("sba(sv)");
+    body.text(&unit.name);
+    // Until the unit ends; there is no file of it to change.
+    body.bool(true);
+    body.properties(&properties);
+    let call = bus.call(MANAGER, "SetUnitProperties", body);
+    bus.answer(call).or_fault(doing)?.map(drop).or_fault(doing)
+}
+
+/// Has systemd move a process into the unit, or into a cgroup below it, where the caller may not.
+///
+/// # Errors
+/// The bus, or systemd's own, with the unit's name.
+pub fn attach(unit: &UnitFacts, below: &Path, pid: i32) -> anyhow::Result<()> {
+    let mut bus = connect(unit.bus)?;
+    let doing = || doing(&format!("move process {pid} into"), &unit.name);
+    let mut body = Body::of("ssau");
+    body.text(&unit.name);
+    body.text(&Path::new("/").join(below).to_string_lossy());
+    body.array(4, |list| list.uint32(pid.unsigned_abs()));
+    let call = bus.call(MANAGER, "AttachProcessesToUnit", body);
+    bus.answer(call).or_fault(doing)?.map(drop).or_fault(doing)
+}
+
+/// Stops the unit, waits for that, and forgets it.
+///
+/// # Errors
+/// The bus, or that it does not stop, with the unit's name.
+pub fn stop(unit: &UnitFacts) -> anyhow::Result<()> {
+    let mut bus = connect(unit.bus)?;
+    let doing = || doing("stop", &unit.name);
+    bus.subscribe(JOB_REMOVED);
+    let mut body = Body::of("ss");
+    body.text(&unit.name);
+    body.text("replace");
+    let call = bus.call(MANAGER, "StopUnit", body);
+    match bus.answer(call).or_fault(doing)? {
+        Ok(message) => {
+            let job = message.reader().text().unwrap_or_default();
+            let result = finished(&mut bus, &job).or_fault(doing)?;
+            if result != "done" {
+                tracing::warn!("stopping the systemd unit {}: {result}", unit.name);
+            }
+        }
+        // A scope goes with its last process.
+        Err(refused) if refused.name.ends_with(".NoSuchUnit") => return Ok(()),
+        Err(refused) => return Err(refused).or_fault(doing),
+    }
+    reset(&mut bus, &unit.name).or_fault(doing)
+}

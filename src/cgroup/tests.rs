@@ -1,0 +1,82 @@
+//! On the real kernel, in cgroups of our own. Each test says why when it cannot run here.
+
+mod effects;
+mod systemd;
+mod v1;
+mod v2;
+
+use super::*;
+use crate::plan::Notes;
+use crate::plan::cgroup::{Driver, Setting, decide};
+use nix::unistd::geteuid;
+use rootless::caller::{Caller, Standing};
+use serde_json::json;
+use std::fs;
+use std::process::{Child, Command};
+
+/// The host's layout, or why there is none to test with.
+fn layout(version: Version) -> Option<Layout> {
+    let layout = Layout::look();
+    if !geteuid().is_root() {
+        eprintln!("skipped: only root may make cgroups here");
+        return None;
+    }
+    if layout.version() == Some(version) {
+        return Some(layout);
+    }
+    eprintln!("skipped: this host has {:?}, not {version:?}", layout.version());
+    None
+}
+
+/// The v2 tree of this host, wherever it is mounted.
+fn unified() -> Option<PathBuf> {
+    let layout = Layout::look();
+    let tree = layout.hierarchies().unwrap().iter().find(|hierarchy| hierarchy.is_unified()).cloned();
+    match tree {
+        Some(tree) if geteuid().is_root() => Some(tree.point),
+        _ => {
+            eprintln!("skipped: no v2 tree here, or not root");
+            None
+        }
+    }
+}
+
+fn plan(path: &str, resources: &serde_json::Value, version: Version) -> CgroupPlan {
+    let linux = json!({"cgroupsPath": path, "resources": resources});
+    let setting = Setting {
+        version: Some(version),
+        systemd: None,
+        driver: Driver::Cgroupfs,
+        standing: Standing::Root,
+        id: "test",
+        owner: None,
+    };
+    decide(Some(&serde_json::from_value(linux).unwrap()), None, &setting, &mut Notes::default()).unwrap()
+}
+
+/// A path that no other test uses.
+fn path(name: &str) -> String {
+    format!("/kase-test-{}-{name}/leaf", std::process::id())
+}
+
+fn top(path: &str) -> String {
+    path.trim_end_matches("/leaf").trim_start_matches('/').to_string()
+}
+
+struct Sleeper(Child);
+
+impl Sleeper {
+    fn start() -> Self {
+        Self(Command::new("sleep").arg("60").spawn().unwrap())
+    }
+    fn pid(&self) -> i32 {
+        self.0.id().try_into().unwrap()
+    }
+}
+
+impl Drop for Sleeper {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}

@@ -1,0 +1,108 @@
+//! cgroup v2, also without controllers, as beside v1.
+
+use super::super::{device_program, v2};
+use super::*;
+
+/// A v2 tree without controllers, as beside v1, has the tree's own files all the same.
+fn made_v2(test: &str) -> Option<(PathBuf, Vec<PathBuf>)> {
+    let top = unified()?;
+    let path = top.join(path(test).trim_start_matches('/'));
+    let made = v2::make(&top, &path).unwrap();
+    Some((path, made))
+}
+
+#[test]
+fn a_v2_cgroup_freezes_kills_and_goes() {
+    let Some((path, made)) = made_v2("v2") else { return };
+    let mut cgroup = Cgroup::new(Tree::V2 { open: Some(v2::open(&path).unwrap()), path: path.clone() }, made);
+    let mut sleeper = Sleeper::start();
+    directory::attach(&path, sleeper.pid()).unwrap();
+    cgroup.set_state(State::Frozen).unwrap();
+    assert_eq!(cgroup.state().unwrap(), State::Frozen);
+    assert!(v2::refuse_used(&path).unwrap_err().to_string().contains("is not empty"));
+    let below = path.join("below/deeper");
+    fs::create_dir_all(&below).unwrap();
+    let mut other = Sleeper::start();
+    directory::attach(&below, other.pid()).unwrap();
+    let mut pids = cgroup.pids(Reach::Recursive).unwrap();
+    pids.sort_unstable();
+    let mut both = [sleeper.pid(), other.pid()];
+    both.sort_unstable();
+    assert_eq!(pids, both);
+    cgroup.signal_all(libc::SIGKILL).unwrap();
+    sleeper.0.wait().unwrap();
+    other.0.wait().unwrap();
+    cgroup.remove().unwrap();
+    assert!(!path.exists());
+    directory::unmake(&[path.parent().unwrap().to_path_buf()]);
+}
+
+#[test]
+fn a_busy_cgroup_is_named_with_its_processes() {
+    let Some((path, made)) = made_v2("busy") else { return };
+    let sleeper = Sleeper::start();
+    directory::attach(&path, sleeper.pid()).unwrap();
+    let error = directory::remove(&path).unwrap_err();
+    let report = crate::fault::Report::of(&error);
+    assert!(report.line.contains("/leaf: Device or resource busy"), "{}", report.line);
+    assert!(report.remedy.unwrap().ends_with(&sleeper.pid().to_string()));
+    drop(sleeper);
+    directory::remove(&path).unwrap();
+    directory::unmake(&made);
+}
+
+#[test]
+fn a_device_program_decides_in_the_kernel_and_is_replaced() {
+    let Some((path, made)) = made_v2("devices") else { return };
+    let open = v2::open(&path).unwrap();
+    let attach = |listed: &serde_json::Value| {
+        let rules = plan("/x", &json!({ "devices": listed }), Version::V2).limits.devices.unwrap();
+        device_program::attach(open.as_fd(), &rules, &path)
+    };
+    let deny = json!({"allow": false, "access": "rwm"});
+    if let Err(error) = attach(&json!([deny])) {
+        eprintln!("skipped: {error:#}");
+        directory::unmake(&made);
+        return;
+    }
+    // A kernel log's buffer stands for a device that is not among the defaults.
+    let reads = |device: &str| {
+        let script = format!("echo $$ >{}/cgroup.procs; : <{device}", path.display());
+        Command::new("sh")
+            .args(["-c", &script])
+            .stderr(std::process::Stdio::null())
+            .status()
+            .unwrap()
+            .success()
+    };
+    assert!(reads("/dev/null"));
+    assert!(!reads("/dev/kmsg"));
+    attach(&json!([deny, {"allow": true, "type": "c", "major": 1, "minor": 11, "access": "r"}])).unwrap();
+    assert!(reads("/dev/kmsg"));
+    assert_eq!(crate::kernel::bpf::attached(open.as_fd()).unwrap().len(), 1);
+    attach(&json!([{"allow": true, "access": "rwm"}])).unwrap();
+    assert_eq!(crate::kernel::bpf::attached(open.as_fd()).unwrap().len(), 0);
+    directory::remove(&path).unwrap();
+    directory::unmake(&made);
+}
+
+#[test]
+fn v2_limits_hold_what_was_asked() {
+    let Some(layout) = layout(Version::V2) else { return };
+    let resources = json!({
+        "pids": {"limit": 7},
+        "memory": {"limit": 67_108_864, "swap": 67_108_864},
+        "cpu": {"shares": 1024, "quota": 50_000, "period": 100_000},
+    });
+    let path = path("limits");
+    let plan = plan(&path, &resources, Version::V2);
+    let cgroup = Cgroup::make(&plan, &layout).unwrap();
+    let directory = cgroup.facts().v2.unwrap();
+    let read = |file: &str| fs::read_to_string(directory.join(file)).unwrap().trim().to_string();
+    assert_eq!(read("pids.max"), "7");
+    assert_eq!(read("memory.max"), "67108864");
+    assert_eq!(read("cpu.weight"), "100");
+    assert_eq!(read("cpu.max"), "50000 100000");
+    drop(cgroup);
+    assert!(!directory.parent().unwrap().exists());
+}

@@ -1,0 +1,164 @@
+//! The hierarchies of cgroup v1: the same cgroup once in each.
+//!
+//! Everything about v1 is here and in `layout`, so that it can be deleted one day. A v2 tree beside the
+//! controllers counts as one more hierarchy.
+
+use super::directory::{self, Reach, is_denied, is_gone};
+use super::freezer::{self, State};
+use super::layout::{Hierarchy, Layout};
+use super::make::not_made;
+use super::signal;
+use crate::fault::{Fault, OrFault};
+use crate::plan::cgroup::{CgroupPlan, Location};
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// The container's cgroup in each hierarchy, by the hierarchy's name: `cpu,cpuacct`, `name=systemd`, and
+/// the empty name for a v2 tree.
+pub type Paths = BTreeMap<String, PathBuf>;
+
+/// What was made.
+#[derive(Debug, Default)]
+pub struct Made {
+    /// Where the container is.
+    pub paths: Paths,
+    /// The directories that were not there, topmost first in each hierarchy.
+    pub directories: Vec<PathBuf>,
+}
+
+/// Makes the cgroup in every hierarchy. Nothing stays when that fails.
+///
+/// A hierarchy where the caller may not is left out if nothing asked for a cgroup.
+///
+/// # Errors
+/// The kernel's; a cgroup that is in use.
+pub fn make(plan: &CgroupPlan, layout: &Layout) -> anyhow::Result<Made> {
+    let mut made = Made::default();
+    let done = layout.hierarchies()?.iter().try_for_each(|hierarchy| one(plan, hierarchy, &mut made));
+    if let Err(error) = done {
+        directory::unmake(&made.directories);
+        return Err(error);
+    }
+    Ok(made)
+}
+
+fn one(plan: &CgroupPlan, hierarchy: &Hierarchy, made: &mut Made) -> anyhow::Result<()> {
+    let path = match &plan.location {
+        Location::FromRoot(path) => hierarchy.point.join(path),
+        Location::FromOwn(path) => hierarchy.own.join(path),
+        Location::Nowhere | Location::Unit(_) => return Ok(()),
+    };
+    let cpuset = hierarchy.controllers.iter().any(|controller| controller == "cpuset");
+    let directories = match directory::make(&hierarchy.point, &path, |_| {}) {
+        Err(error) if is_denied(&error) && plan.asked.is_none() => return Ok(()),
+        directories => directories.map_err(|error| not_made(plan, &path, error))?,
+    };
+    let is_new = directories.last() == Some(&path);
+    if cpuset {
+        directories
+            .iter()
+            .try_for_each(|directory| inherit(directory))
+            .map_err(|error| not_made(plan, &path, error))?;
+    }
+    made.directories.extend(directories);
+    if !is_new {
+        super::make::refuse_populated(&directory::pids(&path, Reach::Recursive).unwrap_or_default(), &path)?;
+        super::make::refuse_frozen(freezer::v1(&path)?, &path)?;
+    }
+    made.paths.insert(hierarchy.name(), path);
+    Ok(())
+}
+
+/// A cpuset begins empty, and then takes no process.
+fn inherit(directory: &Path) -> io::Result<()> {
+    let Some(parent) = directory.parent() else { return Ok(()) };
+    for file in ["cpuset.cpus", "cpuset.mems"] {
+        let own = fs::read_to_string(directory.join(file))?;
+        if own.trim().is_empty() {
+            directory::write(&directory.join(file), fs::read_to_string(parent.join(file))?.trim())?;
+        }
+    }
+    Ok(())
+}
+
+/// The directory that has a controller's files.
+pub fn directory_of<'a>(paths: &'a Paths, controller: &str) -> Option<&'a Path> {
+    let mut all = paths.iter();
+    all.find(|(name, _)| name.split(',').any(|one| one == controller) && !name.is_empty())
+        .map(|(_, path)| path.as_path())
+}
+
+/// Moves a process into every one of them.
+///
+/// # Errors
+/// The kernel's.
+pub fn attach(paths: &Paths, pid: i32) -> anyhow::Result<()> {
+    paths.values().try_for_each(|path| {
+        directory::attach(path, pid)
+            .or_fault(|| Fault::doing(format!("move process {pid} into {}", path.display())))
+    })
+}
+
+/// The processes in it; v1 has them in every hierarchy, so one is asked.
+///
+/// # Errors
+/// The kernel's.
+pub fn pids(paths: &Paths, reach: Reach) -> io::Result<Vec<i32>> {
+    main(paths).map_or(Ok(Vec::new()), |path| directory::pids(path, reach))
+}
+
+/// The hierarchy that is asked for what is the same in all.
+fn main(paths: &Paths) -> Option<&Path> {
+    directory_of(paths, "devices")
+        .or_else(|| freezer_of(paths))
+        .or(paths.values().next().map(PathBuf::as_path))
+}
+
+fn freezer_of(paths: &Paths) -> Option<&Path> {
+    directory_of(paths, "freezer")
+}
+
+/// Sets the state.
+///
+/// # Errors
+/// No freezer, or processes that do not stop.
+pub fn freeze(paths: &Paths, state: State) -> anyhow::Result<()> {
+    let freezer = freezer_of(paths).ok_or_else(|| {
+        Fault::doing("cannot toggle freezer: the container has no freezer cgroup")
+            .remedy("mount the cgroup v1 controller freezer, and create the container again")
+    })?;
+    freezer::set_v1(freezer, state)
+}
+
+/// Tells the state.
+///
+/// # Errors
+/// The kernel's.
+pub fn frozen(paths: &Paths) -> anyhow::Result<State> {
+    freezer_of(paths).map_or(Ok(State::Thawed), freezer::v1)
+}
+
+/// Kills every process in it.
+///
+/// # Errors
+/// The kernel's.
+pub fn kill_all(paths: &Paths) -> anyhow::Result<()> {
+    // The v2 tree beside the controllers does it at once, also for processes that are being forked.
+    let killed = paths.get("").is_some_and(|tree| directory::write(&tree.join("cgroup.kill"), "1").is_ok());
+    if killed && frozen(paths)? == State::Thawed {
+        return Ok(());
+    }
+    let Some(path) = main(paths) else { return Ok(()) };
+    // A frozen process cannot fork, and one that was frozen by somebody else must be thawed to end.
+    let freezer = freezer_of(paths).map(|freezer| freezer::set_v1(freezer, State::Frozen));
+    let done = signal(path, libc::SIGKILL);
+    if freezer.is_some() {
+        match freeze(paths, State::Thawed) {
+            Err(error) if error.downcast_ref::<io::Error>().is_some_and(is_gone) => {}
+            thawed => thawed?,
+        }
+    }
+    done
+}

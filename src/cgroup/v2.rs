@@ -1,0 +1,126 @@
+//! The one tree of cgroup v2.
+
+use super::directory::{self, Reach, is_gone};
+use super::freezer::{self, State};
+use crate::fault::{Fault, OrFault};
+use crate::plan::cgroup::CgroupPlan;
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::chown;
+use std::path::{Path, PathBuf};
+
+/// Controllers that know processes only; no limit of theirs works in a threaded cgroup.
+const DOMAIN: [&str; 4] = ["memory", "io", "hugetlb", "rdma"];
+
+/// Makes the cgroup, with the controllers enabled down to it; returns what was made, topmost first.
+///
+/// # Errors
+/// The kernel's.
+pub fn make(top: &Path, path: &Path) -> io::Result<Vec<PathBuf>> {
+    directory::make(top, path, enable)
+}
+
+/// Hands every controller of this cgroup on to those below. What fails shows as soon as a limit of that
+/// controller is written, and then with its name.
+pub fn enable(parent: &Path) {
+    let read = |file| fs::read_to_string(parent.join(file)).unwrap_or_default();
+    let (there, enabled) = (read("cgroup.controllers"), read("cgroup.subtree_control"));
+    let enabled: Vec<&str> = enabled.split_whitespace().collect();
+    let missing: Vec<String> = there
+        .split_whitespace()
+        .filter(|name| !enabled.contains(name))
+        .map(|name| format!("+{name}"))
+        .collect();
+    let file = parent.join("cgroup.subtree_control");
+    if !missing.is_empty() && directory::write(&file, &missing.join(" ")).is_err() {
+        // All or nothing; so one by one.
+        for controller in missing {
+            let _ = directory::write(&file, &controller);
+        }
+    }
+}
+
+/// What is needed before a process can be in it: a type that takes one.
+///
+/// # Errors
+/// A limit of a controller that cannot work in a threaded cgroup.
+pub fn settle(path: &Path, plan: &CgroupPlan) -> anyhow::Result<()> {
+    let file = path.join("cgroup.type");
+    let kind = fs::read_to_string(&file).unwrap_or_default();
+    let kind = kind.trim();
+    if !matches!(kind, "domain invalid" | "domain threaded" | "threaded") {
+        return Ok(());
+    }
+    if let Some(write) = plan.limits.writes.iter().find(|write| DOMAIN.contains(&&*write.controller)) {
+        return Err(Fault::at(
+            &write.at,
+            format!(
+                "cannot enter cgroupv2 {:?} with domain controllers: it is {kind}",
+                path.display().to_string()
+            ),
+        )
+        .remedy("move the processes out of the cgroup above it, or name another in linux.cgroupsPath")
+        .into());
+    }
+    if kind == "domain invalid" {
+        // There are processes above it, so it can only be of their domain.
+        directory::write(&file, "threaded")
+            .or_fault(|| Fault::doing(format!("make the cgroup {} threaded", path.display())))?;
+    }
+    Ok(())
+}
+
+/// Opens it, for clone3(2) and for a device program.
+///
+/// # Errors
+/// Those of open(2).
+pub fn open(path: &Path) -> io::Result<OwnedFd> {
+    Ok(File::open(path)?.into())
+}
+
+/// Gives it to `uid`, in the way that lets them rule over what is below it but not over its limits.
+///
+/// # Errors
+/// Those of chown(2).
+pub fn give(path: &Path, uid: u32) -> anyhow::Result<()> {
+    let list = fs::read_to_string("/sys/kernel/cgroup/delegate")
+        .unwrap_or_else(|_| "cgroup.procs\ncgroup.subtree_control\ncgroup.threads".to_string());
+    let chowned = |path: &Path| match chown(path, Some(uid), None) {
+        Err(error) if is_gone(&error) => Ok(()),
+        done => done.or_fault(|| Fault::doing(format!("give {} to uid {uid}", path.display()))),
+    };
+    chowned(path)?;
+    list.lines().try_for_each(|file| chowned(&path.join(file)))
+}
+
+/// Kills every process in it and below it, those too that it is about to fork.
+///
+/// # Errors
+/// The kernel's.
+pub fn kill_all(path: &Path) -> anyhow::Result<()> {
+    match directory::write(&path.join("cgroup.kill"), "1") {
+        Ok(()) => Ok(()),
+        Err(error) if is_gone(&error) || error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
+            // Before Linux 5.14, or threaded. A frozen process cannot fork.
+            let frozen = freezer::set_v2(path, State::Frozen);
+            let done = super::signal(path, libc::SIGKILL);
+            if frozen.is_ok() {
+                freezer::set_v2(path, State::Thawed)?;
+            }
+            done
+        }
+        Err(error) => {
+            Err(error).or_fault(|| Fault::doing(format!("kill the processes in {}", path.display())))
+        }
+    }
+}
+
+/// Refuses a cgroup that somebody else uses.
+///
+/// # Errors
+/// It has processes, or it is frozen.
+pub fn refuse_used(path: &Path) -> anyhow::Result<()> {
+    super::make::refuse_populated(&directory::pids(path, Reach::Recursive).unwrap_or_default(), path)?;
+    super::make::refuse_frozen(freezer::v2(path)?, path)
+}

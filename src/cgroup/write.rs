@@ -1,0 +1,240 @@
+//! Writes limits into the files of a cgroup.
+//!
+//! Values of one controller depend on each other (quota, period and burst; memory and swap on v1), and which of
+//! them has to come first depends on what is there. So whatever the kernel refuses as not fitting is tried
+//! once more when the rest is written.
+
+use super::directory::{self, is_denied};
+use crate::fault::{Fault, OrFault};
+use crate::plan::cgroup::Version;
+use crate::plan::cgroup::devices::{self, Rule};
+use crate::plan::cgroup::limits::{At, Check, Limits, Missing, Value, Write};
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::path::Path;
+
+/// Writes everything but device rules; `directory` knows where a controller's files are. Tells the files and
+/// values that were written.
+///
+/// # Errors
+/// What the kernel refuses, with its place in config.json, the file and the value.
+pub fn write<'a>(
+    limits: &Limits,
+    directory: impl Fn(&str) -> Option<&'a Path>,
+) -> anyhow::Result<Vec<Written>> {
+    if let (Some(check), Some(memory)) = (limits.check, directory("memory")) {
+        refuse_below_use(check, memory, limits.version)?;
+    }
+    let mut written = Vec::with_capacity(limits.writes.len());
+    let mut again = Vec::new();
+    for write in &limits.writes {
+        let Some(place) = directory(&write.controller) else {
+            if write.missing == Missing::Skip {
+                continue;
+            }
+            return Err(no_controller(write).into());
+        };
+        match one(place, write) {
+            Ok(done) => written.extend(done),
+            Err(Refusal::Misfit(_)) => again.push((place, write)),
+            Err(Refusal::Final(error)) => return Err(error),
+        }
+    }
+    for (place, write) in again {
+        match one(place, write) {
+            Ok(done) => written.extend(done),
+            Err(Refusal::Misfit(error)) => return Err(refused(place, write, &write.file, error)),
+            Err(Refusal::Final(error)) => return Err(error),
+        }
+    }
+    Ok(written)
+}
+
+/// A file, and what is in it now.
+pub type Written = (String, String);
+
+enum Refusal {
+    /// It does not fit what is there.
+    Misfit(io::Error),
+    /// It will never do.
+    Final(anyhow::Error),
+}
+
+fn one(place: &Path, write: &Write) -> Result<Option<Written>, Refusal> {
+    let path = place.join(&*write.file);
+    let Some(value) = value(place, &path, write).map_err(Refusal::Final)? else { return Ok(None) };
+    match lines(&path, &value) {
+        Ok(()) => Ok(Some((write.file.to_string(), value))),
+        Err(error) if error.kind() == ErrorKind::NotFound => instead(place, write, error),
+        // An old BFQ has a weight for all devices only, and the general controller may know better.
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => match &write.missing {
+            Missing::Instead(file, value) if lines(&place.join(file), value).is_ok() => Ok(None),
+            _ => Err(Refusal::Misfit(error)),
+        },
+        Err(error) if error.raw_os_error() == Some(libc::EBUSY) => Err(Refusal::Misfit(error)),
+        Err(error) => Err(Refusal::Final(refused(place, write, &write.file, error))),
+    }
+}
+
+fn instead(place: &Path, write: &Write, error: io::Error) -> Result<Option<Written>, Refusal> {
+    match &write.missing {
+        Missing::Skip => Ok(None),
+        Missing::Refuse => Err(Refusal::Final(no_file(place, write, error))),
+        Missing::Instead(file, value) => match lines(&place.join(file), value) {
+            Ok(()) => Ok(None),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                Err(Refusal::Final(no_file(place, write, error)))
+            }
+            Err(error) => Err(Refusal::Final(refused(place, write, file, error))),
+        },
+    }
+}
+
+fn lines(path: &Path, value: &str) -> io::Result<()> {
+    if !value.contains('\n') {
+        return directory::write(path, value);
+    }
+    value.lines().try_for_each(|line| directory::write(path, line))
+}
+
+/// What to write, now that the files can be read; nothing when it follows that nothing is to be written.
+fn value(place: &Path, path: &Path, write: &Write) -> anyhow::Result<Option<String>> {
+    let limit = |file: &str| directory::number(&place.join(file)).ok().filter(|value| *value != u64::MAX);
+    match &write.value {
+        Value::Text(text) => Ok(Some(text.clone())),
+        Value::AfterFirstWord(word) => {
+            let text = fs::read_to_string(path).unwrap_or_default();
+            Ok(Some(format!("{} {word}", text.split_whitespace().next().unwrap_or("max"))))
+        }
+        Value::SwapOf { total } => match limit("memory.max") {
+            Some(memory) => match total.unsigned_abs().checked_sub(memory) {
+                Some(swap) => Ok(Some(swap.to_string())),
+                None => Err(Fault::at(
+                    &write.at,
+                    format!("memory+swap limit {total} should be >= memory limit {memory}"),
+                )
+                .remedy("swap counts memory and swap together: raise it, or set memory.limit too")
+                .into()),
+            },
+            None => Err(Fault::at(&write.at, "unable to set swap limit without memory limit")
+                .remedy("set memory.limit too: swap counts both together")
+                .into()),
+        },
+        Value::SwapBeside { memory } => match (limit("memory.max"), limit("memory.swap.max")) {
+            (Some(old), Some(swap)) => match (old + swap).checked_sub(memory.unsigned_abs()) {
+                Some(swap) => Ok(Some(swap.to_string())),
+                None => Err(Fault::at(
+                    &write.at,
+                    format!("memory+swap limit {} should be >= memory limit {memory}", old + swap),
+                )
+                .remedy("set memory.swap too: it counts memory and swap together")
+                .into()),
+            },
+            _ => Ok(None),
+        },
+    }
+}
+
+fn refuse_below_use(check: Check, memory: &Path, version: Version) -> anyhow::Result<()> {
+    let file = match version {
+        Version::V1 => "memory.usage_in_bytes",
+        Version::V2 => "memory.current",
+    };
+    // Only what can be read can be checked; the cgroup may be new.
+    let Ok(used) = directory::number(&memory.join(file)) else { return Ok(()) };
+    for (limit, field, word) in [(check.total, "swap", "memory+swap"), (check.memory, "limit", "memory")] {
+        if let Some(limit) = limit.filter(|limit| limit.unsigned_abs() <= used) {
+            return Err(Fault::at(
+                format!("linux.resources.memory.{field}"),
+                format!("rejecting {word} limit {limit} <= usage {used}"),
+            )
+            .remedy("use a larger limit, or leave checkBeforeUpdate out")
+            .into());
+        }
+    }
+    Ok(())
+}
+
+fn no_controller(write: &Write) -> Fault {
+    let controller = &write.controller;
+    Fault::at(&write.at, format!("cannot set {controller} limit: container could not join or create cgroup"))
+        .remedy(format!("mount the cgroup v1 controller {controller}, or leave the limit out"))
+}
+
+/// The file is not there: the controller, or this file of it, is missing.
+fn no_file(place: &Path, write: &Write, error: io::Error) -> anyhow::Error {
+    let (controller, file) = (&write.controller, &write.file);
+    let there = match fs::read_to_string(place.join("cgroup.controllers")) {
+        Ok(controllers) => {
+            controllers.split_whitespace().any(|word| word == controller) || controller == "cgroup"
+        }
+        // v1: the directory is the controller's.
+        Err(_) => true,
+    };
+    let place = place.display();
+    if there {
+        return Fault::at(&write.at, format!("{place} has no {file}: this kernel cannot limit that"))
+            .remedy("leave the limit out, or boot a kernel that has it")
+            .caused_by(error);
+    }
+    let words = match &write.at {
+        At::Key(_, key) => format!(
+            "unified resource {key:?} can't be set: controller {controller:?} not available in {place}"
+        ),
+        At::Place(_) => format!("controller {controller} is not available in {place}"),
+    };
+    let fault = Fault::at(&write.at, words);
+    match rootless::delegation::missing(controller) {
+        Some(hurdle) => fault.remedy(hurdle.remedy),
+        None => {
+            fault.remedy(format!("write +{controller} to cgroup.subtree_control of the cgroups above it"))
+        }
+    }
+    .caused_by(error)
+}
+
+fn refused(place: &Path, write: &Write, file: &str, error: io::Error) -> anyhow::Error {
+    let value = match &write.value {
+        Value::Text(text) => text.as_str(),
+        Value::AfterFirstWord(text) => text,
+        Value::SwapOf { .. } | Value::SwapBeside { .. } => "the new limit",
+    };
+    let path = place.join(file);
+    let fault = Fault::at(&write.at, format!("write {value:?} to {}", path.display()));
+    let fault = match error.raw_os_error() {
+        // v1 does not take a memory limit that is below what cannot be reclaimed.
+        Some(libc::EBUSY) if write.controller == "memory" => {
+            let number = |file| directory::number(&place.join(file)).unwrap_or_default();
+            let (used, peak) = (number("memory.usage_in_bytes"), number("memory.max_usage_in_bytes"));
+            Fault::at(
+                &write.at,
+                format!("unable to set memory limit to {value} (current usage: {used}, peak usage: {peak})"),
+            )
+            .remedy("use a larger limit, or end processes of the container first")
+        }
+        Some(libc::EINVAL | libc::ERANGE) => {
+            fault.remedy(format!("use a value that {file} takes, within the limits of the cgroups above"))
+        }
+        Some(libc::ENODEV) => {
+            fault.remedy("name a device that exists: `lsblk` prints the numbers of whole disks")
+        }
+        _ if is_denied(&error) => fault.remedy("run kase as root, or in a cgroup that is yours"),
+        _ => fault,
+    };
+    fault.caused_by(error)
+}
+
+/// Writes v1's device rules.
+///
+/// # Errors
+/// Rules that v1 has no form for, or that the cgroup above does not allow.
+pub fn devices_v1(rules: &[Rule], directory: &Path) -> anyhow::Result<()> {
+    for (file, line) in devices::v1(rules)? {
+        let path = directory.join(file);
+        directory::write(&path, &line).or_fault(|| {
+            Fault::at("linux.resources.devices", format!("write {line:?} to {}", path.display()))
+                .remedy("ask for no device that the cgroup above is denied")
+        })?;
+    }
+    Ok(())
+}

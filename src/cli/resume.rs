@@ -1,0 +1,19 @@
+//! `kase resume`.
+
+use super::Context;
+use crate::container::pause;
+use anyhow::Context as _;
+use clap::{ArgMatches, Command};
+use std::process::ExitCode;
+
+pub fn arguments(command: Command) -> Command {
+    command.arg(super::id())
+}
+
+pub fn run(context: Context, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
+    let id = super::id_of(matches);
+    let doing = || format!("resume {id}");
+    let container = context.store()?.container(id).with_context(doing)?;
+    pause::resume(&container).with_context(doing)?;
+    Ok(ExitCode::SUCCESS)
+}

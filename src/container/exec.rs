@@ -1,0 +1,280 @@
+//! Adds a process to a running container.
+
+use super::create::write_pid_file;
+use super::{Container, Status};
+use crate::accounts;
+use crate::bundle;
+use crate::cgroup::Join;
+use crate::config::{self, Config};
+use crate::fault::{Fault, OrFault};
+use crate::hook;
+use crate::host::facilities::Facilities;
+use crate::kernel::capability;
+use crate::kernel::path::{Resolve, openat2};
+use crate::kernel::process::become_subreaper;
+use crate::launch::intel_rdt::Share;
+use crate::launch::join::{Target, join};
+use crate::launch::relay::{self, Screen, Signals};
+use crate::launch::{Init, Midwife, console, notify};
+use crate::plan::Notes;
+use crate::plan::attributes;
+use crate::plan::exec::{self, Changes};
+use crate::plan::process::groups;
+use crate::plan::seccomp::Listener;
+use crate::seccomp::Program;
+use nix::fcntl::{OFlag, open, openat};
+use nix::sys::stat::Mode;
+use std::ffi::CStr;
+use std::fs;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+
+/// What the command line says.
+#[derive(Debug)]
+pub struct Request {
+    /// `--process`, which replaces all that `changes` could say.
+    pub process: Option<PathBuf>,
+    /// The single flags.
+    pub changes: Changes,
+    /// `--user`, as given: names are the container's.
+    pub user: Option<String>,
+    /// `--console-socket`.
+    pub console_socket: Option<PathBuf>,
+    /// `--pid-file`.
+    pub pid_file: Option<PathBuf>,
+    /// `--detach`.
+    pub detach: bool,
+    /// `--tty`, which a process file's `terminal` gives way to.
+    pub tty: bool,
+    /// `--preserve-fds`.
+    pub preserve_fds: u32,
+    /// `--no-subreaper`.
+    pub no_subreaper: bool,
+    /// `--cgroup`.
+    pub cgroups: Vec<String>,
+    /// `--ignore-paused`.
+    pub ignore_paused: bool,
+}
+
+/// Runs the process. The code is its own; 0 when detached.
+///
+/// # Errors
+/// A container that does not run, or whatever keeps the process from running.
+pub fn exec(container: &Container, mut request: Request) -> anyhow::Result<i32> {
+    match container.status() {
+        Status::Running | Status::Created => {}
+        Status::Paused if request.ignore_paused => {}
+        Status::Paused => {
+            return Err(Fault::doing(format!("cannot exec in a paused container {:?}", container.id()))
+                .remedy(format!("resume it first: kase resume {}", container.id()))
+                .into());
+        }
+        status => {
+            return Err(Fault::doing(format!(
+                "cannot exec in container {:?}: it is {status}",
+                container.id()
+            ))
+            .remedy(format!("start it first: kase start {}", container.id()))
+            .into());
+        }
+    }
+    let gone = || Fault::doing("container not running");
+    let (pid, pidfd) = container.pid().zip(container.pidfd()).ok_or_else(gone)?;
+    let facts = container.facts().ok_or_else(gone)?;
+    let config = stored(container)?;
+    let own = config.process.as_ref().ok_or_else(|| Fault::at("process", "the container has none"))?;
+    request.changes.user = request.user.take().map(|user| look_up(pid, &user)).transpose()?;
+    let process = wanted(own, &mut request)?;
+    let mut notes = Notes::default();
+    let last_capability = capability::last();
+    let plan =
+        exec::decide(&process, last_capability, &mut notes)?.with_groups(groups(config.annotations.as_ref()));
+    let facilities = Facilities::look(&attributes::needs(Some(&process), None));
+    let attributes = attributes::decide(Some(&process), config.linux.as_ref(), &facilities)?;
+    super::create::say(&notes);
+    let console = connect(&request, plan.terminal.is_some())?;
+    let signals = if request.detach { None } else { Some(Signals::hold()?) };
+    if !request.detach && !request.no_subreaper {
+        become_subreaper()?;
+    }
+    let cgroup = container.cgroup().join(&request.cgroups, pid)?;
+    let place = cgroup.clone_target().map(|place| place.try_clone_to_owned()).transpose()?;
+    let placed = place.is_some();
+    let target = Target {
+        cgroup: place,
+        pid,
+        pidfd,
+        id: container.id(),
+        keyring: facts.keyring,
+        namespaces: facts.namespaces,
+        preserve_fds: request.preserve_fds,
+        last_capability,
+        filter: filter(container)?,
+    };
+    let listener = config.linux.as_ref().and_then(|linux| linux.seccomp().as_ref()).and_then(Listener::of);
+    let agent = match (&target.filter, listener) {
+        (Some(filter), Some(listener)) if filter.notifies() => Some(notify::connect_to(listener)?),
+        _ => None,
+    };
+    let state = container.hook_state("running", Some(pid)).ok_or_else(gone)?;
+    let metadata = listener.and_then(|listener| listener.metadata);
+    let mut witness = Witness {
+        cgroup,
+        placed,
+        share: facts.intel_rdt.as_deref(),
+        console,
+        agent,
+        metadata,
+        state,
+        master: None,
+    };
+    let mut init = join(&plan, &attributes, target, &mut witness)?;
+    if let Some(file) = &request.pid_file {
+        write_pid_file(file, init.process.pid)?;
+    }
+    init.start()?;
+    match signals {
+        Some(signals) => attend(&signals, &mut init, witness.master),
+        None => {
+            init.keep();
+            Ok(0)
+        }
+    }
+}
+
+fn attend(signals: &Signals, init: &mut Init, master: Option<OwnedFd>) -> anyhow::Result<i32> {
+    let screen = match master {
+        Some(master) => Some(Screen::join(master, console::own()?)?),
+        None => None,
+    };
+    let end = relay::attend(signals, init.process.pid, init.process.pidfd.as_fd(), screen)?;
+    init.keep();
+    Ok(end.code())
+}
+
+/// The configuration that the container was created with, whatever has become of its bundle.
+fn stored(container: &Container) -> anyhow::Result<Config> {
+    let file =
+        openat(container.directory_fd(), "config.json", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
+            .or_fault(|| Fault::doing("open the container's configuration"))?;
+    let mut text = Vec::new();
+    std::io::Read::read_to_end(&mut fs::File::from(file), &mut text)?;
+    Ok(bundle::parse(&text)?)
+}
+
+/// The filter as it was compiled at the container's creation.
+fn filter(container: &Container) -> anyhow::Result<Option<Program>> {
+    let file =
+        match openat(container.directory_fd(), "filter", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()) {
+            Err(nix::Error::ENOENT) => return Ok(None),
+            file => file.or_fault(|| Fault::doing("open the container's system call filter"))?,
+        };
+    let mut bytes = Vec::new();
+    std::io::Read::read_to_end(&mut fs::File::from(file), &mut bytes)?;
+    let damaged = || Fault::doing("the container's system call filter in its state directory is damaged");
+    Ok(Some(Program::from_bytes(&bytes).ok_or_else(damaged)?))
+}
+
+fn wanted(own: &config::Process, request: &mut Request) -> anyhow::Result<config::Process> {
+    let Some(file) = &request.process else {
+        return Ok(exec::change(own, std::mem::take(&mut request.changes)));
+    };
+    let text = fs::read(file).or_fault(|| {
+        Fault::doing(format!("read {}", file.display()))
+            .remedy("give --process the file with the process's JSON")
+    })?;
+    let given: config::Process =
+        bundle::parse(&text).map_err(|fault| fault.within(format!("parse {}", file.display())))?;
+    let mut process = exec::complete(own, given);
+    if request.tty {
+        process.terminal = Some(true);
+    }
+    Ok(process)
+}
+
+/// `USER[:GROUP]` by the container's own files, resolved inside its root.
+fn look_up(pid: i32, text: &str) -> anyhow::Result<(u32, u32)> {
+    let (user, group) = text.split_once(':').map_or((text, None), |(user, group)| (user, Some(group)));
+    let root = open(
+        format!("/proc/{pid}/root").as_str(),
+        OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC,
+        Mode::empty(),
+    )
+    .or_fault(|| Fault::doing("open the container's root"))?;
+    let file = |path: &CStr| {
+        let flags = libc::O_RDONLY | libc::O_NONBLOCK | libc::O_NOCTTY;
+        openat2(root.as_fd(), path, flags, 0, Resolve::IN_ROOT).and_then(accounts::read).unwrap_or_default()
+    };
+    let unknown = |what: &str, name: &str, path: &str| {
+        Fault::doing(format!("--user: the container has no {what} {name:?}"))
+            .remedy(format!("use a number, or a name from the container's {path}"))
+    };
+    let found = accounts::user(&file(c"/etc/passwd"), user);
+    let uid = match (&found, user.parse()) {
+        (Some(found), _) => found.uid,
+        (None, Ok(uid)) => uid,
+        (None, Err(_)) => return Err(unknown("user", user, "/etc/passwd").into()),
+    };
+    let gid = match group {
+        Some(group) => accounts::group(&file(c"/etc/group"), group)
+            .ok_or_else(|| unknown("group", group, "/etc/group"))?,
+        None => found.map_or(0, |user| user.gid),
+    };
+    Ok((uid, gid))
+}
+
+fn connect(request: &Request, terminal: bool) -> anyhow::Result<Option<OwnedFd>> {
+    match (&request.console_socket, terminal) {
+        (Some(socket), true) => console::connect_to(socket).map(Some),
+        (Some(_), false) => Err(Fault::doing("there is no terminal to send to --console-socket")
+            .remedy("give --tty, or leave --console-socket out")
+            .into()),
+        (None, true) if request.detach => {
+            Err(Fault::doing("cannot allocate tty if kase will detach without setting console socket")
+                .remedy("give --console-socket, or leave --tty out")
+                .into())
+        }
+        (None, true) => console::own().map(|_| None),
+        (None, false) => Ok(None),
+    }
+}
+
+struct Witness<'a> {
+    cgroup: Join,
+    placed: bool,
+    share: Option<&'a Share>,
+    console: Option<OwnedFd>,
+    agent: Option<OwnedFd>,
+    metadata: Option<&'a str>,
+    state: hook::State,
+    master: Option<OwnedFd>,
+}
+
+impl Midwife for Witness<'_> {
+    fn born(&mut self, pid: i32) -> anyhow::Result<()> {
+        if !self.placed {
+            self.cgroup.attach(pid)?;
+        }
+        self.share.map_or(Ok(()), |share| share.add(pid))
+    }
+
+    fn hooks(&mut self, _: i32) -> anyhow::Result<()> {
+        Ok(())
+    }
+
+    fn listener(&mut self, listener: OwnedFd, pid: i32) -> anyhow::Result<()> {
+        let Some(agent) = &self.agent else { return Ok(()) };
+        notify::send(agent.as_fd(), listener.as_fd(), self.metadata, &self.state, pid)
+    }
+
+    fn terminal(&mut self, master: OwnedFd) -> anyhow::Result<()> {
+        match &self.console {
+            Some(socket) => console::send(socket.as_fd(), master.as_fd()),
+            None => {
+                console::copy_size(master.as_fd())?;
+                self.master = Some(master);
+                Ok(())
+            }
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! Freezes and thaws a container.
+
+use super::{Container, Status};
+use crate::cgroup::State;
+use crate::fault::Fault;
+
+/// Freezes every process of the container, and waits until they are.
+///
+/// # Errors
+/// A container that does not run, or that has no cgroup.
+pub fn pause(container: &Container) -> anyhow::Result<()> {
+    match container.status() {
+        Status::Running | Status::Created => container.cgroup().set_state(State::Frozen),
+        status => Err(Fault::doing(format!("container not running: {status}"))
+            .remedy("only a created or running container can be paused")
+            .into()),
+    }
+}
+
+/// Thaws them.
+///
+/// # Errors
+/// A container that is not paused.
+pub fn resume(container: &Container) -> anyhow::Result<()> {
+    match container.status() {
+        Status::Paused => container.cgroup().set_state(State::Thawed),
+        status => Err(Fault::doing(format!("container not paused: it is {status}"))
+            .remedy("only a paused container can be resumed")
+            .into()),
+    }
+}

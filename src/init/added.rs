@@ -1,0 +1,118 @@
+//! The second recipe: a process that joins a container which runs already.
+
+use super::sysctl::Procfs;
+use super::terminal::{self, Console};
+use super::{attributes, filter, process, program, session};
+use crate::fault::{Fault, OrFault, Report};
+use crate::handshake::{InitEnd, ToInit, ToKase};
+use crate::kernel::descriptor;
+use crate::kernel::process::{Dumpable, exit_now, set_dumpable, setns};
+use crate::plan::attributes::Attributes;
+use crate::plan::namespaces::Kind;
+use crate::plan::process::Process;
+use crate::seccomp::Program;
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::Mode;
+use nix::unistd::{chdir, chroot, fchdir};
+use std::convert::Infallible;
+use std::ffi::CString;
+use std::os::fd::{AsFd, OwnedFd};
+
+/// What kase hands to the added process beside its plan.
+#[derive(Debug)]
+pub struct Added {
+    /// The way to speak to kase.
+    pub kase: InitEnd,
+    /// The container's init, whose namespaces are joined.
+    pub target: OwnedFd,
+    /// The container's root, where it has no mount namespace of its own.
+    pub root: Option<OwnedFd>,
+    /// CLONE_NEW* flags of the namespaces that are still to be joined.
+    pub namespaces: u64,
+    /// Whether kase has joined the container's user namespace.
+    pub user_namespace: bool,
+    /// The container's session keyring, if it has one.
+    pub keyring: Option<CString>,
+    /// Descriptors from 3 on that the process inherits.
+    pub preserve_fds: u32,
+    /// The highest capability that the kernel knows.
+    pub last_capability: u8,
+    /// The container's system call filter.
+    pub filter: Option<Program>,
+}
+
+/// Runs the added process. Never returns.
+pub fn run(plan: &Process<'_>, attributes: &Attributes<'_>, added: &Added) -> ! {
+    let Err(error) = recipe(plan, attributes, added);
+    // When kase is gone there is nobody left to tell.
+    let _ = added.kase.say(&ToKase::Failed(Report::of(&error)));
+    exit_now(1)
+}
+
+fn recipe(plan: &Process<'_>, attributes: &Attributes<'_>, added: &Added) -> anyhow::Result<Infallible> {
+    descriptor::close_on_exec_from(3 + added.preserve_fds)?;
+    // The host's: what the container has at /proc is its own choice.
+    let proc = Procfs::open()?;
+    if let Some(score) = plan.oom_score_adj {
+        process::set_oom_score(score)?;
+    }
+    // In its cgroup first: joining a cgroup namespace from outside of it shows another root.
+    expect(added, ToInit::Begin)?;
+    if added.namespaces != 0 {
+        setns(added.target.as_fd(), added.namespaces)
+            .or_fault(|| Fault::doing("join the container's namespaces"))?;
+    }
+    if let Some(root) = &added.root {
+        fchdir(root)?;
+        chroot(".").or_fault(|| Fault::doing("enter the container's root"))?;
+        chdir("/")?;
+    }
+    if added.user_namespace {
+        take_root(plan)?;
+    }
+    set_dumpable(Dumpable::No);
+    session::begin(added.keyring.as_deref(), attributes.labels.selinux, &proc)?;
+    let root = open("/", OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
+    if let Some(size) = plan.terminal {
+        terminal::take(root.as_fd(), size, plan.user.uid, Console::Untouched, &added.kase)?;
+    }
+    process::make_cwd(root.as_fd(), plan.cwd)?;
+    process::adopt_stdio(root.as_fd(), &plan.user, false)?;
+    let environment = process::environment(plan, root.as_fd());
+    // Before the privileges go, and before a filter that may know nothing of these calls.
+    attributes::set(attributes, &proc)?;
+    drop(proc);
+    process::become_user(plan, added.last_capability)?;
+    let name = plan.arguments.first().ok_or_else(|| Fault::doing("there is no program to run"))?;
+    let program = program::find(name, &environment)?;
+    drop(root);
+    let early = added.filter.as_ref().is_some_and(Program::notifies);
+    if early || added.filter.is_none() {
+        filter::confine(plan, added.filter.as_ref(), Some(&added.kase))?;
+    }
+    added.kase.say(&ToKase::Ready)?;
+    expect(added, ToInit::Start)?;
+    if !early && added.filter.is_some() {
+        filter::confine(plan, added.filter.as_ref(), None)?;
+    }
+    process::set_limits(&plan.limits)?;
+    Err(program::execute(&program, &plan.arguments, &environment))
+}
+
+fn expect(added: &Added, word: ToInit) -> anyhow::Result<()> {
+    match added.kase.hear()? {
+        Some(heard) if heard == word => Ok(()),
+        heard => Err(Fault::doing(format!("kase said {heard:?} instead of {word:?}")).into()),
+    }
+}
+
+/// Root of the user namespace, or, where it maps no root, the user that the process will be.
+fn take_root(plan: &Process<'_>) -> anyhow::Result<()> {
+    session::take_ids(0, 0, plan.groups)
+        .or_else(|_| session::take_ids(plan.user.uid, plan.user.gid, plan.groups))
+}
+
+/// All kinds but the two that kase joins itself, of those that the container has.
+pub fn remaining(namespaces: u64) -> u64 {
+    namespaces & !(Kind::User.flag() | Kind::Pid.flag())
+}

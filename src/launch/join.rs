@@ -1,0 +1,102 @@
+//! Adds a process to a container: one clone, after kase itself has entered what only children can be put into.
+
+use super::{Init, Midwife, affinity, limits};
+use crate::fault::{Fault, OrFault};
+use crate::handshake::{self, ToInit};
+use crate::init::added::{self, Added};
+use crate::kernel::clone::{Child, Cloned, clone3};
+use crate::kernel::process::{Dumpable, set_dumpable, setns};
+use crate::plan::attributes::Attributes;
+use crate::plan::exec;
+use crate::plan::namespaces::Kind;
+use crate::plan::process::Process;
+use crate::seccomp::Program;
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::Mode;
+use std::ffi::CString;
+use std::os::fd::{AsFd, OwnedFd};
+
+/// Which container, and how.
+#[derive(Debug)]
+pub struct Target<'a> {
+    /// The cgroup v2 directory to clone the process into.
+    pub cgroup: Option<OwnedFd>,
+    /// Its init.
+    pub pid: i32,
+    /// Its init.
+    pub pidfd: OwnedFd,
+    /// Its id, which names the session keyring.
+    pub id: &'a str,
+    /// Whether it has a session keyring of its own.
+    pub keyring: bool,
+    /// CLONE_NEW* flags of the namespaces that it does not share with us.
+    pub namespaces: u64,
+    /// `--preserve-fds`.
+    pub preserve_fds: u32,
+    /// The highest capability that the kernel knows.
+    pub last_capability: u8,
+    /// The container's system call filter.
+    pub filter: Option<Program>,
+}
+
+/// Makes the process and brings it to where only the exec is missing.
+///
+/// # Errors
+/// A container that has ended meanwhile, or whatever the process refuses.
+pub fn join(
+    plan: &Process<'_>,
+    attributes: &Attributes<'_>,
+    target: Target<'_>,
+    midwife: &mut dyn Midwife,
+) -> anyhow::Result<Init> {
+    affinity::begin(&attributes.affinity)?;
+    let (kase, process_end) = handshake::pair()?;
+    let root = match target.namespaces & Kind::Mount.flag() {
+        0 => Some(open_root(target.pid)?),
+        _ => None,
+    };
+    let ours = exec::ours(target.namespaces);
+    if ours != 0 {
+        // Once in the user namespace, its root could trace us, if this did not forbid it.
+        set_dumpable(Dumpable::No);
+        setns(target.pidfd.as_fd(), ours).or_fault(|| {
+            Fault::doing("join the container's user and pid namespaces").remedy(
+                "run it as the user who created the container and, if that is not root, after its start",
+            )
+        })?;
+    }
+    let added = Added {
+        kase: process_end,
+        target: target.pidfd,
+        root,
+        namespaces: added::remaining(target.namespaces),
+        user_namespace: target.namespaces & Kind::User.flag() != 0,
+        keyring: target.keyring.then(|| CString::new(format!("_ses.{}", target.id))).transpose()?,
+        preserve_fds: target.preserve_fds,
+        last_capability: target.last_capability,
+        filter: target.filter,
+    };
+    let process = match clone3(0, Child::Ours, target.cgroup.as_ref().map(AsFd::as_fd))
+        .or_fault(|| Fault::doing("make the process"))?
+    {
+        Cloned::New => {
+            drop(kase);
+            added::run(plan, attributes, &added)
+        }
+        Cloned::Caller(process) => process,
+    };
+    drop(added);
+    let init = Init::new(process, kase);
+    midwife.born(init.process.pid)?;
+    limits::raise(&plan.limits, init.process.pid)?;
+    affinity::settle(init.process.pid, &attributes.affinity)?;
+    init.say(ToInit::Begin)?;
+    init.attend(midwife)?;
+    Ok(init)
+}
+
+fn open_root(pid: i32) -> anyhow::Result<OwnedFd> {
+    let path = format!("/proc/{pid}/root");
+    open(path.as_str(), OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
+        .or_fault(|| Fault::doing(format!("open {path}")))
+}

@@ -1,0 +1,53 @@
+//! Hands the listener of a filter that notifies to the seccomp agent; config-linux.md, "The Container Process
+//! State".
+
+use crate::fault::{Fault, OrFault};
+use crate::hook::State;
+use crate::plan::seccomp::Listener;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
+use serde::Serialize;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ProcessState<'a> {
+    oci_version: &'a str,
+    fds: [&'static str; 1],
+    pid: i32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metadata: Option<&'a str>,
+    state: &'a State,
+}
+
+/// Connects to the agent, before anything is made.
+///
+/// # Errors
+/// Nobody listens there.
+pub fn connect_to(listener: Listener<'_>) -> anyhow::Result<OwnedFd> {
+    let connected = || {
+        let stream = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+        connect(stream.as_raw_fd(), &UnixAddr::new(listener.path)?)?;
+        Ok::<_, nix::Error>(stream)
+    };
+    connected().or_fault(|| {
+        Fault::at("linux.seccomp.listenerPath", format!("connect to {}", listener.path.display()))
+            .remedy("start the seccomp agent first, or correct the path")
+    })
+}
+
+/// Sends it, with the state of the process that is under the filter.
+///
+/// # Errors
+/// The agent is gone.
+pub fn send(
+    agent: BorrowedFd<'_>,
+    listener: BorrowedFd<'_>,
+    metadata: Option<&str>,
+    state: &State,
+    pid: i32,
+) -> anyhow::Result<()> {
+    let process = ProcessState { oci_version: &state.oci_version, fds: ["seccompFd"], pid, metadata, state };
+    let text = serde_json::to_vec(&process)?;
+    crate::kernel::socket::send(agent, &text, Some(listener))
+        .or_fault(|| Fault::at("linux.seccomp.listenerPath", "send the filter's listener to the agent"))
+}

@@ -1,0 +1,137 @@
+//! Memory and swap.
+//!
+//! config.json limits swap as memory and swap together, as v1 does; v2 limits it alone.
+
+use super::{At, Check, Missing, Occasion, Sheet, Value, bytes, negative};
+use crate::fault::{Fault, Place};
+use crate::plan::cgroup::Version;
+use oci_spec::runtime::LinuxMemory;
+
+const LIMIT: Place = Place::of("linux.resources.memory.limit");
+const SWAP: Place = Place::of("linux.resources.memory.swap");
+const RESERVATION: Place = Place::of("linux.resources.memory.reservation");
+
+pub(super) fn decide(memory: &LinuxMemory, sheet: &mut Sheet<'_>) -> Result<Option<Check>, Fault> {
+    let limit = memory.limit().filter(|limit| *limit != 0);
+    let swap = memory.swap().filter(|swap| *swap != 0);
+    for (value, at) in [(limit, LIMIT), (swap, SWAP)] {
+        if let Some(value) = value.filter(|value| *value < -1) {
+            return Err(negative(at, value));
+        }
+    }
+    if let (Some(limit), Some(swap)) = (limit, swap)
+        && (1..limit).contains(&swap)
+    {
+        return Err(Fault::at(SWAP, format!("memory+swap limit {swap} should be >= memory limit {limit}"))
+            .remedy("swap counts memory and swap together: raise it, or use -1"));
+    }
+    match sheet.version {
+        Version::V2 => v2(memory, limit, swap, sheet)?,
+        Version::V1 => v1(memory, limit, swap, sheet)?,
+    }
+    let check = memory.check_before_update() == Some(true);
+    let positive = |value: Option<i64>| value.filter(|value| *value > 0);
+    Ok(check.then(|| Check { memory: positive(limit), total: positive(swap) }))
+}
+
+fn v2(
+    memory: &LinuxMemory,
+    limit: Option<i64>,
+    swap: Option<i64>,
+    sheet: &mut Sheet<'_>,
+) -> Result<(), Fault> {
+    // Before the memory limit, because it may depend on the old one.
+    if let Some((at, value)) = swap_alone(limit, swap, sheet.occasion)? {
+        // Without swap in the kernel, none at all and all there is are the same.
+        let missing = match &value {
+            Value::Text(text) if text != "max" && text != "0" => Missing::Refuse,
+            Value::SwapOf { .. } => Missing::Refuse,
+            _ => Missing::Skip,
+        };
+        sheet.add(At::Place(at), "memory.swap.max".into(), value).missing = missing;
+    }
+    if let Some(value) = bytes(limit, LIMIT, "max")? {
+        sheet.write(LIMIT, "memory.max", value);
+    }
+    if let Some(value) = bytes(memory.reservation(), RESERVATION, "max")? {
+        sheet.write(RESERVATION, "memory.low", value);
+    }
+    if memory.disable_oom_killer() == Some(true) {
+        sheet.left_out(Place::of("linux.resources.memory.disableOOMKiller"));
+    }
+    if memory.swappiness().is_some_and(is_set) {
+        sheet.left_out(Place::of("linux.resources.memory.swappiness"));
+    }
+    kernel_memory(memory, sheet);
+    Ok(())
+}
+
+fn swap_alone(
+    limit: Option<i64>,
+    swap: Option<i64>,
+    occasion: Occasion,
+) -> Result<Option<(Place, Value)>, Fault> {
+    let text = |value: &str| Value::Text(value.to_string());
+    Ok(match (limit, swap) {
+        (_, Some(-1)) => Some((SWAP, text("max"))),
+        // Unlimited memory means unlimited swap, as in v1.
+        (Some(-1), None) => Some((LIMIT, text("max"))),
+        (Some(-1), Some(total)) => Some((SWAP, Value::Text(total.to_string()))),
+        (Some(memory), Some(total)) => Some((SWAP, Value::Text((total - memory).to_string()))),
+        (None, Some(total)) if occasion == Occasion::Update => Some((SWAP, Value::SwapOf { total })),
+        (None, Some(_)) => {
+            return Err(Fault::at(SWAP, "unable to set swap limit without memory limit")
+                .remedy("set memory.limit too: swap counts both together"));
+        }
+        (Some(memory), None) if occasion == Occasion::Update => Some((LIMIT, Value::SwapBeside { memory })),
+        (_, None) => None,
+    })
+}
+
+fn v1(
+    memory: &LinuxMemory,
+    limit: Option<i64>,
+    swap: Option<i64>,
+    sheet: &mut Sheet<'_>,
+) -> Result<(), Fault> {
+    // Neither may cross the other on the way: whichever the kernel refuses is tried again after the other.
+    if let Some(value) = bytes(limit, LIMIT, "-1")? {
+        sheet.write(LIMIT, "memory.limit_in_bytes", value);
+    }
+    const TOGETHER: &str = "memory.memsw.limit_in_bytes";
+    if let Some(value) = bytes(swap, SWAP, "-1")? {
+        sheet.write(SWAP, TOGETHER, value);
+    } else if limit == Some(-1) {
+        sheet.write(LIMIT, TOGETHER, -1).missing = Missing::Skip;
+    }
+    if let Some(value) = bytes(memory.reservation(), RESERVATION, "-1")? {
+        sheet.write(RESERVATION, "memory.soft_limit_in_bytes", value);
+    }
+    if memory.disable_oom_killer() == Some(true) {
+        sheet.write(Place::of("linux.resources.memory.disableOOMKiller"), "memory.oom_control", 1);
+    }
+    if let Some(swappiness) = memory.swappiness().filter(|value| is_set(*value)) {
+        let at = Place::of("linux.resources.memory.swappiness");
+        if swappiness > 100 {
+            return Err(Fault::at(at, format!("{swappiness} is out of range")).remedy("use 0 to 100"));
+        }
+        sheet.write(at, "memory.swappiness", swappiness);
+    }
+    kernel_memory(memory, sheet);
+    Ok(())
+}
+
+/// Engines in Go write -1 as the largest number.
+fn is_set(swappiness: u64) -> bool {
+    swappiness != u64::MAX
+}
+
+#[allow(deprecated)] // which is what the note says
+fn kernel_memory(memory: &LinuxMemory, sheet: &mut Sheet<'_>) {
+    let set = |value: Option<i64>| value.is_some_and(|value| value != 0);
+    if set(memory.kernel()) || set(memory.kernel_tcp()) {
+        sheet.notes.warn(
+            "linux.resources.memory.kernel: Kernel memory settings are ignored and will be removed".into(),
+        );
+    }
+}

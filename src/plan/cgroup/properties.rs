@@ -1,0 +1,131 @@
+//! Limits as properties of a systemd unit, so that `systemctl show` tells them and a reload keeps them.
+//!
+//! They come from the same list of files and values that is written: what has no property is in the file
+//! alone.
+
+use super::limits::cpu::ranges;
+use super::limits::{Limits, Value};
+use super::unit::Property;
+
+/// What systemd counts in: percents of a processor, so hundredths of a second per second.
+const GRAIN: u64 = 10_000;
+const SECOND: u64 = 1_000_000;
+const USUAL_PERIOD: u64 = 100_000;
+
+/// The property, or the properties, for a file of cgroup v2 and its value.
+pub fn of(file: &str, value: &str) -> Vec<(String, Property)> {
+    let value = value.trim();
+    let one = |name: &str, property: Property| vec![(name.to_string(), property)];
+    let name = match file {
+        "memory.max" => "MemoryMax",
+        "memory.low" => "MemoryLow",
+        "memory.min" => "MemoryMin",
+        "memory.high" => "MemoryHigh",
+        "memory.swap.max" => "MemorySwapMax",
+        "pids.max" => "TasksMax",
+        "cpu.weight" => "CPUWeight",
+        "cpu.max" => return quota(value),
+        "cpuset.cpus" => return bits(value).map_or_else(Vec::new, |bits| one("AllowedCPUs", bits)),
+        "cpuset.mems" => return bits(value).map_or_else(Vec::new, |bits| one("AllowedMemoryNodes", bits)),
+        _ => return Vec::new(),
+    };
+    match value {
+        "max" => one(name, Property::Uint64(u64::MAX)),
+        value => value.parse().map_or_else(|_| Vec::new(), |number| one(name, Property::Uint64(number))),
+    }
+}
+
+/// `QUOTA`, or `QUOTA PERIOD`.
+fn quota(value: &str) -> Vec<(String, Property)> {
+    let mut words = value.split_whitespace();
+    let (Some(quota), period) = (words.next(), words.next()) else { return Vec::new() };
+    let Some(period) = period.map_or(Some(None), |period| period.parse::<u64>().ok().map(Some)) else {
+        return Vec::new();
+    };
+    let mut properties = Vec::new();
+    if let Some(period) = period {
+        properties.push(("CPUQuotaPeriodUSec".to_string(), Property::Uint64(period)));
+    }
+    let a_second = match quota.parse::<u64>() {
+        Ok(quota) => per_second(quota, period.unwrap_or(USUAL_PERIOD)),
+        Err(_) => Some(u64::MAX),
+    };
+    if let Some(a_second) = a_second {
+        properties.push(("CPUQuotaPerSecUSec".to_string(), Property::Uint64(a_second)));
+    }
+    properties
+}
+
+fn per_second(quota: u64, period: u64) -> Option<u64> {
+    quota.checked_mul(SECOND)?.checked_div(period)?.checked_next_multiple_of(GRAIN)
+}
+
+/// Rounds quotas up to what systemd can remember, lest a reload changes them.
+pub fn round(limits: &mut Limits) {
+    for write in limits.writes.iter_mut().filter(|write| write.file == "cpu.max") {
+        let Value::Text(text) = &mut write.value else { continue };
+        let mut words = text.split_whitespace().map(str::parse::<u64>);
+        let (Some(Ok(quota)), period) = (words.next(), words.next()) else { continue };
+        let Ok(period) = period.unwrap_or(Ok(USUAL_PERIOD)) else { continue };
+        if let Some(quota) = per_second(quota, period).and_then(|second| second.checked_mul(period)) {
+            let with_period = text.contains(' ');
+            *text = (quota / SECOND).to_string();
+            if with_period {
+                *text += &format!(" {period}");
+            }
+        }
+    }
+}
+
+fn bits(list: &str) -> Option<Property> {
+    let mut bytes: Vec<u8> = Vec::new();
+    for (first, last) in ranges(list)? {
+        for number in first..=last {
+            let byte = number as usize / 8;
+            if bytes.len() <= byte {
+                bytes.resize(byte + 1, 0);
+            }
+            bytes[byte] |= 1 << (number % 8);
+        }
+    }
+    Some(Property::Bytes(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::Notes;
+    use crate::plan::cgroup::Version;
+    use crate::plan::cgroup::limits::{Occasion, decide};
+    use serde_json::json;
+
+    fn number(file: &str, value: &str) -> Vec<(String, u64)> {
+        let number = |(name, property)| match property {
+            Property::Uint64(number) => (name, number),
+            other => panic!("{other:?}"),
+        };
+        of(file, value).into_iter().map(number).collect()
+    }
+
+    #[test]
+    fn files_have_properties() {
+        assert_eq!(number("memory.max", "100"), [("MemoryMax".into(), 100)]);
+        assert_eq!(number("pids.max", "max"), [("TasksMax".into(), u64::MAX)]);
+        let half = [("CPUQuotaPeriodUSec".into(), 100_000), ("CPUQuotaPerSecUSec".into(), 500_000)];
+        assert_eq!(number("cpu.max", "50000 100000"), half);
+        assert_eq!(number("cpu.max", "50000"), half[1..]);
+        assert_eq!(number("cpu.max", "max"), [("CPUQuotaPerSecUSec".into(), u64::MAX)]);
+        assert_eq!(of("cpuset.cpus", "0-1,9"), [("AllowedCPUs".into(), Property::Bytes(vec![3, 2]))]);
+        assert_eq!(of("hugetlb.2MB.max", "1"), []);
+        assert_eq!(of("cpu.max", "5 0"), [("CPUQuotaPeriodUSec".into(), Property::Uint64(0))]);
+    }
+
+    #[test]
+    fn a_quota_is_rounded_up_to_whole_percents() {
+        let resources = json!({"cpu": {"quota": 4999, "period": 100_000}});
+        let resources = serde_json::from_value(resources).unwrap();
+        let mut limits = decide(&resources, Version::V2, Occasion::Create, &mut Notes::default()).unwrap();
+        round(&mut limits);
+        assert_eq!(limits.writes[0].value, Value::Text("5000 100000".into()));
+    }
+}

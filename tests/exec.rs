@@ -1,0 +1,193 @@
+//! A process added to a container: as whom, where, with what, and what becomes of its exit code.
+
+use crate::common::{Container, Kase, json, value};
+use std::fs;
+
+deeds! {
+    exec_runs_in_the_containers_namespaces,
+    exec_gives_the_programs_exit_code,
+    exec_gives_128_and_the_number_of_the_signal,
+    what_cannot_be_executed_gives_255,
+    exec_passes_standard_input,
+    exec_has_the_containers_environment_and_more,
+    exec_takes_a_working_directory,
+    exec_has_the_containers_limits_and_privileges,
+    a_capability_is_added,
+    exec_takes_a_process_file,
+    exec_detached_writes_its_pid,
+    no_descriptor_of_ours_reaches_the_process,
+    a_name_is_looked_up_in_the_containers_passwd,
+    exec_in_a_stopped_container_is_refused,
+    a_later_change_of_the_bundle_does_not_matter,
+}
+// Init lets nobody but root look at it before the start (CVE-2016-9962).
+deeds! { root: exec_works_before_start_too }
+
+fn sleeper(kase: &Kase) -> Container<'_> {
+    kase.run_detached(&kase.bundle().args(["/probe", "sleep"]))
+}
+
+/// What the probe prints, executed in the container with these flags.
+fn sees<const F: usize, const N: usize>(
+    container: &Container<'_>,
+    flags: [&str; F],
+    args: [&str; N],
+) -> String {
+    let words: Vec<&str> =
+        ["exec"].into_iter().chain(flags).chain([container.id.as_str(), "/probe"]).chain(args).collect();
+    container.kase.call(words).stdout().to_string()
+}
+
+fn exec_runs_in_the_containers_namespaces(kase: &Kase) {
+    let container = sleeper(kase);
+    let seen = sees(&container, [], ["namespaces"]);
+    for kind in ["user", "mnt", "pid", "net", "ipc", "uts", "cgroup"] {
+        let own = fs::read_link(format!("/proc/{}/ns/{kind}", container.pid())).unwrap();
+        assert!(seen.contains(own.to_str().unwrap()), "{kind} {own:?} in {seen}");
+    }
+    assert_eq!(sees(&container, [], ["hostname"]), "kase\n");
+}
+
+fn exec_gives_the_programs_exit_code(kase: &Kase) {
+    let container = sleeper(kase);
+    kase.call(["exec", &container.id, "/probe", "exit", "0"]).exited(0);
+    kase.call(["exec", &container.id, "/probe", "exit", "42"]).exited(42);
+}
+
+fn exec_gives_128_and_the_number_of_the_signal(kase: &Kase) {
+    let container = sleeper(kase);
+    let process = kase.spawn(kase.command(["exec", &container.id, "/probe", "cwd", "--", "sleep"]));
+    process.says("/");
+    process.signal(nix::sys::signal::Signal::SIGTERM);
+    process.finish().exited(128 + 15);
+}
+
+fn what_cannot_be_executed_gives_255(kase: &Kase) {
+    let container = sleeper(kase);
+    for (args, words) in [
+        (vec!["exec", container.id.as_str(), "/no/such"], "no such file or directory"),
+        (vec!["exec", container.id.as_str(), "no-such"], "executable file not found in $PATH"),
+        (vec!["exec", "nobody", "true"], "does not exist"),
+        (vec!["exec", container.id.as_str()], "no program"),
+        (vec!["exec", "-p", "/no/such/file", container.id.as_str()], "/no/such/file"),
+        (vec!["exec", "-u", "nobody-here", container.id.as_str(), "true"], "nobody-here"),
+    ] {
+        let outcome = kase.call(args);
+        outcome.exited(255);
+        assert!(outcome.err.contains(words) && outcome.err.contains("\n  help: "), "{outcome}");
+    }
+}
+
+fn exec_passes_standard_input(kase: &Kase) {
+    let container = sleeper(kase);
+    let input = kase.file("input", "from outside\n");
+    let mut command = kase.command(["exec", &container.id, "/probe", "cat"]);
+    command.stdin(fs::File::open(input).unwrap());
+    assert_eq!(kase.finish(command).stdout(), "from outside\n");
+}
+
+fn exec_has_the_containers_environment_and_more(kase: &Kase) {
+    let container = sleeper(kase);
+    let seen = sees(&container, ["-e", "MORE=1", "--env", "TERM=dumb"], ["env"]);
+    assert!(seen.lines().any(|line| line == "MORE=1"), "{seen}");
+    assert!(seen.lines().any(|line| line == "TERM=dumb"), "the later value wins: {seen}");
+    assert!(seen.lines().any(|line| line.starts_with("PATH=")), "{seen}");
+    assert!(seen.lines().any(|line| line == "HOME=/"), "{seen}");
+}
+
+fn exec_takes_a_working_directory(kase: &Kase) {
+    let container = sleeper(kase);
+    assert_eq!(sees(&container, [], ["cwd"]), "/\n");
+    assert_eq!(sees(&container, ["--cwd", "/proc"], ["cwd"]), "/proc\n");
+}
+
+fn exec_has_the_containers_limits_and_privileges(kase: &Kase) {
+    let container = sleeper(kase);
+    let own = fs::read_to_string(format!("/proc/{}/status", container.pid())).unwrap();
+    let field = |text: &str, name: &str| {
+        text.lines().find_map(|line| line.strip_prefix(name)).map(str::trim).map(String::from).unwrap()
+    };
+    let seen = sees(&container, [], ["read", "/proc/self/status"]);
+    for name in ["CapInh:", "CapPrm:", "CapEff:", "CapBnd:", "CapAmb:", "NoNewPrivs:"] {
+        assert_eq!(field(&seen, name), field(&own, name), "{name}");
+    }
+    let limits = |text: &str| text.lines().find(|line| line.starts_with("Max open files")).map(String::from);
+    let own = fs::read_to_string(format!("/proc/{}/limits", container.pid())).unwrap();
+    assert_eq!(limits(&sees(&container, [], ["read", "/proc/self/limits"])), limits(&own));
+}
+
+fn a_capability_is_added(kase: &Kase) {
+    let container = sleeper(kase);
+    let before = sees(&container, [], ["caps"]);
+    let after = sees(&container, ["--cap", "CAP_NET_RAW"], ["caps"]);
+    // CAP_NET_RAW is number 13.
+    let set = |text: &str, name: &str| {
+        let line = text.lines().find(|line| line.starts_with(name)).unwrap().to_string();
+        u64::from_str_radix(line.rsplit(' ').next().unwrap(), 16).unwrap()
+    };
+    for name in ["CapPrm", "CapEff", "CapBnd"] {
+        assert_eq!(set(&after, name), set(&before, name) | 1 << 13, "{name}");
+    }
+    for name in ["CapInh", "CapAmb"] {
+        assert_eq!(set(&after, name), set(&before, name), "{name}");
+    }
+}
+
+fn exec_takes_a_process_file(kase: &Kase) {
+    let container = sleeper(kase);
+    let process = json!({
+        "args": ["/probe", "env", "--", "cwd"], "cwd": "/dev", "env": ["ONLY=this"], "user": {"uid": 0, "gid": 0},
+    });
+    let file = kase.file("process.json", &process.to_string());
+    let outcome = kase.call(["exec", "--process", file.to_str().unwrap(), &container.id]);
+    assert_eq!(outcome.stdout(), "ONLY=this\nHOME=/\n/dev\n", "the file's environment alone, and HOME");
+}
+
+fn exec_detached_writes_its_pid(kase: &Kase) {
+    let container = sleeper(kase);
+    kase.call(["exec", "-d", "--pid-file", "added", &container.id, "/probe", "sleep"]).succeeded();
+    let pid: i32 = fs::read_to_string(kase.path("added")).unwrap().parse().unwrap();
+    let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap();
+    assert!(line.starts_with("/probe\0sleep"), "{line}");
+    let namespace = |pid| fs::read_link(format!("/proc/{pid}/ns/pid")).unwrap();
+    assert_eq!(namespace(pid), namespace(container.pid()));
+}
+
+fn no_descriptor_of_ours_reaches_the_process(kase: &Kase) {
+    let container = sleeper(kase);
+    let seen = sees(&container, [], ["fds"]);
+    assert!(
+        seen.lines().all(|line| ["0", "1", "2"].contains(&line.split([' ', ':']).next().unwrap())),
+        "{seen}"
+    );
+}
+
+fn a_name_is_looked_up_in_the_containers_passwd(kase: &Kase) {
+    let passwd = "root:x:0:0::/:\nzero:x:0:0::/home/zero:\n";
+    let bundle = kase.bundle().args(["/probe", "sleep"]).file("etc/passwd", passwd);
+    let container = kase.run_detached(&bundle);
+    assert!(sees(&container, ["--user", "zero"], ["id"]).starts_with("Uid: 0 0 0 0\nGid: 0 0 0 0\n"));
+    assert!(sees(&container, ["--user", "0:0"], ["id"]).starts_with("Uid: 0 0 0 0\nGid: 0 0 0 0\n"));
+}
+
+fn exec_works_before_start_too(kase: &Kase) {
+    let container = kase.create(&kase.bundle().args(["/probe", "sleep"]));
+    assert_eq!(sees(&container, [], ["hostname"]), "kase\n");
+    assert_eq!(container.status(), "created");
+}
+
+fn exec_in_a_stopped_container_is_refused(kase: &Kase) {
+    let container = kase.run_detached(&kase.bundle().args(["/probe", "sleep"]));
+    container.call("kill", ["KILL"]).succeeded();
+    container.becomes("stopped");
+    let outcome = kase.call(["exec", &container.id, "/probe", "true"]);
+    outcome.exited(255);
+    assert!(outcome.err.contains("stopped"), "{outcome}");
+}
+
+fn a_later_change_of_the_bundle_does_not_matter(kase: &Kase) {
+    let bundle = kase.bundle().args(["/probe", "sleep"]);
+    let container = kase.run_detached(&bundle);
+    fs::write(bundle.path("config.json"), "{}").unwrap();
+    assert_eq!(value(&sees(&container, [], ["mount", "/proc"]), "type"), "proc");
+}

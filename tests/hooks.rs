@@ -1,0 +1,140 @@
+//! Hooks: when they run, where, with what on their standard input, and what their failure does.
+
+use crate::common::{Bundle, Kase, json};
+use std::fs;
+
+deeds! {
+    hooks_run_in_the_order_of_the_containers_life,
+    a_hook_hears_the_containers_state,
+    a_hook_has_its_own_environment_only,
+    the_hooks_of_the_runtime_see_the_hosts_root,
+    start_container_hooks_run_inside,
+    a_failing_hook_before_the_start_stops_the_creation,
+    a_failing_poststart_hook_stops_the_container,
+    a_failing_poststop_hook_is_only_a_warning,
+    a_hook_that_takes_too_long_is_killed,
+    a_hook_that_reads_nothing_does_not_matter,
+    a_relative_path_is_refused,
+}
+
+const KINDS: [&str; 6] =
+    ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"];
+
+/// A bundle with a hook of the host's `sh`, and with it inside as well, for startContainer.
+fn with_hook(kase: &Kase, kind: &str, script: &str) -> Bundle {
+    let hook = json!({"path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/usr/bin:/bin"]});
+    kase.bundle().args(["/probe", "sleep"]).edit(|spec| spec["hooks"][kind] = json!([hook]))
+}
+
+fn hooks_run_in_the_order_of_the_containers_life(kase: &Kase) {
+    let log = kase.file("log", "");
+    let mut bundle = kase.bundle().args(["/probe", "sleep"]);
+    for kind in KINDS.into_iter().filter(|kind| *kind != "startContainer") {
+        let script = format!("echo {kind} >> {}", log.display());
+        let hook = json!({"path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/usr/bin:/bin"]});
+        bundle = bundle.edit(|spec| spec["hooks"][kind] = json!([hook]));
+    }
+    let said = || fs::read_to_string(&log).unwrap();
+    let container = kase.create(&bundle);
+    assert_eq!(said(), "prestart\ncreateRuntime\ncreateContainer\n");
+    container.start();
+    assert_eq!(said(), "prestart\ncreateRuntime\ncreateContainer\npoststart\n");
+    container.call("delete", ["--force"]).succeeded();
+    assert_eq!(said(), "prestart\ncreateRuntime\ncreateContainer\npoststart\npoststop\n");
+}
+
+fn a_hook_hears_the_containers_state(kase: &Kase) {
+    for (kind, status) in [("createRuntime", "created"), ("poststart", "running"), ("poststop", "stopped")] {
+        let state = kase.file("state.json", "");
+        let bundle = with_hook(kase, kind, &format!("cat > {}", state.display()))
+            .edit(|spec| spec["annotations"]["org.example.key"] = json!("value"));
+        let container = kase.create(&bundle);
+        let pid = container.pid();
+        container.start();
+        container.call("delete", ["--force"]).succeeded();
+        let heard: crate::common::Value = serde_json::from_str(&fs::read_to_string(&state).unwrap()).unwrap();
+        assert_eq!(heard["status"], status, "{kind}");
+        assert_eq!(heard["id"], container.id.as_str());
+        assert_eq!(heard["bundle"], bundle.dir().to_str().unwrap());
+        assert_eq!(heard["annotations"]["org.example.key"], "value");
+        assert_eq!(heard["pid"].as_i64(), (kind != "poststop").then_some(pid.into()), "{kind}");
+    }
+}
+
+fn a_hook_has_its_own_environment_only(kase: &Kase) {
+    let log = kase.file("log", "");
+    let container = kase.create(&with_hook(kase, "createRuntime", &format!("env > {}", log.display())));
+    container.call("delete", ["--force"]).succeeded();
+    let seen = fs::read_to_string(log).unwrap();
+    assert!(seen.contains("PATH=/usr/bin:/bin\n"), "{seen}");
+    assert!(!seen.contains("KASE_TEST") && !seen.contains("HOME="), "{seen}");
+}
+
+fn the_hooks_of_the_runtime_see_the_hosts_root(kase: &Kase) {
+    let log = kase.file("log", "");
+    let script = format!("test -d /proc/1 && pwd > {}", log.display());
+    let bundle = with_hook(kase, "createRuntime", &script);
+    kase.create(&bundle).call("delete", ["--force"]).succeeded();
+    assert_eq!(fs::read_to_string(log).unwrap().trim_end(), bundle.dir().to_str().unwrap());
+}
+
+fn start_container_hooks_run_inside(kase: &Kase) {
+    let bundle = kase.bundle().args(["/probe", "sleep"]).writable().edit(|spec| {
+        spec["hooks"]["startContainer"] =
+            json!([{"path": "/probe", "args": ["probe", "write", "/inside", "x"]}]);
+    });
+    let container = kase.create(&bundle);
+    assert!(!bundle.rootfs("inside").exists(), "not before the start");
+    container.start();
+    assert!(bundle.rootfs("inside").exists());
+}
+
+fn a_failing_hook_before_the_start_stops_the_creation(kase: &Kase) {
+    for kind in ["prestart", "createRuntime", "createContainer"] {
+        let bundle = with_hook(kase, kind, "echo what is wrong >&2; exit 3");
+        let outcome = kase.run(&bundle);
+        outcome.refused(&[
+            &format!("hooks.{kind}[0]"),
+            &format!("error running {kind} hook #0"),
+            "what is wrong",
+        ]);
+    }
+}
+
+fn a_failing_poststart_hook_stops_the_container(kase: &Kase) {
+    let container = kase.create(&with_hook(kase, "poststart", "exit 1"));
+    container.call("start", []).refused(&["hooks.poststart[0]"]);
+    container.becomes("stopped");
+}
+
+fn a_failing_poststop_hook_is_only_a_warning(kase: &Kase) {
+    let log = kase.file("log", "");
+    let hook = |script: &str| json!({"path": "/bin/sh", "args": ["sh", "-c", script]});
+    let bundle = kase.bundle().args(["/probe", "sleep"]).edit(|spec| {
+        spec["hooks"]["poststop"] =
+            json!([hook("exit 1"), hook(&format!("echo second > {}", log.display()))]);
+    });
+    let container = kase.create(&bundle);
+    let outcome = container.call("delete", ["--force"]);
+    outcome.succeeded();
+    assert!(outcome.err.contains("poststop"), "{outcome}");
+    assert_eq!(fs::read_to_string(log).unwrap(), "second\n");
+}
+
+fn a_hook_that_takes_too_long_is_killed(kase: &Kase) {
+    let bundle = with_hook(kase, "createRuntime", "sleep 60")
+        .edit(|spec| spec["hooks"]["createRuntime"][0]["timeout"] = json!(1));
+    kase.run(&bundle).refused(&["hooks.createRuntime[0]", "timeout"]);
+}
+
+fn a_hook_that_reads_nothing_does_not_matter(kase: &Kase) {
+    let hook = json!({"path": "/bin/true", "args": ["true"]});
+    let bundle =
+        kase.bundle().args(["/probe", "true"]).edit(|spec| spec["hooks"]["createRuntime"] = json!([hook]));
+    kase.run(&bundle).exited(0);
+}
+
+fn a_relative_path_is_refused(kase: &Kase) {
+    let bundle = kase.bundle().edit(|spec| spec["hooks"]["poststop"] = json!([{"path": "sh"}]));
+    kase.run(&bundle).refused(&["hooks.poststop[0].path"]);
+}
