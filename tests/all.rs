@@ -22,6 +22,7 @@ mod programs;
 mod rootfs;
 mod rootless;
 mod scheduling;
+mod seal;
 mod security_labels;
 mod signals;
 mod spec;

@@ -5,6 +5,7 @@
 
 mod create;
 mod delete;
+mod events;
 mod exec;
 mod features;
 mod kill;
@@ -15,12 +16,14 @@ mod run;
 mod spec;
 mod start;
 mod state;
+mod update;
 
 use crate::container::store::Store;
 use crate::fault::{Fault, Report};
 use crate::log;
 use crate::plan::Adapt;
 use crate::plan::cgroup::Driver;
+use crate::seal;
 use clap::builder::PossibleValuesParser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
@@ -63,9 +66,15 @@ struct Verb {
     run: Run,
 }
 
-const VERBS: [Verb; 12] = [
+const VERBS: [Verb; 14] = [
     Verb { name: "create", about: "Create a container", arguments: create::arguments, run: create::run },
     Verb { name: "delete", about: "Delete a container", arguments: delete::arguments, run: delete::run },
+    Verb {
+        name: "events",
+        about: "Show what a container uses",
+        arguments: events::arguments,
+        run: events::run,
+    },
     Verb {
         name: "exec",
         about: "Run a program in a running container",
@@ -90,6 +99,12 @@ const VERBS: [Verb; 12] = [
         about: "Show the state of a container",
         arguments: state::arguments,
         run: state::run,
+    },
+    Verb {
+        name: "update",
+        about: "Change the limits of a container",
+        arguments: update::arguments,
+        run: update::run,
     },
 ];
 
@@ -153,8 +168,13 @@ fn dispatch(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
         "error" => Level::ERROR,
         _ => Level::INFO,
     };
+    let (name, arguments) = matches.subcommand().expect("clap requires a command");
+    let caller = Caller::look()?;
+    // Before the log is opened, which may be a FIFO; what goes wrong belongs into it all the same.
+    let sealed = seal::seal(name, &caller);
     let format = if text("log-format") == "json" { log::Format::Json } else { log::Format::Text };
     log::start(matches.get_one::<PathBuf>("log").map(PathBuf::as_path), format, level)?;
+    sealed?;
     let adapt = if text("rootless") == "false" { Adapt::No } else { Adapt::Yes };
     let cgroup_driver = match text("cgroup-manager") {
         _ if matches.get_flag("systemd-cgroup") => Driver::Systemd,
@@ -163,9 +183,7 @@ fn dispatch(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
         "disabled" => Driver::Disabled,
         _ => Driver::Auto,
     };
-    let context =
-        Context { cgroup_driver, caller: Caller::look()?, root: matches.get_one("root").cloned(), adapt };
-    let (name, arguments) = matches.subcommand().expect("clap requires a command");
+    let context = Context { cgroup_driver, caller, root: matches.get_one("root").cloned(), adapt };
     let verb =
         VERBS.iter().find(|verb| verb.name == name).expect("clap knows the commands of the table only");
     (verb.run)(context, arguments)

@@ -4,8 +4,8 @@ use super::record::Facts;
 use super::store::{Entry, Store};
 use super::{init_facts, record};
 use crate::bundle::Bundle;
-use crate::cgroup::Cgroup;
 use crate::cgroup::layout::Layout;
+use crate::cgroup::{Cgroup, CgroupFacts};
 use crate::config::Config;
 use crate::fault::{Fault, OrFault};
 use crate::gate::Gate;
@@ -156,8 +156,11 @@ pub fn create(
         StartedBy::Gate => Some(Gate::build(entry.directory.open()?.as_fd())?),
         StartedBy::Us => None,
     };
+    let planned = Cgroup::planned(&plan.cgroup, &layout)?;
+    if !planned.is_none() {
+        entry.journal().cgroup(planned.clone())?;
+    }
     let mut cgroup = Cgroup::make(&plan.cgroup, &layout)?;
-    entry.journal().cgroup(cgroup.facts())?;
     // Init is in it from the start, but for a hop's, which only the hop could put there.
     let target = match plan.namespaces.needs_hop() {
         true => None,
@@ -170,6 +173,7 @@ pub fn create(
         plan: &plan,
         state: &state,
         cgroup: &mut cgroup,
+        planned,
         placed,
         console,
         agent,
@@ -284,6 +288,7 @@ struct Witness<'a> {
     plan: &'a Plan<'a>,
     state: &'a hook::State,
     cgroup: &'a mut Cgroup,
+    planned: CgroupFacts,
     placed: bool,
     console: Console,
     agent: Option<OwnedFd>,
@@ -296,10 +301,19 @@ impl Midwife for Witness<'_> {
             .ok_or_else(|| Fault::doing(format!("read /proc/{pid}/stat")).remedy("mount /proc"))?;
         tracing::debug!("init of container {:?} is process {pid}", self.entry.directory.id);
         self.entry.journal().init(init)?;
-        match self.placed {
-            true => Ok(()),
-            false => self.cgroup.attach(&self.plan.cgroup, pid),
+        if !self.placed {
+            self.cgroup.attach(&self.plan.cgroup, pid)?;
         }
+        // It may have come out otherwise: systemd says where, and who may make none does without.
+        let facts = self.cgroup.facts();
+        match facts == self.planned {
+            true => Ok(()),
+            false => self.entry.journal().cgroup(facts),
+        }
+    }
+
+    fn outside(&mut self, error: io::Error) -> anyhow::Result<()> {
+        self.cgroup.give_up(&self.plan.cgroup, error)
     }
 
     fn hooks(&mut self, pid: i32) -> anyhow::Result<()> {

@@ -31,6 +31,7 @@ use std::path::PathBuf;
 
 /// What the command line says.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line's, and is read once")]
 pub struct Request {
     /// `--process`, which replaces all that `changes` could say.
     pub process: Option<PathBuf>,
@@ -256,6 +257,10 @@ impl Midwife for Witness<'_> {
             self.cgroup.attach(pid)?;
         }
         self.share.map_or(Ok(()), |share| share.add(pid))
+    }
+
+    fn outside(&mut self, error: std::io::Error) -> anyhow::Result<()> {
+        Err(error).or_fault(|| Fault::doing("start a process in the container's cgroup"))
     }
 
     fn hooks(&mut self, _: i32) -> anyhow::Result<()> {

@@ -2,6 +2,7 @@
 
 pub mod create;
 pub mod delete;
+pub mod events;
 pub mod exec;
 pub mod id;
 pub mod kill;
@@ -11,6 +12,7 @@ pub mod run;
 pub mod start;
 pub mod state;
 pub mod store;
+pub mod update;
 
 use crate::cgroup::{Cgroup, State};
 use crate::fault::{Fault, Report};

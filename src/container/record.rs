@@ -125,14 +125,11 @@ impl Journal {
         begin().or_fault(|| Fault::doing("write the container's record"))
     }
 
-    /// Adds the cgroup.
+    /// Adds the cgroup; the last line about it counts.
     ///
     /// # Errors
     /// Those of write(2).
     pub fn cgroup(&self, facts: CgroupFacts) -> anyhow::Result<()> {
-        if facts.is_none() {
-            return Ok(());
-        }
         self.write(&Line::Cgroup(facts))
     }
 
@@ -208,7 +205,7 @@ fn parse(text: &[u8], lock: Lock) -> anyhow::Result<Option<Record>> {
                     init: None,
                     complete: Complete::No,
                     lock,
-                })
+                });
             }
             (Line::Cgroup(cgroup), Some(record)) => record.cgroup = cgroup,
             (Line::Init(init), Some(record)) => record.init = Some(init),

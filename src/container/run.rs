@@ -42,10 +42,10 @@ pub fn run(store: &Store, caller: Caller, request: &Request, how: How) -> anyhow
     created.entry.release();
     let end = attend(&signals, &mut created)?;
     created.keep();
-    if !how.keep {
-        if let Some(container) = store.look(&request.id)? {
-            delete::remove(&container)?;
-        }
+    if !how.keep
+        && let Some(container) = store.look(&request.id)?
+    {
+        delete::remove(&container)?;
     }
     Ok(end.code())
 }

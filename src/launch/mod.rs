@@ -23,6 +23,7 @@ use crate::plan::namespaces::Kind;
 use crate::plan::scheduling::Affinity;
 use intel_rdt::Share;
 use rootless::id_writer::{self, Means};
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 /// Init, made and not yet started. Killed and reaped when dropped before it is [kept](Init::keep).
@@ -42,6 +43,12 @@ pub trait Midwife {
     /// # Errors
     /// Whatever stops the birth.
     fn born(&mut self, pid: i32) -> anyhow::Result<()>;
+
+    /// Init cannot be put into its cgroup; without an error it does without.
+    ///
+    /// # Errors
+    /// Whatever stops the birth.
+    fn outside(&mut self, error: io::Error) -> anyhow::Result<()>;
 
     /// The runtime's hooks are due.
     ///
@@ -79,7 +86,7 @@ pub fn launch(
     };
     let mut births = births(plan);
     let share = hands.share.clone();
-    let mut init = spawn::spawn(plan, host, hands)?;
+    let mut init = spawn::spawn(plan, host, hands, midwife)?;
     let hop = (births > 0).then_some(init.process.pid);
     let mut mapped = false;
     while births > 0 {

@@ -1,6 +1,6 @@
 //! The clone.
 
-use super::{Init, Making, id_mapped};
+use super::{Init, Making, Midwife, id_mapped};
 use crate::fault::{Fault, OrFault};
 use crate::handshake;
 use crate::host::Host;
@@ -24,7 +24,12 @@ use std::path::{Path, PathBuf};
 ///
 /// # Errors
 /// Namespaces that this host does not give, with the host setting that is behind it.
-pub fn spawn(plan: &Plan<'_>, host: &Host, making: Making<'_>) -> anyhow::Result<Init> {
+pub fn spawn(
+    plan: &Plan<'_>,
+    host: &Host,
+    making: Making<'_>,
+    midwife: &mut dyn Midwife,
+) -> anyhow::Result<Init> {
     let trees = trees(plan, host)?;
     let (kase, init) = handshake::pair()?;
     let hands = Hands {
@@ -40,7 +45,18 @@ pub fn spawn(plan: &Plan<'_>, host: &Host, making: Making<'_>) -> anyhow::Result
         true => 0,
         false => plan.namespaces.made() & !Kind::Cgroup.flag(),
     };
-    match clone3(namespaces, Child::Ours, making.cgroup.as_ref().map(AsFd::as_fd)) {
+    let cloned = match clone3(namespaces, Child::Ours, making.cgroup.as_ref().map(AsFd::as_fd)) {
+        // What the kernel says of namespaces, it would say again without the cgroup.
+        Err(error) if making.cgroup.is_some() => match clone3(namespaces, Child::Ours, None) {
+            Ok(Cloned::Caller(process)) => {
+                let init = Init::new(process, kase);
+                return midwife.outside(error).map(|()| init);
+            }
+            cloned => cloned,
+        },
+        cloned => cloned,
+    };
+    match cloned {
         Ok(Cloned::New) => {
             drop(kase);
             init::run(plan, hands)

@@ -60,9 +60,9 @@ pub enum Adapt {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pivot {
     /// pivot_root(2); what was there is unmounted.
-    PivotRoot,
+    Root,
     /// The mount is moved over `/`, then chroot(2) (`--no-pivot`, for a root on an initramfs).
-    MoveMount,
+    Move,
     /// chroot(2) alone, without a mount namespace.
     Chroot,
 }
@@ -292,8 +292,8 @@ fn name<'spec>(
 fn pivot(namespaces: &Namespaces<'_>, options: &Options<'_>) -> Pivot {
     match (namespaces.has(Kind::Mount), options.no_pivot) {
         (false, _) => Pivot::Chroot,
-        (true, true) => Pivot::MoveMount,
-        (true, false) => Pivot::PivotRoot,
+        (true, true) => Pivot::Move,
+        (true, false) => Pivot::Root,
     }
 }
 
