@@ -7,6 +7,7 @@
 #[macro_use]
 mod common;
 
+mod annotations;
 mod bad_input;
 mod command_line;
 mod crash;
@@ -15,11 +16,14 @@ mod hooks;
 mod life;
 mod mounts;
 mod namespaces;
+mod network_devices;
 mod process;
 mod programs;
 mod rootfs;
 mod rootless;
+mod scheduling;
 mod seal;
+mod security_labels;
 mod signals;
 mod spec;
 mod state;

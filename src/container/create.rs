@@ -11,11 +11,12 @@ use crate::fault::{Fault, OrFault};
 use crate::gate::Gate;
 use crate::hook;
 use crate::host::{Host, Subids};
+use crate::launch::intel_rdt::Share;
 use crate::launch::{self, Init, Making, Midwife, console, notify};
 use crate::plan::cgroup::Driver;
 use crate::plan::cgroup::unit::Bus;
 use crate::plan::mounts::rootfs_missing;
-use crate::plan::{Adapt, Cgroups, Notes, Options, Plan};
+use crate::plan::{Adapt, Cgroups, Notes, Options, Plan, attributes};
 use rootless::caller::{Caller, Standing};
 use rootless::delegation;
 use std::ffi::OsString;
@@ -23,6 +24,7 @@ use std::fs;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::SystemTime;
 
 /// What the command line says about a container that is to be made.
@@ -100,7 +102,12 @@ pub fn create(
 ) -> anyhow::Result<Created> {
     super::id::check(&request.id)?;
     let bundle = Bundle::open(&request.bundle, request.config.as_deref())?;
-    let host = Host::look(caller, subids(&bundle.config))?;
+    let process = bundle.config.process.as_ref();
+    let host = Host::look(
+        caller,
+        subids(&bundle.config),
+        &attributes::needs(process, bundle.config.linux.as_ref()),
+    )?;
     let layout = Layout::look();
     let options = Options {
         bundle: &bundle.directory,
@@ -129,7 +136,7 @@ pub fn create(
         None => None,
     };
 
-    let facts = facts(&bundle, &plan);
+    let facts = facts(&bundle, &plan, &request.id);
     let state = hook::State {
         oci_version: facts.oci_version.clone(),
         id: request.id.clone(),
@@ -137,8 +144,10 @@ pub fn create(
         pid: None,
         bundle: bundle.directory.display().to_string(),
         annotations: facts.annotations.clone(),
+        output: Rc::new(hook::Output::open(&facts.annotations)?),
     };
     let poststart = facts.poststart.clone();
+    let share = facts.intel_rdt.as_deref().cloned();
     let entry = store.claim(&request.id, &host.caller, facts, &bundle.text)?;
     if let Some(filter) = &plan.seccomp {
         entry.directory.keep("filter", &filter.program.to_bytes())?;
@@ -158,7 +167,7 @@ pub fn create(
         false => cgroup.clone_target().map(|target| target.try_clone_to_owned()).transpose()?,
     };
     let placed = target.is_some();
-    let making = Making { gate, id: &request.id, state: state.clone(), cgroup: target };
+    let making = Making { gate, id: &request.id, state: state.clone(), share, cgroup: target };
     let mut midwife = Witness {
         entry: &entry,
         plan: &plan,
@@ -259,7 +268,7 @@ fn console(plan: &Plan<'_>, request: &Request, terminal: Terminal) -> anyhow::Re
     }
 }
 
-fn facts(bundle: &Bundle, plan: &Plan<'_>) -> Facts {
+fn facts(bundle: &Bundle, plan: &Plan<'_>, id: &str) -> Facts {
     Facts {
         oci_version: bundle.config.oci_version.clone(),
         bundle: bundle.directory.clone(),
@@ -270,6 +279,7 @@ fn facts(bundle: &Bundle, plan: &Plan<'_>) -> Facts {
         annotations: hook::State::annotations(bundle.config.annotations.as_ref()),
         poststart: plan.hooks.of(hook::Kind::Poststart).to_vec(),
         poststop: plan.hooks.of(hook::Kind::Poststop).to_vec(),
+        intel_rdt: plan.intel_rdt.as_ref().map(|rdt| Box::new(Share::choose(rdt, id))),
     }
 }
 

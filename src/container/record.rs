@@ -8,6 +8,7 @@
 
 use crate::cgroup::CgroupFacts;
 use crate::fault::{Fault, OrFault};
+use crate::launch::intel_rdt::Share;
 use nix::fcntl::{FcntlArg, OFlag, fcntl, openat};
 use nix::sys::stat::Mode;
 use oci_spec::runtime::Hook;
@@ -45,6 +46,9 @@ pub struct Facts {
     /// Hooks that later commands run.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub poststop: Vec<Hook>,
+    /// Its place in resctrl, which its other processes join and its delete leaves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub intel_rdt: Option<Box<Share>>,
 }
 
 /// Who init is. The start time tells it from a later process with the same id.

@@ -3,6 +3,8 @@
 use super::inside;
 use crate::fault::{Fault, OrFault, Place};
 use crate::kernel::mount::{self, Attributes, Reach, attribute};
+use crate::plan::labels::MountLabel;
+use std::ffi::{CString, NulError};
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -30,8 +32,14 @@ fn one_readonly(root: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
 ///
 /// # Errors
 /// What the kernel refuses, with the entry's place.
-pub fn mask(root: BorrowedFd<'_>, paths: &[(Place, &Path)]) -> anyhow::Result<()> {
-    let mut empty = Empty { first: None };
+pub fn mask(
+    root: BorrowedFd<'_>,
+    paths: &[(Place, &Path)],
+    label: Option<MountLabel<'_>>,
+) -> anyhow::Result<()> {
+    let label =
+        label.map(|label| Ok::<_, NulError>((CString::new(label.option)?, CString::new(label.label)?)));
+    let mut empty = Empty { first: None, label: label.transpose()? };
     for (at, path) in paths {
         one_masked(root, path, &mut empty).or_fault(|| Fault::at(at, format!("mask {}", path.display())))?;
     }
@@ -51,6 +59,8 @@ fn one_masked(root: BorrowedFd<'_>, path: &Path, empty: &mut Empty) -> io::Resul
 /// One tmpfs serves all directories: a second superblock costs more than a second mount of the first.
 struct Empty {
     first: Option<OwnedFd>,
+    /// The option that labels it, and the label.
+    label: Option<(CString, CString)>,
 }
 
 impl Empty {
@@ -59,12 +69,14 @@ impl Empty {
             let copy = mount::clone_tree(first.as_fd(), c"", Reach::One)?;
             return mount::attach(copy.as_fd(), target);
         }
-        let options = [
+        let mut options = vec![
             (c"source", Some(c"tmpfs")),
             (c"nr_blocks", Some(c"1")),
             (c"nr_inodes", Some(c"1")),
             (c"mode", Some(c"755")),
         ];
+        options
+            .extend(self.label.as_ref().map(|(option, label)| (option.as_c_str(), Some(label.as_c_str()))));
         let attributes = attribute::RDONLY | attribute::NOSUID | attribute::NODEV | attribute::NOEXEC;
         let tmpfs = mount::make_file_system(c"tmpfs", &options, attributes)?;
         mount::attach(tmpfs.as_fd(), target)?;

@@ -5,7 +5,7 @@ use crate::accounts;
 use crate::fault::{Fault, OrFault};
 use crate::kernel::{capability, process};
 use crate::plan::capabilities::Capabilities;
-use crate::plan::process::{Ids, Limit, Process};
+use crate::plan::process::{Groups, Ids, Limit, Process};
 use nix::sys::stat::{Mode, fstat, umask};
 use nix::unistd::{Gid, Uid, chdir, dup2_stderr, dup2_stdin, dup2_stdout, fchown, getcwd};
 use std::ffi::CString;
@@ -104,7 +104,9 @@ pub fn become_user(plan: &Process<'_>, last_capability: u8) -> anyhow::Result<()
     umask(Mode::from_bits_truncate(plan.user.umask));
     let as_root = chdir(plan.cwd);
     process::keep_capabilities()?;
-    set_groups(&plan.user)?;
+    if plan.groups == Groups::Configured {
+        set_groups(&plan.user)?;
+    }
     process::set_ids(plan.user.uid, plan.user.gid).or_fault(|| {
         Fault::at("process.user", format!("become uid {} and gid {}", plan.user.uid, plan.user.gid))
             .remedy("use ids that the user namespace maps")

@@ -1,8 +1,9 @@
-//! Descriptors as a whole: which of them cross an exec, and small questions about one.
+//! Descriptors as a whole: which of them cross an exec, and small deeds on one.
 
 use super::answer;
+use std::ffi::CStr;
 use std::io;
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 /// Marks every descriptor from `first` up close-on-exec.
 ///
@@ -20,4 +21,17 @@ pub fn close_on_exec_from(first: u32) -> io::Result<()> {
 pub fn accepted(number: i32) -> OwnedFd {
     // SAFETY: the kernel made the descriptor for this call's caller; nobody else owns it.
     unsafe { OwnedFd::from_raw_fd(number) }
+}
+
+/// Sets an extended attribute of the file behind `file`.
+///
+/// # Errors
+/// Those of fsetxattr(2).
+pub fn set_attribute(file: BorrowedFd<'_>, name: &CStr, value: &[u8]) -> io::Result<()> {
+    // SAFETY: `name` is a C string, pointer and length are those of one slice, and both outlive the call.
+    answer(
+        unsafe { libc::fsetxattr(file.as_raw_fd(), name.as_ptr(), value.as_ptr().cast(), value.len(), 0) }
+            .into(),
+    )
+    .map(drop)
 }
