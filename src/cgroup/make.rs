@@ -100,6 +100,21 @@ impl Cgroup {
         tracing::info!("no cgroup may be made here, so the container is in its caller's");
     }
 
+    /// What to do when clone3(2) refuses the [`clone_target`](Self::clone_target): without one, the clone is
+    /// tried again. Rights were looked at before, but not those of a security module.
+    ///
+    /// # Errors
+    /// Something asked for a cgroup.
+    pub fn give_up(&mut self, plan: &CgroupPlan, error: io::Error) -> anyhow::Result<()> {
+        let Tree::V2 { path, .. } = &self.tree else { return Ok(()) };
+        if plan.asked.is_some() || !is_denied(&error) {
+            return Err(not_made(plan, path, error));
+        }
+        self.do_without();
+        *self = Self::none();
+        Ok(())
+    }
+
     /// Moves init in; for systemd, makes the unit around it. For a cgroup without a
     /// [`clone_target`](Self::clone_target), or a kernel that did not take it.
     ///
