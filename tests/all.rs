@@ -17,6 +17,7 @@ mod mounts;
 mod namespaces;
 mod process;
 mod programs;
+mod ps;
 mod rootfs;
 mod rootless;
 mod signals;

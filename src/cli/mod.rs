@@ -10,11 +10,13 @@ mod features;
 mod kill;
 mod list;
 mod pause;
+mod ps;
 mod resume;
 mod run;
 mod spec;
 mod start;
 mod state;
+mod table;
 
 use crate::container::store::Store;
 use crate::fault::{Fault, Report};
@@ -63,7 +65,7 @@ struct Verb {
     run: Run,
 }
 
-const VERBS: [Verb; 12] = [
+const VERBS: [Verb; 13] = [
     Verb { name: "create", about: "Create a container", arguments: create::arguments, run: create::run },
     Verb { name: "delete", about: "Delete a container", arguments: delete::arguments, run: delete::run },
     Verb {
@@ -81,6 +83,7 @@ const VERBS: [Verb; 12] = [
     Verb { name: "kill", about: "Send a signal to a container", arguments: kill::arguments, run: kill::run },
     Verb { name: "list", about: "List containers", arguments: list::arguments, run: list::run },
     Verb { name: "pause", about: "Freeze a container", arguments: pause::arguments, run: pause::run },
+    Verb { name: "ps", about: "Show the processes of a container", arguments: ps::arguments, run: ps::run },
     Verb { name: "resume", about: "Thaw a paused container", arguments: resume::arguments, run: resume::run },
     Verb { name: "run", about: "Create and start a container", arguments: run::arguments, run: run::run },
     Verb { name: "spec", about: "Write a config.json", arguments: spec::arguments, run: spec::run },

@@ -6,6 +6,8 @@ pub mod exec;
 pub mod id;
 pub mod kill;
 pub mod pause;
+pub mod processes;
+pub mod readiness;
 pub mod record;
 pub mod run;
 pub mod start;
