@@ -11,6 +11,7 @@ mod bad_input;
 mod command_line;
 mod crash;
 mod exec;
+mod features;
 mod hooks;
 mod life;
 mod mounts;
