@@ -124,7 +124,7 @@ fn command() -> Command {
 
 /// As engines parse it.
 fn version() -> &'static str {
-    concat!("version ", env!("CARGO_PKG_VERSION"), "\nspec: 1.3.0")
+    concat!("version ", env!("CARGO_PKG_VERSION"), "\ncommit: ", env!("KASE_COMMIT"), "\nspec: 1.3.0")
 }
 
 /// Parses the command line, does what it says, and tells the caller of what went wrong.
