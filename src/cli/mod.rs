@@ -219,6 +219,15 @@ fn id() -> Arg {
     Arg::new("id").required(true).value_name("ID").help("The container's id")
 }
 
+/// For commands that act on several containers at once.
+fn regex() -> Arg {
+    Arg::new("regex")
+        .short('r')
+        .long("regex")
+        .action(ArgAction::SetTrue)
+        .help("Take ID for a regular expression, and act on every container whose id it matches")
+}
+
 fn id_of(matches: &ArgMatches) -> &str {
     matches.get_one::<String>("id").expect("clap requires the id")
 }

@@ -5,6 +5,7 @@ pub mod delete;
 pub mod exec;
 pub mod id;
 pub mod kill;
+pub mod pattern;
 pub mod pause;
 pub mod processes;
 pub mod readiness;
