@@ -5,6 +5,7 @@ mod id_mapped;
 pub mod join;
 pub mod limits;
 pub mod notify;
+pub mod pidfd;
 pub mod relay;
 mod spawn;
 
