@@ -14,6 +14,7 @@ mod exec;
 mod features;
 mod hooks;
 mod life;
+mod logs;
 mod mounts;
 mod namespaces;
 mod pidfd;

@@ -23,10 +23,11 @@ use crate::fault::{Fault, Report};
 use crate::log;
 use crate::plan::Adapt;
 use crate::plan::cgroup::Driver;
-use clap::builder::PossibleValuesParser;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use rootless::caller::Caller;
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use tracing::Level;
@@ -109,9 +110,9 @@ fn command() -> Command {
         .subcommand_help_heading("Commands")
         .arg(Arg::new("version").short('v').long("version").action(ArgAction::Version).help("Print the version"))
         .arg(flag("debug", "Log everything, like --log-level debug").action(ArgAction::SetTrue))
-        .arg(flag("log", "Write the log to a file instead of standard error").value_parser(value_parser!(PathBuf)).value_name("FILE"))
+        .arg(flag("log", "Write the log to a file instead of standard error; journald:IDENT and syslog:IDENT send it there, file: begins a name that looks like one of these").value_parser(value_parser!(OsString)).value_name("FILE"))
         .arg(flag("log-format", "Format of the log file").value_parser(PossibleValuesParser::new(["text", "json"])).default_value("text"))
-        .arg(flag("log-level", "Least important level to log").value_parser(PossibleValuesParser::new(["debug", "info", "warn", "warning", "error"])).default_value("info"))
+        .arg(flag("log-level", "Least important level to log").value_parser(PossibleValuesParser::new(["trace", "debug", "info", "warn", "warning", "error"]).map(|level| level.to_lowercase())).ignore_case(true).default_value("info"))
         .arg(flag("root", "Directory of the containers' state [default: /run/kase for root, $XDG_RUNTIME_DIR/kase for others]").value_parser(value_parser!(PathBuf)).value_name("DIR"))
         .arg(flag("rootless", "Adapt config.json to what an ordinary user can have").value_parser(PossibleValuesParser::new(["auto", "true", "false"])).default_value("auto"))
         .arg(flag("cgroup-manager", "Who makes the containers' cgroups").value_parser(PossibleValuesParser::new(["systemd", "cgroupfs", "disabled"])))
@@ -150,6 +151,7 @@ fn fail(error: &anyhow::Error, code: u8) -> ExitCode {
 fn dispatch(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     let text = |name| matches.get_one::<String>(name).map_or("", String::as_str);
     let level = match text("log-level") {
+        "trace" => Level::TRACE,
         _ if matches.get_flag("debug") => Level::DEBUG,
         "debug" => Level::DEBUG,
         "warn" | "warning" => Level::WARN,
@@ -157,7 +159,17 @@ fn dispatch(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
         _ => Level::INFO,
     };
     let format = if text("log-format") == "json" { log::Format::Json } else { log::Format::Text };
-    log::start(matches.get_one::<PathBuf>("log").map(PathBuf::as_path), format, level)?;
+    let (name, arguments) = matches.subcommand().expect("clap requires a command");
+    // Before the log opens a descriptor of its own.
+    let preserved = create::check_preserved(arguments);
+    let id = arguments.try_get_one::<String>("id").ok().flatten();
+    let log = matches.get_one::<OsString>("log").map(OsString::as_os_str);
+    log::start(log.map(|log| log::Goal::of(log, id.map(String::as_str))), format, level)?;
+    match preserved {
+        // Its codes from 0 to 254 are the program's.
+        Err(error) if name == "exec" => return Ok(fail(&error, u8::MAX)),
+        preserved => preserved?,
+    }
     let adapt = if text("rootless") == "false" { Adapt::No } else { Adapt::Yes };
     let cgroup_driver = match text("cgroup-manager") {
         _ if matches.get_flag("systemd-cgroup") => Driver::Systemd,
@@ -168,7 +180,6 @@ fn dispatch(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     };
     let context =
         Context { cgroup_driver, caller: Caller::look()?, root: matches.get_one("root").cloned(), adapt };
-    let (name, arguments) = matches.subcommand().expect("clap requires a command");
     let verb =
         VERBS.iter().find(|verb| verb.name == name).expect("clap knows the commands of the table only");
     (verb.run)(context, arguments)
