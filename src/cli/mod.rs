@@ -5,6 +5,8 @@
 
 mod create;
 mod delete;
+#[cfg(test)]
+mod documents;
 mod exec;
 mod features;
 mod kill;
