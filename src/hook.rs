@@ -3,6 +3,10 @@
 //! Both halves run some, so this is below both. A hook gets the container's state on its standard input and
 //! nothing else of ours: no environment but its own, no descriptor.
 
+mod output;
+
+pub use output::Output;
+
 use crate::fault::{Fault, OrFault, Report};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -16,6 +20,7 @@ use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::rc::Rc;
 use std::time::Duration;
 
 /// The specification's kinds, by their names in config.json.
@@ -77,6 +82,9 @@ pub struct State {
     /// From config.json.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
+    /// Where hooks' output goes.
+    #[serde(skip)]
+    pub output: Rc<Output>,
 }
 
 impl State {
@@ -101,7 +109,7 @@ pub fn run(kind: Kind, hooks: &[Hook], state: &State, directory: Option<&Path>) 
     }
     let input = serde_json::to_vec(state)?;
     for (index, hook) in hooks.iter().enumerate() {
-        one(hook, &input, directory).or_fault(|| {
+        one(hook, &input, directory, &state.output).or_fault(|| {
             Fault::at(
                 format!("hooks.{}[{index}]", kind.word()),
                 format!("error running {} hook #{index}: {}", kind.word(), hook.path().display()),
@@ -121,7 +129,7 @@ pub fn run_all(kind: Kind, hooks: &[Hook], state: &State, directory: Option<&Pat
     }
 }
 
-fn one(hook: &Hook, input: &[u8], directory: Option<&Path>) -> anyhow::Result<()> {
+fn one(hook: &Hook, input: &[u8], directory: Option<&Path>, files: &Output) -> anyhow::Result<()> {
     // A file, not a pipe: a hook may leave a process behind that keeps it open.
     let mut output = File::from(memfd_create(c"hook", MFdFlags::MFD_CLOEXEC)?);
     let mut command = Command::new(hook.path());
@@ -131,7 +139,9 @@ fn one(hook: &Hook, input: &[u8], directory: Option<&Path>) -> anyhow::Result<()
     let variables =
         hook.env().as_deref().unwrap_or_default().iter().filter_map(|entry| entry.split_once('='));
     command.env_clear().envs(variables);
-    command.stdin(Stdio::piped()).stdout(output.try_clone()?).stderr(output.try_clone()?);
+    let stdout = files.stdout.as_ref().unwrap_or(&output).try_clone()?;
+    let stderr = files.stderr.as_ref().unwrap_or(&output).try_clone()?;
+    command.stdin(Stdio::piped()).stdout(stdout).stderr(stderr);
     if let Some(directory) = directory {
         command.current_dir(directory);
     }

@@ -1,6 +1,9 @@
 //! What planning needs to know of this machine and of who is asking.
 
+pub mod facilities;
+
 use crate::fault::{Fault, OrFault};
+use facilities::{Facilities, Facility};
 use rootless::caller::{Caller, Standing};
 use rootless::id_map::IdMaps;
 use rootless::id_writer::Means;
@@ -17,6 +20,8 @@ pub struct Host {
     pub helpers: Helpers,
     /// The highest capability that the kernel knows.
     pub last_capability: u8,
+    /// What only some configurations need.
+    pub facilities: Facilities,
 }
 
 /// Which of these flags of seccomp(2) the kernel knows.
@@ -56,7 +61,7 @@ impl Host {
     ///
     /// # Errors
     /// When /proc cannot be read.
-    pub fn look(caller: Caller, subids: Subids) -> anyhow::Result<Self> {
+    pub fn look(caller: Caller, subids: Subids, needs: &[Facility]) -> anyhow::Result<Self> {
         let subordinate = if caller.standing == Standing::Root || subids == Subids::Unneeded {
             Subordinate::default()
         } else {
@@ -72,7 +77,13 @@ impl Host {
             }
             _ => Helpers::Found,
         };
-        Ok(Self { caller, subordinate, helpers, last_capability: crate::kernel::capability::last() })
+        Ok(Self {
+            caller,
+            subordinate,
+            helpers,
+            last_capability: crate::kernel::capability::last(),
+            facilities: Facilities::look(needs),
+        })
     }
 
     /// The ids that exist for the caller: those of the user namespace that it is root of.
@@ -86,6 +97,12 @@ impl Host {
     /// A host that is told, for tests of decisions.
     #[cfg(test)]
     pub fn assumed(caller: Caller) -> Self {
-        Self { caller, subordinate: Subordinate::default(), helpers: Helpers::Found, last_capability: 40 }
+        Self {
+            caller,
+            subordinate: Subordinate::default(),
+            helpers: Helpers::Found,
+            last_capability: 40,
+            facilities: Facilities::default(),
+        }
     }
 }

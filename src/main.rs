@@ -16,6 +16,7 @@ mod kernel;
 mod launch;
 mod log;
 mod plan;
+mod seal;
 mod seccomp;
 
 fn main() -> std::process::ExitCode {

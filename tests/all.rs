@@ -7,6 +7,7 @@
 #[macro_use]
 mod common;
 
+mod annotations;
 mod bad_input;
 mod command_line;
 mod crash;
@@ -17,12 +18,16 @@ mod life;
 mod logs;
 mod mounts;
 mod namespaces;
+mod network_devices;
 mod pidfd;
 mod process;
 mod programs;
 mod ps;
 mod rootfs;
 mod rootless;
+mod scheduling;
+mod seal;
+mod security_labels;
 mod service;
 mod signals;
 mod spec;

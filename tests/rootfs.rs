@@ -4,6 +4,7 @@ use crate::common::{Bundle, Kase, Outcome, json, value};
 use std::fs;
 
 deeds! {
+    a_null_device_that_is_a_symlink_masks_nothing,
     the_default_devices_are_there,
     the_default_links_are_there,
     a_read_only_root_cannot_be_written,
@@ -196,4 +197,18 @@ fn devices_of_the_config_are_made(kase: &Kase) {
     });
     let seen = kase.sees(bundle, ["stat", "/dev/nothing", "--", "stat", "/dev/deep/pipe"]);
     assert_eq!(seen, "char mode=0640 owner=3:4 rdev=1:3\nfifo mode=0600 owner=0:0 rdev=0:0\n");
+}
+
+/// A symlink under a mask's source would lie open at the masked path (CVE-2025-31133).
+fn a_null_device_that_is_a_symlink_masks_nothing(kase: &Kase) {
+    let bundle = kase.bundle().args(["/probe", "read", "/proc/masked"]).edit(|spec| {
+        let mounts = spec["mounts"].as_array_mut().unwrap();
+        mounts.retain(|mount| !mount["destination"].as_str().unwrap().starts_with("/dev"));
+        mounts
+            .push(json!({"destination": "/dev", "type": "bind", "source": "hostile", "options": ["rbind"]}));
+        spec["linux"]["maskedPaths"] = json!(["/probe"]);
+    });
+    std::fs::create_dir(bundle.path("hostile")).unwrap();
+    std::os::unix::fs::symlink("/proc/sys/kernel/core_pattern", bundle.path("hostile/null")).unwrap();
+    kase.run(&bundle).fails(&["linux.maskedPaths[0]"]);
 }

@@ -1,17 +1,38 @@
 //! Makes a container's cgroup, and puts init into it.
 
-use super::directory::{self, Reach, is_denied};
+use super::directory::{self, is_denied};
 use super::freezer::State;
 use super::layout::{Layout, MOUNT};
-use super::{Cgroup, Tree, join, systemd, v1, v2};
+use super::systemd::UnitFacts;
+use super::{Cgroup, CgroupFacts, Tree, join, systemd, v1, v2};
 use crate::fault::{Fault, OrFault};
 use crate::plan::cgroup::unit::Unit;
 use crate::plan::cgroup::{CgroupPlan, Location, Version};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 impl Cgroup {
+    /// Where it will be. Written down before anything is made, so that an interrupted creation can be cleared.
+    ///
+    /// # Errors
+    /// /proc that cannot be read.
+    pub fn planned(plan: &CgroupPlan, layout: &Layout) -> anyhow::Result<CgroupFacts> {
+        let mut facts = CgroupFacts::default();
+        match (&plan.location, layout.version()) {
+            (Location::Nowhere, _) | (_, None) => {}
+            (Location::Unit(unit), _) => facts.unit = Some(UnitFacts::of(unit)),
+            (_, Some(Version::V2)) => facts.v2 = v2_path(plan, layout)?,
+            (_, Some(Version::V1)) => {
+                for hierarchy in layout.hierarchies()? {
+                    let path = v1::path(plan, hierarchy);
+                    facts.v1.extend(path.map(|path| (hierarchy.name(), path)));
+                }
+            }
+        }
+        Ok(facts)
+    }
+
     /// Makes what is planned, and writes the limits.
     ///
     /// # Errors
@@ -37,17 +58,7 @@ impl Cgroup {
 
     fn make_v2(plan: &CgroupPlan, layout: &Layout) -> anyhow::Result<Self> {
         let top = Path::new(MOUNT);
-        let path = match &plan.location {
-            Location::FromRoot(path) => top.join(path),
-            Location::FromOwn(path) => match layout.hierarchies()? {
-                // Ours has us in it, and a cgroup with processes hands no controllers down.
-                [tree, ..] => {
-                    tree.own.parent().filter(|above| above.starts_with(top)).unwrap_or(top).join(path)
-                }
-                [] => top.join(path),
-            },
-            Location::Nowhere | Location::Unit(_) => return Ok(Self::none()),
-        };
+        let Some(path) = v2_path(plan, layout)? else { return Ok(Self::none()) };
         let made = match v2::make(top, &path) {
             Err(error) if is_denied(&error) && plan.asked.is_none() => return Ok(Self::none()),
             made => made.map_err(|error| not_made(plan, &path, error))?,
@@ -143,6 +154,19 @@ impl Cgroup {
         self.tree = Tree::V2 { path, open: Some(open) };
         self.write(&plan.limits).map(drop)
     }
+}
+
+fn v2_path(plan: &CgroupPlan, layout: &Layout) -> anyhow::Result<Option<PathBuf>> {
+    let top = Path::new(MOUNT);
+    Ok(match &plan.location {
+        Location::FromRoot(path) => Some(top.join(path)),
+        Location::FromOwn(path) => Some(match layout.hierarchies()? {
+            // Ours has us in it, and a cgroup with processes hands no controllers down.
+            [tree, ..] => tree.own.parent().filter(|above| above.starts_with(top)).unwrap_or(top).join(path),
+            [] => top.join(path),
+        }),
+        Location::Nowhere | Location::Unit(_) => None,
+    })
 }
 
 /// A cgroup that cannot be made, in the words that engines and tests know, with whose it would have to be.

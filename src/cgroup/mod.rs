@@ -10,6 +10,8 @@
 //! Limits are written before init goes on, as early as there is something to write them into. What was made
 //! is removed on drop unless it is kept.
 
+#![allow(dead_code, unused_imports)] // until update and events call it
+
 mod device_program;
 pub mod directory;
 mod freezer;
@@ -31,13 +33,8 @@ pub use oom::{Heard, Watch};
 use crate::fault::{Fault, OrFault};
 use crate::kernel::process::{pidfd_open, pidfd_send_signal};
 use crate::plan::cgroup::limits::Limits;
-use crate::plan::cgroup::unit::Unit;
-use crate::plan::cgroup::{CgroupPlan, Location, Version};
-use directory::is_denied;
-use layout::{Layout, MOUNT};
 use serde::{Deserialize, Serialize};
-use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use systemd::UnitFacts;
 use write::Written;
@@ -63,7 +60,7 @@ pub struct CgroupFacts {
 impl CgroupFacts {
     /// Whether there is a cgroup at all.
     pub fn is_none(&self) -> bool {
-        self.v2.is_none() && self.v1.is_empty()
+        self.v2.is_none() && self.v1.is_empty() && self.unit.is_none()
     }
 }
 

@@ -25,6 +25,13 @@ pub struct UnitFacts {
     pub bus: Which,
 }
 
+impl UnitFacts {
+    /// What will be known of a unit.
+    pub fn of(unit: &Unit) -> Self {
+        Self { name: unit.name.clone(), bus: unit.bus }
+    }
+}
+
 const MANAGER: Target = Target {
     destination: "org.freedesktop.systemd1",
     path: "/org/freedesktop/systemd1",
@@ -83,7 +90,7 @@ fn connect(which: Which) -> anyhow::Result<Bus> {
 /// The bus, or systemd's own, with the unit's name.
 pub fn start(unit: &Unit, limits: &Limits, pid: i32) -> anyhow::Result<UnitFacts> {
     let mut bus = connect(unit.bus)?;
-    let facts = UnitFacts { name: unit.name.clone(), bus: unit.bus };
+    let facts = UnitFacts::of(unit);
     let properties = start_properties(unit, limits, pid, &mut bus)?;
     bus.subscribe(JOB_REMOVED);
     let call = |bus: &mut Bus| {

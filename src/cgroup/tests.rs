@@ -5,26 +5,37 @@ mod systemd;
 mod v1;
 mod v2;
 
+use super::layout::Layout;
 use super::*;
 use crate::plan::Notes;
-use crate::plan::cgroup::{Driver, Setting, decide};
+use crate::plan::cgroup::{CgroupPlan, Driver, Location, Setting, Version, decide};
 use nix::unistd::geteuid;
 use rootless::caller::{Caller, Standing};
 use serde_json::json;
 use std::fs;
 use std::process::{Child, Command};
 
+/// Says why a test cannot run here, and adds it to the list that `make test` ends with.
+fn skip(why: &str) {
+    let line = format!("{}: {why}\n", std::thread::current().name().unwrap_or("a test"));
+    print!("skipped {line}");
+    if let Some(list) = std::env::var_os("KASE_SKIPPED") {
+        let file = fs::OpenOptions::new().create(true).append(true).open(list);
+        std::io::Write::write_all(&mut file.unwrap(), line.as_bytes()).unwrap();
+    }
+}
+
 /// The host's layout, or why there is none to test with.
 fn layout(version: Version) -> Option<Layout> {
     let layout = Layout::look();
     if !geteuid().is_root() {
-        eprintln!("skipped: only root may make cgroups here");
+        skip("only root may make cgroups here");
         return None;
     }
     if layout.version() == Some(version) {
         return Some(layout);
     }
-    eprintln!("skipped: this host has {:?}, not {version:?}", layout.version());
+    skip(&format!("this host has cgroups {:?}, not {version:?}", layout.version()));
     None
 }
 
@@ -35,7 +46,7 @@ fn unified() -> Option<PathBuf> {
     match tree {
         Some(tree) if geteuid().is_root() => Some(tree.point),
         _ => {
-            eprintln!("skipped: no v2 tree here, or not root");
+            skip("no v2 tree here, or not root");
             None
         }
     }

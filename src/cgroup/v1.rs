@@ -44,12 +44,17 @@ pub fn make(plan: &CgroupPlan, layout: &Layout) -> anyhow::Result<Made> {
     Ok(made)
 }
 
+/// The container's cgroup in a hierarchy.
+pub fn path(plan: &CgroupPlan, hierarchy: &Hierarchy) -> Option<PathBuf> {
+    match &plan.location {
+        Location::FromRoot(path) => Some(hierarchy.point.join(path)),
+        Location::FromOwn(path) => Some(hierarchy.own.join(path)),
+        Location::Nowhere | Location::Unit(_) => None,
+    }
+}
+
 fn one(plan: &CgroupPlan, hierarchy: &Hierarchy, made: &mut Made) -> anyhow::Result<()> {
-    let path = match &plan.location {
-        Location::FromRoot(path) => hierarchy.point.join(path),
-        Location::FromOwn(path) => hierarchy.own.join(path),
-        Location::Nowhere | Location::Unit(_) => return Ok(()),
-    };
+    let Some(path) = path(plan, hierarchy) else { return Ok(()) };
     let cpuset = hierarchy.controllers.iter().any(|controller| controller == "cpuset");
     let directories = match directory::make(&hierarchy.point, &path, |_| {}) {
         Err(error) if is_denied(&error) && plan.asked.is_none() => return Ok(()),

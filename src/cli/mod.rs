@@ -7,6 +7,7 @@ mod create;
 mod delete;
 #[cfg(test)]
 mod documents;
+mod events;
 mod exec;
 mod features;
 mod kill;
@@ -19,12 +20,14 @@ mod spec;
 mod start;
 mod state;
 mod table;
+mod update;
 
 use crate::container::store::Store;
 use crate::fault::{Fault, Report};
 use crate::log;
 use crate::plan::Adapt;
 use crate::plan::cgroup::Driver;
+use crate::seal;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
@@ -68,9 +71,15 @@ struct Verb {
     run: Run,
 }
 
-const VERBS: [Verb; 13] = [
+const VERBS: [Verb; 15] = [
     Verb { name: "create", about: "Create a container", arguments: create::arguments, run: create::run },
     Verb { name: "delete", about: "Delete a container", arguments: delete::arguments, run: delete::run },
+    Verb {
+        name: "events",
+        about: "Show what a container uses",
+        arguments: events::arguments,
+        run: events::run,
+    },
     Verb {
         name: "exec",
         about: "Run a program in a running container",
@@ -96,6 +105,12 @@ const VERBS: [Verb; 13] = [
         about: "Show the state of a container",
         arguments: state::arguments,
         run: state::run,
+    },
+    Verb {
+        name: "update",
+        about: "Change the limits of a container",
+        arguments: update::arguments,
+        run: update::run,
     },
 ];
 
@@ -160,13 +175,17 @@ fn dispatch(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
         "error" => Level::ERROR,
         _ => Level::INFO,
     };
-    let format = if text("log-format") == "json" { log::Format::Json } else { log::Format::Text };
     let (name, arguments) = matches.subcommand().expect("clap requires a command");
-    // Before the log opens a descriptor of its own.
+    let caller = Caller::look()?;
+    // While no descriptor is open that is ours.
     let preserved = create::check_preserved(arguments);
+    // Before the log is opened, which may be a FIFO; what goes wrong belongs into it all the same.
+    let sealed = seal::seal(name, &caller);
+    let format = if text("log-format") == "json" { log::Format::Json } else { log::Format::Text };
     let id = arguments.try_get_one::<String>("id").ok().flatten();
     let log = matches.get_one::<OsString>("log").map(OsString::as_os_str);
     log::start(log.map(|log| log::Goal::of(log, id.map(String::as_str))), format, level)?;
+    sealed?;
     match preserved {
         // Its codes from 0 to 254 are the program's.
         Err(error) if name == "exec" => return Ok(fail(&error, u8::MAX)),
@@ -180,8 +199,7 @@ fn dispatch(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
         "disabled" => Driver::Disabled,
         _ => Driver::Auto,
     };
-    let context =
-        Context { cgroup_driver, caller: Caller::look()?, root: matches.get_one("root").cloned(), adapt };
+    let context = Context { cgroup_driver, caller, root: matches.get_one("root").cloned(), adapt };
     let verb =
         VERBS.iter().find(|verb| verb.name == name).expect("clap knows the commands of the table only");
     (verb.run)(context, arguments)

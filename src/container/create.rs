@@ -4,19 +4,20 @@ use super::record::Facts;
 use super::store::{Entry, Store};
 use super::{init_facts, readiness, record};
 use crate::bundle::Bundle;
-use crate::cgroup::Cgroup;
 use crate::cgroup::layout::Layout;
+use crate::cgroup::{Cgroup, CgroupFacts};
 use crate::config::Config;
 use crate::fault::{Fault, OrFault};
 use crate::gate::Gate;
 use crate::hook;
 use crate::host::{Host, Subids};
+use crate::launch::intel_rdt::Share;
 use crate::launch::pidfd::Receiver;
 use crate::launch::{self, Init, Making, Midwife, console, notify};
 use crate::plan::cgroup::Driver;
 use crate::plan::cgroup::unit::Bus;
 use crate::plan::mounts::rootfs_missing;
-use crate::plan::{Adapt, Cgroups, Notes, Options, Plan};
+use crate::plan::{Adapt, Cgroups, Notes, Options, Plan, attributes};
 use rootless::caller::{Caller, Standing};
 use rootless::delegation;
 use std::ffi::OsString;
@@ -24,6 +25,7 @@ use std::fs;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::SystemTime;
 
 /// What the command line says about a container that is to be made.
@@ -108,7 +110,12 @@ pub fn create(
     super::id::check(&request.id)?;
     let mut bundle = Bundle::open(&request.bundle, request.config.as_deref())?;
     extend(&mut bundle.config, store, request)?;
-    let host = Host::look(caller, subids(&bundle.config))?;
+    let process = bundle.config.process.as_ref();
+    let host = Host::look(
+        caller,
+        subids(&bundle.config),
+        &attributes::needs(process, bundle.config.linux.as_ref()),
+    )?;
     let layout = Layout::look();
     let options = Options {
         bundle: &bundle.directory,
@@ -141,7 +148,7 @@ pub fn create(
         Receiver::of_annotation(bundle.config.annotations.as_ref())?,
     ];
 
-    let facts = facts(&bundle, &plan);
+    let facts = facts(&bundle, &plan, &request.id);
     let state = hook::State {
         oci_version: facts.oci_version.clone(),
         id: request.id.clone(),
@@ -149,8 +156,10 @@ pub fn create(
         pid: None,
         bundle: bundle.directory.display().to_string(),
         annotations: facts.annotations.clone(),
+        output: Rc::new(hook::Output::open(&facts.annotations)?),
     };
     let poststart = facts.poststart.clone();
+    let share = facts.intel_rdt.as_deref().cloned();
     let entry = store.claim(&request.id, &host.caller, facts, &bundle.text)?;
     if let Some(filter) = &plan.seccomp {
         entry.directory.keep("filter", &filter.program.to_bytes())?;
@@ -162,20 +171,24 @@ pub fn create(
         StartedBy::Gate => Some(Gate::build(entry.directory.open()?.as_fd())?),
         StartedBy::Us => None,
     };
+    let planned = Cgroup::planned(&plan.cgroup, &layout)?;
+    if !planned.is_none() {
+        entry.journal().cgroup(planned.clone())?;
+    }
     let mut cgroup = Cgroup::make(&plan.cgroup, &layout)?;
-    entry.journal().cgroup(cgroup.facts())?;
     // Init is in it from the start, but for a hop's, which only the hop could put there.
     let target = match plan.namespaces.needs_hop() {
         true => None,
         false => cgroup.clone_target().map(|target| target.try_clone_to_owned()).transpose()?,
     };
     let placed = target.is_some();
-    let making = Making { gate, id: &request.id, state: state.clone(), cgroup: target };
+    let making = Making { gate, id: &request.id, state: state.clone(), share, cgroup: target };
     let mut midwife = Witness {
         entry: &entry,
         plan: &plan,
         state: &state,
         cgroup: &mut cgroup,
+        planned,
         placed,
         console,
         agent,
@@ -284,7 +297,7 @@ fn console(plan: &Plan<'_>, request: &Request, terminal: Terminal) -> anyhow::Re
     }
 }
 
-fn facts(bundle: &Bundle, plan: &Plan<'_>) -> Facts {
+fn facts(bundle: &Bundle, plan: &Plan<'_>, id: &str) -> Facts {
     Facts {
         oci_version: bundle.config.oci_version.clone(),
         bundle: bundle.directory.clone(),
@@ -295,6 +308,7 @@ fn facts(bundle: &Bundle, plan: &Plan<'_>) -> Facts {
         annotations: hook::State::annotations(bundle.config.annotations.as_ref()),
         poststart: plan.hooks.of(hook::Kind::Poststart).to_vec(),
         poststop: plan.hooks.of(hook::Kind::Poststop).to_vec(),
+        intel_rdt: plan.intel_rdt.as_ref().map(|rdt| Box::new(Share::choose(rdt, id))),
     }
 }
 
@@ -303,6 +317,7 @@ struct Witness<'a> {
     plan: &'a Plan<'a>,
     state: &'a hook::State,
     cgroup: &'a mut Cgroup,
+    planned: CgroupFacts,
     placed: bool,
     console: Console,
     agent: Option<OwnedFd>,
@@ -315,10 +330,19 @@ impl Midwife for Witness<'_> {
             .ok_or_else(|| Fault::doing(format!("read /proc/{pid}/stat")).remedy("mount /proc"))?;
         tracing::debug!("init of container {:?} is process {pid}", self.entry.directory.id);
         self.entry.journal().init(init)?;
-        match self.placed {
-            true => Ok(()),
-            false => self.cgroup.attach(&self.plan.cgroup, pid),
+        if !self.placed {
+            self.cgroup.attach(&self.plan.cgroup, pid)?;
         }
+        // It may have come out otherwise: systemd says where, and who may make none does without.
+        let facts = self.cgroup.facts();
+        match facts == self.planned {
+            true => Ok(()),
+            false => self.entry.journal().cgroup(facts),
+        }
+    }
+
+    fn outside(&mut self, error: io::Error) -> anyhow::Result<()> {
+        self.cgroup.give_up(&self.plan.cgroup, error)
     }
 
     fn hooks(&mut self, pid: i32) -> anyhow::Result<()> {

@@ -8,15 +8,19 @@ use crate::cgroup::Join;
 use crate::config::{self, Config};
 use crate::fault::{Fault, OrFault};
 use crate::hook;
+use crate::host::facilities::Facilities;
 use crate::kernel::capability;
 use crate::kernel::path::{Resolve, openat2};
 use crate::kernel::process::become_subreaper;
+use crate::launch::intel_rdt::Share;
 use crate::launch::join::{Target, join};
 use crate::launch::pidfd::Receiver;
 use crate::launch::relay::{self, Screen, Signals};
 use crate::launch::{Init, Midwife, console, notify};
 use crate::plan::Notes;
+use crate::plan::attributes;
 use crate::plan::exec::{self, Changes};
+use crate::plan::process::groups;
 use crate::plan::seccomp::Listener;
 use crate::seccomp::Program;
 use nix::fcntl::{OFlag, open, openat};
@@ -28,6 +32,7 @@ use std::path::PathBuf;
 
 /// What the command line says.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line's, and is read once")]
 pub struct Request {
     /// `--process`, which replaces all that `changes` could say.
     pub process: Option<PathBuf>,
@@ -86,7 +91,10 @@ pub fn exec(container: &Container, mut request: Request) -> anyhow::Result<i32> 
     let process = wanted(own, &mut request)?;
     let mut notes = Notes::default();
     let last_capability = capability::last();
-    let plan = exec::decide(&process, last_capability, &mut notes)?;
+    let plan =
+        exec::decide(&process, last_capability, &mut notes)?.with_groups(groups(config.annotations.as_ref()));
+    let facilities = Facilities::look(&attributes::needs(Some(&process), None));
+    let attributes = attributes::decide(Some(&process), config.linux.as_ref(), &facilities)?;
     super::create::say(&notes);
     let console = connect(&request, plan.terminal.is_some())?;
     let receiver = request.pidfd_socket.as_deref().map(Receiver::of_option).transpose()?;
@@ -115,8 +123,17 @@ pub fn exec(container: &Container, mut request: Request) -> anyhow::Result<i32> 
     };
     let state = container.hook_state("running", Some(pid)).ok_or_else(gone)?;
     let metadata = listener.and_then(|listener| listener.metadata);
-    let mut witness = Witness { cgroup, placed, console, agent, metadata, state, master: None };
-    let mut init = join(&plan, target, &mut witness)?;
+    let mut witness = Witness {
+        cgroup,
+        placed,
+        share: facts.intel_rdt.as_deref(),
+        console,
+        agent,
+        metadata,
+        state,
+        master: None,
+    };
+    let mut init = join(&plan, &attributes, target, &mut witness)?;
     if let Some(file) = &request.pid_file {
         write_pid_file(file, init.process.pid)?;
     }
@@ -233,6 +250,7 @@ fn connect(request: &Request, terminal: bool) -> anyhow::Result<Option<OwnedFd>>
 struct Witness<'a> {
     cgroup: Join,
     placed: bool,
+    share: Option<&'a Share>,
     console: Option<OwnedFd>,
     agent: Option<OwnedFd>,
     metadata: Option<&'a str>,
@@ -242,10 +260,14 @@ struct Witness<'a> {
 
 impl Midwife for Witness<'_> {
     fn born(&mut self, pid: i32) -> anyhow::Result<()> {
-        match self.placed {
-            true => Ok(()),
-            false => self.cgroup.attach(pid),
+        if !self.placed {
+            self.cgroup.attach(pid)?;
         }
+        self.share.map_or(Ok(()), |share| share.add(pid))
+    }
+
+    fn outside(&mut self, error: std::io::Error) -> anyhow::Result<()> {
+        Err(error).or_fault(|| Fault::doing("start a process in the container's cgroup"))
     }
 
     fn hooks(&mut self, _: i32) -> anyhow::Result<()> {

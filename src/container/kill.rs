@@ -24,10 +24,10 @@ pub enum Whom {
 /// No such signal.
 pub fn parse(text: &str) -> Result<i32, Fault> {
     const LAST: i32 = 64;
-    if let Ok(number) = text.parse::<i32>() {
-        if (0..=LAST).contains(&number) {
-            return Ok(number);
-        }
+    if let Ok(number) = text.parse::<i32>()
+        && (0..=LAST).contains(&number)
+    {
+        return Ok(number);
     }
     let upper = text.to_ascii_uppercase();
     let name = if upper.starts_with("SIG") { upper } else { format!("SIG{upper}") };
@@ -89,10 +89,10 @@ fn signal_once(container: &Container, signal: i32) -> i32 {
 pub fn end(container: &Container) {
     const PATIENCE: Duration = Duration::from_secs(10);
     // Also what is frozen, and what a container without a pid namespace has left in its cgroup.
-    if container.pidfd().is_some() || !container.ends_with_init() {
-        if let Err(error) = container.cgroup().signal_all(libc::SIGKILL) {
-            tracing::warn!("{}", Report::of(&error).line);
-        }
+    if (container.pidfd().is_some() || !container.ends_with_init())
+        && let Err(error) = container.cgroup().signal_all(libc::SIGKILL)
+    {
+        tracing::warn!("{}", Report::of(&error).line);
     }
     if let Some(pidfd) = container.pidfd() {
         // It may end by itself meanwhile.

@@ -2,6 +2,7 @@
 
 pub mod create;
 pub mod delete;
+pub mod events;
 pub mod exec;
 pub mod id;
 pub mod kill;
@@ -14,9 +15,10 @@ pub mod run;
 pub mod start;
 pub mod state;
 pub mod store;
+pub mod update;
 
 use crate::cgroup::{Cgroup, State};
-use crate::fault::Fault;
+use crate::fault::{Fault, Report};
 use crate::hook;
 use crate::kernel::process::pidfd_open;
 use crate::plan::namespaces::Kind;
@@ -25,6 +27,7 @@ use serde::Serialize;
 use std::fmt;
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
 use store::Directory;
 
 /// A container that exists.
@@ -140,6 +143,7 @@ impl Container {
             pid,
             bundle: facts.bundle.display().to_string(),
             annotations: facts.annotations.clone(),
+            output: Rc::new(output(facts)),
         })
     }
 
@@ -147,6 +151,14 @@ impl Container {
     pub fn refuse(&self, verb: &str, status: Status) -> Fault {
         Fault::doing(format!("cannot {verb} container {:?}: it is {status}", self.id()))
     }
+}
+
+/// Where hooks' output goes. The container is what it is by now, so a file that is missing stops nothing.
+fn output(facts: &Facts) -> hook::Output {
+    hook::Output::open(&facts.annotations).unwrap_or_else(|error| {
+        tracing::warn!("{}", Report::of(&error).line);
+        hook::Output::default()
+    })
 }
 
 /// A process's start time, in clock ticks since boot, and its state's letter; proc_pid_stat(5).

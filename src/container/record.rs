@@ -8,6 +8,7 @@
 
 use crate::cgroup::CgroupFacts;
 use crate::fault::{Fault, OrFault};
+use crate::launch::intel_rdt::Share;
 use nix::fcntl::{FcntlArg, OFlag, fcntl, openat};
 use nix::sys::stat::Mode;
 use oci_spec::runtime::Hook;
@@ -45,6 +46,9 @@ pub struct Facts {
     /// Hooks that later commands run.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub poststop: Vec<Hook>,
+    /// Its place in resctrl, which its other processes join and its delete leaves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub intel_rdt: Option<Box<Share>>,
 }
 
 /// Who init is. The start time tells it from a later process with the same id.
@@ -121,14 +125,11 @@ impl Journal {
         begin().or_fault(|| Fault::doing("write the container's record"))
     }
 
-    /// Adds the cgroup.
+    /// Adds the cgroup; the last line about it counts.
     ///
     /// # Errors
     /// Those of write(2).
     pub fn cgroup(&self, facts: CgroupFacts) -> anyhow::Result<()> {
-        if facts.is_none() {
-            return Ok(());
-        }
         self.write(&Line::Cgroup(facts))
     }
 
@@ -204,7 +205,7 @@ fn parse(text: &[u8], lock: Lock) -> anyhow::Result<Option<Record>> {
                     init: None,
                     complete: Complete::No,
                     lock,
-                })
+                });
             }
             (Line::Cgroup(cgroup), Some(record)) => record.cgroup = cgroup,
             (Line::Init(init), Some(record)) => record.init = Some(init),

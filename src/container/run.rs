@@ -50,10 +50,10 @@ pub fn run(store: &Store, caller: Caller, request: &Request, how: How) -> anyhow
     let aside = readiness.as_mut().map(|readiness| readiness as &mut dyn Aside);
     let end = attend(&signals, &mut created, aside)?;
     created.keep();
-    if !how.keep {
-        if let Some(container) = store.look(&request.id)? {
-            delete::remove(&container)?;
-        }
+    if !how.keep
+        && let Some(container) = store.look(&request.id)?
+    {
+        delete::remove(&container)?;
     }
     Ok(end.code())
 }

@@ -248,10 +248,10 @@ impl Entry {
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        if !self.kept {
-            if let Err(error) = self.directory.remove() {
-                tracing::warn!("the state of container {:?} is left behind: {error}", self.directory.id);
-            }
+        if !self.kept
+            && let Err(error) = self.directory.remove()
+        {
+            tracing::warn!("the state of container {:?} is left behind: {error}", self.directory.id);
         }
     }
 }

@@ -1,11 +1,13 @@
 //! The second recipe: a process that joins a container which runs already.
 
+use super::sysctl::Procfs;
 use super::terminal::{self, Console};
-use super::{filter, process, program, session};
+use super::{attributes, filter, process, program, session};
 use crate::fault::{Fault, OrFault, Report};
 use crate::handshake::{InitEnd, ToInit, ToKase};
 use crate::kernel::descriptor;
 use crate::kernel::process::{Dumpable, exit_now, set_dumpable, setns};
+use crate::plan::attributes::Attributes;
 use crate::plan::namespaces::Kind;
 use crate::plan::process::Process;
 use crate::seccomp::Program;
@@ -40,15 +42,17 @@ pub struct Added {
 }
 
 /// Runs the added process. Never returns.
-pub fn run(plan: &Process<'_>, added: &Added) -> ! {
-    let Err(error) = recipe(plan, added);
+pub fn run(plan: &Process<'_>, attributes: &Attributes<'_>, added: &Added) -> ! {
+    let Err(error) = recipe(plan, attributes, added);
     // When kase is gone there is nobody left to tell.
     let _ = added.kase.say(&ToKase::Failed(Report::of(&error)));
     exit_now(1)
 }
 
-fn recipe(plan: &Process<'_>, added: &Added) -> anyhow::Result<Infallible> {
+fn recipe(plan: &Process<'_>, attributes: &Attributes<'_>, added: &Added) -> anyhow::Result<Infallible> {
     descriptor::close_on_exec_from(3 + added.preserve_fds)?;
+    // The host's: what the container has at /proc is its own choice.
+    let proc = Procfs::open()?;
     if let Some(score) = plan.oom_score_adj {
         process::set_oom_score(score)?;
     }
@@ -67,7 +71,7 @@ fn recipe(plan: &Process<'_>, added: &Added) -> anyhow::Result<Infallible> {
         take_root(plan)?;
     }
     set_dumpable(Dumpable::No);
-    session::begin(added.keyring.as_deref())?;
+    session::begin(added.keyring.as_deref(), attributes.labels.selinux, &proc)?;
     let root = open("/", OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
     if let Some(size) = plan.terminal {
         terminal::take(root.as_fd(), size, plan.user.uid, Console::Untouched, &added.kase)?;
@@ -75,6 +79,9 @@ fn recipe(plan: &Process<'_>, added: &Added) -> anyhow::Result<Infallible> {
     process::make_cwd(root.as_fd(), plan.cwd)?;
     process::adopt_stdio(root.as_fd(), &plan.user, false)?;
     let environment = process::environment(plan, root.as_fd());
+    // Before the privileges go, and before a filter that may know nothing of these calls.
+    attributes::set(attributes, &proc)?;
+    drop(proc);
     process::become_user(plan, added.last_capability)?;
     let name = plan.arguments.first().ok_or_else(|| Fault::doing("there is no program to run"))?;
     let program = program::find(name, &environment)?;
@@ -101,7 +108,8 @@ fn expect(added: &Added, word: ToInit) -> anyhow::Result<()> {
 
 /// Root of the user namespace, or, where it maps no root, the user that the process will be.
 fn take_root(plan: &Process<'_>) -> anyhow::Result<()> {
-    session::take_ids(0, 0).or_else(|_| session::take_ids(plan.user.uid, plan.user.gid))
+    session::take_ids(0, 0, plan.groups)
+        .or_else(|_| session::take_ids(plan.user.uid, plan.user.gid, plan.groups))
 }
 
 /// All kinds but the two that kase joins itself, of those that the container has.

@@ -3,6 +3,7 @@
 use crate::fault::{Fault, OrFault};
 use crate::kernel::mount;
 use crate::kernel::path::{Resolve, openat2};
+use crate::plan::labels::MountLabel;
 use crate::plan::mount_options::Options;
 use crate::plan::mounts::Mount;
 use nix::dir::Dir;
@@ -22,9 +23,10 @@ pub fn make(
     mount: &Mount<'_>,
     options: &Options<'_>,
     source: &str,
+    label: Option<MountLabel<'_>>,
     target: BorrowedFd<'_>,
 ) -> anyhow::Result<OwnedFd> {
-    let tree = tmpfs(options, source).or_fault(|| {
+    let tree = tmpfs(options, source, label).or_fault(|| {
         Fault::at(mount.at.field(".options"), format!("make a tmpfs with [{}]", options.data.join(", ")))
     })?;
     let from = openat2(target, c".", libc::O_RDONLY | libc::O_DIRECTORY, 0, Resolve::IN_ROOT);
@@ -35,8 +37,9 @@ pub fn make(
     Ok(tree)
 }
 
-fn tmpfs(options: &Options<'_>, source: &str) -> io::Result<OwnedFd> {
-    let pairs = [("source", Some(source))].into_iter().chain(
+fn tmpfs(options: &Options<'_>, source: &str, label: Option<MountLabel<'_>>) -> io::Result<OwnedFd> {
+    let label = label.map(|label| (label.option, Some(label.label)));
+    let pairs = [("source", Some(source))].into_iter().chain(label).chain(
         options
             .data
             .iter()

@@ -143,6 +143,28 @@ fn step(directory: BorrowedFd<'_>, name: &OsStr, shape: Shape) -> io::Result<Own
     look()
 }
 
+/// The container's /dev/null (O_PATH). An image, or a container that shares the rootfs, may have put anything
+/// there, such as a symlink to a file of /proc that would then lie open under a mask (CVE-2025-31133).
+///
+/// # Errors
+/// Those of openat2(2); ENODEV when it is not the null device.
+pub fn null_device(root: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let null = open_as(root, Path::new("/dev/null"), libc::O_PATH, Resolve::NO_SYMLINKS)?;
+    match is_null(null.as_fd())? {
+        true => Ok(null),
+        false => Err(io::Error::from_raw_os_error(libc::ENODEV)),
+    }
+}
+
+/// Whether the descriptor is the null device.
+///
+/// # Errors
+/// Those of fstat(2).
+pub fn is_null(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    let stat = fstat(fd)?;
+    Ok(stat.st_mode & libc::S_IFMT == libc::S_IFCHR && stat.st_rdev == libc::makedev(1, 3))
+}
+
 /// The path through which the classic system calls reach a descriptor.
 pub fn magic_path(fd: BorrowedFd<'_>) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd()))

@@ -4,6 +4,7 @@
 //! cgroup), and everything that it opens is close-on-exec.
 
 pub mod added;
+mod attributes;
 mod cgroup_mount;
 mod copy_up;
 mod devices;
@@ -16,6 +17,7 @@ mod process;
 mod program;
 mod rootfs;
 mod session;
+mod symlink;
 mod sysctl;
 mod terminal;
 
@@ -31,10 +33,11 @@ use crate::plan::namespaces::Kind;
 use crate::seccomp::Program;
 use cgroup_mount::View;
 use nix::sys::stat::{Mode, umask};
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What kase hands to init beside the plan.
 #[derive(Debug)]
@@ -60,6 +63,8 @@ pub struct Trees {
     pub rootfs: Option<OwnedFd>,
     /// By index into the plan's mounts.
     pub sources: Vec<Option<OwnedFd>>,
+    /// Where sources that are copied as symlinks lead, by index into the plan's mounts.
+    pub links: HashMap<usize, PathBuf>,
 }
 
 /// Runs init, or the hop and then init. Never returns: the process becomes the container's or ends.
@@ -92,6 +97,10 @@ impl Init<'_> {
         if let Some(score) = plan.process.oom_score_adj {
             process::set_oom_score(score)?;
         }
+        // Other processes of a shared pid namespace must not look into this one (CVE-2016-9962).
+        if plan.maps.is_none() {
+            set_dumpable(Dumpable::No);
+        }
         if plan.namespaces.needs_hop() {
             namespaces::hop(plan, &self.hands.kase)?;
         } else {
@@ -101,14 +110,14 @@ impl Init<'_> {
             self.begin()?;
         }
         self.take_root()?;
-        // From here on other processes of a shared pid namespace must not look into this one (CVE-2016-9962).
-        // Not before: the id map helpers need to see that the process is the user's own.
+        // With maps to be written, only now: their helpers have to see that the process is the user's own.
         set_dumpable(Dumpable::No);
-        session::begin(plan.keyring.then_some(self.hands.keyring.as_c_str()))?;
+        let proc = sysctl::Procfs::open()?;
+        let keyring = plan.keyring.then_some(self.hands.keyring.as_c_str());
+        session::begin(keyring, plan.attributes.labels.selinux, &proc)?;
         if plan.namespaces.makes(Kind::Network) {
             net::loopback_up().or_fault(|| Fault::doing("bring the loopback interface up"))?;
         }
-        let proc = sysctl::Procfs::open()?;
         let root = rootfs::prepare(plan, self.hands.trees.rootfs.take())?;
         // Mount points and devices get exactly the modes that they are made with.
         umask(Mode::empty());
@@ -127,6 +136,8 @@ impl Init<'_> {
         self.close_paths(&root, late)?;
         process::adopt_stdio(root.as_fd(), &plan.process.user, !plan.devices.is_empty())?;
         let environment = process::environment(&plan.process, root.as_fd());
+        // Before the privileges go, and before a filter that may know nothing of these calls.
+        attributes::set(&plan.attributes, &proc)?;
         process::become_user(&plan.process, self.hands.last_capability)?;
         let program = match plan.process.arguments.first() {
             Some(name) => Some(program::find(name, &environment)?),
@@ -191,7 +202,7 @@ impl Init<'_> {
             ),
             None => (0, 0),
         };
-        session::take_ids(uid, gid)
+        session::take_ids(uid, gid, self.plan.process.groups)
     }
 
     /// Mounts and devices. Returns what becomes read-only when the rest is done.
@@ -204,6 +215,7 @@ impl Init<'_> {
         let mut mounter = mounts::Mounter {
             root: root.as_fd(),
             sources,
+            links: std::mem::take(&mut self.hands.trees.links),
             cgroup_view,
             own_cgroups: String::new(),
             late_readonly: Vec::new(),
@@ -255,7 +267,7 @@ impl Init<'_> {
             rootfs::make_readonly(root.as_fd())?;
         }
         paths::readonly(root.as_fd(), &self.plan.readonly_paths)?;
-        paths::mask(root.as_fd(), &self.plan.masked)
+        paths::mask(root.as_fd(), &self.plan.masked, self.plan.mount_label)
     }
 
     fn wait_for_start(&mut self) -> anyhow::Result<()> {

@@ -3,19 +3,23 @@
 use super::cgroup_mount::{self, View};
 use super::copy_up;
 use super::inside::{self, Shape};
+use super::symlink;
 use crate::fault::{Fault, OrFault};
+use crate::kernel::descriptor::set_attribute;
 use crate::kernel::mount::{self, Attributes, Reach, attribute};
 use crate::kernel::path::Resolve;
+use crate::plan::labels::Marking;
 use crate::plan::mount_options::{Extension, Options, Remount};
 use crate::plan::mounts::{Mount, What, source_missing};
 use nix::sys::stat::fstat;
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 use nix::sys::statvfs::FsFlags;
+use std::collections::HashMap;
 use std::ffi::CString;
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Where mounts go, and what is put off until the rootfs is complete.
 pub struct Mounter<'a> {
@@ -23,6 +27,8 @@ pub struct Mounter<'a> {
     pub root: BorrowedFd<'a>,
     /// Trees that kase cloned for entries whose source init cannot reach, by index into `mounts`.
     pub sources: Vec<Option<OwnedFd>>,
+    /// Where sources that are copied as symlinks lead, by index into `mounts`.
+    pub links: HashMap<usize, PathBuf>,
     /// What a cgroup mount shows.
     pub cgroup_view: View,
     /// /proc/self/cgroup as it was before the cgroup namespace hid it.
@@ -37,6 +43,9 @@ impl Mounter<'_> {
     /// # Errors
     /// What the kernel refuses, with the entry's place.
     pub fn mount(&mut self, index: usize, mount: &Mount<'_>) -> anyhow::Result<()> {
+        if let Some(target) = self.links.get(&index) {
+            return symlink::copy(self.root, mount, target);
+        }
         match &mount.what {
             What::Bind { source, reach } => {
                 if mount.options.remount == Remount::Yes {
@@ -94,10 +103,16 @@ impl Mounter<'_> {
             .then(|| fstat(&target).map(|stat| format!("mode={:o}", stat.st_mode & 0o7777)))
             .transpose()?;
         options.data.extend(mode.as_deref());
+        let label = match mount.marking {
+            Some(Marking::Option(label)) => Some(label),
+            _ => None,
+        };
         if options.extension == Extension::CopyUp {
-            let tree = copy_up::make(mount, &options, source, target.as_fd())?;
+            let tree = copy_up::make(mount, &options, source, label, target.as_fd())?;
             attach(mount, tree.as_fd(), target.as_fd())?;
         } else {
+            let quoted = label.map(|label| label.quoted());
+            options.data.extend(quoted.as_deref());
             match mount_classic(kind, source, &options, target.as_fd()) {
                 Err(error) if error.kind() == ErrorKind::PermissionDenied && fallback.is_some() => {
                     let host = Path::new(fallback.unwrap_or_default());
@@ -120,6 +135,9 @@ impl Mounter<'_> {
     /// What only the attached mount can take.
     fn finish(&mut self, mount: &Mount<'_>, late: bool) -> anyhow::Result<()> {
         let options = &mount.options;
+        if let Some(Marking::Attribute(label)) = mount.marking {
+            self.label_root(mount, label)?;
+        }
         if !late && options.recursive.is_empty() && options.propagation.is_empty() {
             return Ok(());
         }
@@ -134,6 +152,17 @@ impl Mounter<'_> {
             self.late_readonly.push(mounted);
         }
         Ok(())
+    }
+
+    /// Labels the root of the new mount, where its file system has no option for it.
+    fn label_root(&self, mount: &Mount<'_>, label: &str) -> anyhow::Result<()> {
+        let flags = libc::O_RDONLY | libc::O_DIRECTORY;
+        inside::open_as(self.root, mount.destination, flags, Resolve::IN_ROOT)
+            .and_then(|root| set_attribute(root.as_fd(), c"security.selinux", label.as_bytes()))
+            .or_fault(|| {
+                Fault::at("linux.mountLabel", format!("label {}", mount.destination.display()))
+                    .remedy("use a label of the loaded policy (`ls -Z` shows some)")
+            })
     }
 
     /// The mount point, made if missing, and checked.

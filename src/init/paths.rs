@@ -3,6 +3,8 @@
 use super::inside;
 use crate::fault::{Fault, OrFault, Place};
 use crate::kernel::mount::{self, Attributes, Reach, attribute};
+use crate::plan::labels::MountLabel;
+use std::ffi::{CString, NulError};
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -30,10 +32,20 @@ fn one_readonly(root: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
 ///
 /// # Errors
 /// What the kernel refuses, with the entry's place.
-pub fn mask(root: BorrowedFd<'_>, paths: &[(Place, &Path)]) -> anyhow::Result<()> {
-    let mut empty = Empty { first: None };
+pub fn mask(
+    root: BorrowedFd<'_>,
+    paths: &[(Place, &Path)],
+    label: Option<MountLabel<'_>>,
+) -> anyhow::Result<()> {
+    let label =
+        label.map(|label| Ok::<_, NulError>((CString::new(label.option)?, CString::new(label.label)?)));
+    let mut empty = Empty { first: None, label: label.transpose()? };
     for (at, path) in paths {
-        one_masked(root, path, &mut empty).or_fault(|| Fault::at(at, format!("mask {}", path.display())))?;
+        one_masked(root, path, &mut empty).or_fault(|| {
+            Fault::at(at, format!("mask {}", path.display())).remedy(
+                "let /dev/null in the container be the null device: leave /dev to kase, or bind the host's",
+            )
+        })?;
     }
     Ok(())
 }
@@ -43,7 +55,7 @@ fn one_masked(root: BorrowedFd<'_>, path: &Path, empty: &mut Empty) -> io::Resul
     if inside::is_directory(target.as_fd())? {
         return empty.cover(target.as_fd());
     }
-    let null = inside::open(root, Path::new("/dev/null"))?;
+    let null = inside::null_device(root)?;
     let tree = mount::clone_tree(null.as_fd(), c"", Reach::One)?;
     mount::attach(tree.as_fd(), target.as_fd())
 }
@@ -51,6 +63,8 @@ fn one_masked(root: BorrowedFd<'_>, path: &Path, empty: &mut Empty) -> io::Resul
 /// One tmpfs serves all directories: a second superblock costs more than a second mount of the first.
 struct Empty {
     first: Option<OwnedFd>,
+    /// The option that labels it, and the label.
+    label: Option<(CString, CString)>,
 }
 
 impl Empty {
@@ -59,12 +73,14 @@ impl Empty {
             let copy = mount::clone_tree(first.as_fd(), c"", Reach::One)?;
             return mount::attach(copy.as_fd(), target);
         }
-        let options = [
+        let mut options = vec![
             (c"source", Some(c"tmpfs")),
             (c"nr_blocks", Some(c"1")),
             (c"nr_inodes", Some(c"1")),
             (c"mode", Some(c"755")),
         ];
+        options
+            .extend(self.label.as_ref().map(|(option, label)| (option.as_c_str(), Some(label.as_c_str()))));
         let attributes = attribute::RDONLY | attribute::NOSUID | attribute::NODEV | attribute::NOEXEC;
         let tmpfs = mount::make_file_system(c"tmpfs", &options, attributes)?;
         mount::attach(tmpfs.as_fd(), target)?;

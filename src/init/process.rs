@@ -5,7 +5,7 @@ use crate::accounts;
 use crate::fault::{Fault, OrFault};
 use crate::kernel::{capability, process};
 use crate::plan::capabilities::Capabilities;
-use crate::plan::process::{Ids, Limit, Process};
+use crate::plan::process::{Groups, Ids, Limit, Process};
 use nix::sys::stat::{Mode, fstat, umask};
 use nix::unistd::{Gid, Uid, chdir, dup2_stderr, dup2_stdin, dup2_stdout, fchown, getcwd};
 use std::ffi::CString;
@@ -51,11 +51,10 @@ pub fn make_cwd(root: BorrowedFd<'_>, cwd: &Path) -> anyhow::Result<()> {
 /// # Errors
 /// Those of fchown(2), where they are not to be expected.
 pub fn adopt_stdio(root: BorrowedFd<'_>, user: &Ids<'_>, own_null: bool) -> anyhow::Result<()> {
-    let null = libc::makedev(1, 3);
     let (stdin, stdout, stderr) = (io::stdin(), io::stdout(), io::stderr());
     for (number, fd) in [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()].into_iter().enumerate() {
         let Ok(stat) = fstat(fd) else { continue };
-        if stat.st_mode & libc::S_IFMT == libc::S_IFCHR && stat.st_rdev == null {
+        if inside::is_null(fd)? {
             if own_null {
                 exchange(root, number)?;
             }
@@ -77,10 +76,12 @@ pub fn adopt_stdio(root: BorrowedFd<'_>, user: &Ids<'_>, own_null: bool) -> anyh
 }
 
 fn exchange(root: BorrowedFd<'_>, number: usize) -> anyhow::Result<()> {
-    let resolve = crate::kernel::path::Resolve::IN_ROOT;
-    let null = inside::open_as(root, Path::new("/dev/null"), libc::O_RDWR, resolve)
-        .or_fault(|| Fault::doing("open the container's /dev/null"))?;
-    replace(number, &null)?;
+    let open = || {
+        let null = inside::null_device(root)?;
+        fs::OpenOptions::new().read(true).write(true).open(inside::magic_path(null.as_fd()))
+    };
+    let null = open().or_fault(|| Fault::doing("open the container's /dev/null"))?;
+    replace(number, &null.into())?;
     Ok(())
 }
 
@@ -103,7 +104,9 @@ pub fn become_user(plan: &Process<'_>, last_capability: u8) -> anyhow::Result<()
     umask(Mode::from_bits_truncate(plan.user.umask));
     let as_root = chdir(plan.cwd);
     process::keep_capabilities()?;
-    set_groups(&plan.user)?;
+    if plan.groups == Groups::Configured {
+        set_groups(&plan.user)?;
+    }
     process::set_ids(plan.user.uid, plan.user.gid).or_fault(|| {
         Fault::at("process.user", format!("become uid {} and gid {}", plan.user.uid, plan.user.gid))
             .remedy("use ids that the user namespace maps")

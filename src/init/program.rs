@@ -30,7 +30,7 @@ pub fn find(name: &CStr, environment: &[CString]) -> anyhow::Result<CString> {
         match executable(&candidate) {
             Ok(()) => return Ok(CString::new(candidate.into_os_string().into_encoded_bytes())?),
             Err(error) if error.kind() == ErrorKind::PermissionDenied => {
-                denied = denied.or(Some((candidate, error)))
+                denied = denied.or(Some((candidate, error)));
             }
             Err(_) => {}
         }
@@ -149,8 +149,7 @@ fn head(path: &CStr) -> Option<Vec<u8>> {
 
 /// PT_INTERP of a 64-bit little-endian ELF file; elf(5).
 fn elf_interpreter(head: &[u8]) -> Option<Vec<u8>> {
-    let word =
-        |at: usize| Some(usize::try_from(u64::from_le_bytes(head.get(at..at + 8)?.try_into().ok()?)).ok()?);
+    let word = |at: usize| usize::try_from(u64::from_le_bytes(head.get(at..at + 8)?.try_into().ok()?)).ok();
     let half = |at: usize| Some(usize::from(u16::from_le_bytes(head.get(at..at + 2)?.try_into().ok()?)));
     if head.get(..6)? != b"\x7fELF\x02\x01" {
         return None;

@@ -77,12 +77,12 @@ fn clone(path: &Path) -> anyhow::Result<OwnedFd> {
 /// What the kernel refuses.
 pub fn enter(plan: &Plan<'_>, root: BorrowedFd<'_>) -> anyhow::Result<()> {
     match plan.pivot {
-        Pivot::PivotRoot => pivot(root).or_fault(|| {
+        Pivot::Root => pivot(root).or_fault(|| {
             Fault::at("root.path", "make the rootfs the root")
                 .remedy("try --no-pivot if the host runs from an initramfs")
         })?,
-        Pivot::MoveMount => {
-            move_over(root).or_fault(|| Fault::at("root.path", "move the rootfs over the root"))?
+        Pivot::Move => {
+            move_over(root).or_fault(|| Fault::at("root.path", "move the rootfs over the root"))?;
         }
         Pivot::Chroot => {
             fchdir(root)?;

@@ -71,7 +71,10 @@ pub enum Console {
 }
 
 fn bind_console(root: BorrowedFd<'_>, slave: BorrowedFd<'_>) -> anyhow::Result<()> {
-    let target = inside::open_or_make(root, Path::new("/dev/console"), Shape::File)?;
+    let path = Path::new("/dev/console");
+    inside::open_or_make(root, path, Shape::File)?;
+    // Not through a symlink, which could lead below a mask (CVE-2025-52565).
+    let target = inside::open_as(root, path, libc::O_PATH, Resolve::NO_SYMLINKS)?;
     // Whatever mode the mount point has, the console is the slave's.
     let tree = mount::clone_tree(slave, c"", Reach::One)?;
     mount::attach(tree.as_fd(), target.as_fd())?;

@@ -24,11 +24,25 @@ pub fn set(effective: u64, permitted: u64, inheritable: u64) -> io::Result<()> {
 /// # Errors
 /// Those of capget(2).
 pub fn permitted() -> io::Result<u64> {
+    let halves = own()?;
+    Ok(u64::from(halves[0].permitted) | u64::from(halves[1].permitted) << 32)
+}
+
+/// The thread's effective set.
+///
+/// # Errors
+/// Those of capget(2).
+pub fn effective() -> io::Result<u64> {
+    let halves = own()?;
+    Ok(u64::from(halves[0].effective) | u64::from(halves[1].effective) << 32)
+}
+
+fn own() -> io::Result<[Half; 2]> {
     let mut header = Header { version: 0x2008_0522, pid: 0 };
     let mut halves = [Half::default(), Half::default()];
     // SAFETY: version 3 fills two halves, and both structs outlive the call.
     answer(unsafe { libc::syscall(libc::SYS_capget, &raw mut header, halves.as_mut_ptr()) })?;
-    Ok(u64::from(halves[0].permitted) | u64::from(halves[1].permitted) << 32)
+    Ok(halves)
 }
 
 /// Takes a capability out of the bounding set for good.
@@ -47,14 +61,6 @@ pub fn drop_from_bounding_set(capability: u8) -> io::Result<()> {
 /// EPERM when it is not both permitted and inheritable.
 pub fn raise_ambient(capability: u8) -> io::Result<()> {
     ambient(libc::PR_CAP_AMBIENT_RAISE, capability)
-}
-
-/// Empties the ambient set.
-///
-/// # Errors
-/// Those of prctl(2).
-pub fn clear_ambient() -> io::Result<()> {
-    ambient(libc::PR_CAP_AMBIENT_CLEAR_ALL, 0)
 }
 
 fn ambient(operation: libc::c_int, capability: u8) -> io::Result<()> {

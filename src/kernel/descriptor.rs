@@ -1,8 +1,9 @@
-//! Descriptors as a whole: which of them cross an exec, and small questions about one.
+//! Descriptors as a whole: which of them cross an exec, and small deeds on one.
 
 use super::answer;
+use std::ffi::CStr;
 use std::io;
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 /// Marks every descriptor from `first` up close-on-exec.
 ///
@@ -16,29 +17,21 @@ pub fn close_on_exec_from(first: u32) -> io::Result<()> {
     .map(drop)
 }
 
-/// Closes every descriptor from `first` up. For a process that is about to end or to exec, and that holds no
-/// owned descriptor that it will still use.
-///
-/// # Errors
-/// Those of close_range(2).
-pub fn close_from(first: u32) -> io::Result<()> {
-    // SAFETY: the caller's own promise, above; used only where nothing that owns a descriptor runs on.
-    answer(unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, 0) }).map(drop)
-}
-
-/// Takes over the descriptor `number` that the caller of this program opened for it.
-///
-/// # Errors
-/// EBADF when it is not open.
-pub fn inherited(number: i32) -> io::Result<OwnedFd> {
-    // SAFETY: F_GETFD only looks.
-    answer(unsafe { libc::fcntl(number, libc::F_GETFD) }.into())?;
-    // SAFETY: it is open, and was opened by the program that started kase, for kase alone.
-    Ok(unsafe { OwnedFd::from_raw_fd(number) })
-}
-
 /// Owns the number that nix's accept4 has just answered with.
 pub fn accepted(number: i32) -> OwnedFd {
     // SAFETY: the kernel made the descriptor for this call's caller; nobody else owns it.
     unsafe { OwnedFd::from_raw_fd(number) }
+}
+
+/// Sets an extended attribute of the file behind `file`.
+///
+/// # Errors
+/// Those of fsetxattr(2).
+pub fn set_attribute(file: BorrowedFd<'_>, name: &CStr, value: &[u8]) -> io::Result<()> {
+    // SAFETY: `name` is a C string, pointer and length are those of one slice, and both outlive the call.
+    answer(
+        unsafe { libc::fsetxattr(file.as_raw_fd(), name.as_ptr(), value.as_ptr().cast(), value.len(), 0) }
+            .into(),
+    )
+    .map(drop)
 }

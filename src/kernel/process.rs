@@ -164,6 +164,41 @@ pub fn execve(path: &CStr, arguments: &[CString], environment: &[CString]) -> io
     io::Error::last_os_error()
 }
 
+/// Replaces this process by the program at `path` below the open directory `directory`, or by `directory`
+/// itself when `path` is empty and it is a file, with the arguments and the environment that this process was
+/// started with. Returns only on failure.
+pub fn execveat_again(directory: BorrowedFd<'_>, path: &CStr) -> io::Error {
+    unsafe extern "C" {
+        static environ: *const *const libc::c_char;
+    }
+    let arguments: Vec<CString> = std::env::args_os()
+        .map(|argument| CString::new(argument.into_encoded_bytes()).expect("arguments were C strings"))
+        .collect();
+    let pointers: Vec<_> = arguments.iter().map(|argument| argument.as_ptr()).chain([ptr::null()]).collect();
+    // SAFETY: the C library sets it before main, and kase never changes its environment (clippy's
+    // disallowed methods), so that it is the array that the kernel gave to this process.
+    let environment = unsafe { environ };
+    let flags = if path.is_empty() { libc::AT_EMPTY_PATH } else { 0 };
+    // SAFETY: both arrays end in null and point to C strings that outlive the call.
+    unsafe {
+        libc::syscall(
+            libc::SYS_execveat,
+            directory.as_raw_fd(),
+            path.as_ptr(),
+            pointers.as_ptr(),
+            environment,
+            flags,
+        )
+    };
+    io::Error::last_os_error()
+}
+
+/// Names this thread, as `ps` and /proc/PID/comm show it; the kernel cuts it to 15 bytes.
+pub fn set_name(name: &CStr) {
+    // SAFETY: `name` is a C string that outlives the call, which cannot fail.
+    unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr(), 0, 0, 0) };
+}
+
 /// Ends this process at once: no destructor, no buffer flushed. For a copy of kase's memory.
 pub fn exit_now(code: i32) -> ! {
     // SAFETY: never returns.

@@ -1,11 +1,12 @@
 //! Adds a process to a container: one clone, after kase itself has entered what only children can be put into.
 
-use super::{Init, Midwife, limits};
+use super::{Init, Midwife, affinity, limits};
 use crate::fault::{Fault, OrFault};
 use crate::handshake::{self, ToInit};
 use crate::init::added::{self, Added};
 use crate::kernel::clone::{Child, Cloned, clone3};
 use crate::kernel::process::{Dumpable, set_dumpable, setns};
+use crate::plan::attributes::Attributes;
 use crate::plan::exec;
 use crate::plan::namespaces::Kind;
 use crate::plan::process::Process;
@@ -42,7 +43,13 @@ pub struct Target<'a> {
 ///
 /// # Errors
 /// A container that has ended meanwhile, or whatever the process refuses.
-pub fn join(plan: &Process<'_>, target: Target<'_>, midwife: &mut dyn Midwife) -> anyhow::Result<Init> {
+pub fn join(
+    plan: &Process<'_>,
+    attributes: &Attributes<'_>,
+    target: Target<'_>,
+    midwife: &mut dyn Midwife,
+) -> anyhow::Result<Init> {
+    affinity::begin(&attributes.affinity)?;
     let (kase, process_end) = handshake::pair()?;
     let root = match target.namespaces & Kind::Mount.flag() {
         0 => Some(open_root(target.pid)?),
@@ -74,7 +81,7 @@ pub fn join(plan: &Process<'_>, target: Target<'_>, midwife: &mut dyn Midwife) -
     {
         Cloned::New => {
             drop(kase);
-            added::run(plan, &added)
+            added::run(plan, attributes, &added)
         }
         Cloned::Caller(process) => process,
     };
@@ -82,6 +89,7 @@ pub fn join(plan: &Process<'_>, target: Target<'_>, midwife: &mut dyn Midwife) -
     let init = Init::new(process, kase);
     midwife.born(init.process.pid)?;
     limits::raise(&plan.limits, init.process.pid)?;
+    affinity::settle(init.process.pid, &attributes.affinity)?;
     init.say(ToInit::Begin)?;
     init.attend(midwife)?;
     Ok(init)

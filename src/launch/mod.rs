@@ -1,9 +1,12 @@
 //! kase's half of a container's birth: makes init, gives it what only kase can, and hears it out.
 
+pub mod affinity;
 pub mod console;
 mod id_mapped;
+pub mod intel_rdt;
 pub mod join;
 pub mod limits;
+mod net_devices;
 pub mod notify;
 pub mod pidfd;
 pub mod relay;
@@ -18,7 +21,10 @@ use crate::kernel::clone::Process;
 use crate::kernel::process::{pidfd_send_signal, wait_for};
 use crate::plan::Plan;
 use crate::plan::namespaces::Kind;
+use crate::plan::scheduling::Affinity;
+use intel_rdt::Share;
 use rootless::id_writer::{self, Means};
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 /// Init, made and not yet started. Killed and reaped when dropped before it is [kept](Init::keep).
@@ -27,6 +33,7 @@ pub struct Init {
     /// Its process, as seen by kase.
     pub process: Process,
     kase: KaseEnd,
+    share: Option<Share>,
     kept: bool,
 }
 
@@ -37,6 +44,12 @@ pub trait Midwife {
     /// # Errors
     /// Whatever stops the birth.
     fn born(&mut self, pid: i32) -> anyhow::Result<()>;
+
+    /// Init cannot be put into its cgroup; without an error it does without.
+    ///
+    /// # Errors
+    /// Whatever stops the birth.
+    fn outside(&mut self, error: io::Error) -> anyhow::Result<()>;
 
     /// The runtime's hooks are due.
     ///
@@ -73,7 +86,8 @@ pub fn launch(
         None => None,
     };
     let mut births = births(plan);
-    let mut init = spawn::spawn(plan, host, hands)?;
+    let share = hands.share.clone();
+    let mut init = spawn::spawn(plan, host, hands, midwife)?;
     let hop = (births > 0).then_some(init.process.pid);
     let mut mapped = false;
     while births > 0 {
@@ -91,6 +105,12 @@ pub fn launch(
     }
     midwife.born(init.process.pid)?;
     limits::raise(&plan.process.limits, init.process.pid)?;
+    // It is in its cgroup by now, which says what may be used of all.
+    affinity::settle(init.process.pid, &Affinity::default())?;
+    if let (Some(rdt), Some(share)) = (&plan.intel_rdt, share) {
+        init.share.insert(share).enter(rdt, init.process.pid)?;
+    }
+    net_devices::hand_over(plan, init.process.pid)?;
     if !mapped {
         map(plan, host, means.as_ref(), init.process.pid)?;
     }
@@ -108,6 +128,8 @@ pub struct Making<'a> {
     pub id: &'a str,
     /// For the hooks that init runs.
     pub state: hook::State,
+    /// Its place in resctrl.
+    pub share: Option<Share>,
     /// The cgroup v2 directory to clone init into.
     pub cgroup: Option<OwnedFd>,
 }
@@ -148,7 +170,7 @@ fn map(plan: &Plan<'_>, host: &Host, means: Option<&Means>, pid: i32) -> anyhow:
 
 impl Init {
     fn new(process: Process, kase: KaseEnd) -> Self {
-        Self { process, kase, kept: false }
+        Self { process, kase, share: None, kept: false }
     }
 
     /// Speaks to init; when it has gone, what it said last is the error.
@@ -222,6 +244,9 @@ impl Drop for Init {
             // Gone already is as good.
             let _ = pidfd_send_signal(self.process.pidfd.as_fd(), libc::SIGKILL);
             let _ = wait_for(self.process.pid);
+            if let Some(Err(error)) = self.share.as_ref().map(Share::leave) {
+                tracing::warn!("linux.intelRdt: the container's group stays: {error}");
+            }
         }
     }
 }

@@ -108,11 +108,11 @@ impl Screen {
 
     /// Gives the container's terminal the size of ours.
     pub fn resize(&self) {
-        if let Ok(size) = terminal::size(self.raw.terminal.as_fd()) {
-            if size != (Size { rows: 0, columns: 0 }) {
-                // The container may have closed it already.
-                let _ = terminal::set_size(self.master.as_fd(), size);
-            }
+        if let Ok(size) = terminal::size(self.raw.terminal.as_fd())
+            && size != (Size { rows: 0, columns: 0 })
+        {
+            // The container may have closed it already.
+            let _ = terminal::set_size(self.master.as_fd(), size);
         }
     }
 
@@ -225,11 +225,12 @@ pub fn attend(
                 aside = None;
             }
         }
-        if let (Some(joined), &[_, a, b, c]) = (&mut screen, &ready[..]) {
-            if joined.pump([a, b, c]) == Input::Ended && joined.to_us.is_empty() {
-                // Its last slave is closed; the terminal is ours again, init may still run.
-                screen = None;
-            }
+        if let (Some(joined), &[_, a, b, c]) = (&mut screen, &ready[..])
+            && joined.pump([a, b, c]) == Input::Ended
+            && joined.to_us.is_empty()
+        {
+            // Its last slave is closed; the terminal is ours again, init may still run.
+            screen = None;
         }
         while let Some(info) = signals.0.read_signal()? {
             match i32::try_from(info.ssi_signo).unwrap_or(0) {

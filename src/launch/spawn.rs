@@ -1,6 +1,6 @@
 //! The clone.
 
-use super::{Init, Making, id_mapped};
+use super::{Init, Making, Midwife, id_mapped};
 use crate::fault::{Fault, OrFault};
 use crate::handshake;
 use crate::host::Host;
@@ -8,21 +8,28 @@ use crate::init::{self, Hands, Trees};
 use crate::kernel::clone::{Child, Cloned, clone3};
 use crate::kernel::mount::{Propagation, Reach, clone_host_tree, set_propagation};
 use crate::plan::Plan;
+use crate::plan::mount_options::Extension;
 use crate::plan::mounts::{Mount, What, rootfs_missing, source_missing};
 use crate::plan::namespaces::Kind;
 use nix::errno::Errno;
 use rootless::caller::Standing;
+use std::collections::HashMap;
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Makes init, or the hop before it.
 ///
 /// # Errors
 /// Namespaces that this host does not give, with the host setting that is behind it.
-pub fn spawn(plan: &Plan<'_>, host: &Host, making: Making<'_>) -> anyhow::Result<Init> {
+pub fn spawn(
+    plan: &Plan<'_>,
+    host: &Host,
+    making: Making<'_>,
+    midwife: &mut dyn Midwife,
+) -> anyhow::Result<Init> {
     let trees = trees(plan, host)?;
     let (kase, init) = handshake::pair()?;
     let hands = Hands {
@@ -38,7 +45,18 @@ pub fn spawn(plan: &Plan<'_>, host: &Host, making: Making<'_>) -> anyhow::Result
         true => 0,
         false => plan.namespaces.made() & !Kind::Cgroup.flag(),
     };
-    match clone3(namespaces, Child::Ours, making.cgroup.as_ref().map(AsFd::as_fd)) {
+    let cloned = match clone3(namespaces, Child::Ours, making.cgroup.as_ref().map(AsFd::as_fd)) {
+        // What the kernel says of namespaces, it would say again without the cgroup.
+        Err(error) if making.cgroup.is_some() => match clone3(namespaces, Child::Ours, None) {
+            Ok(Cloned::Caller(process)) => {
+                let init = Init::new(process, kase);
+                return midwife.outside(error).map(|()| init);
+            }
+            cloned => cloned,
+        },
+        cloned => cloned,
+    };
+    match cloned {
         Ok(Cloned::New) => {
             drop(kase);
             init::run(plan, hands)
@@ -71,15 +89,17 @@ fn refused(plan: &Plan<'_>, host: &Host, error: io::Error) -> anyhow::Error {
 /// Under root, a new user namespace takes from init the right to enter directories that only root may, and to
 /// map a mount's ids. What it needs of that is done before.
 fn trees(plan: &Plan<'_>, host: &Host) -> anyhow::Result<Trees> {
+    let links = links(plan);
     let blind = host.caller.standing != Standing::User && plan.namespaces.makes(Kind::User);
     if !blind && plan.mounts.iter().all(|mount| mount.idmap.is_none()) {
-        return Ok(Trees::default());
+        return Ok(Trees { links, ..Trees::default() });
     }
     let rootfs = match blind && plan.namespaces.join(Kind::Mount).is_none() {
         true => Some(tree(&plan.rootfs, Reach::Recursive).or_fault(|| rootfs_missing(&plan.rootfs))?),
         false => None,
     };
-    let source = |mount: &Mount<'_>| match &mount.what {
+    let source = |(index, mount): (usize, &Mount<'_>)| match &mount.what {
+        _ if links.contains_key(&index) => Ok(None),
         What::Bind { source, reach } if blind || mount.idmap.is_some() => {
             let tree = tree(source, *reach).or_fault(|| source_missing(mount, source))?;
             if let Some(idmap) = &mount.idmap {
@@ -89,8 +109,19 @@ fn trees(plan: &Plan<'_>, host: &Host) -> anyhow::Result<Trees> {
         }
         _ => Ok(None),
     };
-    let sources = plan.mounts.iter().map(source).collect::<anyhow::Result<_>>()?;
-    Ok(Trees { rootfs, sources })
+    let sources = plan.mounts.iter().enumerate().map(source).collect::<anyhow::Result<_>>()?;
+    Ok(Trees { rootfs, sources, links })
+}
+
+/// The sources that are symlinks, of those that are to be copied as such.
+fn links(plan: &Plan<'_>) -> HashMap<usize, PathBuf> {
+    let copied = |mount: &Mount<'_>| match &mount.what {
+        What::Bind { source, .. } if mount.options.extension == Extension::CopySymlink => {
+            std::fs::read_link(source).ok()
+        }
+        _ => None,
+    };
+    plan.mounts.iter().enumerate().filter_map(|(index, mount)| Some((index, copied(mount)?))).collect()
 }
 
 /// Cut off from the host's mount: what is mounted in it later must not show there.

@@ -36,8 +36,6 @@ pub fn change(container: &config::Process, changes: Changes) -> config::Process 
     process.args = Some(changes.arguments);
     process.terminal = Some(changes.terminal);
     process.console_size = None;
-    process.scheduler = None;
-    process.io_priority = None;
     process.oom_score_adj = None;
     if let Some(cwd) = changes.cwd {
         process.cwd = cwd;
@@ -68,6 +66,9 @@ pub fn complete(container: &config::Process, mut given: config::Process) -> conf
     given.rlimits = given.rlimits.or_else(|| container.rlimits.clone());
     given.apparmor_profile = given.apparmor_profile.or_else(|| container.apparmor_profile.clone());
     given.selinux_label = given.selinux_label.or_else(|| container.selinux_label.clone());
+    given.scheduler = given.scheduler.or_else(|| container.scheduler.clone());
+    given.io_priority = given.io_priority.or_else(|| container.io_priority.clone());
+    given.exec_cpu_affinity = given.exec_cpu_affinity.or_else(|| container.exec_cpu_affinity.clone());
     given
 }
 

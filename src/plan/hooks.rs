@@ -12,7 +12,6 @@ impl<'spec> Hooks<'spec> {
     /// The hooks of one kind, in order.
     pub fn of(&self, kind: Kind) -> &'spec [Hook] {
         let Some(listed) = self.0 else { return &[] };
-        #[expect(deprecated, reason = "engines still send prestart hooks")]
         let hooks = match kind {
             Kind::Prestart => listed.prestart(),
             Kind::CreateRuntime => listed.create_runtime(),

@@ -6,16 +6,24 @@
 //! The plan borrows from the specification and holds decisions only. A step is an entry of config.json, never
 //! a system call, and carries its [`Place`](crate::fault::Place) so that its deed's error names it too.
 
+pub mod attributes;
 pub mod capabilities;
 pub mod cgroup;
 pub mod devices;
 pub mod exec;
 pub mod hooks;
 pub mod id_maps;
+pub mod intel_rdt;
+pub mod labels;
+pub mod memory_policy;
 pub mod mount_options;
 pub mod mounts;
 pub mod namespaces;
+pub mod net_devices;
+mod number_list;
+pub mod personality;
 pub mod process;
+pub mod scheduling;
 pub mod seccomp;
 pub mod sysctl;
 
@@ -23,10 +31,14 @@ use crate::config::Config;
 use crate::fault::{Fault, Place};
 use crate::host::Host;
 use crate::kernel::mount::{Propagation, Reach, attribute};
+use attributes::Attributes;
 use cgroup::CgroupPlan;
 use devices::{Device, Origin};
+use intel_rdt::IntelRdt;
+use labels::MountLabel;
 use mounts::{Mount, Setting};
 use namespaces::{Kind, Namespaces, Offset};
+use net_devices::NetDevice;
 use oci_spec::runtime::{Linux, LinuxTimeOffset};
 use process::Process;
 use rootless::caller::Standing;
@@ -48,9 +60,9 @@ pub enum Adapt {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pivot {
     /// pivot_root(2); what was there is unmounted.
-    PivotRoot,
+    Root,
     /// The mount is moved over `/`, then chroot(2) (`--no-pivot`, for a root on an initramfs).
-    MoveMount,
+    Move,
     /// chroot(2) alone, without a mount namespace.
     Chroot,
 }
@@ -118,6 +130,14 @@ pub struct Plan<'spec> {
     pub domainname: Option<&'spec str>,
     /// What is executed.
     pub process: Process<'spec>,
+    /// How the kernel treats it.
+    pub attributes: Attributes<'spec>,
+    /// `linux.mountLabel`, for the mounts that are kase's own.
+    pub mount_label: Option<MountLabel<'spec>>,
+    /// `linux.netDevices`.
+    pub net_devices: Vec<NetDevice<'spec>>,
+    /// `linux.intelRdt`.
+    pub intel_rdt: Option<IntelRdt<'spec>>,
     /// Whether init gets a session keyring of its own.
     pub keyring: bool,
     /// Descriptors from 3 on that the container inherits.
@@ -164,7 +184,11 @@ impl<'spec> Plan<'spec> {
             standing: host.caller.standing,
             adapt: if confined { options.adapt } else { Adapt::No },
         };
-        let mounts = mounts::decide(config.mounts.as_deref().unwrap_or_default(), &setting, &mut notes)?;
+        let mut mounts = mounts::decide(config.mounts.as_deref().unwrap_or_default(), &setting, &mut notes)?;
+        let annotations = config.annotations.as_ref();
+        let label = linux.mount_label().as_deref();
+        let mount_label = labels::mount_label(label, annotations, &host.facilities, &mut notes)?;
+        labels::mark(&mut mounts, mount_label);
         let devices = if binds_dev(&mounts) {
             Vec::new()
         } else {
@@ -187,7 +211,16 @@ impl<'spec> Plan<'spec> {
             sysctl: sysctl::decide(linux.sysctl().as_ref(), &namespaces)?,
             hostname: name(config.hostname.as_deref(), "hostname", &namespaces)?,
             domainname: name(config.domainname.as_deref(), "domainname", &namespaces)?,
-            process: process::decide(config.process.as_ref(), ids, host.last_capability, &mut notes)?,
+            process: process::decide(config.process.as_ref(), ids, host.last_capability, &mut notes)?
+                .with_groups(process::groups(annotations)),
+            attributes: attributes::decide(config.process.as_ref(), Some(linux), &host.facilities)?,
+            mount_label,
+            net_devices: net_devices::decide(
+                linux.net_devices().as_ref(),
+                &namespaces,
+                host.caller.standing,
+            )?,
+            intel_rdt: intel_rdt::decide(linux.intel_rdt().as_ref(), &host.facilities, &mut notes)?,
             cgroup,
             seccomp: seccomp::decide(linux.seccomp().as_ref(), config.annotations.as_ref(), &mut notes)?,
             hooks: hooks::decide(config.hooks.as_ref())?,
@@ -259,8 +292,8 @@ fn name<'spec>(
 fn pivot(namespaces: &Namespaces<'_>, options: &Options<'_>) -> Pivot {
     match (namespaces.has(Kind::Mount), options.no_pivot) {
         (false, _) => Pivot::Chroot,
-        (true, true) => Pivot::MoveMount,
-        (true, false) => Pivot::PivotRoot,
+        (true, true) => Pivot::Move,
+        (true, false) => Pivot::Root,
     }
 }
 

@@ -26,7 +26,7 @@ pub struct Options<'spec> {
     pub data: Vec<&'spec str>,
 }
 
-/// `tmpcopyup` and nothing else so far.
+/// What becomes of what is there already.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub enum Extension {
     /// None.
@@ -34,6 +34,8 @@ pub enum Extension {
     None,
     /// A new tmpfs begins with what the mount point held.
     CopyUp,
+    /// A source that is a symlink is made again, not followed.
+    CopySymlink,
 }
 
 /// Whether the mount is one that exists.
@@ -59,7 +61,7 @@ enum Word {
     Bind(Reach),
     IdMap(Reach),
     Remount,
-    CopyUp,
+    Extend(Extension),
     Nothing,
 }
 
@@ -69,6 +71,7 @@ const WORDS: &[(&str, Word)] = &[
     ("async", Word::NotSuper(libc::MS_SYNCHRONOUS)),
     ("atime", Word::Atime(0)),
     ("bind", Word::Bind(Reach::One)),
+    ("copy-symlink", Word::Extend(Extension::CopySymlink)),
     ("defaults", Word::Nothing),
     ("dev", Word::Clear(attribute::NODEV)),
     ("diratime", Word::Clear(attribute::NODIRATIME)),
@@ -126,7 +129,7 @@ const WORDS: &[(&str, Word)] = &[
     ("suid", Word::Clear(attribute::NOSUID)),
     ("symfollow", Word::Clear(attribute::NOSYMFOLLOW)),
     ("sync", Word::Super(libc::MS_SYNCHRONOUS)),
-    ("tmpcopyup", Word::CopyUp),
+    ("tmpcopyup", Word::Extend(Extension::CopyUp)),
     ("unbindable", Word::Propagate(Propagation::Unbindable, Reach::One)),
 ];
 
@@ -158,7 +161,7 @@ impl<'spec> Options<'spec> {
                 Word::Bind(reach) => options.bind = Some(reach),
                 Word::IdMap(reach) => options.idmap = Some(reach),
                 Word::Remount => options.remount = Remount::Yes,
-                Word::CopyUp => options.extension = Extension::CopyUp,
+                Word::Extend(extension) => options.extension = extension,
                 Word::Nothing => {}
             }
         }

@@ -1,5 +1,6 @@
 //! What is mounted where, and what becomes of entries that cannot work in a user namespace.
 
+use super::labels::Marking;
 use super::mount_options::{Extension, Options, Remount};
 use super::namespaces::{Kind, Namespaces};
 use super::{Adapt, Notes, id_maps};
@@ -23,6 +24,8 @@ pub struct Mount<'spec> {
     pub options: Options<'spec>,
     /// Other owners than its source has.
     pub idmap: Option<IdMapped>,
+    /// What SELinux is told of it.
+    pub marking: Option<Marking<'spec>>,
 }
 
 /// How a mount's ids are mapped; mount_setattr(2), "ID-mapped mounts".
@@ -136,8 +139,12 @@ fn sort<'spec>(
         return Err(Fault::at(at.field(".options"), "tmpcopyup on a mount that is no tmpfs")
             .remedy("set type to tmpfs"));
     }
+    if options.extension == Extension::CopySymlink && !matches!(what, What::Bind { .. }) {
+        return Err(Fault::at(at.field(".options"), "copy-symlink on a mount that is no bind mount")
+            .remedy("put bind or rbind into options"));
+    }
     let idmap = idmap(entry, at, &what, &options, setting)?;
-    Ok(Mount { at, destination, what, options, idmap })
+    Ok(Mount { at, destination, what, options, idmap, marking: None })
 }
 
 /// The maps of the entry, or with `idmap` alone those of the container's user namespace.

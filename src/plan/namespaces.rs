@@ -59,15 +59,6 @@ impl Kind {
         }
     }
 
-    /// The name under /proc/PID/ns.
-    pub const fn file(self) -> &'static str {
-        match self {
-            Self::Network => "net",
-            Self::Mount => "mnt",
-            _ => self.word(),
-        }
-    }
-
     fn of(typ: LinuxNamespaceType) -> Self {
         match typ {
             LinuxNamespaceType::User => Self::User,
@@ -206,7 +197,8 @@ mod tests {
     #[test]
     fn the_hop_table() {
         use LinuxNamespaceType::{Network, Pid, Time, User};
-        let table: [(&[(LinuxNamespaceType, Option<&str>)], bool); 9] = [
+        type Entries<'a> = &'a [(LinuxNamespaceType, Option<&'a str>)];
+        let table: [(Entries<'_>, bool); 9] = [
             (&[], false),
             (&[(User, None), (Pid, None), (Network, None)], false),
             (&[(Network, Some("/n"))], false),

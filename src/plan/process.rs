@@ -7,6 +7,7 @@ use crate::fault::{Fault, Place};
 use crate::kernel::terminal::Size;
 use oci_spec::runtime::{PosixRlimit, PosixRlimitType, User};
 use rootless::id_map::{IdMap, IdMaps};
+use std::collections::HashMap;
 use std::ffi::{CString, OsStr};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -32,9 +33,33 @@ pub struct Process<'spec> {
     pub limits: Vec<Limit>,
     /// -1000 to 1000; nothing leaves it as it is.
     pub oom_score_adj: Option<i32>,
+    /// Whose supplementary groups it has.
+    pub groups: Groups,
+}
+
+/// Whose supplementary groups the process has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Groups {
+    /// Those of `process.user.additionalGids`.
+    Configured,
+    /// Those of kase's caller.
+    Callers,
+}
+
+/// What `run.oci.keep_original_groups` asks for: as in crun, anything but 0 keeps the caller's groups.
+pub fn groups(annotations: Option<&HashMap<String, String>>) -> Groups {
+    match annotations.and_then(|annotations| annotations.get("run.oci.keep_original_groups")) {
+        Some(value) if value != "0" => Groups::Callers,
+        _ => Groups::Configured,
+    }
 }
 
 impl Process<'_> {
+    /// The same process with these groups.
+    pub fn with_groups(self, groups: Groups) -> Self {
+        Self { groups, ..self }
+    }
+
     /// A container can be created without a process, but has nothing to start then.
     fn nothing() -> Self {
         Self {
@@ -47,6 +72,7 @@ impl Process<'_> {
             no_new_privileges: true,
             limits: Vec::new(),
             oom_score_adj: None,
+            groups: Groups::Configured,
         }
     }
 }
@@ -114,6 +140,7 @@ pub fn decide<'spec>(
         no_new_privileges: process.no_new_privileges.unwrap_or(false),
         limits: limits(process.rlimits.as_deref().unwrap_or_default())?,
         oom_score_adj: oom_score_adj(process.oom_score_adj)?,
+        groups: Groups::Configured,
     })
 }
 
@@ -265,6 +292,16 @@ mod tests {
     fn a_variable_without_a_name_is_refused_by_its_index() {
         let listed = ["A=1", "=2"].map(String::from);
         assert_eq!(environment(&listed).unwrap_err().to_string(), "process.env[1]: \"=2\" is no NAME=value");
+    }
+
+    #[test]
+    fn the_callers_groups_are_kept_unless_the_annotation_is_0() {
+        let groups = |value: &str| {
+            let annotation = ("run.oci.keep_original_groups".to_string(), value.to_string());
+            groups(Some(&HashMap::from([annotation])))
+        };
+        assert_eq!((groups("1"), groups("0")), (Groups::Callers, Groups::Configured));
+        assert_eq!(super::groups(None), Groups::Configured);
     }
 
     #[test]

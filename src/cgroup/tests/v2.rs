@@ -61,7 +61,7 @@ fn a_device_program_decides_in_the_kernel_and_is_replaced() {
     };
     let deny = json!({"allow": false, "access": "rwm"});
     if let Err(error) = attach(&json!([deny])) {
-        eprintln!("skipped: {error:#}");
+        skip(&format!("{error:#}"));
         directory::unmake(&made);
         return;
     }

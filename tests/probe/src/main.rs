@@ -4,6 +4,7 @@
 //! too, so it prints the name of the errno (`EROFS`) and goes on. Called as `true` it does nothing.
 
 mod deeds;
+mod kernel;
 mod process;
 mod sees;
 
@@ -33,6 +34,7 @@ fn answer(command: &[String]) -> Answer {
     let words: Vec<&str> = command.iter().map(String::as_str).collect();
     match words.as_slice() {
         ["true"] => Ok(String::new()),
+        ["affinity"] => sees::status_fields(&["Cpus_allowed_list"]),
         ["all"] => sees::all(),
         ["args", rest @ ..] => Ok(rest.join("\n")),
         ["caps"] => sees::caps(),
@@ -42,16 +44,20 @@ fn answer(command: &[String]) -> Answer {
         ["fds"] => sees::fds(),
         ["hostname"] => sees::sysctl("kernel.hostname"),
         ["id"] => sees::id(),
+        ["links"] => kernel::links(),
         ["list", directory] => sees::list(directory),
         ["maps"] => sees::maps(),
+        ["mempolicy"] => kernel::memory_policy(),
         ["mount", path] => sees::mount(path),
         ["mounts"] => sees::file("/proc/self/mountinfo"),
         ["namespaces"] => sees::namespaces(),
         ["oom"] => sees::file("/proc/self/oom_score_adj"),
+        ["personality"] => kernel::personality(),
         ["processes"] => sees::processes(),
         ["read", path] => sees::file(path),
         ["readlink", path] => sees::link(path),
         ["rlimits"] => sees::rlimits(),
+        ["sched"] => kernel::scheduler(),
         ["stat", path] => sees::stat(path),
         ["sysctl", name] => sees::sysctl(name),
         ["tty"] => Ok(sees::tty()),

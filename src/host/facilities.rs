@@ -1,0 +1,140 @@
+//! Parts of the kernel that only some configurations need, looked for only then.
+
+use nix::sys::statfs::{FsType, statfs};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// What a configuration can need.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Facility {
+    /// apparmor(7).
+    AppArmor,
+    /// selinux(8).
+    Selinux,
+    /// The resctrl file system, by which caches and memory bandwidth are shared out.
+    Resctrl,
+}
+
+/// Whether it is there.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub enum Presence {
+    /// It is not, or nobody asked.
+    #[default]
+    Missing,
+    /// It is there and in use.
+    Present,
+}
+
+/// What was found.
+#[derive(Debug, Default)]
+pub struct Facilities {
+    /// Whether AppArmor is enabled.
+    pub apparmor: Presence,
+    /// Whether SELinux is enabled, with a policy loaded.
+    pub selinux: Presence,
+    /// The mounted resctrl file system.
+    pub resctrl: Option<Resctrl>,
+}
+
+/// A resctrl file system, and what it can share out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resctrl {
+    /// Where it is mounted.
+    pub root: PathBuf,
+    /// The last-level cache (CAT).
+    pub cache: Presence,
+    /// Memory bandwidth (MBA).
+    pub bandwidth: Presence,
+}
+
+impl Facilities {
+    /// Looks for what is asked for, and for nothing else.
+    pub fn look(wanted: &[Facility]) -> Self {
+        let asked = |facility| wanted.contains(&facility);
+        let mounts = match asked(Facility::Selinux) || asked(Facility::Resctrl) {
+            true => fs::read_to_string("/proc/self/mountinfo").unwrap_or_default(),
+            false => String::new(),
+        };
+        Self {
+            apparmor: if asked(Facility::AppArmor) { apparmor() } else { Presence::Missing },
+            selinux: if asked(Facility::Selinux) { selinux(&mounts) } else { Presence::Missing },
+            resctrl: asked(Facility::Resctrl).then(|| resctrl(&mounts)).flatten(),
+        }
+    }
+}
+
+fn presence(there: bool) -> Presence {
+    if there { Presence::Present } else { Presence::Missing }
+}
+
+fn apparmor() -> Presence {
+    let enabled = fs::read("/sys/module/apparmor/parameters/enabled").unwrap_or_default();
+    presence(enabled.starts_with(b"Y"))
+}
+
+/// As in libselinux: its file system is there, and this process has a label of a policy, not the one that the
+/// kernel gives before any is loaded.
+fn selinux(mounts: &str) -> Presence {
+    const MAGIC: FsType = FsType(0xf97c_ff8c);
+    let usual = statfs("/sys/fs/selinux").is_ok_and(|found| found.filesystem_type() == MAGIC);
+    let label = fs::read_to_string("/proc/self/attr/current").unwrap_or_default();
+    let label = label.trim_end_matches(['\0', '\n']);
+    presence((usual || mounted(mounts, "selinuxfs").is_some()) && !label.is_empty() && label != "kernel")
+}
+
+fn resctrl(mounts: &str) -> Option<Resctrl> {
+    mounted(mounts, "resctrl").map(Resctrl::at)
+}
+
+impl Resctrl {
+    /// The file system that is mounted at `root`.
+    pub fn at(root: PathBuf) -> Self {
+        let info = |name: &str| presence(root.join("info").join(name).exists());
+        let cache = [info("L3"), info("L3CODE")];
+        Self { cache: presence(cache.contains(&Presence::Present)), bandwidth: info("MB"), root }
+    }
+}
+
+/// The first mount point of a file system of this type; proc_pid_mountinfo(5).
+fn mounted(mounts: &str, kind: &str) -> Option<PathBuf> {
+    mounts.lines().find_map(|line| {
+        let (mount, file_system) = line.split_once(" - ")?;
+        let point = mount.split(' ').nth(4)?;
+        (file_system.split(' ').next() == Some(kind)).then(|| Path::new(&unescaped(point)).to_path_buf())
+    })
+}
+
+/// Blanks and the like are written in octal.
+fn unescaped(point: &str) -> String {
+    [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")]
+        .into_iter()
+        .fold(point.to_string(), |text, (code, character)| text.replace(code, character))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mount_is_found_by_its_type() {
+        let mounts = "22 1 0:5 / /sys rw - sysfs sysfs rw\n\
+                      30 22 0:40 / /sys/fs/res\\040ctrl rw,relatime shared:9 - resctrl resctrl rw\n";
+        assert_eq!(mounted(mounts, "resctrl"), Some(PathBuf::from("/sys/fs/res ctrl")));
+        assert_eq!(mounted(mounts, "selinuxfs"), None);
+    }
+
+    #[test]
+    fn a_resctrl_directory_says_what_it_can_do() {
+        let root = std::env::temp_dir().join(format!("kase-resctrl-{}", std::process::id()));
+        fs::create_dir_all(root.join("info/L3")).unwrap();
+        let found = Resctrl::at(root.clone());
+        fs::remove_dir_all(root).unwrap();
+        assert_eq!((found.cache, found.bandwidth), (Presence::Present, Presence::Missing));
+    }
+
+    #[test]
+    fn what_nobody_asks_for_is_not_looked_for() {
+        let found = Facilities::look(&[]);
+        assert_eq!((found.apparmor, found.selinux, found.resctrl), Default::default());
+    }
+}

@@ -1,0 +1,136 @@
+//! Sets what the kernel remembers of a process beside its ids. Shared by init and by a process that is added.
+
+use super::sysctl::Procfs;
+use crate::fault::{Fault, OrFault};
+use crate::kernel::schedule;
+use crate::plan::attributes::Attributes;
+use crate::plan::labels::Labels;
+use crate::plan::memory_policy::MemoryPolicy;
+use crate::plan::personality::Domain;
+use crate::plan::scheduling::{IoPriority, Scheduler};
+use std::io;
+
+/// Sets them all. While this process still has its privileges and no filter: afterwards the kernel, or the
+/// container's own seccomp profile, may refuse them.
+///
+/// # Errors
+/// What the kernel refuses, with its place.
+pub fn set(attributes: &Attributes<'_>, proc: &Procfs) -> anyhow::Result<()> {
+    if let Some(scheduler) = &attributes.scheduler {
+        set_scheduler(scheduler)?;
+    }
+    if let Some(priority) = &attributes.io_priority {
+        set_io_priority(priority)?;
+    }
+    if let Some(domain) = attributes.personality {
+        set_personality(domain)?;
+    }
+    if let Some(policy) = &attributes.memory_policy {
+        set_memory_policy(policy)?;
+    }
+    set_labels(&attributes.labels, proc)
+}
+
+fn set_scheduler(scheduler: &Scheduler) -> anyhow::Result<()> {
+    let Err(error) = schedule::set_scheduler(&scheduler.attributes) else { return Ok(()) };
+    let policy = scheduler.policy;
+    let remedy = match (error.raw_os_error(), policy) {
+        (Some(libc::EPERM), "SCHED_DEADLINE") => {
+            "run kase as root of the host: the kernel asks for CAP_SYS_NICE, and for a process that may use all processors (the process scheduler can't be used together with AllowedCPUs: leave linux.resources.cpu.cpus out)".to_string()
+        }
+        (Some(libc::EPERM), "SCHED_FIFO" | "SCHED_RR") => {
+            "run kase as root of the host, or raise the caller's RLIMIT_RTPRIO (ulimit -r): in the initial user namespace the kernel asks for CAP_SYS_NICE; a cgroup with real-time groups also needs cpu.rt_runtime_us".to_string()
+        }
+        (Some(libc::EPERM), _) => {
+            "run kase as root of the host, or raise the caller's RLIMIT_NICE (ulimit -e): the kernel asks for CAP_SYS_NICE in the initial user namespace".to_string()
+        }
+        (Some(libc::EBUSY), _) => "ask for less runtime in each period: the processors have promised the rest to others".to_string(),
+        (Some(libc::EOPNOTSUPP), _) => {
+            "leave SCHED_FLAG_UTIL_CLAMP_MIN and _MAX out: this kernel is built without CONFIG_UCLAMP_TASK".to_string()
+        }
+        _ => format!("see what sched_setattr(2) takes for {policy}"),
+    };
+    Err(Fault::at("process.scheduler", format!("set the scheduler to {policy}"))
+        .remedy(remedy)
+        .caused_by(error))
+}
+
+/// Of this process alone: it leads its process group, which has no other, and all that it makes inherit it.
+fn set_io_priority(priority: &IoPriority) -> anyhow::Result<()> {
+    schedule::set_io_priority(priority.class, priority.level).or_fault(|| {
+        let doing = format!("set the I/O priority to {} {}", priority.name, priority.level);
+        Fault::at("process.ioPriority", doing).remedy(
+            "run kase as root of the host, or use IOPRIO_CLASS_BE: for the real-time class the kernel asks for CAP_SYS_ADMIN or CAP_SYS_NICE in the initial user namespace",
+        )
+    })
+}
+
+fn set_personality(domain: Domain) -> anyhow::Result<()> {
+    /// linux/personality.h.
+    const PER_LINUX: libc::c_ulong = 0;
+    const PER_LINUX32: libc::c_ulong = 8;
+    let (number, word) = match domain {
+        Domain::Linux => (PER_LINUX, "LINUX"),
+        Domain::Linux32 => (PER_LINUX32, "LINUX32"),
+    };
+    schedule::set_personality(number)
+        .or_fault(|| Fault::at("linux.personality", format!("set the execution domain to {word}")))
+}
+
+fn set_memory_policy(policy: &MemoryPolicy) -> anyhow::Result<()> {
+    let Err(error) = schedule::set_memory_policy(policy.mode, policy.nodes.words()) else { return Ok(()) };
+    let remedy = match error.raw_os_error() {
+        Some(libc::ENOSYS) => "leave it out: this kernel is built without CONFIG_NUMA",
+        _ => {
+            "name nodes that this machine and linux.resources.cpu.mems have (cat /sys/devices/system/node/has_memory), and a mode that this kernel knows (MPOL_PREFERRED_MANY: Linux 5.15, MPOL_WEIGHTED_INTERLEAVE: 6.9)"
+        }
+    };
+    let doing = format!("set the memory policy to {}", policy.shown);
+    Err(Fault::at("linux.memoryPolicy", doing).remedy(remedy).caused_by(error))
+}
+
+/// What the next exec enters.
+fn set_labels(labels: &Labels<'_>, proc: &Procfs) -> anyhow::Result<()> {
+    if let Some(profile) = labels.apparmor {
+        enter_profile(profile, proc).or_fault(|| {
+            Fault::at("process.apparmorProfile", format!("apparmor failed to apply profile {profile:?}"))
+                .remedy(format!("load it first (apparmor_parser -r FILE); `aa-status | grep {profile}` shows whether it is"))
+        })?;
+    }
+    if let Some(label) = labels.selinux {
+        proc.write("self/attr/exec", label).or_fault(|| {
+            Fault::at("process.selinuxLabel", format!("set the label {label:?}"))
+                .remedy("use a label of the loaded policy (`ps -eZ` shows some), and one that kase's own may change to")
+        })?;
+    }
+    Ok(())
+}
+
+/// Kernels before 5.8 have one set of files for all security modules.
+fn enter_profile(profile: &str, proc: &Procfs) -> io::Result<()> {
+    let command = format!("exec {profile}");
+    match proc.write("self/attr/apparmor/exec", &command) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => proc.write("self/attr/exec", &command),
+        done => done,
+    }
+}
+
+/// Runs `make` with the label that the keys made in it get; without one, just runs it.
+///
+/// # Errors
+/// A label that the policy does not have.
+pub fn label_keys(label: Option<&str>, proc: &Procfs, make: impl FnOnce()) -> anyhow::Result<()> {
+    const FILE: &str = "self/attr/keycreate";
+    let Some(label) = label else {
+        make();
+        return Ok(());
+    };
+    let fault = |doing: &str| {
+        Fault::at("process.selinuxLabel", format!("{doing} the label of new keys"))
+            .remedy("use a label of the loaded policy (`ps -eZ` shows some)")
+    };
+    proc.write(FILE, label).or_fault(|| fault("set"))?;
+    make();
+    // A NUL byte means none; for an empty text no write(2) would be made at all.
+    proc.write(FILE, "\0").or_fault(|| fault("reset"))
+}
