@@ -3,6 +3,7 @@
 use super::Context;
 use crate::hook;
 use crate::host;
+use crate::plan::memory_policy;
 use crate::plan::mount_options;
 use crate::plan::namespaces::Kind;
 use crate::seccomp::{Arch, known};
@@ -45,6 +46,14 @@ fn linux() -> Value {
         "capabilities": capabilities.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "cgroup": { "v1": true, "v2": true, "systemd": true, "systemdUser": true, "rdma": true },
         "seccomp": seccomp(),
+        "apparmor": { "enabled": true },
+        "selinux": { "enabled": true },
+        "intelRdt": { "enabled": true, "schemata": true, "monitoring": true },
+        "memoryPolicy": {
+            "modes": memory_policy::MODES.map(|mode| mode.to_string()),
+            "flags": memory_policy::FLAGS.map(|flag| flag.to_string()),
+        },
+        "netDevices": { "enabled": true },
         "mountExtensions": { "idmap": { "enabled": true } },
     })
 }
