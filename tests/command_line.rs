@@ -22,7 +22,7 @@ deeds! {
     a_log_that_cannot_be_opened_is_refused,
 }
 
-const COMMANDS: [&str; 13] = [
+const COMMANDS: [&str; 15] = [
     "create", "start", "run", "state", "list", "kill", "delete", "spec", "features", "ps", "exec", "pause",
     "resume",
 ];
