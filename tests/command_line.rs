@@ -24,7 +24,7 @@ deeds! {
 
 const COMMANDS: [&str; 15] = [
     "create", "start", "run", "state", "list", "kill", "delete", "spec", "features", "ps", "exec", "pause",
-    "resume",
+    "resume", "events", "update",
 ];
 
 fn version_is_printed(kase: &Kase) {

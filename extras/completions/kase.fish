@@ -46,6 +46,7 @@ complete -c kase -n "__fish_kase_needs_command" -l systemd-cgroup -d 'Let system
 complete -c kase -n "__fish_kase_needs_command" -s h -l help -d 'Print help'
 complete -c kase -n "__fish_kase_needs_command" -f -a "create" -d 'Create a container'
 complete -c kase -n "__fish_kase_needs_command" -f -a "delete" -d 'Delete a container'
+complete -c kase -n "__fish_kase_needs_command" -f -a "events" -d 'Show what a container uses'
 complete -c kase -n "__fish_kase_needs_command" -f -a "exec" -d 'Run a program in a running container'
 complete -c kase -n "__fish_kase_needs_command" -f -a "features" -d 'Show what kase supports'
 complete -c kase -n "__fish_kase_needs_command" -f -a "kill" -d 'Send a signal to a container'
@@ -57,6 +58,7 @@ complete -c kase -n "__fish_kase_needs_command" -f -a "run" -d 'Create and start
 complete -c kase -n "__fish_kase_needs_command" -f -a "spec" -d 'Write a config.json'
 complete -c kase -n "__fish_kase_needs_command" -f -a "start" -d 'Start a created container'
 complete -c kase -n "__fish_kase_needs_command" -f -a "state" -d 'Show the state of a container'
+complete -c kase -n "__fish_kase_needs_command" -f -a "update" -d 'Change the limits of a container'
 complete -c kase -n "__fish_kase_using_subcommand create" -s b -l bundle -d 'The bundle\'s directory' -r -F
 complete -c kase -n "__fish_kase_using_subcommand create" -s f -l config -d 'The configuration, if not config.json; relative to the bundle' -r -F
 complete -c kase -n "__fish_kase_using_subcommand create" -l console-socket -d 'Unix socket to send the terminal\'s master to' -r -F
@@ -70,6 +72,9 @@ complete -c kase -n "__fish_kase_using_subcommand create" -s h -l help -d 'Print
 complete -c kase -n "__fish_kase_using_subcommand delete" -s f -l force -d 'Kill what runs; a container that does not exist is no error'
 complete -c kase -n "__fish_kase_using_subcommand delete" -s r -l regex -d 'Take ID for a regular expression, and act on every container whose id it matches'
 complete -c kase -n "__fish_kase_using_subcommand delete" -s h -l help -d 'Print help'
+complete -c kase -n "__fish_kase_using_subcommand events" -l interval -d 'Time between statistics' -r
+complete -c kase -n "__fish_kase_using_subcommand events" -l stats -d 'Show the statistics once, and no events'
+complete -c kase -n "__fish_kase_using_subcommand events" -s h -l help -d 'Print help'
 complete -c kase -n "__fish_kase_using_subcommand exec" -s p -l process -d 'The process as JSON, instead of all other flags' -r -F
 complete -c kase -n "__fish_kase_using_subcommand exec" -l cwd -d 'Working directory' -r
 complete -c kase -n "__fish_kase_using_subcommand exec" -s e -l env -d 'Add an environment variable' -r
@@ -120,3 +125,21 @@ complete -c kase -n "__fish_kase_using_subcommand spec" -l rootless -d 'For an o
 complete -c kase -n "__fish_kase_using_subcommand spec" -s h -l help -d 'Print help'
 complete -c kase -n "__fish_kase_using_subcommand start" -s h -l help -d 'Print help'
 complete -c kase -n "__fish_kase_using_subcommand state" -s h -l help -d 'Print help'
+complete -c kase -n "__fish_kase_using_subcommand update" -s r -l resources -d 'linux.resources as JSON, from a file or (-) from standard input, instead of the other flags' -r -F
+complete -c kase -n "__fish_kase_using_subcommand update" -l kernel-memory -r
+complete -c kase -n "__fish_kase_using_subcommand update" -l blkio-weight -d 'Relative share of block I/O, from 10 to 1000' -r
+complete -c kase -n "__fish_kase_using_subcommand update" -l cpu-period -d 'Period that the quota is for, in microseconds' -r
+complete -c kase -n "__fish_kase_using_subcommand update" -l cpu-quota -d 'Run time in a period, in microseconds' -r
+complete -c kase -n "__fish_kase_using_subcommand update" -l cpu-burst -d 'Run time that may be saved up, in microseconds' -r
+complete -c kase -n "__fish_kase_using_subcommand update" -l cpu-share -d 'Relative share of the processors' -r
+complete -c kase -n "__fish_kase_using_subcommand update" -l cpu-rt-period -d 'Period of real-time run time, in microseconds' -r
+complete -c kase -n "__fish_kase_using_subcommand update" -l cpu-rt-runtime -d 'Real-time run time, in microseconds' -r
+complete -c kase -n "__fish_kase_using_subcommand update" -l cpu-idle -d '1 to run only when nothing else does' -r
+complete -c kase -n "__fish_kase_using_subcommand update" -l cpuset-cpus -d 'Processors that may be used' -r
+complete -c kase -n "__fish_kase_using_subcommand update" -l cpuset-mems -d 'Memory nodes that may be used' -r
+complete -c kase -n "__fish_kase_using_subcommand update" -l memory -d 'Memory limit' -r
+complete -c kase -n "__fish_kase_using_subcommand update" -l memory-reservation -d 'Memory that is kept when it is short' -r
+complete -c kase -n "__fish_kase_using_subcommand update" -l memory-swap -d 'Memory and swap together; -1 for no limit on swap' -r
+complete -c kase -n "__fish_kase_using_subcommand update" -l kernel-memory-tcp -d 'Memory of TCP buffers (cgroup v1)' -r
+complete -c kase -n "__fish_kase_using_subcommand update" -l pids-limit -d 'Number of processes; -1 for no limit' -r
+complete -c kase -n "__fish_kase_using_subcommand update" -s h -l help -d 'Print help'

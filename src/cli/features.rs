@@ -40,7 +40,7 @@ fn linux() -> Value {
     let last = host::last_capability();
     let mut capabilities: Vec<_> =
         caps::all().into_iter().filter(|capability| capability.index() <= last).collect();
-    capabilities.sort_unstable_by_key(|capability| capability.index());
+    capabilities.sort_unstable_by_key(caps::Capability::index);
     json!({
         "namespaces": namespaces,
         "capabilities": capabilities.iter().map(ToString::to_string).collect::<Vec<_>>(),

@@ -124,7 +124,7 @@ impl Clock {
             pid,
             parent: fields.get(1)?.parse().ok()?,
             uid,
-            share: if life == 0 { 0 } else { (100 * used / life).min(99) },
+            share: (100 * used).checked_div(life).unwrap_or(0).min(99),
             started: self.boot + i64::try_from(start / self.rate).ok()?,
             // Signed: a process without a terminal has 0, or in some kernels -1.
             terminal: fields

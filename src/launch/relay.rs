@@ -220,10 +220,11 @@ pub fn attend(
         };
         let mut ready: Vec<PollFlags> =
             fds.iter().map(|fd| fd.revents().unwrap_or(PollFlags::empty())).collect();
-        if let Some(heard) = &mut aside {
-            if ready.pop().is_some_and(|flags| !flags.is_empty()) && heard.heard() == Input::Ended {
-                aside = None;
-            }
+        if let Some(heard) = &mut aside
+            && ready.pop().is_some_and(|flags| !flags.is_empty())
+            && heard.heard() == Input::Ended
+        {
+            aside = None;
         }
         if let (Some(joined), &[_, a, b, c]) = (&mut screen, &ready[..])
             && joined.pump([a, b, c]) == Input::Ended
