@@ -108,8 +108,10 @@ mod tests {
         let process: config::Process =
             serde_json::from_value(json!({"ioPriority": {"class": "IOPRIO_CLASS_BE"}})).unwrap();
         let facilities = Facilities::default();
-        assert!(decide(None, Some(&linux), &facilities).unwrap().personality.is_some());
-        let both = decide(Some(&process), Some(&linux), &facilities).unwrap();
+        assert!(
+            decide(None, Some(&linux), &facilities, &mut Notes::default()).unwrap().personality.is_some()
+        );
+        let both = decide(Some(&process), Some(&linux), &facilities, &mut Notes::default()).unwrap();
         assert!(both.personality.is_some() && both.io_priority.is_some());
     }
 }
