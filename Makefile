@@ -9,7 +9,7 @@ CARGO ?= cargo
 RELEASE := $(CARGO) build --release --locked -p kase $(if $(strip $(BUILDTAGS)),--features "$(BUILDTAGS)")
 
 .DEFAULT_GOAL := help
-.PHONY: help build/kase install/kase demo test test-setup lint clean
+.PHONY: help build/kase install/kase demo test test-setup bench/seccomp lint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z/-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +30,9 @@ test: test-setup ## run every test, as root and as an ordinary user where both a
 
 test-setup: ## make what the tests use: packages and users if root, else say what is missing
 	scripts/test-setup
+
+bench/seccomp: ## time kase's system call filters beside libseccomp's, for the engines' profiles
+	scripts/bench-seccomp
 
 lint: ## format, clippy, layers between the rooms, shell scripts
 	$(CARGO) fmt --all --check
