@@ -23,6 +23,7 @@ mod rootfs;
 mod rootless;
 mod scheduling;
 mod seal;
+mod seccomp;
 mod security_labels;
 mod signals;
 mod spec;
