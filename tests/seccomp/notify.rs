@@ -110,7 +110,11 @@ fn refused(kase: &Kase, bundle: &Bundle, expected: &[&str]) {
 
 fn a_listener_that_nobody_listens_on_is_refused(kase: &Kase) {
     let place = "linux.seccomp.listenerPath";
-    refused(kase, &asking(kase, &kase.path("nobody")), &[place, "No such file"]);
+    refused(
+        kase,
+        &asking(kase, &kase.path("nobody")),
+        &[place, "failed to connect with seccomp agent", "No such file"],
+    );
     drop(UnixListener::bind(kase.path("deaf")).unwrap());
     std::fs::set_permissions(kase.path("deaf"), std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
     refused(kase, &asking(kase, &kase.path("deaf")), &[place, "Connection refused"]);

@@ -82,7 +82,7 @@ fn an_errno_out_of_range_is_refused(kase: &Kase) {
 
 fn an_errno_for_an_action_without_one_is_refused(kase: &Kase) {
     let change = |it: &mut Value| {
-        it["syscalls"][0] = json!({"names": ["mkdir"], "action": "SCMP_ACT_KILL", "errnoRet": 1})
+        it["syscalls"][0] = json!({"names": ["mkdir"], "action": "SCMP_ACT_KILL", "errnoRet": 1});
     };
     refused(kase, change, &["linux.seccomp.syscalls[0].errnoRet", "SCMP_ACT_KILL"]);
     refused(
