@@ -77,10 +77,22 @@ pub struct Screen {
     input: Input,
 }
 
+/// Whether more may come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Input {
+pub enum Input {
+    /// It may.
     Open,
+    /// It will not.
     Ended,
+}
+
+/// Somebody else who is to be heard meanwhile.
+pub trait Aside {
+    /// Becomes readable when there is something.
+    fn fd(&self) -> BorrowedFd<'_>;
+
+    /// Hears it, without waiting.
+    fn heard(&mut self) -> Input;
 }
 
 impl Screen {
@@ -191,6 +203,7 @@ pub fn attend(
     pid: i32,
     pidfd: BorrowedFd<'_>,
     mut screen: Option<Screen>,
+    mut aside: Option<&mut dyn Aside>,
 ) -> anyhow::Result<End> {
     if let Some(screen) = &screen {
         screen.resize();
@@ -200,11 +213,19 @@ pub fn attend(
         for (fd, interest) in screen.iter().flat_map(Screen::interests) {
             fds.push(PollFd::new(fd, interest));
         }
+        fds.extend(aside.iter().map(|aside| PollFd::new(aside.fd(), PollFlags::POLLIN)));
         match poll(&mut fds, PollTimeout::NONE) {
             Err(Errno::EINTR) => continue,
             polled => polled?,
         };
-        let ready: Vec<PollFlags> = fds.iter().map(|fd| fd.revents().unwrap_or(PollFlags::empty())).collect();
+        let mut ready: Vec<PollFlags> =
+            fds.iter().map(|fd| fd.revents().unwrap_or(PollFlags::empty())).collect();
+        if let Some(heard) = &mut aside
+            && ready.pop().is_some_and(|flags| !flags.is_empty())
+            && heard.heard() == Input::Ended
+        {
+            aside = None;
+        }
         if let (Some(joined), &[_, a, b, c]) = (&mut screen, &ready[..])
             && joined.pump([a, b, c]) == Input::Ended
             && joined.to_us.is_empty()
