@@ -11,7 +11,7 @@ CARGO ?= cargo
 RELEASE := $(CARGO) build --release --locked -p kase $(if $(strip $(BUILDTAGS)),--features "$(BUILDTAGS)")
 
 .DEFAULT_GOAL := help
-.PHONY: help build/kase install/kase extras demo test test-setup lint clean
+.PHONY: help build/kase install/kase extras demo test test-setup test/vm lint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z/-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ test: test-setup ## run every test, as root and as an ordinary user where both a
 
 test-setup: ## make what the tests use: packages and users if root, else say what is missing
 	scripts/test-setup
+
+test/vm: ## run the cgroup tests in a virtual machine with systemd and cgroup v2 (the first time takes minutes)
+	scripts/vm test
 
 lint: ## format, clippy, layers between the rooms, shell scripts
 	$(CARGO) fmt --all --check
