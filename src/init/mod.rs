@@ -123,7 +123,7 @@ impl Init<'_> {
         umask(Mode::empty());
         let late = self.furnish(&root)?;
         self.begin()?;
-        self.hooks()?;
+        self.hooks(&root)?;
         rootfs::enter(plan, root.as_fd())?;
         self.names()?;
         if let Some(size) = plan.process.terminal {
@@ -154,7 +154,8 @@ impl Init<'_> {
             filter::confine(&plan.process, filter, None)?;
         }
         let state = self.hands.state.now("created", Some(std::process::id().cast_signed()));
-        hook::run(hook::Kind::StartContainer, plan.hooks.of(hook::Kind::StartContainer), &state, None)?;
+        let around = hook::Around { directory: Path::new("."), environment: &environment };
+        hook::run(hook::Kind::StartContainer, plan.hooks.of(hook::Kind::StartContainer), &state, around)?;
         process::set_limits(&plan.process.limits)?;
         let Some(program) = program else {
             tracing::warn!("process is not set in config.json: there is nothing to run");
@@ -233,15 +234,17 @@ impl Init<'_> {
     }
 
     /// The hooks before the root changes: kase's own first, then ours, in the container's namespaces.
-    fn hooks(&self) -> anyhow::Result<()> {
+    fn hooks(&self, root: &OwnedFd) -> anyhow::Result<()> {
         let hooks = &self.plan.hooks;
         if hooks.runtime_has_some() {
             self.hands.kase.say(&ToKase::HooksPlease)?;
             self.expect(ToInit::HooksDone)?;
         }
         let state = self.hands.state.now("created", Some(std::process::id().cast_signed()));
-        let bundle = Path::new(&state.bundle);
-        hook::run(hook::Kind::CreateContainer, hooks.of(hook::Kind::CreateContainer), &state, Some(bundle))
+        // In the rootfs, as with runc: its mounts are there, wherever its path leads outside.
+        let rootfs = inside::magic_path(root.as_fd());
+        let around = hook::Around::directory(&rootfs);
+        hook::run(hook::Kind::CreateContainer, hooks.of(hook::Kind::CreateContainer), &state, around)
     }
 
     fn names(&self) -> anyhow::Result<()> {
