@@ -77,7 +77,9 @@ fn recipe(plan: &Process<'_>, attributes: &Attributes<'_>, added: &Added) -> any
         terminal::take(root.as_fd(), size, plan.user.uid, Console::Untouched, &added.kase)?;
     }
     process::make_cwd(root.as_fd(), plan.cwd)?;
-    process::adopt_stdio(root.as_fd(), &plan.user, false)?;
+    if plan.terminal.is_none() {
+        process::adopt_stdio(root.as_fd(), &plan.user, false)?;
+    }
     let environment = process::environment(plan, root.as_fd());
     // Before the privileges go, and before a filter that may know nothing of these calls.
     attributes::set(attributes, &proc)?;

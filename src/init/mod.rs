@@ -134,7 +134,9 @@ impl Init<'_> {
         sysctl::write(&proc, &plan.sysctl)?;
         process::make_cwd(root.as_fd(), plan.process.cwd)?;
         self.close_paths(&root, late)?;
-        process::adopt_stdio(root.as_fd(), &plan.process.user, !plan.devices.is_empty())?;
+        if plan.process.terminal.is_none() {
+            process::adopt_stdio(root.as_fd(), &plan.process.user, !plan.devices.is_empty())?;
+        }
         let environment = process::environment(&plan.process, root.as_fd());
         // Before the privileges go, and before a filter that may know nothing of these calls.
         attributes::set(&plan.attributes, &proc)?;
