@@ -49,7 +49,7 @@ pub fn run(plan: &Process<'_>, attributes: &Attributes<'_>, added: &Added) -> ! 
 }
 
 fn recipe(plan: &Process<'_>, attributes: &Attributes<'_>, added: &Added) -> anyhow::Result<Infallible> {
-    descriptor::close_on_exec_from(3 + added.preserve_fds)?;
+    descriptor::close_inherited_from(3 + added.preserve_fds)?;
     // The host's: what the container has at /proc is its own choice.
     let proc = Procfs::open()?;
     if let Some(score) = plan.oom_score_adj {

@@ -91,8 +91,9 @@ struct Init<'a> {
 impl Init<'_> {
     fn recipe(&mut self) -> anyhow::Result<Infallible> {
         let plan = self.plan;
-        // What kase was started with must not leak; what the container is to inherit comes first.
-        descriptor::close_on_exec_from(3 + plan.preserve_fds)?;
+        // What kase was started with must not leak, nor be held open until the start; what the container is to
+        // inherit comes first.
+        descriptor::close_inherited_from(3 + plan.preserve_fds)?;
         // Only now: later /proc/self is no longer ours to write.
         if let Some(score) = plan.process.oom_score_adj {
             process::set_oom_score(score)?;
