@@ -237,6 +237,38 @@ fn an_idmapped_bind_shows_other_owners(kase: &Kase) {
     assert_eq!(value(&kase.sees(bundle, ["stat", "/mnt/file"]), "owner"), "4242:4242");
 }
 
+fn idmap_takes_the_maps_of_a_user_namespace_that_is_joined(kase: &Kase) {
+    let map = json!([{"containerID": 0, "hostID": 100_000, "size": 1000}]);
+    let owner = kase.bundle().args(["/probe", "sleep"]).namespace(json!({"type": "user"})).edit(|spec| {
+        spec["linux"]["uidMappings"] = map.clone();
+        spec["linux"]["gidMappings"] = map;
+    });
+    let owner = kase.run_detached(&owner);
+    let source = kase.directory("source");
+    kase.file("source/file", "of root");
+    let path = format!("/proc/{}/ns/user", owner.pid());
+    let bundle = kase.bundle().namespace(json!({"type": "user", "path": path}));
+    let bundle = bundle.mount(bind(&source, "/mnt", &["bind", "idmap"]));
+    assert_eq!(value(&kase.sees(bundle, ["stat", "/mnt/file"]), "owner"), "0:0");
+}
+
+fn without_a_mount_namespace_one_mount_has_them_all(kase: &Kase) {
+    let bundle = kase.bundle().without_namespace("mount").edit(|spec| {
+        spec["linux"]["maskedPaths"] = json!([]);
+        spec["linux"]["readonlyPaths"] = json!([]);
+    });
+    let rootfs = bundle.rootfs("");
+    let rootfs = rootfs.to_str().unwrap().trim_end_matches('/');
+    let mounts = || fs::read_to_string("/proc/self/mountinfo").unwrap().matches(rootfs).count();
+    let bundle = bundle.args(["/absent"]);
+    kase.run(&bundle).refused(&["/absent"]);
+    assert_eq!(mounts(), 0, "a failure takes its mounts away");
+    kase.run(&bundle.args(["/probe", "true"])).succeeded();
+    assert!(mounts() > 3, "they are the host's");
+    nix::mount::umount2(rootfs, nix::mount::MntFlags::MNT_DETACH).unwrap();
+    assert_eq!(mounts(), 0);
+}
+
 fn sysfs_of_the_hosts_network_is_a_read_only_bind(kase: &Kase) {
     let seen = kase.sees(kase.bundle().without_namespace("network"), ["mount", "/sys", "--", "list", "/sys"]);
     assert_eq!(value(&seen, "type"), "sysfs");

@@ -30,6 +30,7 @@ use crate::kernel::{descriptor, net};
 use crate::plan::Plan;
 use crate::plan::mounts::What;
 use crate::plan::namespaces::Kind;
+use crate::plan::{Pivot, Plan};
 use crate::seccomp::Program;
 use cgroup_mount::View;
 use nix::sys::stat::{Mode, umask};
@@ -69,9 +70,13 @@ pub struct Trees {
 
 /// Runs init, or the hop and then init. Never returns: the process becomes the container's or ends.
 pub fn run(plan: &Plan<'_>, hands: Hands) -> ! {
-    let mut init = Init { plan, hands, begun: false, own_cgroups: String::new(), starter: None };
+    let mut init =
+        Init { plan, hands, begun: false, own_cgroups: String::new(), on_host: None, starter: None };
     let Err(error) = init.recipe();
     let report = Report::of(&error);
+    if let Some(root) = &init.on_host {
+        rootfs::detach(root.as_fd());
+    }
     match &init.starter {
         Some(starter) => starter.refuse(&report),
         // When kase is gone there is nobody left to tell.
@@ -85,6 +90,7 @@ struct Init<'a> {
     hands: Hands,
     begun: bool,
     own_cgroups: String,
+    on_host: Option<OwnedFd>,
     starter: Option<Starter>,
 }
 
@@ -120,6 +126,9 @@ impl Init<'_> {
             net::loopback_up().or_fault(|| Fault::doing("bring the loopback interface up"))?;
         }
         let root = rootfs::prepare(plan, self.hands.trees.rootfs.take())?;
+        if plan.pivot == Pivot::Chroot {
+            self.on_host = Some(root.try_clone()?);
+        }
         // Mount points and devices get exactly the modes that they are made with.
         umask(Mode::empty());
         let late = self.furnish(&root)?;
