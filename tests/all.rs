@@ -17,6 +17,7 @@ mod life;
 mod mounts;
 mod namespaces;
 mod network_devices;
+mod peers;
 mod process;
 mod programs;
 mod rootfs;

@@ -87,7 +87,7 @@ pub fn decide<'spec>(
     for (index, entry) in listed.iter().enumerate() {
         let mount = sort(entry, Place::nth("mounts", index), setting)?;
         if setting.adapt == Adapt::Yes {
-            mounts.extend(adapt(mount, setting, &mounts, notes));
+            mounts.push(adapt(mount, setting, notes));
         } else {
             mounts.push(mount);
         }
@@ -202,20 +202,15 @@ fn from_bundle<'spec>(source: &'spec Path, bundle: &Path) -> Cow<'spec, Path> {
     if source.is_absolute() { Cow::Borrowed(source) } else { Cow::Owned(bundle.join(source)) }
 }
 
-/// What a user namespace allows instead, or nothing where the host's tree shows the same already.
-fn adapt<'spec>(
-    mut mount: Mount<'spec>,
-    setting: &Setting<'_>,
-    before: &[Mount<'spec>],
-    notes: &mut Notes,
-) -> Option<Mount<'spec>> {
+/// What a user namespace allows instead.
+fn adapt<'spec>(mut mount: Mount<'spec>, setting: &Setting<'_, 'spec>, notes: &mut Notes) -> Mount<'spec> {
     let at = mount.at;
     match &mut mount.what {
         What::FileSystem { kind: "sysfs", .. } if !setting.namespaces.has(Kind::Network) => {
             notes.debug(format!(
                 "{at}: sysfs needs a network namespace of its own: the host's /sys is bound read-only"
             ));
-            Some(host_tree(
+            host_tree(
                 mount,
                 "/sys",
                 attribute::RDONLY | attribute::NOSUID | attribute::NODEV | attribute::NOEXEC,
@@ -223,37 +218,27 @@ fn adapt<'spec>(
         }
         What::FileSystem { kind: "proc", .. } if !setting.namespaces.has(Kind::Pid) => {
             notes.debug(format!("{at}: proc needs a pid namespace of its own: the host's /proc is bound"));
-            Some(host_tree(mount, "/proc", attribute::NOSUID | attribute::NODEV | attribute::NOEXEC))
+            host_tree(mount, "/proc", attribute::NOSUID | attribute::NODEV | attribute::NOEXEC)
         }
         What::FileSystem { kind: "sysfs", fallback, .. } => {
             *fallback = Some("/sys");
-            Some(mount)
+            mount
         }
         What::FileSystem { kind: "mqueue", fallback, .. } if !setting.namespaces.makes(Kind::Ipc) => {
             *fallback = Some("/dev/mqueue");
-            Some(mount)
+            mount
         }
         What::FileSystem { kind: "overlay", .. } if !mount.options.data.contains(&"userxattr") => {
             notes.debug(format!("{at}: userxattr is added, as overlay in a user namespace needs it"));
             mount.options.data.push("userxattr");
-            Some(mount)
+            mount
         }
         What::FileSystem { kind: "devpts", .. } => {
             drop_unmapped(&mut mount, setting.maps, notes);
-            Some(mount)
+            mount
         }
-        What::Cgroup if before.iter().any(|earlier| shows_host(earlier, mount.destination)) => {
-            notes.debug(format!("{at}: the host's /sys, bound there already, shows the cgroups"));
-            None
-        }
-        _ => Some(mount),
+        _ => mount,
     }
-}
-
-/// Whether `earlier` binds the host's /sys over the place of `destination`.
-fn shows_host(earlier: &Mount<'_>, destination: &Path) -> bool {
-    matches!(&earlier.what, What::Bind { source, reach: Reach::Recursive } if source.as_ref() == Path::new("/sys"))
-        && destination.starts_with(earlier.destination)
 }
 
 fn host_tree<'spec>(mut mount: Mount<'spec>, source: &'static str, set: u64) -> Mount<'spec> {
