@@ -57,9 +57,16 @@ impl Mounter<'_> {
                 };
                 self.bind(mount, tree)
             }
+            What::Inside { path, reach } => self.bind(mount, self.clone_inside(mount, path, *reach)?),
             What::FileSystem { kind, source, fallback } => self.file_system(mount, kind, source, *fallback),
             What::Cgroup => cgroup_mount::mount(self, mount),
         }
+    }
+
+    fn clone_inside(&self, mount: &Mount<'_>, path: &Path, reach: Reach) -> anyhow::Result<OwnedFd> {
+        inside::open(self.root, path)
+            .and_then(|source| mount::clone_tree(source.as_fd(), c"", reach))
+            .or_fault(|| source_missing(mount, path))
     }
 
     /// Attaches a cloned tree with the entry's flags.
