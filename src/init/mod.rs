@@ -27,7 +27,6 @@ use crate::handshake::{InitEnd, ToInit, ToKase};
 use crate::hook;
 use crate::kernel::process::{Dumpable, exit_now, set_dumpable, unshare};
 use crate::kernel::{descriptor, net};
-use crate::plan::Plan;
 use crate::plan::mounts::What;
 use crate::plan::namespaces::Kind;
 use crate::plan::{Pivot, Plan};
@@ -228,6 +227,10 @@ impl Init<'_> {
         let mut mounter = mounts::Mounter {
             root: root.as_fd(),
             sources,
+            flags: match self.plan.namespaces.has(Kind::User) {
+                true => mounts::Flags::Locked,
+                false => mounts::Flags::Free,
+            },
             links: std::mem::take(&mut self.hands.trees.links),
             cgroup_view,
             own_cgroups: String::new(),
