@@ -2,6 +2,8 @@
 
 SHELL := /bin/sh
 INSTALLDIR ?= /usr/local/bin
+# For the manual page and the completions.
+DATADIR ?= /usr/local/share
 # Cargo features of the binary, as `BUILDTAGS="a b"`.
 BUILDTAGS ?=
 
@@ -9,7 +11,7 @@ CARGO ?= cargo
 RELEASE := $(CARGO) build --release --locked -p kase $(if $(strip $(BUILDTAGS)),--features "$(BUILDTAGS)")
 
 .DEFAULT_GOAL := help
-.PHONY: help build/kase install/kase demo test test-setup lint clean
+.PHONY: help build/kase install/kase extras demo test test-setup lint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z/-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,8 +21,15 @@ build/kase: ## build bin/kase, one static file (BUILDTAGS="…" are cargo featur
 	@mkdir -p bin
 	install -m 755 "$$(scripts/target-dir)/release/kase" bin/kase
 
-install/kase: build/kase ## install it to INSTALLDIR (/usr/local/bin), below DESTDIR if set
+install/kase: build/kase ## install it to INSTALLDIR (/usr/local/bin), its manual and completions to DATADIR, below DESTDIR if set
 	install -D -m 755 bin/kase "$(DESTDIR)$(INSTALLDIR)/kase"
+	install -D -m 644 extras/man/kase.1 "$(DESTDIR)$(DATADIR)/man/man1/kase.1"
+	install -D -m 644 extras/completions/kase.bash "$(DESTDIR)$(DATADIR)/bash-completion/completions/kase"
+	install -D -m 644 extras/completions/_kase "$(DESTDIR)$(DATADIR)/zsh/site-functions/_kase"
+	install -D -m 644 extras/completions/kase.fish "$(DESTDIR)$(DATADIR)/fish/vendor_completions.d/kase.fish"
+
+extras: ## write the manual page and the completions anew, after a change of the command line
+	KASE_EXTRAS=write $(CARGO) test --locked -p kase --bin kase cli::documents
 
 demo: build/kase ## run a container as an ordinary user, image and all, without a registry
 	scripts/demo

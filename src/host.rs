@@ -24,6 +24,20 @@ pub struct Host {
     pub facilities: Facilities,
 }
 
+/// Which of these flags of seccomp(2) the kernel knows.
+pub fn seccomp_flags<T>(flags: impl IntoIterator<Item = (T, u32)>) -> Vec<T> {
+    flags
+        .into_iter()
+        .filter(|(_, bit)| crate::kernel::seccomp::knows_flag(*bit))
+        .map(|(flag, _)| flag)
+        .collect()
+}
+
+/// The highest capability that the kernel knows.
+pub fn last_capability() -> u8 {
+    crate::kernel::capability::last()
+}
+
 /// Whether the programs that map subordinate ids are installed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Helpers {

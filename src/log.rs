@@ -5,10 +5,13 @@
 //! spans, and starts in well under a millisecond, so the subscriber is ours: a format and one write(2).
 
 use crate::fault::{Fault, OrFault};
+use std::ffi::OsStr;
 use std::fmt::{self, Write as _};
 use std::fs::{File, OpenOptions};
-use std::io::Write as _;
+use std::io::{self, Write as _};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::time::SystemTime;
 use tracing::field::{Field, Visit};
@@ -24,20 +27,96 @@ pub enum Format {
     Json,
 }
 
+/// Where `--log` sends it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Goal<'a> {
+    /// Appended to a file.
+    File(&'a Path),
+    /// The systemd journal, under a name and with the container's id.
+    Journal(&'a str, Option<&'a str>),
+    /// The system log, under a name.
+    Syslog(&'a str),
+}
+
+impl<'a> Goal<'a> {
+    /// The meaning of `--log`'s word, which is crun's: `journald:IDENT`, `syslog:IDENT`, `file:PATH`, or a path.
+    /// Without a name, syslog gets the container's id as crun has it, and the journal ours.
+    pub fn of(word: &'a OsStr, id: Option<&'a str>) -> Self {
+        let named = |prefix| word.to_str().and_then(|word| word.strip_prefix(prefix));
+        if let Some(name) = named("journald:") {
+            return Self::Journal(if name.is_empty() { "kase" } else { name }, id);
+        }
+        if let Some(name) = named("syslog:") {
+            return Self::Syslog(if name.is_empty() { id.unwrap_or("kase") } else { name });
+        }
+        let path = word.as_bytes().strip_prefix(b"file:").unwrap_or(word.as_bytes());
+        Self::File(Path::new(OsStr::from_bytes(path)))
+    }
+}
+
 struct Log {
-    file: Option<File>,
+    sink: Sink,
     format: Format,
     level: Level,
+}
+
+enum Sink {
+    Stderr,
+    File(File),
+    /// With the fields that all entries have.
+    Journal(UnixDatagram, Vec<u8>),
+    /// With what follows the priority.
+    Syslog(UnixDatagram, String),
+}
+
+impl Sink {
+    fn open(goal: Goal<'_>) -> anyhow::Result<Self> {
+        Ok(match goal {
+            Goal::File(path) => Self::File(open(path)?),
+            Goal::Journal(name, id) => {
+                let mut fields = field("SYSLOG_IDENTIFIER", name);
+                fields.extend(id.iter().flat_map(|id| field("ID", id)));
+                Self::Journal(connect("/run/systemd/journal/socket", "systemd-journald")?, fields)
+            }
+            Goal::Syslog(name) => {
+                let head = format!("{name}[{}]: ", std::process::id());
+                Self::Syslog(connect("/dev/log", "a system log, such as rsyslogd")?, head)
+            }
+        })
+    }
+}
+
+fn connect(path: &str, daemon: &str) -> anyhow::Result<UnixDatagram> {
+    let connect = || {
+        let socket = UnixDatagram::unbound()?;
+        socket.connect(path)?;
+        // A daemon that does not keep up must not stop a container.
+        socket.set_nonblocking(true)?;
+        io::Result::Ok(socket)
+    };
+    connect().or_fault(|| {
+        Fault::doing(format!("open the log {path}"))
+            .remedy(format!("start {daemon} on this host, or give --log a file"))
+    })
+}
+
+/// A field of the journal's protocol; a value of several lines is preceded by its length.
+fn field(name: &str, value: &str) -> Vec<u8> {
+    if !value.contains('\n') {
+        return format!("{name}={value}\n").into_bytes();
+    }
+    let length = (value.len() as u64).to_le_bytes();
+    [name.as_bytes(), b"\n", &length, value.as_bytes(), b"\n"].concat()
 }
 
 /// Starts the log; everything below `level` is dropped without being formatted.
 ///
 /// # Errors
-/// When the log file cannot be opened for appending.
-pub fn start(path: Option<&Path>, format: Format, level: Level) -> anyhow::Result<()> {
-    let file = path.map(open).transpose()?;
+/// When the log file cannot be opened for appending, or the log's daemon does not run.
+pub fn start(goal: Option<Goal<'_>>, format: Format, level: Level) -> anyhow::Result<()> {
+    let sink = goal.map_or(Ok(Sink::Stderr), Sink::open)?;
     // Fails only when a subscriber is set already, and this is the one place that sets it.
-    let _ = tracing::subscriber::set_global_default(Log { file, format, level });
+    let _ = tracing::subscriber::set_global_default(Log { sink, format, level });
     Ok(())
 }
 
@@ -67,12 +146,20 @@ impl Subscriber for Log {
         event.record(&mut message);
         let level = *event.metadata().level();
         // A log that cannot be written (a full disk, a closed pipe) must not stop a container.
-        let _ = match &self.file {
-            Some(file) => {
+        let _ = match &self.sink {
+            Sink::File(file) => {
                 let mut file: &File = file;
                 file.write_all(line(self.format, level, &message.0, SystemTime::now()).as_bytes())
             }
-            None => say(level, &message.0),
+            Sink::Stderr => say(level, &message.0),
+            Sink::Journal(socket, fields) => {
+                let priority = field("PRIORITY", &severity(level).to_string());
+                socket.send(&[&priority, &fields[..], &field("MESSAGE", &message.0)].concat()).map(drop)
+            }
+            Sink::Syslog(socket, head) => {
+                // Facility 1: user-level messages.
+                socket.send(format!("<{}>{head}{}", 8 + severity(level), message.0).as_bytes()).map(drop)
+            }
         };
     }
 
@@ -85,15 +172,25 @@ impl Subscriber for Log {
     fn exit(&self, _: &Id) {}
 }
 
+/// As syslog(3) numbers them.
+fn severity(level: Level) -> u8 {
+    match level {
+        Level::ERROR => 3,
+        Level::WARN => 4,
+        Level::INFO => 6,
+        _ => 7,
+    }
+}
+
 /// Without a log file, a person reads along. Errors are left out: `main` prints them with their remedy.
-fn say(level: Level, message: &str) -> std::io::Result<()> {
+fn say(level: Level, message: &str) -> io::Result<()> {
     let prefix = match level {
         Level::ERROR => return Ok(()),
         Level::WARN => "kase: warning: ",
         Level::INFO => "kase: ",
         _ => "kase: debug: ",
     };
-    std::io::stderr().write_all(format!("{prefix}{message}\n").as_bytes())
+    io::stderr().write_all(format!("{prefix}{message}\n").as_bytes())
 }
 
 fn line(format: Format, level: Level, message: &str, now: SystemTime) -> String {
@@ -101,7 +198,8 @@ fn line(format: Format, level: Level, message: &str, now: SystemTime) -> String 
         Level::ERROR => "error",
         Level::WARN => "warning",
         Level::INFO => "info",
-        _ => "debug",
+        Level::DEBUG => "debug",
+        Level::TRACE => "trace",
     };
     let time = humantime::format_rfc3339_seconds(now);
     match format {
@@ -141,5 +239,22 @@ mod tests {
             line(Format::Text, Level::WARN, "bad \"id\"", epoch),
             "time=\"1970-01-01T00:00:00Z\" level=warning msg=\"bad \\\"id\\\"\"\n"
         );
+    }
+
+    #[test]
+    fn the_word_of_log_is_a_path_unless_it_names_a_daemon() {
+        let of = |word: &'static str| Goal::of(OsStr::new(word), Some("web"));
+        assert_eq!(of("/var/log/a:b"), Goal::File(Path::new("/var/log/a:b")));
+        assert_eq!(of("file:journald:x"), Goal::File(Path::new("journald:x")));
+        assert_eq!(of("journald:"), Goal::Journal("kase", Some("web")));
+        assert_eq!(of("journald:pod"), Goal::Journal("pod", Some("web")));
+        assert_eq!(of("syslog:"), Goal::Syslog("web"));
+        assert_eq!(of("syslog:pod"), Goal::Syslog("pod"));
+    }
+
+    #[test]
+    fn a_field_of_several_lines_has_its_length_before_it() {
+        assert_eq!(field("A", "b"), b"A=b\n");
+        assert_eq!(field("A", "b\nc"), b"A\n\x03\0\0\0\0\0\0\0b\nc\n");
     }
 }

@@ -41,7 +41,7 @@ use rootless::caller::{Caller, Standing};
 use std::convert::Infallible;
 use std::ffi::CString;
 use std::fs::{self, File, Metadata, OpenOptions};
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -267,7 +267,7 @@ fn execute_again(caller: &Caller, binary: &Metadata) -> anyhow::Result<Infallibl
         // meanwhile: the memfd has none of these limits.
         let Err(_) = overlay(binary);
     }
-    let Err(error) = memfd(binary);
+    let Err(error) = memfd();
     Err(Fault::doing("keep the container from writing kase's own binary (CVE-2019-5736)")
         .remedy(remedy(caller.standing, &error))
         .caused_by(error))
@@ -297,6 +297,7 @@ fn overlay(binary: &Metadata) -> io::Result<Infallible> {
     let directory = look(directory)?;
     // The kernel wants a second layer below where there is none above. It may not overlap the first, nor have
     // mounts on it that a user namespace must not see under.
+    // Looked for before, since a layer that is missing costs a millisecond of the kernel's log.
     let below = look(Path::new("/sys/class"))?;
     // By descriptor, since a path might hold the characters that separate layers.
     let layer = |directory: &File| format!("/proc/self/fd/{}", directory.as_raw_fd());
@@ -314,7 +315,7 @@ fn overlay(binary: &Metadata) -> io::Result<Infallible> {
 }
 
 /// Executes a copy of the binary in memory that is sealed.
-fn memfd(binary: &Metadata) -> io::Result<Infallible> {
+fn memfd() -> io::Result<Infallible> {
     // Not in nix. Says that it is meant to be executed, which vm.memfd_noexec=1 asks for and 2 forbids; kernels
     // before 6.3 do not know it.
     let executable = MFdFlags::from_bits_retain(0x10);
@@ -324,8 +325,7 @@ fn memfd(binary: &Metadata) -> io::Result<Infallible> {
         made => made?,
     };
     let mut copy = File::from(memfd);
-    // To its very end and no further: to ask the kernel for more there costs as much as the copy.
-    io::copy(&mut File::open(OWN)?.take(binary.len()), &mut copy)?;
+    io::copy(&mut File::open(OWN)?, &mut copy)?;
     fcntl(
         &copy,
         FcntlArg::F_ADD_SEALS(

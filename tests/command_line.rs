@@ -16,17 +16,23 @@ deeds! {
     the_last_line_of_a_json_log_is_the_error,
     a_log_grows_and_is_not_overwritten,
     a_log_level_hides_what_is_below,
+    every_log_level_of_other_runtimes_is_taken,
+    debug_tells_more_than_the_usual_level,
     an_unknown_log_format_is_refused,
     a_log_that_cannot_be_opened_is_refused,
 }
 
-const COMMANDS: [&str; 9] = ["create", "start", "run", "state", "list", "kill", "delete", "spec", "features"];
+const COMMANDS: [&str; 15] = [
+    "create", "start", "run", "state", "list", "kill", "delete", "spec", "features", "ps", "exec", "pause",
+    "resume", "events", "update",
+];
 
 fn version_is_printed(kase: &Kase) {
     for option in ["--version", "-v"] {
         let outcome = kase.call([option]);
         assert!(outcome.stdout().starts_with(&crate::common::peer()), "{outcome}");
-        assert!(outcome.out.contains("spec: 1."), "{outcome}");
+        assert!(outcome.out.contains("\nspec: 1.3.0\n") || !is_ours(), "{outcome}");
+        assert!(outcome.out.contains("\ncommit: "), "{outcome}");
     }
 }
 
@@ -122,6 +128,22 @@ fn a_log_level_hides_what_is_below(kase: &Kase) {
     }
     let (_, log) = fail(kase, ["--log-level", "error"]);
     assert_eq!(log.matches("level=").count(), 1, "{log}");
+}
+
+fn every_log_level_of_other_runtimes_is_taken(kase: &Kase) {
+    if !is_ours() {
+        skip!("only kase has --log-level");
+    }
+    for level in ["trace", "debug", "info", "warn", "warning", "error", "DEBUG"] {
+        kase.call(["--log-level", level, "list"]).succeeded();
+    }
+    kase.call(["--log-level", "loud", "list"]).refused(&["loud"]);
+}
+
+fn debug_tells_more_than_the_usual_level(kase: &Kase) {
+    let (_, usual) = fail(kase, ["--log-format", "text"]);
+    let (_, all) = fail(kase, ["--debug", "--log-format", "text"]);
+    assert!(!usual.contains("level=debug") && all.contains("level=debug"), "{all}");
 }
 
 fn an_unknown_log_format_is_refused(kase: &Kase) {

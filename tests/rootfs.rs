@@ -208,7 +208,7 @@ fn a_null_device_that_is_a_symlink_masks_nothing(kase: &Kase) {
             .push(json!({"destination": "/dev", "type": "bind", "source": "hostile", "options": ["rbind"]}));
         spec["linux"]["maskedPaths"] = json!(["/probe"]);
     });
-    std::fs::create_dir(bundle.path("hostile")).unwrap();
+    fs::create_dir(bundle.path("hostile")).unwrap();
     std::os::unix::fs::symlink("/proc/sys/kernel/core_pattern", bundle.path("hostile/null")).unwrap();
     kase.run(&bundle).fails(&["linux.maskedPaths[0]"]);
 }

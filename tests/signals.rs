@@ -1,6 +1,6 @@
 //! Signals: sent by `kill`, and passed on by `run`.
 
-use crate::common::{Kase, Running};
+use crate::common::{Kase, Running, is_ours};
 use nix::sys::signal::Signal;
 
 deeds! {
@@ -11,6 +11,9 @@ deeds! {
     kill_on_a_created_container_ends_it,
     kill_all_ends_every_process,
     kill_all_on_a_stopped_container_is_content,
+    kill_takes_a_regular_expression,
+    delete_takes_a_regular_expression,
+    a_regular_expression_that_is_none_is_refused,
     run_passes_signals_on,
     orphans_do_not_outlive_the_first_process,
 }
@@ -96,4 +99,47 @@ fn run_passes_signals_on(kase: &Kase) {
 
 fn orphans_do_not_outlive_the_first_process(kase: &Kase) {
     assert_eq!(kase.sees(kase.bundle(), ["orphan"]), "orphaned\n");
+}
+
+fn kill_takes_a_regular_expression(kase: &Kase) {
+    if !is_ours() {
+        skip!("only crun has it too");
+    }
+    let bundle = kase.bundle().args(["/probe", "sleep"]);
+    let (one, two, other) =
+        (kase.run_detached(&bundle), kase.run_detached(&bundle), kase.run_detached(&bundle));
+    let either = format!("^({}|{})$", one.id, two.id);
+    kase.call(["kill", "--regex", &either, "KILL"]).succeeded();
+    one.becomes("stopped");
+    two.becomes("stopped");
+    assert_eq!(other.status(), "running");
+    // One of them that cannot be is a warning, and the others have their turn.
+    let outcome = kase.call(["kill", "-r", ".", "KILL"]);
+    outcome.succeeded();
+    assert_eq!(outcome.err.matches("container not running").count(), 2, "{outcome}");
+    other.becomes("stopped");
+}
+
+fn delete_takes_a_regular_expression(kase: &Kase) {
+    if !is_ours() {
+        skip!("only crun has it too");
+    }
+    let bundle = kase.bundle().args(["/probe", "sleep"]);
+    let (one, other) = (kase.create(&bundle), kase.create(&bundle));
+    let outcome = kase.call(["delete", "--regex", "."]);
+    outcome.succeeded();
+    assert_eq!(outcome.err.matches("not stopped").count(), 2, "{outcome}");
+    kase.call(["delete", "--force", "--regex", &format!("{}$", one.id)]).succeeded();
+    kase.call(["state", &one.id]).refused(&["does not exist"]);
+    assert_eq!(other.status(), "created");
+    kase.call(["delete", "--force", "--regex", "^none"]).succeeded();
+}
+
+fn a_regular_expression_that_is_none_is_refused(kase: &Kase) {
+    if !is_ours() {
+        skip!("only crun has it too");
+    }
+    for verb in ["kill", "delete"] {
+        kase.call([verb, "--regex", "(web"]).refused(&["invalid regular expression", "(web"]);
+    }
 }

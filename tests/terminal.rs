@@ -151,7 +151,8 @@ fn console(kase: &Kase, bundle: &Bundle, id: &str) -> Terminal {
     Terminal::of(outer, None)
 }
 
-fn receive(socket: &std::os::unix::net::UnixStream) -> Option<OwnedFd> {
+/// The descriptor that comes with a message.
+pub fn receive(socket: &std::os::unix::net::UnixStream) -> Option<OwnedFd> {
     use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);

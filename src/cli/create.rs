@@ -2,8 +2,11 @@
 
 use super::Context;
 use crate::container::create::{self, Request, StartedBy, Terminal};
+use crate::fault::Fault;
 use anyhow::Context as _;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use std::env;
+use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -30,6 +33,7 @@ pub fn shared(command: Command) -> Command {
                 .action(ArgAction::SetTrue),
         )
         .arg(flag("no-new-keyring", "Keep the caller's session keyring").action(ArgAction::SetTrue))
+        .arg(path("pidfd-socket", "Unix socket to send a pidfd of init to").value_name("SOCKET"))
         .arg(
             flag("preserve-fds", "Pass N descriptors, from 3 on, to the container")
                 .value_parser(value_parser!(u32))
@@ -50,6 +54,9 @@ pub fn request(context: &Context, matches: &ArgMatches) -> anyhow::Result<Reques
         config: path("config"),
         console_socket: path("console-socket"),
         pid_file: path("pid-file"),
+        pidfd_socket: path("pidfd-socket"),
+        environment: listen_environment(),
+        notify_socket: super::start::notify_socket(),
         adapt: context.adapt,
         no_pivot: matches.get_flag("no-pivot"),
         no_new_keyring: matches.get_flag("no-new-keyring"),
@@ -58,9 +65,47 @@ pub fn request(context: &Context, matches: &ArgMatches) -> anyhow::Result<Reques
     })
 }
 
-/// Descriptors that systemd's socket activation handed to kase, for the container; sd_listen_fds(3).
-pub fn listen_fds() -> u32 {
-    std::env::var("LISTEN_FDS").ok().and_then(|count| count.parse().ok()).unwrap_or(0)
+/// Descriptors that systemd's socket activation, or Podman, handed to kase for the container; sd_listen_fds(3).
+fn listen_fds() -> u32 {
+    let number = |name| env::var(name).ok().and_then(|text| text.parse::<u32>().ok());
+    match number("LISTEN_PID") {
+        // Meant for another process, which has passed its environment on to us. Podman says 1, as if from inside.
+        Some(pid) if pid != 1 && pid != std::process::id() => 0,
+        _ => number("LISTEN_FDS").unwrap_or(0),
+    }
+}
+
+/// What tells the container of them.
+fn listen_environment() -> Vec<String> {
+    let count = listen_fds();
+    if count == 0 {
+        return Vec::new();
+    }
+    let mut variables = vec![format!("LISTEN_FDS={count}"), "LISTEN_PID=1".to_string()];
+    variables.extend(env::var("LISTEN_FDNAMES").map(|names| format!("LISTEN_FDNAMES={names}")));
+    variables
+}
+
+/// Refuses descriptors to preserve that are not open: kase's own would come to have their numbers.
+///
+/// # Errors
+/// The first that is not.
+pub fn check_preserved(matches: &ArgMatches) -> anyhow::Result<()> {
+    let Ok(Some(count)) = matches.try_get_one::<u32>("preserve-fds") else { return Ok(()) };
+    let listen = match matches.try_get_one::<String>("cwd") {
+        // `exec` has no part in socket activation.
+        Ok(_) => 0,
+        Err(_) => listen_fds(),
+    };
+    for number in 3..3_u32.saturating_add(listen).saturating_add(*count) {
+        if fs::symlink_metadata(format!("/proc/self/fd/{number}")).is_err() {
+            let option = if number - 3 < listen { "LISTEN_FDS" } else { "--preserve-fds" };
+            return Err(Fault::doing(format!("{option}: descriptor {number} is not open"))
+                .remedy("open every descriptor from 3 on that is to be passed, or pass fewer")
+                .into());
+        }
+    }
+    Ok(())
 }
 
 pub fn run(context: Context, matches: &ArgMatches) -> anyhow::Result<ExitCode> {

@@ -38,6 +38,7 @@ pub fn arguments(command: Command) -> Command {
         .arg(path("console-socket", "Unix socket to send the terminal's master to"))
         .arg(yes("detach", "Do not wait for it to end").short('d').alias("detatch"))
         .arg(path("pid-file", "File to write its process id to"))
+        .arg(path("pidfd-socket", "Unix socket to send a pidfd of the process to"))
         .arg(flag("process-label", "SELinux label").value_name("LABEL"))
         .arg(flag("apparmor", "AppArmor profile").alias("apparmour").value_name("PROFILE"))
         .arg(yes("no-new-privs", "Set no_new_privs"))
@@ -96,9 +97,10 @@ fn request(matches: &ArgMatches) -> anyhow::Result<Request> {
         user: text("user"),
         console_socket: path("console-socket"),
         pid_file: path("pid-file"),
+        pidfd_socket: path("pidfd-socket"),
         detach: matches.get_flag("detach"),
         tty: matches.get_flag("tty"),
-        preserve_fds: matches.get_one("preserve-fds").copied().unwrap_or(0) + super::create::listen_fds(),
+        preserve_fds: matches.get_one("preserve-fds").copied().unwrap_or(0),
         no_subreaper: matches.get_flag("no-subreaper"),
         cgroups: texts("cgroup"),
         ignore_paused: matches.get_flag("ignore-paused"),

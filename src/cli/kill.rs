@@ -2,6 +2,7 @@
 
 use super::Context;
 use crate::container::kill::{self, Whom};
+use crate::container::pattern;
 use anyhow::Context as _;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use std::process::ExitCode;
@@ -23,6 +24,7 @@ pub fn arguments(command: Command) -> Command {
                 .action(ArgAction::SetTrue)
                 .help("Send it to every process of the container"),
         )
+        .arg(super::regex())
 }
 
 pub fn run(context: Context, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
@@ -30,7 +32,12 @@ pub fn run(context: Context, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     let doing = || format!("kill {id}");
     let signal = kill::parse(matches.get_one::<String>("signal").map_or("TERM", String::as_str))?;
     let whom = if matches.get_flag("all") { Whom::All } else { Whom::Init };
-    let container = context.store()?.container(id).with_context(doing)?;
-    kill::kill(&container, signal, whom).with_context(doing)?;
+    let store = context.store().with_context(doing)?;
+    let one = |id: &str| kill::kill(&store.container(id)?, signal, whom);
+    match matches.get_flag("regex") {
+        true => pattern::each(&store, id, one),
+        false => one(id),
+    }
+    .with_context(doing)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -5,17 +5,21 @@
 
 mod create;
 mod delete;
+#[cfg(test)]
+mod documents;
 mod events;
 mod exec;
 mod features;
 mod kill;
 mod list;
 mod pause;
+mod ps;
 mod resume;
 mod run;
 mod spec;
 mod start;
 mod state;
+mod table;
 mod update;
 
 use crate::container::store::Store;
@@ -24,10 +28,11 @@ use crate::log;
 use crate::plan::Adapt;
 use crate::plan::cgroup::Driver;
 use crate::seal;
-use clap::builder::PossibleValuesParser;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use rootless::caller::Caller;
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use tracing::Level;
@@ -66,7 +71,7 @@ struct Verb {
     run: Run,
 }
 
-const VERBS: [Verb; 14] = [
+const VERBS: [Verb; 15] = [
     Verb { name: "create", about: "Create a container", arguments: create::arguments, run: create::run },
     Verb { name: "delete", about: "Delete a container", arguments: delete::arguments, run: delete::run },
     Verb {
@@ -90,6 +95,7 @@ const VERBS: [Verb; 14] = [
     Verb { name: "kill", about: "Send a signal to a container", arguments: kill::arguments, run: kill::run },
     Verb { name: "list", about: "List containers", arguments: list::arguments, run: list::run },
     Verb { name: "pause", about: "Freeze a container", arguments: pause::arguments, run: pause::run },
+    Verb { name: "ps", about: "Show the processes of a container", arguments: ps::arguments, run: ps::run },
     Verb { name: "resume", about: "Thaw a paused container", arguments: resume::arguments, run: resume::run },
     Verb { name: "run", about: "Create and start a container", arguments: run::arguments, run: run::run },
     Verb { name: "spec", about: "Write a config.json", arguments: spec::arguments, run: spec::run },
@@ -121,9 +127,9 @@ fn command() -> Command {
         .subcommand_help_heading("Commands")
         .arg(Arg::new("version").short('v').long("version").action(ArgAction::Version).help("Print the version"))
         .arg(flag("debug", "Log everything, like --log-level debug").action(ArgAction::SetTrue))
-        .arg(flag("log", "Write the log to a file instead of standard error").value_parser(value_parser!(PathBuf)).value_name("FILE"))
+        .arg(flag("log", "Write the log to a file instead of standard error; journald:IDENT and syslog:IDENT send it there, file: begins a name that looks like one of these").value_parser(value_parser!(OsString)).value_name("FILE"))
         .arg(flag("log-format", "Format of the log file").value_parser(PossibleValuesParser::new(["text", "json"])).default_value("text"))
-        .arg(flag("log-level", "Least important level to log").value_parser(PossibleValuesParser::new(["debug", "info", "warn", "warning", "error"])).default_value("info"))
+        .arg(flag("log-level", "Least important level to log").value_parser(PossibleValuesParser::new(["trace", "debug", "info", "warn", "warning", "error"]).map(|level| level.to_lowercase())).ignore_case(true).default_value("info"))
         .arg(flag("root", "Directory of the containers' state [default: /run/kase for root, $XDG_RUNTIME_DIR/kase for others]").value_parser(value_parser!(PathBuf)).value_name("DIR"))
         .arg(flag("rootless", "Adapt config.json to what an ordinary user can have").value_parser(PossibleValuesParser::new(["auto", "true", "false"])).default_value("auto"))
         .arg(flag("cgroup-manager", "Who makes the containers' cgroups").value_parser(PossibleValuesParser::new(["systemd", "cgroupfs", "disabled"])))
@@ -136,7 +142,7 @@ fn command() -> Command {
 
 /// As engines parse it.
 fn version() -> &'static str {
-    concat!("version ", env!("CARGO_PKG_VERSION"), "\nspec: 1.3.0")
+    concat!("version ", env!("CARGO_PKG_VERSION"), "\ncommit: ", env!("KASE_COMMIT"), "\nspec: 1.3.0")
 }
 
 /// Parses the command line, does what it says, and tells the caller of what went wrong.
@@ -162,6 +168,7 @@ fn fail(error: &anyhow::Error, code: u8) -> ExitCode {
 fn dispatch(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     let text = |name| matches.get_one::<String>(name).map_or("", String::as_str);
     let level = match text("log-level") {
+        "trace" => Level::TRACE,
         _ if matches.get_flag("debug") => Level::DEBUG,
         "debug" => Level::DEBUG,
         "warn" | "warning" => Level::WARN,
@@ -170,11 +177,20 @@ fn dispatch(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     };
     let (name, arguments) = matches.subcommand().expect("clap requires a command");
     let caller = Caller::look()?;
+    // While no descriptor is open that is ours.
+    let preserved = create::check_preserved(arguments);
     // Before the log is opened, which may be a FIFO; what goes wrong belongs into it all the same.
     let sealed = seal::seal(name, &caller);
     let format = if text("log-format") == "json" { log::Format::Json } else { log::Format::Text };
-    log::start(matches.get_one::<PathBuf>("log").map(PathBuf::as_path), format, level)?;
+    let id = arguments.try_get_one::<String>("id").ok().flatten();
+    let log = matches.get_one::<OsString>("log").map(OsString::as_os_str);
+    log::start(log.map(|log| log::Goal::of(log, id.map(String::as_str))), format, level)?;
     sealed?;
+    match preserved {
+        // Its codes from 0 to 254 are the program's.
+        Err(error) if name == "exec" => return Ok(fail(&error, u8::MAX)),
+        preserved => preserved?,
+    }
     let adapt = if text("rootless") == "false" { Adapt::No } else { Adapt::Yes };
     let cgroup_driver = match text("cgroup-manager") {
         _ if matches.get_flag("systemd-cgroup") => Driver::Systemd,
@@ -232,6 +248,15 @@ fn usage(error: &clap::Error) -> ExitCode {
 /// The argument that most commands have.
 fn id() -> Arg {
     Arg::new("id").required(true).value_name("ID").help("The container's id")
+}
+
+/// For commands that act on several containers at once.
+fn regex() -> Arg {
+    Arg::new("regex")
+        .short('r')
+        .long("regex")
+        .action(ArgAction::SetTrue)
+        .help("Take ID for a regular expression, and act on every container whose id it matches")
 }
 
 fn id_of(matches: &ArgMatches) -> &str {

@@ -4,6 +4,7 @@ use super::Context;
 use crate::container::start;
 use anyhow::Context as _;
 use clap::{ArgMatches, Command};
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 pub fn arguments(command: Command) -> Command {
@@ -14,6 +15,11 @@ pub fn run(context: Context, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     let id = super::id_of(matches);
     let doing = || format!("start {id}");
     let container = context.store()?.container(id).with_context(doing)?;
-    start::start(&container).with_context(doing)?;
+    start::start(&container, notify_socket()).with_context(doing)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Where whoever started kase as a service wants to hear that it is ready; sd_notify(3).
+pub fn notify_socket() -> Option<OsString> {
+    std::env::var_os("NOTIFY_SOCKET").filter(|socket| !socket.is_empty())
 }

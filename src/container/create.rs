@@ -2,7 +2,7 @@
 
 use super::record::Facts;
 use super::store::{Entry, Store};
-use super::{init_facts, record};
+use super::{init_facts, readiness, record};
 use crate::bundle::Bundle;
 use crate::cgroup::layout::Layout;
 use crate::cgroup::{Cgroup, CgroupFacts};
@@ -12,6 +12,7 @@ use crate::gate::Gate;
 use crate::hook;
 use crate::host::{Host, Subids};
 use crate::launch::intel_rdt::Share;
+use crate::launch::pidfd::Receiver;
 use crate::launch::{self, Init, Making, Midwife, console, notify};
 use crate::plan::cgroup::Driver;
 use crate::plan::cgroup::unit::Bus;
@@ -40,6 +41,12 @@ pub struct Request {
     pub console_socket: Option<PathBuf>,
     /// `--pid-file`, relative to the working directory.
     pub pid_file: Option<PathBuf>,
+    /// `--pidfd-socket`.
+    pub pidfd_socket: Option<PathBuf>,
+    /// `NAME=value` for the container, beside config.json's.
+    pub environment: Vec<String>,
+    /// Where somebody waits to hear that the container is ready.
+    pub notify_socket: Option<OsString>,
     /// `--rootless`.
     pub adapt: Adapt,
     /// `--no-pivot`.
@@ -101,7 +108,8 @@ pub fn create(
     terminal: Terminal,
 ) -> anyhow::Result<Created> {
     super::id::check(&request.id)?;
-    let bundle = Bundle::open(&request.bundle, request.config.as_deref())?;
+    let mut bundle = Bundle::open(&request.bundle, request.config.as_deref())?;
+    extend(&mut bundle.config, store, request)?;
     let process = bundle.config.process.as_ref();
     let host = Host::look(
         caller,
@@ -135,6 +143,10 @@ pub fn create(
         Some(listener) => Some(notify::connect_to(listener)?),
         None => None,
     };
+    let receivers = [
+        request.pidfd_socket.as_deref().map(Receiver::of_option).transpose()?,
+        Receiver::of_annotation(bundle.config.annotations.as_ref())?,
+    ];
 
     let facts = facts(&bundle, &plan, &request.id);
     let state = hook::State {
@@ -151,6 +163,9 @@ pub fn create(
     let entry = store.claim(&request.id, &host.caller, facts, &bundle.text)?;
     if let Some(filter) = &plan.seccomp {
         entry.directory.keep("filter", &filter.program.to_bytes())?;
+    }
+    if request.notify_socket.is_some() {
+        readiness::prepare(entry.directory.open()?.as_fd())?;
     }
     let gate = match by {
         StartedBy::Gate => Some(Gate::build(entry.directory.open()?.as_fd())?),
@@ -182,6 +197,9 @@ pub fn create(
     let init = launch::launch(&plan, &host, making, &mut midwife)?;
     let master = midwife.master;
     entry.journal().ready()?;
+    for receiver in receivers.iter().flatten() {
+        receiver.send(init.process.pidfd.as_fd(), b"standard")?;
+    }
     if let Some(file) = &request.pid_file {
         write_pid_file(file, init.process.pid)?;
     }
@@ -195,6 +213,17 @@ impl Created {
         self.cgroup.keep();
         self.entry.keep();
     }
+}
+
+/// What the command line and the environment add to config.json.
+fn extend(config: &mut Config, store: &Store, request: &Request) -> anyhow::Result<()> {
+    if let Some(process) = config.process.as_mut().filter(|_| !request.environment.is_empty()) {
+        process.env.get_or_insert_default().extend_from_slice(&request.environment);
+    }
+    if request.notify_socket.is_some() {
+        readiness::announce(config, &store.place_of(&request.id)?);
+    }
+    Ok(())
 }
 
 /// The systemd that may make cgroups for us, if it runs. Root has to ask for it.

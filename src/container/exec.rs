@@ -14,6 +14,7 @@ use crate::kernel::path::{Resolve, openat2};
 use crate::kernel::process::become_subreaper;
 use crate::launch::intel_rdt::Share;
 use crate::launch::join::{Target, join};
+use crate::launch::pidfd::Receiver;
 use crate::launch::relay::{self, Screen, Signals};
 use crate::launch::{Init, Midwife, console, notify};
 use crate::plan::Notes;
@@ -43,6 +44,8 @@ pub struct Request {
     pub console_socket: Option<PathBuf>,
     /// `--pid-file`.
     pub pid_file: Option<PathBuf>,
+    /// `--pidfd-socket`.
+    pub pidfd_socket: Option<PathBuf>,
     /// `--detach`.
     pub detach: bool,
     /// `--tty`, which a process file's `terminal` gives way to.
@@ -91,9 +94,10 @@ pub fn exec(container: &Container, mut request: Request) -> anyhow::Result<i32> 
     let plan =
         exec::decide(&process, last_capability, &mut notes)?.with_groups(groups(config.annotations.as_ref()));
     let facilities = Facilities::look(&attributes::needs(Some(&process), None));
-    let attributes = attributes::decide(Some(&process), config.linux.as_ref(), &facilities)?;
+    let attributes = attributes::decide(Some(&process), config.linux.as_ref(), &facilities, &mut notes)?;
     super::create::say(&notes);
     let console = connect(&request, plan.terminal.is_some())?;
+    let receiver = request.pidfd_socket.as_deref().map(Receiver::of_option).transpose()?;
     let signals = if request.detach { None } else { Some(Signals::hold()?) };
     if !request.detach && !request.no_subreaper {
         become_subreaper()?;
@@ -133,6 +137,9 @@ pub fn exec(container: &Container, mut request: Request) -> anyhow::Result<i32> 
     if let Some(file) = &request.pid_file {
         write_pid_file(file, init.process.pid)?;
     }
+    if let Some(receiver) = receiver {
+        receiver.send(init.process.pidfd.as_fd(), b"setns")?;
+    }
     init.start()?;
     match signals {
         Some(signals) => attend(&signals, &mut init, witness.master),
@@ -148,7 +155,7 @@ fn attend(signals: &Signals, init: &mut Init, master: Option<OwnedFd>) -> anyhow
         Some(master) => Some(Screen::join(master, console::own()?)?),
         None => None,
     };
-    let end = relay::attend(signals, init.process.pid, init.process.pidfd.as_fd(), screen)?;
+    let end = relay::attend(signals, init.process.pid, init.process.pidfd.as_fd(), screen, None)?;
     init.keep();
     Ok(end.code())
 }

@@ -2,11 +2,12 @@
 
 use super::create::{Created, Request, StartedBy, Terminal, create};
 use super::delete;
+use super::readiness::Readiness;
 use super::store::Store;
 use crate::hook;
 use crate::kernel::process::{End, become_subreaper};
 use crate::launch::console;
-use crate::launch::relay::{self, Screen, Signals};
+use crate::launch::relay::{self, Aside, Screen, Signals};
 use rootless::caller::Caller;
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -29,8 +30,12 @@ pub struct How {
 pub fn run(store: &Store, caller: Caller, request: &Request, how: How) -> anyhow::Result<i32> {
     if how.detach {
         let mut created = create(store, caller, request, StartedBy::Us, Terminal::Socket)?;
+        let readiness = readiness(&created, request, created.init.process.pid)?;
         start(&created)?;
         created.keep();
+        if let Some(readiness) = readiness {
+            readiness.wait(created.init.process.pidfd.as_fd());
+        }
         return Ok(0);
     }
     // Orphans of a container without a pid namespace of its own come to us, and end with us.
@@ -39,9 +44,12 @@ pub fn run(store: &Store, caller: Caller, request: &Request, how: How) -> anyhow
     }
     let signals = Signals::hold()?;
     let mut created = create(store, caller, request, StartedBy::Us, Terminal::Ours)?;
+    // For whoever watches over it, the service is this process: it ends with the container.
+    let mut readiness = readiness(&created, request, std::process::id().cast_signed())?;
     start(&created)?;
     created.entry.release();
-    let end = attend(&signals, &mut created)?;
+    let aside = readiness.as_mut().map(|readiness| readiness as &mut dyn Aside);
+    let end = attend(&signals, &mut created, aside)?;
     created.keep();
     if !how.keep
         && let Some(container) = store.look(&request.id)?
@@ -62,11 +70,18 @@ fn start(created: &Created) -> anyhow::Result<()> {
     )
 }
 
-fn attend(signals: &Signals, created: &mut Created) -> anyhow::Result<End> {
+fn readiness(created: &Created, request: &Request, main: i32) -> anyhow::Result<Option<Readiness>> {
+    match &request.notify_socket {
+        Some(host) => Readiness::listen(created.entry.directory.open()?.as_fd(), host.clone(), main),
+        None => Ok(None),
+    }
+}
+
+fn attend(signals: &Signals, created: &mut Created, aside: Option<&mut dyn Aside>) -> anyhow::Result<End> {
     let screen = match created.master.take() {
         Some(master) => Some(Screen::join(master, console::own()?)?),
         None => None,
     };
     let process = &created.init.process;
-    relay::attend(signals, process.pid, process.pidfd.as_fd(), screen)
+    relay::attend(signals, process.pid, process.pidfd.as_fd(), screen, aside)
 }

@@ -1,20 +1,24 @@
 //! Starts a created container.
 
+use super::readiness::Readiness;
 use super::{Container, Status};
 use crate::fault::Fault;
 use crate::gate;
 use crate::hook;
 use nix::fcntl::{Flock, FlockArg};
+use std::ffi::OsString;
+use std::os::fd::AsFd;
 
-/// Lets init execute the program, and runs the poststart hooks.
+/// Lets init execute the program, and runs the poststart hooks. With somebody behind `notify_socket`, who is told
+/// when the container is ready, it stays until then.
 ///
 /// # Errors
 /// A container that is not waiting for it, a program that cannot be executed, a hook that fails: the
 /// container is stopped then.
-pub fn start(container: &Container) -> anyhow::Result<()> {
+pub fn start(container: &Container, notify_socket: Option<OsString>) -> anyhow::Result<()> {
     // Of two at once, the second must find the container running.
     let own = container.directory_fd().try_clone_to_owned()?;
-    let _alone = Flock::lock(own, FlockArg::LockExclusive).map_err(|(_, errno)| errno)?;
+    let alone = Flock::lock(own, FlockArg::LockExclusive).map_err(|(_, errno)| errno)?;
     match container.status() {
         Status::Created => {}
         Status::Running => {
@@ -29,9 +33,19 @@ pub fn start(container: &Container) -> anyhow::Result<()> {
         }
         status @ (Status::Creating | Status::Paused) => return Err(container.refuse("start", status).into()),
     }
+    let readiness = match (notify_socket, container.pid()) {
+        (Some(host), Some(pid)) => Readiness::listen(container.directory_fd(), host, pid)?,
+        _ => None,
+    };
+    let pidfd = container.pidfd();
     gate::open_gate(container.directory_fd())?;
     let Some(facts) = container.facts() else { return Ok(()) };
     let Some(state) = container.hook_state("running", container.pid()) else { return Ok(()) };
     hook::run(hook::Kind::Poststart, &facts.poststart, &state, hook::Around::directory(&facts.bundle))
-        .inspect_err(|_| super::kill::end(container))
+        .inspect_err(|_| super::kill::end(container))?;
+    drop(alone);
+    if let (Some(readiness), Some(pidfd)) = (readiness, pidfd) {
+        readiness.wait(pidfd.as_fd());
+    }
+    Ok(())
 }

@@ -10,10 +10,11 @@ use nix::sys::stat::{Mode, fstat, mkdirat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 use rootless::caller::Caller;
 use rootless::state_dir::{self, StateDir};
-use std::ffi::CStr;
+use std::ffi::{CStr, OsStr};
 use std::fs::File;
 use std::io::Write;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 /// The state root.
@@ -45,6 +46,14 @@ impl Store {
             tracing::info!("{note}");
         }
         Ok(Self { root: found.path, given: Given::No })
+    }
+
+    /// Where the directory of the container `id` is, or will be.
+    ///
+    /// # Errors
+    /// A working directory that has gone.
+    pub fn place_of(&self, id: &str) -> anyhow::Result<PathBuf> {
+        Ok(std::path::absolute(&self.root)?.join(id))
     }
 
     /// Makes the root, if it is missing.
@@ -172,7 +181,7 @@ impl Directory {
         keep(self.open()?.as_fd(), name, content)
     }
 
-    /// Removes it and the files in it. The record goes last, so that an interrupted removal can be repeated.
+    /// Removes it and what is in it. The record goes last, so that an interrupted removal can be repeated.
     ///
     /// # Errors
     /// Those of unlinkat(2), but not that it is gone already.
@@ -187,7 +196,14 @@ impl Directory {
         }
         let files = |name: &&std::ffi::CString| !matches!(name.to_bytes(), b"." | b".." | b"record");
         for name in names.iter().filter(files) {
-            unlink(own.as_fd(), name)?;
+            match unlinkat(&own, name.as_c_str(), UnlinkatFlags::NoRemoveDir) {
+                Err(Errno::EISDIR) => {
+                    let within = PathBuf::from(format!("/proc/self/fd/{}", own.as_raw_fd()));
+                    std::fs::remove_dir_all(within.join(OsStr::from_bytes(name.to_bytes())))?;
+                }
+                Ok(()) | Err(Errno::ENOENT) => {}
+                Err(errno) => return Err(errno.into()),
+            }
         }
         unlink(own.as_fd(), c"record")?;
         match unlinkat(&self.root, self.id.as_str(), UnlinkatFlags::RemoveDir) {

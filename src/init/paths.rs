@@ -41,7 +41,11 @@ pub fn mask(
         label.map(|label| Ok::<_, NulError>((CString::new(label.option)?, CString::new(label.label)?)));
     let mut empty = Empty { first: None, label: label.transpose()? };
     for (at, path) in paths {
-        one_masked(root, path, &mut empty).or_fault(|| Fault::at(at, format!("mask {}", path.display())))?;
+        one_masked(root, path, &mut empty).or_fault(|| {
+            Fault::at(at, format!("mask {}", path.display())).remedy(
+                "let /dev/null in the container be the null device: leave /dev to kase, or bind the host's",
+            )
+        })?;
     }
     Ok(())
 }

@@ -5,6 +5,7 @@
 
 pub mod bpf;
 pub mod capability;
+pub mod clock;
 pub mod clone;
 pub mod descriptor;
 pub mod eventfd;

@@ -49,6 +49,18 @@ pub fn install(instructions: &[Instruction], flags: u32) -> io::Result<Installed
     descriptor(answered).map(Installed::Listener)
 }
 
+/// Whether the kernel knows a flag: with no program, it complains of that and not of the flag.
+pub fn knows_flag(flag: u32) -> bool {
+    const SECCOMP_SET_MODE_FILTER: libc::c_uint = 1;
+    // WAIT_KILLABLE_RECV is taken only with a listener.
+    const WAIT_KILLABLE_RECV: u32 = 1 << 5;
+    let flags = if flag == WAIT_KILLABLE_RECV { flag | NEW_LISTENER } else { flag };
+    let none = std::ptr::null::<Program>();
+    // SAFETY: the kernel does not read through a null pointer, and answers EFAULT.
+    let answered = answer(unsafe { libc::syscall(libc::SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, none) });
+    matches!(answered, Err(error) if error.raw_os_error() == Some(libc::EFAULT))
+}
+
 /// `struct sock_fprog`.
 #[repr(C)]
 struct Program {

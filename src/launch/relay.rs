@@ -88,10 +88,22 @@ pub struct Screen {
     input: Input,
 }
 
+/// Whether more may come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Input {
+pub enum Input {
+    /// It may.
     Open,
+    /// It will not.
     Ended,
+}
+
+/// Somebody else who is to be heard meanwhile.
+pub trait Aside {
+    /// Becomes readable when there is something.
+    fn fd(&self) -> BorrowedFd<'_>;
+
+    /// Hears it, without waiting.
+    fn heard(&mut self) -> Input;
 }
 
 impl Screen {
@@ -217,6 +229,7 @@ pub fn attend(
     pid: i32,
     pidfd: BorrowedFd<'_>,
     mut screen: Option<Screen>,
+    mut aside: Option<&mut dyn Aside>,
 ) -> anyhow::Result<End> {
     if let Some(screen) = &screen {
         screen.resize();
@@ -225,13 +238,21 @@ pub fn attend(
         let interests = screen.as_ref().map(Screen::interests).unwrap_or_default();
         let mut fds = vec![PollFd::new(signals.0.as_fd(), PollFlags::POLLIN)];
         fds.extend(interests.iter().flatten().map(|(fd, flags)| PollFd::new(*fd, *flags)));
+        fds.extend(aside.iter().map(|aside| PollFd::new(aside.fd(), PollFlags::POLLIN)));
         match poll(&mut fds, PollTimeout::NONE) {
             Err(Errno::EINTR) => continue,
             polled => polled?,
         };
-        let mut answers = fds[1..].iter().map(|fd| fd.revents().unwrap_or(PollFlags::empty()));
+        let answers: Vec<_> = fds[1..].iter().map(|fd| fd.revents().unwrap_or(PollFlags::empty())).collect();
+        let mut answers = answers.into_iter();
         let ready =
             interests.map(|interest| interest.and_then(|_| answers.next()).unwrap_or(PollFlags::empty()));
+        if let Some(heard) = &mut aside
+            && answers.next().is_some_and(|flags| !flags.is_empty())
+            && heard.heard() == Input::Ended
+        {
+            aside = None;
+        }
         if let Some(joined) = &mut screen
             && joined.pump(ready) == Input::Ended
             && joined.to_us.is_empty()

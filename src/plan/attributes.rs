@@ -1,6 +1,7 @@
 //! What the kernel remembers of a process beside its ids: how it is scheduled, where its memory lies, which
 //! machine it sees, what confines it. The same for init and for a process that is added.
 
+use super::Notes;
 use super::labels::{self, Labels};
 use super::memory_policy::{self, MemoryPolicy};
 use super::personality::{self, Domain};
@@ -35,6 +36,7 @@ pub fn decide<'spec>(
     process: Option<&'spec config::Process>,
     linux: Option<&Linux>,
     facilities: &Facilities,
+    notes: &mut Notes,
 ) -> Result<Attributes<'spec>, Fault> {
     let of_linux = Attributes {
         memory_policy: linux
@@ -57,7 +59,7 @@ pub fn decide<'spec>(
             .map(scheduling::affinity)
             .transpose()?
             .unwrap_or_default(),
-        labels: labels::decide(process, facilities)?,
+        labels: labels::decide(process, facilities, notes)?,
         ..of_linux
     })
 }
@@ -106,8 +108,10 @@ mod tests {
         let process: config::Process =
             serde_json::from_value(json!({"ioPriority": {"class": "IOPRIO_CLASS_BE"}})).unwrap();
         let facilities = Facilities::default();
-        assert!(decide(None, Some(&linux), &facilities).unwrap().personality.is_some());
-        let both = decide(Some(&process), Some(&linux), &facilities).unwrap();
+        assert!(
+            decide(None, Some(&linux), &facilities, &mut Notes::default()).unwrap().personality.is_some()
+        );
+        let both = decide(Some(&process), Some(&linux), &facilities, &mut Notes::default()).unwrap();
         assert!(both.personality.is_some() && both.io_priority.is_some());
     }
 }

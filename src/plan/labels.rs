@@ -46,17 +46,20 @@ const OPTIONS: [&str; 4] = ["context", "fscontext", "defcontext", "rootcontext"]
 pub fn decide<'spec>(
     process: &'spec config::Process,
     facilities: &Facilities,
+    notes: &mut Notes,
 ) -> Result<Labels<'spec>, Fault> {
-    let labels = Labels {
+    let mut labels = Labels {
         apparmor: given(process.apparmor_profile.as_deref(), "process.apparmorProfile")?,
         selinux: given(process.selinux_label.as_deref(), "process.selinuxLabel")?,
     };
-    if labels.apparmor.is_some() && facilities.apparmor == Presence::Missing {
-        return Err(Fault::at(
-            "process.apparmorProfile",
-            "apparmor failed to apply profile: AppArmor is not enabled in this kernel",
-        )
-        .remedy("boot the host with `apparmor=1 security=apparmor`, or leave the field out"));
+    if let (Some(profile), Presence::Missing) = (labels.apparmor, facilities.apparmor) {
+        // Engines send the profile that their images name, whatever the kernel has; crun does without it
+        // silently, and the validation suite wants the container to run.
+        notes.warn(format!(
+            "process.apparmorProfile: {profile:?} is left out: AppArmor is not enabled in this kernel (boot the \
+             host with apparmor=1 security=apparmor)"
+        ));
+        labels.apparmor = None;
     }
     if labels.selinux.is_some() && facilities.selinux == Presence::Missing {
         return Err(Fault::at(
@@ -152,20 +155,24 @@ mod tests {
     fn a_profile_or_label_needs_its_security_module() {
         for field in ["apparmorProfile", "selinuxLabel"] {
             let process = process(field, "docker-default");
-            let fault = decide(&process, &Facilities::default()).unwrap_err().to_string();
-            assert!(fault.starts_with(&format!("process.{field}: ")), "{fault}");
-            let labels = decide(&process, &present()).unwrap();
+            let labels = decide(&process, &present(), &mut Notes::default()).unwrap();
             assert_eq!(labels.apparmor.or(labels.selinux), Some("docker-default"));
         }
+        let label = process("selinuxLabel", "docker-default");
+        let fault = decide(&label, &Facilities::default(), &mut Notes::default()).unwrap_err().to_string();
+        assert!(fault.starts_with("process.selinuxLabel: "), "{fault}");
+        let (profile, mut notes) = (process("apparmorProfile", "docker-default"), Notes::default());
+        assert_eq!(decide(&profile, &Facilities::default(), &mut notes).unwrap(), Labels::default());
+        assert_eq!(notes.iter().count(), 1, "it is said");
     }
 
     #[test]
     fn an_empty_label_is_none_and_a_broken_one_is_refused() {
         assert_eq!(
-            decide(&process("apparmorProfile", ""), &Facilities::default()).unwrap(),
+            decide(&process("apparmorProfile", ""), &Facilities::default(), &mut Notes::default()).unwrap(),
             Labels::default()
         );
-        assert!(decide(&process("apparmorProfile", "a\nb"), &present()).is_err());
+        assert!(decide(&process("apparmorProfile", "a\nb"), &present(), &mut Notes::default()).is_err());
         assert!(mount_label(Some("a\",b"), None, &present(), &mut Notes::default()).is_err());
     }
 

@@ -20,6 +20,19 @@ const STATIC_NODES: i32 = 1 << 15;
 const RELATIVE_NODES: i32 = 1 << 14;
 const NUMA_BALANCING: i32 = 1 << 13;
 
+/// Every mode, for `features`.
+pub const MODES: [Mode; 7] = [
+    Mode::MpolBind,
+    Mode::MpolDefault,
+    Mode::MpolInterleave,
+    Mode::MpolLocal,
+    Mode::MpolPreferred,
+    Mode::MpolPreferredMany,
+    Mode::MpolWeightedInterleave,
+];
+/// Every flag, for `features`.
+pub const FLAGS: [Flag; 3] = [Flag::MpolFNumaBalancing, Flag::MpolFRelativeNodes, Flag::MpolFStaticNodes];
+
 /// Decides `linux.memoryPolicy`.
 ///
 /// # Errors

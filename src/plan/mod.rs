@@ -215,7 +215,12 @@ impl<'spec> Plan<'spec> {
             domainname: name(config.domainname.as_deref(), "domainname", &namespaces)?,
             process: process::decide(config.process.as_ref(), ids, host.last_capability, &mut notes)?
                 .with_groups(process::groups(annotations)),
-            attributes: attributes::decide(config.process.as_ref(), Some(linux), &host.facilities)?,
+            attributes: attributes::decide(
+                config.process.as_ref(),
+                Some(linux),
+                &host.facilities,
+                &mut notes,
+            )?,
             mount_label,
             net_devices: net_devices::decide(
                 linux.net_devices().as_ref(),

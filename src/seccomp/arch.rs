@@ -140,6 +140,30 @@ impl Arch {
         })
     }
 
+    /// The spec's word for it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::X86 => "SCMP_ARCH_X86",
+            Self::X86_64 => "SCMP_ARCH_X86_64",
+            Self::X32 => "SCMP_ARCH_X32",
+            Self::Arm => "SCMP_ARCH_ARM",
+            Self::Aarch64 => "SCMP_ARCH_AARCH64",
+            Self::Loongarch64 => "SCMP_ARCH_LOONGARCH64",
+            Self::Mips => "SCMP_ARCH_MIPS",
+            Self::Mips64 => "SCMP_ARCH_MIPS64",
+            Self::Mips64n32 => "SCMP_ARCH_MIPS64N32",
+            Self::Mipsel => "SCMP_ARCH_MIPSEL",
+            Self::Mipsel64 => "SCMP_ARCH_MIPSEL64",
+            Self::Mipsel64n32 => "SCMP_ARCH_MIPSEL64N32",
+            Self::Ppc => "SCMP_ARCH_PPC",
+            Self::Ppc64 => "SCMP_ARCH_PPC64",
+            Self::Ppc64le => "SCMP_ARCH_PPC64LE",
+            Self::Riscv64 => "SCMP_ARCH_RISCV64",
+            Self::S390 => "SCMP_ARCH_S390",
+            Self::S390x => "SCMP_ARCH_S390X",
+        }
+    }
+
     /// The kernel's name for it in `seccomp_data.arch`. x32 has x86_64's.
     pub const fn audit(self) -> u32 {
         match self {

@@ -17,6 +17,7 @@ mod arch;
 mod calls;
 mod conditions;
 mod graph;
+pub mod known;
 mod rules;
 mod search;
 mod table;
@@ -34,6 +35,8 @@ use rules::Rules;
 /// What the kernel takes at most: BPF_MAXINSNS.
 pub const MOST_INSTRUCTIONS: usize = 4096;
 
+/// `SECCOMP_FILTER_FLAG_TSYNC`, for `seccomp(2)`; never set, see [`flags`].
+pub const FLAG_TSYNC: u32 = 1;
 /// `SECCOMP_FILTER_FLAG_LOG`, for `seccomp(2)`.
 pub const FLAG_LOG: u32 = 1 << 1;
 /// `SECCOMP_FILTER_FLAG_SPEC_ALLOW`, for `seccomp(2)`.

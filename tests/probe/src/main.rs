@@ -70,6 +70,7 @@ fn answer(command: &[String]) -> Answer {
 
         ["cat"] => process::cat(),
         ["exec", program, rest @ ..] => process::exec(program, rest),
+        ["notify", text] => process::notify(text),
         ["exit", code] => exit(code.parse().unwrap_or(125)),
         ["err", text] => {
             eprintln!("{text}");

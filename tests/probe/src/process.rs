@@ -14,6 +14,13 @@ pub fn cat() -> Answer {
     Ok(String::new())
 }
 
+/// Sends a message to the socket that NOTIFY_SOCKET names.
+pub fn notify(text: &str) -> Answer {
+    let path = std::env::var_os("NOTIFY_SOCKET").ok_or(std::io::ErrorKind::NotFound)?;
+    std::os::unix::net::UnixDatagram::unbound()?.send_to(text.as_bytes(), path)?;
+    Ok(String::new())
+}
+
 /// Becomes `program`; returns only the error.
 pub fn exec(program: &str, args: &[&str]) -> Answer {
     Err(Command::new(program).args(args).exec())

@@ -1,0 +1,70 @@
+//! Tables, and the choice between them and JSON, for every command that shows one.
+
+use clap::builder::PossibleValuesParser;
+use clap::{Arg, ArgMatches};
+use std::io::{self, Write};
+
+/// `--format`.
+pub fn format() -> Arg {
+    Arg::new("format")
+        .short('f')
+        .long("format")
+        .value_parser(PossibleValuesParser::new(["table", "json"]))
+        .default_value("table")
+        .value_name("FORMAT")
+        .help("How to show it")
+}
+
+/// Whether JSON is asked for.
+pub fn is_json(matches: &ArgMatches) -> bool {
+    matches.get_one::<String>("format").is_some_and(|format| format == "json")
+}
+
+/// At which side of a column its cells begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Align {
+    /// Words.
+    Left,
+    /// Numbers.
+    Right,
+}
+
+/// Columns as wide as their widest cell, one blank apart, as ps's are.
+pub fn columns<const N: usize>(
+    rows: &[[String; N]],
+    align: [Align; N],
+    out: &mut impl Write,
+) -> io::Result<()> {
+    for row in rows {
+        let mut line = String::new();
+        for (column, cell) in row.iter().enumerate() {
+            let width = width(rows, column);
+            match align[column] {
+                Align::Left => line.push_str(&format!("{cell:width$} ")),
+                Align::Right => line.push_str(&format!("{cell:>width$} ")),
+            }
+        }
+        writeln!(out, "{}", line.trim_end())?;
+    }
+    Ok(())
+}
+
+/// Columns as wide as their widest cell, at least 12 and 3 apart, as runc's tables are.
+pub fn wide<const N: usize>(rows: &[[String; N]], out: &mut impl Write) -> io::Result<()> {
+    const LEAST: usize = 12;
+    const APART: usize = 3;
+    for row in rows {
+        for (column, cell) in row.iter().enumerate() {
+            if column + 1 == row.len() {
+                writeln!(out, "{cell}")?;
+                break;
+            }
+            write!(out, "{cell:width$}", width = (width(rows, column) + APART).max(LEAST))?;
+        }
+    }
+    Ok(())
+}
+
+fn width<const N: usize>(rows: &[[String; N]], column: usize) -> usize {
+    rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0)
+}

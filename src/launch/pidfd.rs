@@ -1,0 +1,57 @@
+//! Hands a pidfd of init, or of a process that exec adds, to whoever asked for it.
+
+use crate::fault::{Fault, OrFault};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
+use std::collections::HashMap;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+/// crun(1)'s annotation for what `--pidfd-socket` is on the command line.
+const ANNOTATION: &str = "run.oci.pidfd_receiver";
+
+/// A connection to somebody who waits for a pidfd.
+#[derive(Debug)]
+pub struct Receiver(OwnedFd);
+
+impl Receiver {
+    /// Connects to `--pidfd-socket`, before anything is made.
+    ///
+    /// # Errors
+    /// Nobody listens there.
+    pub fn of_option(path: &Path) -> anyhow::Result<Self> {
+        connected(path).or_fault(|| {
+            Fault::doing(format!("connect to the pidfd socket {}", path.display()))
+                .remedy("start the program that receives the pidfd first, or leave --pidfd-socket out")
+        })
+    }
+
+    /// Connects to the socket that the annotation names, if there is one.
+    ///
+    /// # Errors
+    /// Nobody listens there.
+    pub fn of_annotation(annotations: Option<&HashMap<String, String>>) -> anyhow::Result<Option<Self>> {
+        let Some(path) = annotations.and_then(|annotations| annotations.get(ANNOTATION)) else {
+            return Ok(None);
+        };
+        let receiver = connected(Path::new(path)).or_fault(|| {
+            Fault::at(format!("annotations[\"{ANNOTATION}\"]"), format!("connect to {path}"))
+                .remedy("start the program that receives the pidfd first, or leave the annotation out")
+        })?;
+        Ok(Some(receiver))
+    }
+
+    /// Sends it, with runc's word for the kind of process as the message's text.
+    ///
+    /// # Errors
+    /// The receiver is gone.
+    pub fn send(&self, pidfd: BorrowedFd<'_>, kind: &[u8]) -> anyhow::Result<()> {
+        crate::kernel::socket::send(self.0.as_fd(), kind, Some(pidfd))
+            .or_fault(|| Fault::doing("send the pidfd to its receiver"))
+    }
+}
+
+fn connected(path: &Path) -> nix::Result<Receiver> {
+    let stream = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+    connect(stream.as_raw_fd(), &UnixAddr::new(path)?)?;
+    Ok(Receiver(stream))
+}
