@@ -20,7 +20,7 @@ use std::fs::File;
 use std::io::{self, ErrorKind, Read, Seek, Write};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::rc::Rc;
@@ -180,9 +180,18 @@ fn one(hook: &Hook, input: &[u8], around: Around<'_>, files: &Output) -> anyhow:
     output.rewind()?;
     // What it said may be no text; then its status has to do.
     let _ = output.read_to_string(&mut said);
+    let ended = ending(status);
     match said.trim() {
-        "" => anyhow::bail!("{status}"),
-        said => anyhow::bail!("{status}, it said: {said}"),
+        "" => anyhow::bail!("{ended}"),
+        said => anyhow::bail!("{ended}, it said: {said}"),
+    }
+}
+
+/// How a hook ended; for the signal of a system call filter the words of strsignal(3), which runc has as well.
+fn ending(status: ExitStatus) -> String {
+    match status.signal() {
+        Some(libc::SIGSYS) => format!("bad system call: {status}"),
+        _ => status.to_string(),
     }
 }
 

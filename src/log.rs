@@ -182,13 +182,14 @@ fn severity(level: Level) -> u8 {
     }
 }
 
-/// Without a log file, a person reads along. Errors are left out: `main` prints them with their remedy.
+/// Without a log file, a person reads along. Errors are left out: `main` prints them with their remedy. What is
+/// there for finding a fault is quoted as in the log, since it may hold anything.
 fn say(level: Level, message: &str) -> io::Result<()> {
     let prefix = match level {
         Level::ERROR => return Ok(()),
         Level::WARN => "kase: warning: ",
         Level::INFO => "kase: ",
-        _ => "kase: debug: ",
+        _ => return io::stderr().write_all(format!("kase: debug: {message:?}\n").as_bytes()),
     };
     io::stderr().write_all(format!("{prefix}{message}\n").as_bytes())
 }

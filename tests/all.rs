@@ -28,6 +28,7 @@ mod rootfs;
 mod rootless;
 mod scheduling;
 mod seal;
+mod seccomp;
 mod security_labels;
 mod service;
 mod signals;

@@ -78,7 +78,8 @@ fn the_tables_numbers_are_libseccomps() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 250, max_shrink_iters: 1000, failure_persistence: None, ..ProptestConfig::default() })]
+    // How many cases says PROPTEST_CASES.
+    #![proptest_config(ProptestConfig { max_shrink_iters: 1000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn random_profiles_are_answered_as_by_libseccomp(profile in profile(tame_value), tree: bool) {

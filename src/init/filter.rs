@@ -1,8 +1,9 @@
 //! Puts the process under its system call filter, at the last moment.
 //!
 //! After the start, with nothing left to do but the exec: so a profile need not allow what kase does, only
-//! execve (and, without no_new_privs, the capset that gives CAP_SYS_ADMIN up). A filter that notifies goes in
-//! before, since its listener has to reach the agent while the container is created.
+//! execve (and, without no_new_privs, the capset that gives CAP_SYS_ADMIN up, and prctl for ambient
+//! capabilities). A filter that notifies goes in before, since its listener has to reach the agent while the
+//! container is created.
 
 use super::process::set_capabilities;
 use crate::fault::{Fault, OrFault};
@@ -18,18 +19,19 @@ use crate::seccomp::Program;
 /// # Errors
 /// What the kernel refuses.
 pub fn confine(plan: &Process<'_>, program: Option<&Program>, kase: Option<&InitEnd>) -> anyhow::Result<()> {
+    // Asked before the filter is there, which may not allow the question.
+    let own = capability::permitted()?;
     if plan.no_new_privileges {
-        set_capabilities(&plan.capabilities)?;
+        set_capabilities(&plan.capabilities, own)?;
         set_no_new_privileges()?;
         return put(program, kase);
     }
     if program.is_some() {
         // Without no_new_privs the kernel asks for CAP_SYS_ADMIN.
-        let own = capability::permitted()?;
         capability::set(own, own, 0).or_fault(|| Fault::doing("raise kase's own capabilities"))?;
     }
     put(program, kase)?;
-    set_capabilities(&plan.capabilities)
+    set_capabilities(&plan.capabilities, own)
 }
 
 fn put(program: Option<&Program>, kase: Option<&InitEnd>) -> anyhow::Result<()> {

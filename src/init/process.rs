@@ -152,10 +152,9 @@ fn drop_bounding(bounding: u64, last: u8) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Sets the four sets that belong to the process.
-pub fn set_capabilities(sets: &Capabilities) -> anyhow::Result<()> {
+/// Sets the four sets that belong to the process, which has `own` permitted.
+pub fn set_capabilities(sets: &Capabilities, own: u64) -> anyhow::Result<()> {
     let mut sets = *sets;
-    let own = capability::permitted()?;
     if sets.permitted & !own != 0 {
         // The specification wants what cannot be granted logged, not refused.
         tracing::warn!(

@@ -30,7 +30,9 @@ pub fn connect_to(listener: Listener<'_>) -> anyhow::Result<OwnedFd> {
         Ok::<_, nix::Error>(stream)
     };
     connected().or_fault(|| {
-        Fault::at("linux.seccomp.listenerPath", format!("connect to {}", listener.path.display()))
+        // runc's words, which its own test suite looks for.
+        let what = format!("failed to connect with seccomp agent at {}", listener.path.display());
+        Fault::at("linux.seccomp.listenerPath", what)
             .remedy("start the seccomp agent first, or correct the path")
     })
 }

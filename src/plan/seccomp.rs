@@ -52,6 +52,8 @@ pub fn decide<'spec>(
     })?;
     let program = compile(profile, native)
         .map_err(|refusal| Fault::at(refusal.place, refusal.what).remedy(refusal.remedy))?;
+    // runc's words, which its own test suite looks for.
+    notes.debug(format!("seccomp filter flags: {}", program.flags));
     let strict = annotations.is_some_and(|annotations| annotations.contains_key(STRICT));
     for unknown in &program.unknown {
         if strict {

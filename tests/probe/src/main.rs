@@ -3,6 +3,7 @@
 //! `probe COMMAND [ARG…] [-- COMMAND [ARG…]]…` runs its commands in order. A failed deed is an answer
 //! too, so it prints the name of the errno (`EROFS`) and goes on. Called as `true` it does nothing.
 
+mod calls;
 mod deeds;
 mod kernel;
 mod process;
@@ -67,6 +68,9 @@ fn answer(command: &[String]) -> Answer {
         ["can", what, rest @ ..] => Ok(deeds::can(what, rest)),
         ["write", path, text] => Ok(deeds::outcome(std::fs::write(path, text))),
         ["mkdir", path] => Ok(deeds::outcome(std::fs::create_dir_all(path))),
+
+        ["syscall", name, rest @ ..] => Ok(calls::call(name, rest)),
+        ["thread", "syscall", name, rest @ ..] => Ok(calls::in_a_thread(name, rest)),
 
         ["cat"] => process::cat(),
         ["exec", program, rest @ ..] => process::exec(program, rest),
