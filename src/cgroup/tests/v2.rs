@@ -141,11 +141,15 @@ fn v2_updates_of_one_limit_keep_the_others() {
     assert_eq!(read("cpu.idle"), "1");
     cgroup.update(&update(&json!({"memory": {"limit": -1}}))).unwrap();
     assert_eq!((read("memory.max"), read("memory.swap.max")), ("max".into(), "max".into()));
-    // A page at least.
-    fs::write(directory.join("cgroup.procs"), std::process::id().to_string()).unwrap();
-    let used = update(&json!({"memory": {"limit": 1, "checkBeforeUpdate": true}}));
-    let error = cgroup.update(&used);
-    fs::write("/sys/fs/cgroup/cgroup.procs", std::process::id().to_string()).unwrap();
+    // An exec in it is charged to it.
+    let script = format!("echo $$ >{}/cgroup.procs; echo; exec sleep 60", directory.display());
+    let mut shell =
+        Command::new("sh").args(["-c", &script]).stdout(std::process::Stdio::piped()).spawn().unwrap();
+    std::io::Read::read_exact(&mut shell.stdout.take().unwrap(), &mut [0]).unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    let error = cgroup.update(&update(&json!({"memory": {"limit": 1, "checkBeforeUpdate": true}})));
+    cgroup.signal_all(libc::SIGKILL).unwrap();
+    shell.wait().unwrap();
     let error = error.err().map(|error| error.to_string()).unwrap_or_default();
     assert!(error.starts_with("linux.resources.memory.limit: rejecting memory limit 1 <= usage"), "{error}");
 }
