@@ -1,7 +1,8 @@
 //! Runs hooks: programs of the engine's that prepare or follow a container's life.
 //!
 //! Both halves run some, so this is below both. A hook gets the container's state on its standard input and
-//! nothing else of ours: no environment but its own, no descriptor.
+//! nothing else of ours: no environment, no descriptor. Only a startContainer hook, which is the image's, has the
+//! container's environment where its entry gives none, as it has with runc.
 
 mod output;
 
@@ -14,9 +15,11 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use oci_spec::runtime::Hook;
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
+use std::ffi::{CStr, CString, OsStr};
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Seek, Write};
 use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -99,17 +102,33 @@ impl State {
     }
 }
 
-/// Runs `hooks` one after another, in `directory` if one is given.
+/// Where hooks run.
+#[derive(Debug, Clone, Copy)]
+pub struct Around<'a> {
+    /// Their working directory.
+    pub directory: &'a Path,
+    /// For those whose entry says nothing of an environment.
+    pub environment: &'a [CString],
+}
+
+impl<'a> Around<'a> {
+    /// In `directory`, without an environment.
+    pub fn directory(directory: &'a Path) -> Self {
+        Self { directory, environment: &[] }
+    }
+}
+
+/// Runs `hooks` one after another.
 ///
 /// # Errors
 /// The first hook that does not start, fails, or takes too long; `hooks.prestart[0]` is its place.
-pub fn run(kind: Kind, hooks: &[Hook], state: &State, directory: Option<&Path>) -> anyhow::Result<()> {
+pub fn run(kind: Kind, hooks: &[Hook], state: &State, around: Around<'_>) -> anyhow::Result<()> {
     if hooks.is_empty() {
         return Ok(());
     }
     let input = serde_json::to_vec(state)?;
     for (index, hook) in hooks.iter().enumerate() {
-        one(hook, &input, directory, &state.output).or_fault(|| {
+        one(hook, &input, around, &state.output).or_fault(|| {
             Fault::at(
                 format!("hooks.{}[{index}]", kind.word()),
                 format!("error running {} hook #{index}: {}", kind.word(), hook.path().display()),
@@ -121,30 +140,30 @@ pub fn run(kind: Kind, hooks: &[Hook], state: &State, directory: Option<&Path>) 
 }
 
 /// Runs all of `hooks`, whatever becomes of each: failures are warnings.
-pub fn run_all(kind: Kind, hooks: &[Hook], state: &State, directory: Option<&Path>) {
+pub fn run_all(kind: Kind, hooks: &[Hook], state: &State, around: Around<'_>) {
     for hook in hooks {
-        if let Err(error) = run(kind, std::slice::from_ref(hook), state, directory) {
+        if let Err(error) = run(kind, std::slice::from_ref(hook), state, around) {
             tracing::warn!("{}", Report::of(&error).line);
         }
     }
 }
 
-fn one(hook: &Hook, input: &[u8], directory: Option<&Path>, files: &Output) -> anyhow::Result<()> {
+fn one(hook: &Hook, input: &[u8], around: Around<'_>, files: &Output) -> anyhow::Result<()> {
     // A file, not a pipe: a hook may leave a process behind that keeps it open.
     let mut output = File::from(memfd_create(c"hook", MFdFlags::MFD_CLOEXEC)?);
     let mut command = Command::new(hook.path());
     if let Some((name, arguments)) = hook.args().as_deref().and_then(<[String]>::split_first) {
         command.arg0(name).args(arguments);
     }
-    let variables =
-        hook.env().as_deref().unwrap_or_default().iter().filter_map(|entry| entry.split_once('='));
-    command.env_clear().envs(variables);
+    command.env_clear();
+    match hook.env() {
+        Some(own) => command.envs(own.iter().filter_map(|entry| entry.split_once('='))),
+        None => command.envs(around.environment.iter().filter_map(|entry| halves(entry))),
+    };
     let stdout = files.stdout.as_ref().unwrap_or(&output).try_clone()?;
     let stderr = files.stderr.as_ref().unwrap_or(&output).try_clone()?;
     command.stdin(Stdio::piped()).stdout(stdout).stderr(stderr);
-    if let Some(directory) = directory {
-        command.current_dir(directory);
-    }
+    command.current_dir(around.directory);
     let mut child = command.spawn()?;
     if let Some(mut stdin) = child.stdin.take() {
         match stdin.write_all(input) {
@@ -174,6 +193,13 @@ fn ending(status: ExitStatus) -> String {
         Some(libc::SIGSYS) => format!("bad system call: {status}"),
         _ => status.to_string(),
     }
+}
+
+/// The name and the value of a variable.
+fn halves(entry: &CStr) -> Option<(&OsStr, &OsStr)> {
+    let bytes = entry.to_bytes();
+    let (name, value) = bytes.split_at_checked(bytes.iter().position(|byte| *byte == b'=')?)?;
+    Some((OsStr::from_bytes(name), OsStr::from_bytes(&value[1..])))
 }
 
 /// Waits at most `timeout` seconds, then kills.

@@ -21,7 +21,28 @@ deeds! {
     a_later_change_of_the_bundle_does_not_matter,
 }
 // Init lets nobody but root look at it before the start (CVE-2016-9962).
-deeds! { root: exec_works_before_start_too }
+deeds! { root: exec_works_before_start_too, exec_joins_a_network_that_the_user_namespace_does_not_own }
+
+fn exec_joins_a_network_that_the_user_namespace_does_not_own(kase: &Kase) {
+    let owner = sleeper(kase);
+    let map = json!([{"containerID": 0, "hostID": 100_000, "size": 1000}]);
+    let network = format!("/proc/{}/ns/net", owner.pid());
+    let bundle = kase
+        .bundle()
+        .args(["/probe", "sleep"])
+        .namespace(json!({"type": "network", "path": network}))
+        .namespace(json!({"type": "user"}))
+        .edit(|spec| {
+            spec["linux"]["uidMappings"] = map.clone();
+            spec["linux"]["gidMappings"] = map.clone();
+        });
+    let container = kase.run_detached(&bundle);
+    for kind in ["user", "net", "mnt", "pid"] {
+        let link = format!("/proc/self/ns/{kind}");
+        let expected = fs::read_link(format!("/proc/{}/ns/{kind}", container.pid())).unwrap();
+        assert_eq!(sees(&container, [], ["readlink", &link]).trim_end(), expected.to_str().unwrap());
+    }
+}
 
 fn sleeper(kase: &Kase) -> Container<'_> {
     kase.run_detached(&kase.bundle().args(["/probe", "sleep"]))

@@ -8,7 +8,9 @@ deeds! {
     a_hook_hears_the_containers_state,
     a_hook_has_its_own_environment_only,
     the_hooks_of_the_runtime_see_the_hosts_root,
+    create_container_hooks_run_in_the_rootfs,
     start_container_hooks_run_inside,
+    a_start_container_hook_without_an_environment_has_the_containers,
     a_failing_hook_before_the_start_stops_the_creation,
     a_failing_poststart_hook_stops_the_container,
     a_failing_poststop_hook_is_only_a_warning,
@@ -76,6 +78,29 @@ fn the_hooks_of_the_runtime_see_the_hosts_root(kase: &Kase) {
     let bundle = with_hook(kase, "createRuntime", &script);
     kase.create(&bundle).call("delete", ["--force"]).succeeded();
     assert_eq!(fs::read_to_string(log).unwrap().trim_end(), bundle.dir().to_str().unwrap());
+}
+
+fn create_container_hooks_run_in_the_rootfs(kase: &Kase) {
+    let script = "test -x ./probe && test -e ./proc/1/stat && test -d /proc/1 && ! test -e /probe";
+    kase.create(&with_hook(kase, "createContainer", script)).call("delete", ["--force"]).succeeded();
+}
+
+fn a_start_container_hook_without_an_environment_has_the_containers(kase: &Kase) {
+    let seen = |environment: &[&str]| {
+        let hook = json!({"path": "/probe", "args": ["probe", "env", "--", "exit", "1"]});
+        let bundle = kase.bundle().args(["/probe", "true"]).edit(|spec| {
+            spec["process"]["env"].as_array_mut().unwrap().push(json!("MARK=container's"));
+            spec["hooks"]["startContainer"] = json!([hook]);
+            if !environment.is_empty() {
+                spec["hooks"]["startContainer"][0]["env"] = json!(environment);
+            }
+        });
+        kase.run(&bundle).err
+    };
+    assert!(seen(&[]).contains("MARK=container's"), "{}", seen(&[]));
+    assert!(seen(&[]).contains("HOME="), "{}", seen(&[]));
+    let own = seen(&["MARK=own"]);
+    assert!(own.contains("MARK=own") && !own.contains("HOME="), "{own}");
 }
 
 fn start_container_hooks_run_inside(kase: &Kase) {

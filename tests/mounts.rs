@@ -7,11 +7,13 @@ deeds! {
     the_default_mounts_are_there_with_their_flags,
     a_tmpfs_has_its_flags_and_size,
     a_tmpfs_without_a_mode_takes_the_mount_points,
+    a_tmpfs_whose_mount_point_is_missing_is_everybodys,
     a_tmpfs_copies_what_it_covers_when_asked,
     a_directory_is_bound,
     a_file_is_bound,
     a_read_only_bind_cannot_be_written,
     a_bind_source_is_relative_to_the_bundle,
+    a_bind_source_in_the_rootfs_is_what_earlier_mounts_have_made,
     a_recursive_bind_brings_the_mounts_below,
     recursive_attributes_reach_the_mounts_below,
     each_recursive_attribute_is_set,
@@ -22,7 +24,11 @@ deeds! {
     terminals_are_the_containers_own,
     locked_flags_are_kept_by_a_read_only_bind,
 }
-deeds! { root: a_bare_bind_keeps_the_flags_of_its_source, an_idmapped_bind_shows_other_owners }
+deeds! {
+    root: a_bare_bind_keeps_the_flags_of_its_source, a_user_namespace_keeps_the_hosts_flags,
+    how_access_times_are_kept_changes_as_a_whole, an_idmapped_bind_shows_other_owners,
+    idmap_takes_the_maps_of_a_user_namespace_that_is_joined, without_a_mount_namespace_one_mount_has_them_all,
+}
 deeds! { user: sysfs_of_the_hosts_network_is_a_read_only_bind }
 
 fn the_default_mounts_are_there_with_their_flags(kase: &Kase) {
@@ -69,6 +75,11 @@ fn a_tmpfs_without_a_mode_takes_the_mount_points(kase: &Kase) {
     assert_eq!(value(&kase.sees(bundle, ["stat", "/tmp"]), "mode"), "2710");
 }
 
+fn a_tmpfs_whose_mount_point_is_missing_is_everybodys(kase: &Kase) {
+    let bundle = kase.bundle().mount(tmpfs("/new", &[]));
+    assert_eq!(value(&kase.sees(bundle, ["stat", "/new"]), "mode"), "1777");
+}
+
 fn a_tmpfs_copies_what_it_covers_when_asked(kase: &Kase) {
     let bundle = kase.bundle().file("etc/name", "kase").directory("etc/more").link("etc/same", "name");
     let bundle = bundle.mount(tmpfs("/etc", &["tmpcopyup"]));
@@ -104,6 +115,15 @@ fn a_bind_source_is_relative_to_the_bundle(kase: &Kase) {
     fs::create_dir(bundle.path("data")).unwrap();
     fs::write(bundle.path("data/file"), "beside the config").unwrap();
     assert_eq!(kase.sees(bundle, ["read", "/mnt/file"]), "beside the config\n");
+}
+
+fn a_bind_source_in_the_rootfs_is_what_earlier_mounts_have_made(kase: &Kase) {
+    let source = kase.directory("source/deep");
+    kase.file("source/deep/file", "bound");
+    let bundle = kase.bundle().mount(bind(source.parent().unwrap(), "/mnt", &["bind"]));
+    let inside = bundle.rootfs("mnt/deep");
+    let bundle = bundle.mount(bind(&inside, "/tmp", &["bind"]));
+    assert_eq!(kase.sees(bundle, ["read", "/tmp/file"]), "bound\n");
 }
 
 /// /dev of the host, which has mounts below it on every host.
@@ -224,6 +244,39 @@ fn a_bare_bind_keeps_the_flags_of_its_source(kase: &Kase) {
     assert!(has(value(&seen, "options"), "nosuid") && !has(value(&seen, "options"), "noexec"), "{seen}");
 }
 
+fn a_user_namespace_keeps_the_hosts_flags(kase: &Kase) {
+    let mount = HostMount::new(kase);
+    let bound = |options: &[&str]| {
+        let map = json!([{"containerID": 0, "hostID": 100_000, "size": 1000}]);
+        kase.bundle().namespace(json!({"type": "user"})).mount(bind(&mount.0, "/mnt", options)).edit(|spec| {
+            spec["linux"]["uidMappings"] = map.clone();
+            spec["linux"]["gidMappings"] = map;
+        })
+    };
+    for options in [&["bind"][..], &["bind", "ro"], &["bind", "rw"]] {
+        let seen = kase.sees(bound(options), ["mount", "/mnt"]);
+        for flag in ["nosuid", "nodev", "noexec", "noatime", options.get(1).unwrap_or(&"rw")] {
+            assert!(has(value(&seen, "options"), flag), "{options:?} and {flag}: {seen}");
+        }
+    }
+    let bundle = bound(&["bind", "suid"]);
+    kase.run(&bundle).refused(&[&bundle.last_mount(), "nosuid"]);
+}
+
+fn how_access_times_are_kept_changes_as_a_whole(kase: &Kase) {
+    let mount = HostMount::new(kase);
+    let flags = |options: &[&str]| {
+        let seen = kase.sees(kase.bundle().mount(bind(&mount.0, "/mnt", options)), ["mount", "/mnt"]);
+        ["noatime", "relatime", "nodiratime"].map(|flag| has(value(&seen, "options"), flag))
+    };
+    // Not asked for, or only in a word that takes something back: as on the host.
+    assert_eq!(flags(&["bind", "nosuid"]), [true, false, false]);
+    assert_eq!(flags(&["bind", "atime"]), [true, false, false]);
+    assert_eq!(flags(&["bind", "relatime"]), [false, true, false]);
+    assert_eq!(flags(&["bind", "nodiratime"]), [false, true, true]);
+    assert_eq!(flags(&["bind", "nodiratime", "strictatime"]), [false, false, true]);
+}
+
 fn an_idmapped_bind_shows_other_owners(kase: &Kase) {
     let source = kase.directory("source");
     kase.file("source/file", "of root");
@@ -235,6 +288,38 @@ fn an_idmapped_bind_shows_other_owners(kase: &Kase) {
         }));
     });
     assert_eq!(value(&kase.sees(bundle, ["stat", "/mnt/file"]), "owner"), "4242:4242");
+}
+
+fn idmap_takes_the_maps_of_a_user_namespace_that_is_joined(kase: &Kase) {
+    let map = json!([{"containerID": 0, "hostID": 100_000, "size": 1000}]);
+    let owner = kase.bundle().args(["/probe", "sleep"]).namespace(json!({"type": "user"})).edit(|spec| {
+        spec["linux"]["uidMappings"] = map.clone();
+        spec["linux"]["gidMappings"] = map;
+    });
+    let owner = kase.run_detached(&owner);
+    let source = kase.directory("source");
+    kase.file("source/file", "of root");
+    let path = format!("/proc/{}/ns/user", owner.pid());
+    let bundle = kase.bundle().namespace(json!({"type": "user", "path": path}));
+    let bundle = bundle.mount(bind(&source, "/mnt", &["bind", "idmap"]));
+    assert_eq!(value(&kase.sees(bundle, ["stat", "/mnt/file"]), "owner"), "0:0");
+}
+
+fn without_a_mount_namespace_one_mount_has_them_all(kase: &Kase) {
+    let bundle = kase.bundle().without_namespace("mount").edit(|spec| {
+        spec["linux"]["maskedPaths"] = json!([]);
+        spec["linux"]["readonlyPaths"] = json!([]);
+    });
+    let rootfs = bundle.rootfs("");
+    let rootfs = rootfs.to_str().unwrap().trim_end_matches('/');
+    let mounts = || fs::read_to_string("/proc/self/mountinfo").unwrap().matches(rootfs).count();
+    let bundle = bundle.args(["/absent"]);
+    kase.run(&bundle).refused(&["/absent"]);
+    assert_eq!(mounts(), 0, "a failure takes its mounts away");
+    kase.run(&bundle.args(["/probe", "true"])).succeeded();
+    assert!(mounts() > 3, "they are the host's");
+    nix::mount::umount2(rootfs, nix::mount::MntFlags::MNT_DETACH).unwrap();
+    assert_eq!(mounts(), 0);
 }
 
 fn sysfs_of_the_hosts_network_is_a_read_only_bind(kase: &Kase) {

@@ -4,6 +4,7 @@ use crate::common::{Bundle, Kase, Outcome, json, value};
 use std::fs;
 
 deeds! {
+    a_ptmx_in_the_config_is_still_the_containers_own,
     a_null_device_that_is_a_symlink_masks_nothing,
     the_default_devices_are_there,
     the_default_links_are_there,
@@ -200,6 +201,13 @@ fn devices_of_the_config_are_made(kase: &Kase) {
 }
 
 /// A symlink under a mask's source would lie open at the masked path (CVE-2025-31133).
+fn a_ptmx_in_the_config_is_still_the_containers_own(kase: &Kase) {
+    let bundle = kase.bundle().edit(|spec| {
+        spec["linux"]["devices"] = json!([{"path": "/dev/ptmx", "type": "c", "major": 5, "minor": 2}]);
+    });
+    assert_eq!(kase.sees(bundle, ["readlink", "/dev/ptmx"]), "pts/ptmx\n");
+}
+
 fn a_null_device_that_is_a_symlink_masks_nothing(kase: &Kase) {
     let bundle = kase.bundle().args(["/probe", "read", "/proc/masked"]).edit(|spec| {
         let mounts = spec["mounts"].as_array_mut().unwrap();

@@ -17,6 +17,8 @@ deeds! {
     run_passes_signals_on,
     orphans_do_not_outlive_the_first_process,
 }
+// Without a cgroup of the container's own nobody knows what init has left.
+deeds! { root: kill_ends_what_an_init_without_a_pid_namespace_has_left }
 
 fn kill_takes_names_and_numbers(kase: &Kase) {
     for (word, heard) in [("HUP", "SIGHUP"), ("SIGUSR1", "SIGUSR1"), ("12", "SIGUSR2"), ("term", "SIGTERM")] {
@@ -71,6 +73,18 @@ fn run_in_the_foreground(kase: &Kase) -> Running {
     let running = kase.spawn(kase.command(["run", "-b", bundle.dir().to_str().unwrap(), &kase.id()]));
     running.says("waiting");
     running
+}
+
+fn kill_ends_what_an_init_without_a_pid_namespace_has_left(kase: &Kase) {
+    let bundle = kase.bundle().without_namespace("pid").args(["/probe", "orphan", "--", "sleep"]);
+    let container = kase.run_detached(&bundle);
+    container.says("orphaned");
+    let init = nix::unistd::Pid::from_raw(container.pid());
+    nix::sys::signal::kill(init, Signal::SIGKILL).unwrap();
+    container.becomes("stopped");
+    container.call("kill", ["KILL"]).succeeded();
+    crate::common::wait_until("the orphan to end", || container.call("kill", ["KILL"]).code != 0);
+    container.call("kill", ["KILL"]).refused(&["container not running"]);
 }
 
 fn run_passes_signals_on(kase: &Kase) {

@@ -29,8 +29,7 @@ fn the_state_has_the_fields_of_the_spec_and_of_runc(kase: &Kase) {
     let created = state["created"].as_str().unwrap();
     let shape: String = created.chars().take(19).map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
     assert_eq!((shape.as_str(), created.ends_with('Z')), ("0000-00-00T00:00:00", true), "{state}");
-    let pid = state["pid"].as_i64().unwrap();
-    assert!(container.proc("environ").contains(&kase.marker()) || pid > 0, "{state}");
+    assert!(state["pid"].as_i64().unwrap() > 0, "{state}");
 }
 
 fn the_state_is_printed_in_the_usual_order(kase: &Kase) {

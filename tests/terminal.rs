@@ -14,12 +14,16 @@ deeds! {
     a_new_size_reaches_the_container,
     run_with_a_terminal_gives_the_exit_code,
     the_terminal_is_as_before_afterwards,
+    what_the_container_shows_goes_to_standard_output,
+    what_the_container_reads_comes_from_standard_input,
+    the_controlling_terminal_will_do,
     a_console_socket_gets_the_terminal,
     the_console_has_the_size_of_the_config,
     create_with_a_terminal_needs_a_console_socket,
     a_console_socket_without_a_terminal_is_refused,
     a_console_socket_that_is_none_is_refused,
 }
+deeds! { root: the_console_has_the_group_of_its_devpts }
 
 fn with_terminal<const N: usize>(kase: &Kase, args: [&str; N]) -> Bundle {
     kase.bundle().args(args).edit(|spec| spec["process"]["terminal"] = json!(true))
@@ -83,6 +87,44 @@ fn a_new_size_reaches_the_container(kase: &Kase) {
 fn run_with_a_terminal_gives_the_exit_code(kase: &Kase) {
     let mut terminal = Terminal::new(80, 24);
     ends_with(run(kase, &mut terminal, &with_terminal(kase, ["/probe", "exit", "42"])), 42);
+}
+
+/// Runs the probe with redirections and gives what it wrote into the file `out`.
+fn redirected<const N: usize>(kase: &Kase, args: [&str; N], redirections: &str) -> String {
+    let mut terminal = Terminal::new(80, 24);
+    let bundle = with_terminal(kase, args);
+    let words = ["run", "-b", bundle.dir().to_str().unwrap(), &kase.id()];
+    ends_with(terminal.spawn_redirected(kase, &words, redirections), 0);
+    std::fs::read_to_string(kase.path("out")).unwrap()
+}
+
+fn what_the_container_shows_goes_to_standard_output(kase: &Kase) {
+    kase.file("out", "");
+    let long = "0123456789".repeat(5000);
+    let shown = redirected(kase, ["/probe", "args", &long, "--", "tty"], "> out");
+    assert!(shown.starts_with(&long), "{} of {} bytes", shown.len(), long.len());
+    assert!(shown.contains("stdout: /dev/pts/0 80x24"), "{shown}");
+}
+
+fn what_the_container_reads_comes_from_standard_input(kase: &Kase) {
+    kase.file("out", "");
+    kase.file("in", "typed\n\u{4}");
+    let shown = redirected(kase, ["/probe", "cat"], "< in > out");
+    assert!(shown.contains("typed\ntyped"), "an echo and an answer: {shown}");
+}
+
+fn the_controlling_terminal_will_do(kase: &Kase) {
+    kase.file("out", "");
+    let shown = redirected(kase, ["/probe", "tty"], "< /dev/null > out 2>&1");
+    assert!(shown.contains("stdin: /dev/pts/0 80x24"), "{shown}");
+}
+
+fn the_console_has_the_group_of_its_devpts(kase: &Kase) {
+    kase.file("out", "");
+    let shown = redirected(kase, ["/probe", "stat", "/dev/console", "--", "stat", "/dev/pts/0"], "> out");
+    for line in shown.lines() {
+        assert!(line.contains("mode=0620 owner=0:5 "), "{shown}");
+    }
 }
 
 fn the_terminal_is_as_before_afterwards(kase: &Kase) {

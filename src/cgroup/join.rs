@@ -38,7 +38,10 @@ impl Cgroup {
                 })?;
                 let inside = target.strip_prefix(path).ok().map(Path::to_path_buf);
                 let unit = self.unit.clone().zip(inside);
-                Ok(Join { paths: vec![target], open: Some(open), unit })
+                // clone3(2) asks for the same rights as a move.
+                let own = of_process(std::process::id().cast_signed());
+                let open = Some(open).filter(|_| own.is_none_or(|own| super::v2::may_move(&own, &target)));
+                Ok(Join { paths: vec![target], open, unit })
             }
             Tree::V1(paths) => Ok(Join { paths: join_v1(paths, subs)?, ..Join::default() }),
         }

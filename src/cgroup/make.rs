@@ -58,8 +58,17 @@ impl Cgroup {
 
     fn make_v2(plan: &CgroupPlan, layout: &Layout) -> anyhow::Result<Self> {
         let top = Path::new(MOUNT);
-        let Some(path) = v2_path(plan, layout)? else { return Ok(Self::none()) };
-        let made = match v2::make(top, &path) {
+        let own = layout.hierarchies()?.first().map_or(top, |tree| &tree.own);
+        let path = match &plan.location {
+            Location::FromRoot(path) => top.join(path),
+            Location::FromOwn(path) => beside(own, top).join(path),
+            Location::Nowhere | Location::Unit(_) => return Ok(Self::none()),
+        };
+        let made = match v2::may_move(own, &path) {
+            true => v2::make(top, &path),
+            false => Err(io::Error::from_raw_os_error(libc::EACCES)),
+        };
+        let made = match made {
             Err(error) if is_denied(&error) && plan.asked.is_none() => return Ok(Self::none()),
             made => made.map_err(|error| not_made(plan, &path, error))?,
         };
@@ -92,8 +101,7 @@ impl Cgroup {
     }
 
     /// What to do when clone3(2) refuses the [`clone_target`](Self::clone_target): without one, the clone is
-    /// tried again. The way from our cgroup into another is the caller's only if they may write to one that is
-    /// above both.
+    /// tried again. Rights were looked at before, but not those of a security module.
     ///
     /// # Errors
     /// Something asked for a cgroup.
@@ -167,6 +175,13 @@ fn v2_path(plan: &CgroupPlan, layout: &Layout) -> anyhow::Result<Option<PathBuf>
         }),
         Location::Nowhere | Location::Unit(_) => None,
     })
+}
+
+/// Where a cgroup goes that nobody named: beside ours, since ours has us in it, and a cgroup with processes hands
+/// no controllers down. In ours, if that is all that we were given.
+fn beside<'a>(own: &'a Path, top: &'a Path) -> &'a Path {
+    let above = own.parent().filter(|above| above.starts_with(top)).unwrap_or(top);
+    if v2::may_write(above) || !v2::may_write(own) { above } else { own }
 }
 
 /// A cgroup that cannot be made, in the words that engines and tests know, with whose it would have to be.

@@ -4,6 +4,7 @@ use super::directory::{self, Reach, is_gone};
 use super::freezer::{self, State};
 use crate::fault::{Fault, OrFault};
 use crate::plan::cgroup::CgroupPlan;
+use nix::unistd::{AccessFlags, access};
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -69,6 +70,19 @@ pub fn settle(path: &Path, plan: &CgroupPlan) -> anyhow::Result<()> {
             .or_fault(|| Fault::doing(format!("make the cgroup {} threaded", path.display())))?;
     }
     Ok(())
+}
+
+/// Whether the caller may move processes from the cgroup `own` into the one at `path`: whoever may write to the
+/// process list of the nearest one above both; cgroups(7), "Cgroup delegation containment".
+pub fn may_move(own: &Path, path: &Path) -> bool {
+    let both = own.components().zip(path.components()).take_while(|(one, other)| one == other);
+    let above: PathBuf = both.map(|(part, _)| part).collect();
+    may_write(&above.join("cgroup.procs"))
+}
+
+/// Whether the caller may write to it, as far as its mode says.
+pub fn may_write(path: &Path) -> bool {
+    access(path, AccessFlags::W_OK).is_ok()
 }
 
 /// Opens it, for clone3(2) and for a device program.

@@ -49,13 +49,12 @@ fn rootless(caller: &Caller) -> String {
     let maps =
         format!("\t\t\"uidMappings\": {},\n\t\t\"gidMappings\": {},\n", map(caller.uid), map(caller.gid));
     let sys = "\t\t{ \"destination\": \"/sys\", \"type\": \"none\", \"source\": \"/sys\", \
-               \"options\": [\"rbind\", \"nosuid\", \"noexec\", \"nodev\", \"ro\"] }\n";
+               \"options\": [\"rbind\", \"nosuid\", \"noexec\", \"nodev\", \"ro\"] },\n";
     let mut text = String::with_capacity(DEFAULT.len() + 512);
     for line in DEFAULT.split_inclusive('\n') {
         match line.trim_start() {
             field if field.starts_with("\"resources\"") => text.push_str(&maps),
             mount if mount.contains("\"/sys\"") => text.push_str(sys),
-            mount if mount.contains("\"/sys/fs/cgroup\"") => {}
             namespace if namespace.starts_with("{ \"type\": \"network\"") => {
                 text.push_str(&line.replace("network", "user"));
             }

@@ -50,7 +50,7 @@ pub fn remove(container: &Container) -> anyhow::Result<()> {
         .remove()
         .or_fault(|| Fault::doing(format!("remove the state of container {:?}", container.id())))?;
     if let (Some(facts), Some(state)) = (container.facts(), container.hook_state("stopped", None)) {
-        hook::run_all(hook::Kind::Poststop, &facts.poststop, &state, Some(&facts.bundle));
+        hook::run_all(hook::Kind::Poststop, &facts.poststop, &state, hook::Around::directory(&facts.bundle));
     }
     Ok(())
 }

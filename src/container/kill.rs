@@ -1,6 +1,7 @@
 //! Signals a container.
 
 use super::{Container, Status};
+use crate::cgroup::directory::Reach;
 use crate::fault::{Fault, OrFault, Report};
 use crate::hook::ended_within;
 use crate::kernel::process::pidfd_send_signal;
@@ -61,6 +62,8 @@ pub fn kill(container: &Container, signal: i32, whom: Whom) -> anyhow::Result<()
     let running = container.status() != Status::Stopped;
     // Without a pid namespace, the end of init alone would leave the others running.
     let all = whom == Whom::All || (signal == libc::SIGKILL && !container.ends_with_init());
+    // Those that an init in the host's pid namespace has left behind are still the container.
+    let left = !running && all && has_processes(container);
     if all {
         container.cgroup().signal_all(signal)?;
     }
@@ -72,12 +75,18 @@ pub fn kill(container: &Container, signal: i32, whom: Whom) -> anyhow::Result<()
         }
         Some(pidfd) => pidfd_send_signal(pidfd.as_fd(), signal)
             .or_fault(|| Fault::doing(format!("signal container {:?}", container.id()))),
+        None if left => Ok(()),
         // Asked for all of them, and there are none: done.
         None if whom == Whom::All => Ok(()),
         None => Err(Fault::doing("container not running")
             .remedy(format!("see its status with `kase state {}`", container.id()))
             .into()),
     }
+}
+
+fn has_processes(container: &Container) -> bool {
+    // A cgroup that cannot be read has gone.
+    container.cgroup().pids(Reach::Recursive).is_ok_and(|pids| !pids.is_empty())
 }
 
 /// The signal for init after all of its cgroup had it: none, unless there is no cgroup that it could be in.

@@ -10,6 +10,7 @@ use crate::launch::console;
 use crate::launch::relay::{self, Aside, Screen, Signals};
 use rootless::caller::Caller;
 use std::os::fd::AsFd;
+use std::path::Path;
 
 /// How to run.
 #[derive(Debug, Clone, Copy)]
@@ -61,7 +62,12 @@ pub fn run(store: &Store, caller: Caller, request: &Request, how: How) -> anyhow
 fn start(created: &Created) -> anyhow::Result<()> {
     created.init.start()?;
     let state = created.state.now("running", Some(created.init.process.pid));
-    hook::run(hook::Kind::Poststart, &created.poststart, &state, Some(std::path::Path::new(&state.bundle)))
+    hook::run(
+        hook::Kind::Poststart,
+        &created.poststart,
+        &state,
+        hook::Around::directory(Path::new(&state.bundle)),
+    )
 }
 
 fn readiness(created: &Created, request: &Request, main: i32) -> anyhow::Result<Option<Readiness>> {

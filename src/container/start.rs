@@ -41,7 +41,7 @@ pub fn start(container: &Container, notify_socket: Option<OsString>) -> anyhow::
     gate::open_gate(container.directory_fd())?;
     let Some(facts) = container.facts() else { return Ok(()) };
     let Some(state) = container.hook_state("running", container.pid()) else { return Ok(()) };
-    hook::run(hook::Kind::Poststart, &facts.poststart, &state, Some(&facts.bundle))
+    hook::run(hook::Kind::Poststart, &facts.poststart, &state, hook::Around::directory(&facts.bundle))
         .inspect_err(|_| super::kill::end(container))?;
     drop(alone);
     if let (Some(readiness), Some(pidfd)) = (readiness, pidfd) {

@@ -8,7 +8,6 @@ use crate::handshake::{InitEnd, ToInit, ToKase};
 use crate::kernel::descriptor;
 use crate::kernel::process::{Dumpable, exit_now, set_dumpable, setns};
 use crate::plan::attributes::Attributes;
-use crate::plan::namespaces::Kind;
 use crate::plan::process::Process;
 use crate::seccomp::Program;
 use nix::fcntl::{OFlag, open};
@@ -29,7 +28,7 @@ pub struct Added {
     pub root: Option<OwnedFd>,
     /// CLONE_NEW* flags of the namespaces that are still to be joined.
     pub namespaces: u64,
-    /// Whether kase has joined the container's user namespace.
+    /// Whether the container has a user namespace of its own.
     pub user_namespace: bool,
     /// The container's session keyring, if it has one.
     pub keyring: Option<CString>,
@@ -50,7 +49,7 @@ pub fn run(plan: &Process<'_>, attributes: &Attributes<'_>, added: &Added) -> ! 
 }
 
 fn recipe(plan: &Process<'_>, attributes: &Attributes<'_>, added: &Added) -> anyhow::Result<Infallible> {
-    descriptor::close_on_exec_from(3 + added.preserve_fds)?;
+    descriptor::close_inherited_from(3 + added.preserve_fds)?;
     // The host's: what the container has at /proc is its own choice.
     let proc = Procfs::open()?;
     if let Some(score) = plan.oom_score_adj {
@@ -77,7 +76,9 @@ fn recipe(plan: &Process<'_>, attributes: &Attributes<'_>, added: &Added) -> any
         terminal::take(root.as_fd(), size, plan.user.uid, Console::Untouched, &added.kase)?;
     }
     process::make_cwd(root.as_fd(), plan.cwd)?;
-    process::adopt_stdio(root.as_fd(), &plan.user, false)?;
+    if plan.terminal.is_none() {
+        process::adopt_stdio(root.as_fd(), &plan.user, false)?;
+    }
     let environment = process::environment(plan, root.as_fd());
     // Before the privileges go, and before a filter that may know nothing of these calls.
     attributes::set(attributes, &proc)?;
@@ -110,9 +111,4 @@ fn expect(added: &Added, word: ToInit) -> anyhow::Result<()> {
 fn take_root(plan: &Process<'_>) -> anyhow::Result<()> {
     session::take_ids(0, 0, plan.groups)
         .or_else(|_| session::take_ids(plan.user.uid, plan.user.gid, plan.groups))
-}
-
-/// All kinds but the two that kase joins itself, of those that the container has.
-pub fn remaining(namespaces: u64) -> u64 {
-    namespaces & !(Kind::User.flag() | Kind::Pid.flag())
 }

@@ -122,7 +122,14 @@ fn own_part(hierarchy: &Hierarchy, set: u64) -> io::Result<OwnedFd> {
 
 fn hierarchies(own: &str) -> io::Result<Vec<Hierarchy>> {
     let mountinfo = fs::read_to_string("/proc/self/mountinfo")?;
-    Ok(mountinfo.lines().filter_map(|line| hierarchy(line, own)).collect())
+    let mut found: Vec<Hierarchy> = Vec::new();
+    for hierarchy in mountinfo.lines().filter_map(|line| hierarchy(line, own)) {
+        // The host's comes first; another is part of a /sys that is bound in the rootfs, which is covered by now.
+        if !found.iter().any(|earlier| earlier.options == hierarchy.options) {
+            found.push(hierarchy);
+        }
+    }
+    Ok(found)
 }
 
 /// A line of mountinfo, if it is a v1 hierarchy: `ID PARENT MAJ:MIN ROOT POINT … - cgroup SOURCE OPTIONS`.

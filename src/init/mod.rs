@@ -27,9 +27,9 @@ use crate::handshake::{InitEnd, ToInit, ToKase};
 use crate::hook;
 use crate::kernel::process::{Dumpable, exit_now, set_dumpable, unshare};
 use crate::kernel::{descriptor, net};
-use crate::plan::Plan;
 use crate::plan::mounts::What;
 use crate::plan::namespaces::Kind;
+use crate::plan::{Pivot, Plan};
 use crate::seccomp::Program;
 use cgroup_mount::View;
 use nix::sys::stat::{Mode, umask};
@@ -69,9 +69,13 @@ pub struct Trees {
 
 /// Runs init, or the hop and then init. Never returns: the process becomes the container's or ends.
 pub fn run(plan: &Plan<'_>, hands: Hands) -> ! {
-    let mut init = Init { plan, hands, begun: false, own_cgroups: String::new(), starter: None };
+    let mut init =
+        Init { plan, hands, begun: false, own_cgroups: String::new(), on_host: None, starter: None };
     let Err(error) = init.recipe();
     let report = Report::of(&error);
+    if let Some(root) = &init.on_host {
+        rootfs::detach(root.as_fd());
+    }
     match &init.starter {
         Some(starter) => starter.refuse(&report),
         // When kase is gone there is nobody left to tell.
@@ -85,14 +89,16 @@ struct Init<'a> {
     hands: Hands,
     begun: bool,
     own_cgroups: String,
+    on_host: Option<OwnedFd>,
     starter: Option<Starter>,
 }
 
 impl Init<'_> {
     fn recipe(&mut self) -> anyhow::Result<Infallible> {
         let plan = self.plan;
-        // What kase was started with must not leak; what the container is to inherit comes first.
-        descriptor::close_on_exec_from(3 + plan.preserve_fds)?;
+        // What kase was started with must not leak, nor be held open until the start; what the container is to
+        // inherit comes first.
+        descriptor::close_inherited_from(3 + plan.preserve_fds)?;
         // Only now: later /proc/self is no longer ours to write.
         if let Some(score) = plan.process.oom_score_adj {
             process::set_oom_score(score)?;
@@ -119,11 +125,14 @@ impl Init<'_> {
             net::loopback_up().or_fault(|| Fault::doing("bring the loopback interface up"))?;
         }
         let root = rootfs::prepare(plan, self.hands.trees.rootfs.take())?;
+        if plan.pivot == Pivot::Chroot {
+            self.on_host = Some(root.try_clone()?);
+        }
         // Mount points and devices get exactly the modes that they are made with.
         umask(Mode::empty());
         let late = self.furnish(&root)?;
         self.begin()?;
-        self.hooks()?;
+        self.hooks(&root)?;
         rootfs::enter(plan, root.as_fd())?;
         self.names()?;
         if let Some(size) = plan.process.terminal {
@@ -134,7 +143,9 @@ impl Init<'_> {
         sysctl::write(&proc, &plan.sysctl)?;
         process::make_cwd(root.as_fd(), plan.process.cwd)?;
         self.close_paths(&root, late)?;
-        process::adopt_stdio(root.as_fd(), &plan.process.user, !plan.devices.is_empty())?;
+        if plan.process.terminal.is_none() {
+            process::adopt_stdio(root.as_fd(), &plan.process.user, !plan.devices.is_empty())?;
+        }
         let environment = process::environment(&plan.process, root.as_fd());
         // Before the privileges go, and before a filter that may know nothing of these calls.
         attributes::set(&plan.attributes, &proc)?;
@@ -154,7 +165,8 @@ impl Init<'_> {
             filter::confine(&plan.process, filter, None)?;
         }
         let state = self.hands.state.now("created", Some(std::process::id().cast_signed()));
-        hook::run(hook::Kind::StartContainer, plan.hooks.of(hook::Kind::StartContainer), &state, None)?;
+        let around = hook::Around { directory: Path::new("."), environment: &environment };
+        hook::run(hook::Kind::StartContainer, plan.hooks.of(hook::Kind::StartContainer), &state, around)?;
         process::set_limits(&plan.process.limits)?;
         let Some(program) = program else {
             tracing::warn!("process is not set in config.json: there is nothing to run");
@@ -215,6 +227,10 @@ impl Init<'_> {
         let mut mounter = mounts::Mounter {
             root: root.as_fd(),
             sources,
+            flags: match self.plan.namespaces.has(Kind::User) {
+                true => mounts::Flags::Locked,
+                false => mounts::Flags::Free,
+            },
             links: std::mem::take(&mut self.hands.trees.links),
             cgroup_view,
             own_cgroups: String::new(),
@@ -233,15 +249,17 @@ impl Init<'_> {
     }
 
     /// The hooks before the root changes: kase's own first, then ours, in the container's namespaces.
-    fn hooks(&self) -> anyhow::Result<()> {
+    fn hooks(&self, root: &OwnedFd) -> anyhow::Result<()> {
         let hooks = &self.plan.hooks;
         if hooks.runtime_has_some() {
             self.hands.kase.say(&ToKase::HooksPlease)?;
             self.expect(ToInit::HooksDone)?;
         }
         let state = self.hands.state.now("created", Some(std::process::id().cast_signed()));
-        let bundle = Path::new(&state.bundle);
-        hook::run(hook::Kind::CreateContainer, hooks.of(hook::Kind::CreateContainer), &state, Some(bundle))
+        // In the rootfs, as with runc: its mounts are there, wherever its path leads outside.
+        let rootfs = inside::magic_path(root.as_fd());
+        let around = hook::Around::directory(&rootfs);
+        hook::run(hook::Kind::CreateContainer, hooks.of(hook::Kind::CreateContainer), &state, around)
     }
 
     fn names(&self) -> anyhow::Result<()> {

@@ -31,10 +31,22 @@ pub struct Mounter<'a> {
     pub links: HashMap<usize, PathBuf>,
     /// What a cgroup mount shows.
     pub cgroup_view: View,
+    /// Whether the flags of bind mounts' sources bind us.
+    pub flags: Flags,
     /// /proc/self/cgroup as it was before the cgroup namespace hid it.
     pub own_cgroups: String,
     /// Mounts that become read-only only when all mount points in them have been made.
     pub late_readonly: Vec<OwnedFd>,
+}
+
+/// Whether a bind mount may take away the flags that its source has on the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flags {
+    /// Init has the host's privileges.
+    Free,
+    /// A user namespace's root may not. The kernel sees to it for trees that init clones; those that kase cloned
+    /// for it have the same flags in the end, so that it does not matter which.
+    Locked,
 }
 
 impl Mounter<'_> {
@@ -57,9 +69,16 @@ impl Mounter<'_> {
                 };
                 self.bind(mount, tree)
             }
+            What::Inside { path, reach } => self.bind(mount, self.clone_inside(mount, path, *reach)?),
             What::FileSystem { kind, source, fallback } => self.file_system(mount, kind, source, *fallback),
             What::Cgroup => cgroup_mount::mount(self, mount),
         }
+    }
+
+    fn clone_inside(&self, mount: &Mount<'_>, path: &Path, reach: Reach) -> anyhow::Result<OwnedFd> {
+        inside::open(self.root, path)
+            .and_then(|source| mount::clone_tree(source.as_fd(), c"", reach))
+            .or_fault(|| source_missing(mount, path))
     }
 
     /// Attaches a cloned tree with the entry's flags.
@@ -69,7 +88,7 @@ impl Mounter<'_> {
             false => Shape::File,
         };
         let target = self.target(mount, shape)?;
-        bind_attributes(mount, tree.as_fd())?;
+        bind_attributes(mount, tree.as_fd(), self.flags)?;
         attach(mount, tree.as_fd(), target.as_fd())?;
         propagate(mount, tree.as_fd())
     }
@@ -89,6 +108,9 @@ impl Mounter<'_> {
         source: &str,
         fallback: Option<&'static str>,
     ) -> anyhow::Result<()> {
+        // A tmpfs without a mode of its own takes that of the directory that it covers. One that is only made
+        // for it has none to take.
+        let covers = kind == "tmpfs" && inside::open(self.root, mount.destination).is_ok();
         let target = match kind {
             "proc" | "sysfs" => self.ordinary_directory(mount, kind)?,
             _ => self.target(mount, Shape::Directory)?,
@@ -99,7 +121,7 @@ impl Mounter<'_> {
         if late {
             options.attributes.set &= !attribute::RDONLY;
         }
-        let mode = (kind == "tmpfs" && !options.data.iter().any(|option| option.starts_with("mode=")))
+        let mode = (covers && !options.data.iter().any(|option| option.starts_with("mode=")))
             .then(|| fstat(&target).map(|stat| format!("mode={:o}", stat.st_mode & 0o7777)))
             .transpose()?;
         options.data.extend(mode.as_deref());
@@ -275,20 +297,20 @@ fn propagate(mount: &Mount<'_>, mounted: BorrowedFd<'_>) -> anyhow::Result<()> {
 }
 
 /// A bare bind keeps its source's flags. Any flag given clears the others, as `mount --bind -o` suggests, but
-/// for those that the kernel has locked, because they came from a more privileged mount namespace.
-fn bind_attributes(mount: &Mount<'_>, tree: BorrowedFd<'_>) -> anyhow::Result<()> {
-    const CLEARED: u64 = attribute::RDONLY
-        | attribute::NOSUID
-        | attribute::NODEV
-        | attribute::NOEXEC
-        | attribute::NODIRATIME
-        | attribute::NOSYMFOLLOW;
+/// not how access times are kept, and not what is locked, because it came from a more privileged mount namespace.
+fn bind_attributes(mount: &Mount<'_>, tree: BorrowedFd<'_>, flags: Flags) -> anyhow::Result<()> {
+    const CLEARED: u64 =
+        attribute::RDONLY | attribute::NOSUID | attribute::NODEV | attribute::NOEXEC | attribute::NOSYMFOLLOW;
     let given = mount.options.attributes;
     if !given.is_empty() {
-        let all = Attributes { set: given.set, clear: given.clear | (CLEARED & !given.set) };
-        match mount::set_attributes(tree, all, Reach::One) {
-            Err(error) if error.kind() == ErrorKind::PermissionDenied => keep_locked(mount, tree, all)?,
-            done => done.or_fault(|| Fault::at(mount.at.field(".options"), "set the mount's flags"))?,
+        let clear = given.clear | CLEARED | access_times(given);
+        let all = Attributes { set: given.set, clear: clear & !(given.set & !attribute::ATIME) };
+        match flags {
+            Flags::Locked => keep_locked(mount, tree, all)?,
+            Flags::Free => match mount::set_attributes(tree, all, Reach::One) {
+                Err(error) if error.kind() == ErrorKind::PermissionDenied => keep_locked(mount, tree, all)?,
+                done => done.or_fault(|| Fault::at(mount.at.field(".options"), "set the mount's flags"))?,
+            },
         }
     }
     let recursive = mount.options.recursive;
@@ -300,6 +322,12 @@ fn bind_attributes(mount: &Mount<'_>, tree: BorrowedFd<'_>) -> anyhow::Result<()
             "leave out the words that loosen a flag (rrw, rexec, rdev, rsuid): the host has locked it",
         )
     })
+}
+
+/// What a change of how access times are kept clears: both words of it belong together, as in mount(2).
+fn access_times(given: Attributes) -> u64 {
+    let changes = given.clear & attribute::ATIME != 0 || given.set & attribute::NODIRATIME != 0;
+    if changes { attribute::ATIME | attribute::NODIRATIME } else { 0 }
 }
 
 fn keep_locked(mount: &Mount<'_>, tree: BorrowedFd<'_>, wanted: Attributes) -> anyhow::Result<()> {

@@ -2,6 +2,7 @@
 
 use super::inside;
 use crate::fault::{Fault, OrFault};
+use crate::kernel::capability;
 use crate::kernel::mount::{self, Attributes, Propagation, Reach, attribute};
 use crate::plan::mounts::rootfs_missing;
 use crate::plan::namespaces::Kind;
@@ -24,8 +25,10 @@ use std::path::Path;
 pub fn prepare(plan: &Plan<'_>, cloned: Option<OwnedFd>) -> anyhow::Result<OwnedFd> {
     let path = plan.rootfs.as_path();
     if plan.pivot == Pivot::Chroot {
-        return open(path, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
-            .or_fault(|| rootfs_missing(path));
+        // These mounts are the host's. On a mount of their own they show in one place and go all at once.
+        let tree = clone(path)?;
+        mount::set_propagation(tree.as_fd(), Propagation::Private, Reach::Recursive)?;
+        return put(tree, path);
     }
     let shared = matches!(plan.propagation, Some((Propagation::Shared, _)));
     // A shared rootfs stays a peer of the host's mount, so it is cloned before the tie is cut.
@@ -35,12 +38,29 @@ pub fn prepare(plan: &Plan<'_>, cloned: Option<OwnedFd>) -> anyhow::Result<Owned
         (Some(tree), _) | (None, Some(tree)) => tree,
         (None, None) => clone(path)?,
     };
+    put(tree, path)
+}
+
+fn put(tree: OwnedFd, path: &Path) -> anyhow::Result<OwnedFd> {
     // Hooks look for the container's mounts at this path. Where it cannot be reached, which happens only in a
     // user namespace that root has made, the tree goes on top of everything.
     let place = open(path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()).or_else(|_| host_root())?;
     mount::attach(tree.as_fd(), place.as_fd())
         .or_fault(|| Fault::at("root.path", format!("mount {}", path.display())))?;
     Ok(tree)
+}
+
+/// Takes the rootfs, and all that is mounted in it, from the host's mounts again.
+pub fn detach(root: BorrowedFd<'_>) {
+    let undo = || -> anyhow::Result<()> {
+        // What the container's user may not, init still may.
+        let own = capability::permitted()?;
+        capability::set(own, own, 0)?;
+        fchdir(root)?;
+        Ok(umount2(".", MntFlags::MNT_DETACH)?)
+    };
+    // There is another failure to tell of; what stays is seen in /proc/mounts.
+    let _ = undo();
 }
 
 /// Opens the root of the mount namespace.

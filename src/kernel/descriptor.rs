@@ -17,6 +17,27 @@ pub fn close_on_exec_from(first: u32) -> io::Result<()> {
     .map(drop)
 }
 
+/// Closes the descriptors from `first` up that this process was started with: whoever opened them may wait for
+/// their end. They are those without close-on-exec, which all of kase's own have.
+///
+/// # Errors
+/// Those of /proc/self/fd, and what it does not show is at least marked: close_range(2).
+pub fn close_inherited_from(first: u32) -> io::Result<()> {
+    let listed: Vec<i32> = std::fs::read_dir("/proc/self/fd")?
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .filter(|number| u32::try_from(*number).is_ok_and(|number| number >= first))
+        .collect();
+    for number in listed {
+        // SAFETY: F_GETFD only looks.
+        let flags = unsafe { libc::fcntl(number, libc::F_GETFD) };
+        if flags != -1 && flags & libc::FD_CLOEXEC == 0 {
+            // SAFETY: what kase owns has close-on-exec, so nothing here owns this descriptor.
+            unsafe { libc::close(number) };
+        }
+    }
+    close_on_exec_from(first)
+}
+
 /// Owns the number that nix's accept4 has just answered with.
 pub fn accepted(number: i32) -> OwnedFd {
     // SAFETY: the kernel made the descriptor for this call's caller; nobody else owns it.

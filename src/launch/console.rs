@@ -2,7 +2,9 @@
 
 use crate::fault::{Fault, OrFault};
 use crate::kernel::terminal;
+use nix::fcntl::{OFlag, open};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
+use nix::sys::stat::Mode;
 use std::io::{IsTerminal, stderr, stdin, stdout};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -45,7 +47,7 @@ pub fn copy_size(master: BorrowedFd<'_>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Our own terminal: whichever standard descriptor is one.
+/// Our own terminal: whichever standard descriptor is one, or else the one that controls us.
 ///
 /// # Errors
 /// None is.
@@ -54,8 +56,12 @@ pub fn own() -> anyhow::Result<OwnedFd> {
     let found = [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()].into_iter().find(IsTerminal::is_terminal);
     match found {
         Some(terminal) => Ok(terminal.try_clone_to_owned()?),
-        None => Err(Fault::at("process.terminal", "kase has no terminal to show the container's on")
-            .remedy("run it from a terminal, give --console-socket, or set process.terminal to false")
-            .into()),
+        None => open("/dev/tty", OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC, Mode::empty()).map_err(
+            |_| {
+                Fault::at("process.terminal", "kase has no terminal to show the container's on")
+                    .remedy("run it from a terminal, give --console-socket, or set process.terminal to false")
+                    .into()
+            },
+        ),
     }
 }

@@ -4,7 +4,7 @@ use crate::fault::{Fault, OrFault};
 use crate::kernel::clone::{Child, Cloned, Process, clone3};
 use crate::kernel::mount::map_ids;
 use crate::kernel::process::{pause, pidfd_send_signal, wait_for};
-use crate::plan::mounts::{IdMapped, Mount};
+use crate::plan::mounts::{IdMapped, MappedBy, Mount};
 use crate::plan::namespaces::Kind;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
@@ -17,9 +17,19 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 ///
 /// # Errors
 /// A file system that cannot map ids, with the entry's place.
-pub fn map(mount: &Mount<'_>, idmap: &IdMapped, tree: BorrowedFd<'_>, caller: &Caller) -> anyhow::Result<()> {
-    let namespace = user_namespace(&idmap.maps, caller)
-        .or_fault(|| Fault::at(mount.at, "make a user namespace for the mount's ids"))?;
+pub fn map(
+    mount: &Mount<'_>,
+    idmap: &IdMapped<'_>,
+    tree: BorrowedFd<'_>,
+    caller: &Caller,
+) -> anyhow::Result<()> {
+    let namespace = match &idmap.by {
+        MappedBy::Maps(maps) => user_namespace(maps, caller),
+        MappedBy::Namespace(path) => {
+            open(*path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).map_err(Into::into)
+        }
+    }
+    .or_fault(|| Fault::at(mount.at, "find a user namespace for the mount's ids"))?;
     map_ids(tree, namespace.as_fd(), idmap.reach).or_fault(|| {
         Fault::at(mount.at, "map the mount's ids")
             .remedy("use a file system that can (see mount_setattr(2), \"ID-mapped mounts\"), and one that is not mapped already")

@@ -14,6 +14,7 @@ use crate::seccomp::Program;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use std::ffi::CString;
+use std::io::ErrorKind;
 use std::os::fd::{AsFd, OwnedFd};
 
 /// Which container, and how.
@@ -55,21 +56,12 @@ pub fn join(
         0 => Some(open_root(target.pid)?),
         _ => None,
     };
-    let ours = exec::ours(target.namespaces);
-    if ours != 0 {
-        // Once in the user namespace, its root could trace us, if this did not forbid it.
-        set_dumpable(Dumpable::No);
-        setns(target.pidfd.as_fd(), ours).or_fault(|| {
-            Fault::doing("join the container's user and pid namespaces").remedy(
-                "run it as the user who created the container and, if that is not root, after its start",
-            )
-        })?;
-    }
+    let ours = enter(&target)?;
     let added = Added {
         kase: process_end,
         target: target.pidfd,
         root,
-        namespaces: added::remaining(target.namespaces),
+        namespaces: target.namespaces & !ours,
         user_namespace: target.namespaces & Kind::User.flag() != 0,
         keyring: target.keyring.then(|| CString::new(format!("_ses.{}", target.id))).transpose()?,
         preserve_fds: target.preserve_fds,
@@ -93,6 +85,34 @@ pub fn join(
     init.say(ToInit::Begin)?;
     init.attend(midwife)?;
     Ok(init)
+}
+
+/// Puts kase where its child has to be born, and returns which namespaces these are. With the right to do so, that
+/// is the pid namespace alone: the child then joins all others in one step, with the host's privileges over
+/// those that the container's user namespace does not own. Anyone else has to become the user namespace's root.
+fn enter(target: &Target<'_>) -> anyhow::Result<u64> {
+    let pid = target.namespaces & Kind::Pid.flag();
+    if target.namespaces & Kind::User.flag() != 0 {
+        // Once in the user namespace, its root could trace us, if this did not forbid it.
+        set_dumpable(Dumpable::No);
+    }
+    if pid == 0 {
+        return Ok(0);
+    }
+    let ours = match setns(target.pidfd.as_fd(), pid) {
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => exec::ours(target.namespaces),
+        joined => {
+            joined.or_fault(not_joined)?;
+            return Ok(pid);
+        }
+    };
+    setns(target.pidfd.as_fd(), ours).or_fault(not_joined)?;
+    Ok(ours)
+}
+
+fn not_joined() -> Fault {
+    Fault::doing("join the container's user and pid namespaces")
+        .remedy("run it as the user who created the container and, if that is not root, after its start")
 }
 
 fn open_root(pid: i32) -> anyhow::Result<OwnedFd> {

@@ -10,6 +10,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 use nix::unistd::{read, write};
+use std::io::{Stdin, Stdout, stdin, stdout};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Signals that wait to be passed on. Made before init, so that none is lost.
@@ -41,6 +42,13 @@ impl Signals {
         set.thread_block()?;
         Ok(Self(SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?))
     }
+
+    /// Whether one of those that wait asks for more than a look at children or at the terminal's size.
+    fn ask_to_end(&self) -> bool {
+        std::iter::from_fn(|| self.0.read_signal().ok().flatten()).any(|info| {
+            !matches!(i32::try_from(info.ssi_signo), Ok(libc::SIGCHLD | libc::SIGWINCH | libc::SIGCONT))
+        })
+    }
 }
 
 /// Our terminal in raw mode, restored when dropped.
@@ -67,11 +75,14 @@ impl Drop for Raw {
     }
 }
 
-/// The container's terminal beside ours.
+/// The container's terminal beside ours: what comes on our standard input goes there, what it shows goes to our
+/// standard output, either of which may be a pipe while the other is our terminal.
 #[derive(Debug)]
 pub struct Screen {
     master: OwnedFd,
     raw: Raw,
+    stdin: Stdin,
+    stdout: Stdout,
     to_container: Vec<u8>,
     to_us: Vec<u8>,
     input: Input,
@@ -103,7 +114,15 @@ impl Screen {
     pub fn join(master: OwnedFd, terminal: OwnedFd) -> anyhow::Result<Self> {
         fcntl(&master, FcntlArg::F_SETFL(OFlag::O_RDWR | OFlag::O_NONBLOCK))?;
         let raw = Raw::enter(terminal).or_fault(|| Fault::doing("put the terminal into raw mode"))?;
-        Ok(Self { master, raw, to_container: Vec::new(), to_us: Vec::new(), input: Input::Open })
+        Ok(Self {
+            master,
+            raw,
+            stdin: stdin(),
+            stdout: stdout(),
+            to_container: Vec::new(),
+            to_us: Vec::new(),
+            input: Input::Open,
+        })
     }
 
     /// Gives the container's terminal the size of ours.
@@ -116,14 +135,9 @@ impl Screen {
         }
     }
 
-    /// What to wait for: input of ours, and the master.
-    fn interests(&self) -> [(BorrowedFd<'_>, PollFlags); 3] {
-        let terminal = self.raw.terminal.as_fd();
-        let read_ours = if self.input == Input::Open && self.to_container.is_empty() {
-            PollFlags::POLLIN
-        } else {
-            PollFlags::empty()
-        };
+    /// What to wait for: input of ours, the master, and room for output of ours. What nothing is wanted of is
+    /// left out: an input that has ended, or an output that nobody reads, would answer every poll.
+    fn interests(&self) -> [Option<(BorrowedFd<'_>, PollFlags)>; 3] {
         let mut master = PollFlags::empty();
         if self.to_us.is_empty() {
             master |= PollFlags::POLLIN;
@@ -131,15 +145,19 @@ impl Screen {
         if !self.to_container.is_empty() {
             master |= PollFlags::POLLOUT;
         }
-        let write_ours = if self.to_us.is_empty() { PollFlags::empty() } else { PollFlags::POLLOUT };
-        [(terminal, read_ours), (self.master.as_fd(), master), (terminal, write_ours)]
+        let reads = self.input == Input::Open && self.to_container.is_empty();
+        [
+            reads.then_some((self.stdin.as_fd(), PollFlags::POLLIN)),
+            (!master.is_empty()).then_some((self.master.as_fd(), master)),
+            (!self.to_us.is_empty()).then_some((self.stdout.as_fd(), PollFlags::POLLOUT)),
+        ]
     }
 
     /// Moves what can be moved. Nothing more comes from the container when it answers [`Input::Ended`].
     fn pump(&mut self, ready: [PollFlags; 3]) -> Input {
         let waiting = PollFlags::POLLIN | PollFlags::POLLHUP | PollFlags::POLLERR;
         if ready[0].intersects(waiting) && self.input == Input::Open && self.to_container.is_empty() {
-            self.input = fill(self.raw.terminal.as_fd(), &mut self.to_container);
+            self.input = fill(self.stdin.as_fd(), &mut self.to_container);
         }
         if !self.to_container.is_empty() {
             drain(self.master.as_fd(), &mut self.to_container);
@@ -149,20 +167,27 @@ impl Screen {
             state = fill(self.master.as_fd(), &mut self.to_us);
         }
         if !self.to_us.is_empty() {
-            drain(self.raw.terminal.as_fd(), &mut self.to_us);
+            drain(self.stdout.as_fd(), &mut self.to_us);
         }
         state
     }
 
-    /// After the end of init: what it had written still has to be shown.
-    fn flush(&mut self) {
+    /// After the end of init: what it had written still has to be shown, as long as it takes and until a signal
+    /// says otherwise.
+    fn flush(&mut self, signals: &Signals) {
         loop {
             while !self.to_us.is_empty() {
-                let mut fds = [PollFd::new(self.raw.terminal.as_fd(), PollFlags::POLLOUT)];
-                if !matches!(poll(&mut fds, PollTimeout::from(1000u16)), Ok(1..)) {
+                let mut fds = [
+                    PollFd::new(self.stdout.as_fd(), PollFlags::POLLOUT),
+                    PollFd::new(signals.0.as_fd(), PollFlags::POLLIN),
+                ];
+                let _ = poll(&mut fds, PollTimeout::NONE);
+                let signalled = fds[1].any().unwrap_or(false);
+                if fds[0].any().unwrap_or(false) {
+                    drain(self.stdout.as_fd(), &mut self.to_us);
+                } else if signalled && signals.ask_to_end() {
                     return;
                 }
-                drain(self.raw.terminal.as_fd(), &mut self.to_us);
             }
             if fill(self.master.as_fd(), &mut self.to_us) == Input::Ended || self.to_us.is_empty() {
                 return;
@@ -186,7 +211,8 @@ fn fill(from: BorrowedFd<'_>, buffer: &mut Vec<u8>) -> Input {
 }
 
 fn drain(to: BorrowedFd<'_>, buffer: &mut Vec<u8>) {
-    match write(to, buffer) {
+    // As much as an output that is ready for any takes without blocking us.
+    match write(to, &buffer[..buffer.len().min(libc::PIPE_BUF)]) {
         Ok(length) => drop(buffer.drain(..length)),
         Err(Errno::EAGAIN | Errno::EINTR) => {}
         // Nobody reads any more.
@@ -209,25 +235,26 @@ pub fn attend(
         screen.resize();
     }
     loop {
+        let interests = screen.as_ref().map(Screen::interests).unwrap_or_default();
         let mut fds = vec![PollFd::new(signals.0.as_fd(), PollFlags::POLLIN)];
-        for (fd, interest) in screen.iter().flat_map(Screen::interests) {
-            fds.push(PollFd::new(fd, interest));
-        }
+        fds.extend(interests.iter().flatten().map(|(fd, flags)| PollFd::new(*fd, *flags)));
         fds.extend(aside.iter().map(|aside| PollFd::new(aside.fd(), PollFlags::POLLIN)));
         match poll(&mut fds, PollTimeout::NONE) {
             Err(Errno::EINTR) => continue,
             polled => polled?,
         };
-        let mut ready: Vec<PollFlags> =
-            fds.iter().map(|fd| fd.revents().unwrap_or(PollFlags::empty())).collect();
+        let answers: Vec<_> = fds[1..].iter().map(|fd| fd.revents().unwrap_or(PollFlags::empty())).collect();
+        let mut answers = answers.into_iter();
+        let ready =
+            interests.map(|interest| interest.and_then(|_| answers.next()).unwrap_or(PollFlags::empty()));
         if let Some(heard) = &mut aside
-            && ready.pop().is_some_and(|flags| !flags.is_empty())
+            && answers.next().is_some_and(|flags| !flags.is_empty())
             && heard.heard() == Input::Ended
         {
             aside = None;
         }
-        if let (Some(joined), &[_, a, b, c]) = (&mut screen, &ready[..])
-            && joined.pump([a, b, c]) == Input::Ended
+        if let Some(joined) = &mut screen
+            && joined.pump(ready) == Input::Ended
             && joined.to_us.is_empty()
         {
             // Its last slave is closed; the terminal is ours again, init may still run.
@@ -238,7 +265,7 @@ pub fn attend(
                 libc::SIGCHLD => {
                     if let Some(end) = reap_until(pid)? {
                         if let Some(screen) = &mut screen {
-                            screen.flush();
+                            screen.flush(signals);
                         }
                         return Ok(end);
                     }

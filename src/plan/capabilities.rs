@@ -33,12 +33,21 @@ pub fn decide(listed: Option<&config::Capabilities>, last: u8, notes: &mut Notes
     };
     let allowed = sets.permitted & sets.inheritable;
     if sets.ambient & !allowed != 0 {
-        notes.warn(
-            "process.capabilities.ambient: left out what is not both permitted and inheritable".to_string(),
-        );
+        notes.warn(format!(
+            "process.capabilities.ambient: left out what is not both permitted and inheritable: {}",
+            names(sets.ambient & !allowed)
+        ));
         sets.ambient &= allowed;
     }
     sets
+}
+
+/// The names of a mask's capabilities.
+fn names(mask: u64) -> String {
+    let listed = caps::all().into_iter().filter(|capability| mask & capability.bitmask() != 0);
+    let mut names: Vec<_> = listed.map(|capability| capability.to_string()).collect();
+    names.sort_unstable();
+    names.join(", ")
 }
 
 fn mask(set: &[String], last: u8, notes: &mut Notes) -> u64 {

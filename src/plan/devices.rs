@@ -66,6 +66,10 @@ pub fn decide<'spec>(
         let at = Place::nth("linux.devices", index);
         let device = one(entry, at)?;
         mapped(&device, at, maps)?;
+        // The link to the container's own devpts is there instead, as in runc.
+        if device.path == Path::new("/dev/ptmx") {
+            continue;
+        }
         if devices.iter().any(|earlier: &Device<'_>| earlier.path == device.path) {
             notes.warn(format!("{at}: {} is listed twice; the first entry counts", device.path.display()));
         } else {

@@ -57,6 +57,10 @@ pub fn change(container: &config::Process, changes: Changes) -> config::Process 
     for set in [&mut sets.bounding, &mut sets.effective, &mut sets.permitted] {
         set.get_or_insert_default().extend(changes.capabilities.iter().map(|name| full_name(name)));
     }
+    // Ambient needs inheritable, which nothing is added to.
+    let inheritable = sets.inheritable.clone().unwrap_or_default();
+    let named = changes.capabilities.iter().map(|name| full_name(name));
+    sets.ambient.get_or_insert_default().extend(named.filter(|name| inheritable.contains(name)));
     process
 }
 
@@ -115,6 +119,16 @@ mod tests {
         assert_eq!(sets.effective.unwrap(), ["CAP_NET_RAW"]);
         assert_eq!(sets.ambient.unwrap(), ["CAP_KILL"]);
         assert!(sets.inheritable.is_none());
+    }
+
+    #[test]
+    fn an_inheritable_capability_becomes_ambient_too() {
+        let mut own = container();
+        own.capabilities.as_mut().unwrap().inheritable = Some(vec!["CAP_NET_RAW".into()]);
+        let changes = Changes { capabilities: vec!["net_raw".into(), "chown".into()], ..Changes::default() };
+        let sets = change(&own, changes).capabilities.unwrap();
+        assert_eq!(sets.ambient.unwrap(), ["CAP_KILL", "CAP_NET_RAW"]);
+        assert_eq!(sets.inheritable.unwrap(), ["CAP_NET_RAW"]);
     }
 
     #[test]

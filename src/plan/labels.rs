@@ -207,6 +207,7 @@ mod tests {
         .unwrap();
         let setting = Setting {
             bundle: Path::new("/"),
+            rootfs: Path::new("/b/rootfs"),
             namespaces: &Namespaces::default(),
             maps: None,
             standing: Standing::Root,

@@ -177,8 +177,10 @@ impl<'spec> Plan<'spec> {
         let ids = maps.as_ref().or_else(|| host.own_ids().filter(|_| !namespaces.has(Kind::User)));
         // Init is the root of a user namespace other than the initial one, where less works.
         let confined = namespaces.has(Kind::User) || host.caller.standing != Standing::Root;
+        let rootfs = mounts::rootfs(root.path(), options.bundle);
         let setting = Setting {
             bundle: options.bundle,
+            rootfs: &rootfs,
             namespaces: &namespaces,
             maps: ids,
             standing: host.caller.standing,
@@ -196,7 +198,7 @@ impl<'spec> Plan<'spec> {
         };
         let cgroup = cgroup(config, host, options, &namespaces, ids, &mounts, &mut notes)?;
         Ok(Self {
-            rootfs: mounts::rootfs(root.path(), options.bundle),
+            rootfs,
             readonly: root.readonly().unwrap_or(false),
             propagation: propagation(linux)?,
             pivot: pivot(&namespaces, options),
@@ -305,7 +307,7 @@ fn pivot(namespaces: &Namespaces<'_>, options: &Options<'_>) -> Pivot {
 /// With the host's /dev inside, its nodes are there already and must not be touched.
 fn binds_dev(mounts: &[Mount<'_>]) -> bool {
     mounts.iter().any(|mount| {
-        matches!(mount.what, mounts::What::Bind { .. })
+        matches!(mount.what, mounts::What::Bind { .. } | mounts::What::Inside { .. })
             && mount.destination.components().eq(Path::new("/dev").components())
     })
 }

@@ -52,6 +52,7 @@ enum Word {
     Set(u64),
     Clear(u64),
     Atime(u64),
+    NotNoatime,
     RecursiveSet(u64),
     RecursiveClear(u64),
     RecursiveAtime(u64),
@@ -69,7 +70,7 @@ enum Word {
 /// it; mount(8) and runc accept them.
 const WORDS: &[(&str, Word)] = &[
     ("async", Word::NotSuper(libc::MS_SYNCHRONOUS)),
-    ("atime", Word::Atime(0)),
+    ("atime", Word::NotNoatime),
     ("bind", Word::Bind(Reach::One)),
     ("copy-symlink", Word::Extend(Extension::CopySymlink)),
     ("defaults", Word::Nothing),
@@ -152,6 +153,7 @@ impl<'spec> Options<'spec> {
                 Word::Set(bit) => set(&mut options.attributes, bit),
                 Word::Clear(bit) => clear(&mut options.attributes, bit),
                 Word::Atime(kind) => atime(&mut options.attributes, kind),
+                Word::NotNoatime => not_noatime(&mut options.attributes),
                 Word::RecursiveSet(bit) => set(&mut options.recursive, bit),
                 Word::RecursiveClear(bit) => clear(&mut options.recursive, bit),
                 Word::RecursiveAtime(kind) => atime(&mut options.recursive, kind),
@@ -210,6 +212,14 @@ fn atime(change: &mut Attributes, kind: u64) {
     change.clear |= attribute::ATIME;
 }
 
+/// Takes an earlier `noatime` back. By itself it asks for no kind, as in mount(8).
+fn not_noatime(change: &mut Attributes) {
+    if change.set & attribute::ATIME == attribute::NOATIME {
+        change.set &= !attribute::ATIME;
+        change.clear &= !attribute::ATIME;
+    }
+}
+
 /// Not in libc.
 const MS_LAZYTIME: c_ulong = 1 << 25;
 const MS_NOSYMFOLLOW: c_ulong = 256;
@@ -233,6 +243,13 @@ mod tests {
     fn an_access_time_kind_clears_the_whole_field() {
         let change = Options::sort(["strictatime", "noatime"]).attributes;
         assert_eq!(change, Attributes { set: attribute::NOATIME, clear: attribute::ATIME });
+    }
+
+    #[test]
+    fn atime_alone_asks_for_nothing() {
+        assert_eq!(Options::sort(["atime"]).attributes, Attributes::default());
+        assert_eq!(Options::sort(["noatime", "atime"]).attributes, Attributes::default());
+        assert_eq!(Options::sort(["strictatime", "atime"]).attributes.set, attribute::STRICTATIME);
     }
 
     #[test]

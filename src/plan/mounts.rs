@@ -23,18 +23,27 @@ pub struct Mount<'spec> {
     /// How.
     pub options: Options<'spec>,
     /// Other owners than its source has.
-    pub idmap: Option<IdMapped>,
+    pub idmap: Option<IdMapped<'spec>>,
     /// What SELinux is told of it.
     pub marking: Option<Marking<'spec>>,
 }
 
 /// How a mount's ids are mapped; mount_setattr(2), "ID-mapped mounts".
 #[derive(Debug)]
-pub struct IdMapped {
-    /// From the source's ids (inside) to those that the mount shows (outside).
-    pub maps: IdMaps,
+pub struct IdMapped<'spec> {
+    /// By what.
+    pub by: MappedBy<'spec>,
     /// The mount alone, or all below it too.
     pub reach: Reach,
+}
+
+/// Where a mount's maps come from.
+#[derive(Debug)]
+pub enum MappedBy<'spec> {
+    /// From the source's ids (inside) to those that the mount shows (outside).
+    Maps(IdMaps),
+    /// Those of the user namespace at this path, which the container joins.
+    Namespace(&'spec Path),
 }
 
 /// What is mounted.
@@ -44,6 +53,13 @@ pub enum What<'spec> {
     Bind {
         /// Absolute on the host.
         source: Cow<'spec, Path>,
+        /// With what is mounted below it, or without.
+        reach: Reach,
+    },
+    /// What is in the rootfs by then, with what earlier entries have mounted there.
+    Inside {
+        /// Resolved in the rootfs.
+        path: PathBuf,
         /// With what is mounted below it, or without.
         reach: Reach,
     },
@@ -61,11 +77,13 @@ pub enum What<'spec> {
 }
 
 /// What the mounts' decisions depend on.
-pub struct Setting<'a> {
+pub struct Setting<'a, 'spec> {
     /// The bundle's directory, absolute.
     pub bundle: &'a Path,
+    /// The rootfs, absolute.
+    pub rootfs: &'a Path,
     /// The container's namespaces.
-    pub namespaces: &'a Namespaces<'a>,
+    pub namespaces: &'a Namespaces<'spec>,
     /// The ids of a user namespace that is made.
     pub maps: Option<&'a IdMaps>,
     /// Who calls.
@@ -80,14 +98,14 @@ pub struct Setting<'a> {
 /// A destination that is the rootfs itself, a bind without source, a missing type.
 pub fn decide<'spec>(
     listed: &'spec [oci_spec::runtime::Mount],
-    setting: &Setting<'_>,
+    setting: &Setting<'_, 'spec>,
     notes: &mut Notes,
 ) -> Result<Vec<Mount<'spec>>, Fault> {
     let mut mounts = Vec::with_capacity(listed.len());
     for (index, entry) in listed.iter().enumerate() {
         let mount = sort(entry, Place::nth("mounts", index), setting)?;
         if setting.adapt == Adapt::Yes {
-            mounts.extend(adapt(mount, setting, &mounts, notes));
+            mounts.push(adapt(mount, setting, notes));
         } else {
             mounts.push(mount);
         }
@@ -98,9 +116,9 @@ pub fn decide<'spec>(
 fn sort<'spec>(
     entry: &'spec oci_spec::runtime::Mount,
     at: Place,
-    setting: &Setting<'_>,
+    setting: &Setting<'_, 'spec>,
 ) -> Result<Mount<'spec>, Fault> {
-    let destination = entry.destination().as_path();
+    let destination = in_rootfs(entry.destination(), setting.rootfs).unwrap_or(entry.destination());
     if !destination.components().any(|part| matches!(part, Component::Normal(_))) {
         return Err(Fault::at(
             at.field(".destination"),
@@ -144,17 +162,26 @@ fn sort<'spec>(
             .remedy("put bind or rbind into options"));
     }
     let idmap = idmap(entry, at, &what, &options, setting)?;
+    let what = match what {
+        What::Bind { source, reach } if idmap.is_none() && is_new(&options) => {
+            match in_rootfs(&source, setting.rootfs) {
+                Some(path) => What::Inside { path: path.to_path_buf(), reach },
+                None => What::Bind { source, reach },
+            }
+        }
+        what => what,
+    };
     Ok(Mount { at, destination, what, options, idmap, marking: None })
 }
 
 /// The maps of the entry, or with `idmap` alone those of the container's user namespace.
-fn idmap(
+fn idmap<'spec>(
     entry: &oci_spec::runtime::Mount,
     at: Place,
     what: &What<'_>,
     options: &Options<'_>,
-    setting: &Setting<'_>,
-) -> Result<Option<IdMapped>, Fault> {
+    setting: &Setting<'_, 'spec>,
+) -> Result<Option<IdMapped<'spec>>, Fault> {
     let uids = entry.uid_mappings().as_deref().unwrap_or_default();
     let gids = entry.gid_mappings().as_deref().unwrap_or_default();
     if options.idmap.is_none() && uids.is_empty() && gids.is_empty() {
@@ -172,29 +199,44 @@ fn idmap(
         )
         .remedy("run as root, or chown a copy of the files to your subordinate ids"));
     }
-    let maps = match (uids.is_empty(), gids.is_empty()) {
+    let by = match (uids.is_empty(), gids.is_empty()) {
         (false, false) => {
             let maps = IdMaps { uids: id_maps::lines(uids), gids: id_maps::lines(gids) };
             maps.check().map_err(|(kind, flaw)| {
                 Fault::at(format!("{at}.{kind}Mappings"), flaw.to_string())
                     .remedy("give each range of ids once")
             })?;
-            maps
+            MappedBy::Maps(maps)
         }
-        (true, true) => setting.maps.cloned().ok_or_else(|| {
-            Fault::at(
-                at.field(".options"),
-                "idmap needs maps, and the container has no user namespace to take them from",
-            )
-            .remedy("give the mount uidMappings and gidMappings")
-        })?,
+        (true, true) => match (setting.namespaces.join(Kind::User), setting.maps) {
+            (Some(join), _) => MappedBy::Namespace(join.path),
+            (None, Some(maps)) => MappedBy::Maps(maps.clone()),
+            (None, None) => {
+                return Err(Fault::at(
+                    at.field(".options"),
+                    "idmap needs maps, and the container has no user namespace to take them from",
+                )
+                .remedy("give the mount uidMappings and gidMappings"));
+            }
+        },
         _ => {
             return Err(
                 Fault::at(at, "uidMappings and gidMappings go together").remedy("give both, or neither")
             );
         }
     };
-    Ok(Some(IdMapped { maps, reach: options.idmap.unwrap_or(Reach::One) }))
+    Ok(Some(IdMapped { by, reach: options.idmap.unwrap_or(Reach::One) }))
+}
+
+/// Neither a change of a mount that is there, nor perhaps a symlink in the place of one.
+fn is_new(options: &Options<'_>) -> bool {
+    options.remount == Remount::No && options.extension == Extension::None
+}
+
+/// The path from the rootfs to what a path of the host names in it. Such destinations are taken as runc takes
+/// them; a source there is what earlier entries have made of it.
+fn in_rootfs<'path>(path: &'path Path, rootfs: &Path) -> Option<&'path Path> {
+    path.strip_prefix(rootfs).ok().filter(|_| rootfs != Path::new("/"))
 }
 
 /// Relative sources are relative to the bundle.
@@ -202,58 +244,43 @@ fn from_bundle<'spec>(source: &'spec Path, bundle: &Path) -> Cow<'spec, Path> {
     if source.is_absolute() { Cow::Borrowed(source) } else { Cow::Owned(bundle.join(source)) }
 }
 
-/// What a user namespace allows instead, or nothing where the host's tree shows the same already.
-fn adapt<'spec>(
-    mut mount: Mount<'spec>,
-    setting: &Setting<'_>,
-    before: &[Mount<'spec>],
-    notes: &mut Notes,
-) -> Option<Mount<'spec>> {
+/// What a user namespace allows instead.
+fn adapt<'spec>(mut mount: Mount<'spec>, setting: &Setting<'_, 'spec>, notes: &mut Notes) -> Mount<'spec> {
     let at = mount.at;
     match &mut mount.what {
         What::FileSystem { kind: "sysfs", .. } if !setting.namespaces.has(Kind::Network) => {
             notes.debug(format!(
                 "{at}: sysfs needs a network namespace of its own: the host's /sys is bound read-only"
             ));
-            Some(host_tree(
+            host_tree(
                 mount,
                 "/sys",
                 attribute::RDONLY | attribute::NOSUID | attribute::NODEV | attribute::NOEXEC,
-            ))
+            )
         }
         What::FileSystem { kind: "proc", .. } if !setting.namespaces.has(Kind::Pid) => {
             notes.debug(format!("{at}: proc needs a pid namespace of its own: the host's /proc is bound"));
-            Some(host_tree(mount, "/proc", attribute::NOSUID | attribute::NODEV | attribute::NOEXEC))
+            host_tree(mount, "/proc", attribute::NOSUID | attribute::NODEV | attribute::NOEXEC)
         }
         What::FileSystem { kind: "sysfs", fallback, .. } => {
             *fallback = Some("/sys");
-            Some(mount)
+            mount
         }
         What::FileSystem { kind: "mqueue", fallback, .. } if !setting.namespaces.makes(Kind::Ipc) => {
             *fallback = Some("/dev/mqueue");
-            Some(mount)
+            mount
         }
         What::FileSystem { kind: "overlay", .. } if !mount.options.data.contains(&"userxattr") => {
             notes.debug(format!("{at}: userxattr is added, as overlay in a user namespace needs it"));
             mount.options.data.push("userxattr");
-            Some(mount)
+            mount
         }
         What::FileSystem { kind: "devpts", .. } => {
             drop_unmapped(&mut mount, setting.maps, notes);
-            Some(mount)
+            mount
         }
-        What::Cgroup if before.iter().any(|earlier| shows_host(earlier, mount.destination)) => {
-            notes.debug(format!("{at}: the host's /sys, bound there already, shows the cgroups"));
-            None
-        }
-        _ => Some(mount),
+        _ => mount,
     }
-}
-
-/// Whether `earlier` binds the host's /sys over the place of `destination`.
-fn shows_host(earlier: &Mount<'_>, destination: &Path) -> bool {
-    matches!(&earlier.what, What::Bind { source, reach: Reach::Recursive } if source.as_ref() == Path::new("/sys"))
-        && destination.starts_with(earlier.destination)
 }
 
 fn host_tree<'spec>(mut mount: Mount<'spec>, source: &'static str, set: u64) -> Mount<'spec> {

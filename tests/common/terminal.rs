@@ -5,7 +5,7 @@ use rustix::termios::{Winsize, tcsetwinsize};
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::process::Child;
+use std::process::{Child, Command};
 
 /// The outer end of a terminal and what came out of it.
 pub struct Terminal {
@@ -36,14 +36,29 @@ impl Terminal {
 
     /// Starts kase with these words as the leader of a session on this terminal.
     pub fn spawn(&mut self, kase: &Kase, words: &[&str]) -> Child {
+        self.lead(kase, &kase.command(words))
+    }
+
+    fn lead(&mut self, kase: &Kase, command: &Command) -> Child {
         let inner = self.inner.take().expect("one process a terminal");
         let name = std::fs::read_link(format!("/proc/self/fd/{}", inner.as_raw_fd())).unwrap();
         kase.identity.own(&name);
-        let command = kase.command(words);
         let mut leader = kase.program("setsid");
         leader.args(["--ctty", "--wait"]).arg(command.get_program()).args(command.get_args());
         leader.stdin(inner.try_clone().unwrap()).stdout(inner.try_clone().unwrap()).stderr(inner);
         leader.spawn().unwrap()
+    }
+
+    /// The same, with some of the standard descriptors led elsewhere, in the shell's words.
+    pub fn spawn_redirected(&mut self, kase: &Kase, words: &[&str], redirections: &str) -> Child {
+        let script = format!("\"$@\" {redirections}");
+        let command = kase.command(words);
+        let program = command.get_program().to_str().unwrap();
+        let words = command.get_args().map(|word| word.to_str().unwrap());
+        let shell: Vec<&str> = ["-c", &script, "sh", program].into_iter().chain(words).collect();
+        let mut shell_command = kase.program("sh");
+        shell_command.args(shell);
+        self.lead(kase, &shell_command)
     }
 
     /// The modes that a process on it may change, in a form to compare.

@@ -106,3 +106,61 @@ fn v2_limits_hold_what_was_asked() {
     drop(cgroup);
     assert!(!directory.parent().unwrap().exists());
 }
+
+fn update(resources: &serde_json::Value) -> Limits {
+    use crate::plan::cgroup::limits::{self, Occasion};
+    let resources = serde_json::from_value(resources.clone()).unwrap();
+    limits::decide(&resources, Version::V2, Occasion::Update, &mut Notes::default()).unwrap()
+}
+
+#[test]
+fn v2_updates_of_one_limit_keep_the_others() {
+    const MIB: u64 = 1 << 20;
+    let Some(layout) = layout(Version::V2) else { return };
+    let resources = json!({
+        "memory": {"limit": 64 * MIB, "swap": 128 * MIB},
+        "cpu": {"quota": 50_000, "period": 100_000},
+        "unified": {"memory.high": "60000000\n"},
+    });
+    let plan = plan(&path("updates"), &resources, Version::V2);
+    let cgroup = Cgroup::make(&plan, &layout).unwrap();
+    let directory = cgroup.facts().v2.unwrap();
+    let read = |file: &str| fs::read_to_string(directory.join(file)).unwrap().trim().to_string();
+    assert_eq!(read("memory.swap.max"), (64 * MIB).to_string());
+    cgroup.update(&update(&json!({"memory": {"swap": 96 * MIB}}))).unwrap();
+    assert_eq!(read("memory.swap.max"), (32 * MIB).to_string());
+    cgroup.update(&update(&json!({"memory": {"limit": 80 * MIB}}))).unwrap();
+    assert_eq!(read("memory.swap.max"), (16 * MIB).to_string());
+    let error = cgroup.update(&update(&json!({"memory": {"limit": 100 * MIB}}))).unwrap_err().to_string();
+    assert!(error.starts_with("linux.resources.memory.limit: memory+swap limit"), "{error}");
+    cgroup.update(&update(&json!({"cpu": {"quota": 20_000}}))).unwrap();
+    assert_eq!(read("cpu.max"), "20000 100000");
+    cgroup.update(&update(&json!({"cpu": {"period": 50_000, "burst": 10_000}}))).unwrap();
+    assert_eq!(read("cpu.max"), "20000 50000");
+    cgroup.update(&update(&json!({"cpu": {"idle": 1}}))).unwrap();
+    assert_eq!(read("cpu.idle"), "1");
+    cgroup.update(&update(&json!({"memory": {"limit": -1}}))).unwrap();
+    assert_eq!((read("memory.max"), read("memory.swap.max")), ("max".into(), "max".into()));
+    // A page at least.
+    fs::write(directory.join("cgroup.procs"), std::process::id().to_string()).unwrap();
+    let used = update(&json!({"memory": {"limit": 1, "checkBeforeUpdate": true}}));
+    let error = cgroup.update(&used);
+    fs::write("/sys/fs/cgroup/cgroup.procs", std::process::id().to_string()).unwrap();
+    let error = error.err().map(|error| error.to_string()).unwrap_or_default();
+    assert!(error.starts_with("linux.resources.memory.limit: rejecting memory limit 1 <= usage"), "{error}");
+}
+
+#[test]
+fn v2_names_a_controller_that_is_not_there_and_leaves_nothing() {
+    let Some(layout) = layout(Version::V2) else { return };
+    let path = path("missing");
+    for (file, words) in [
+        ("nonsense.max", "controller \"nonsense\" not available"),
+        ("memory.nonsense", "has no memory.nonsense: this kernel cannot limit that"),
+    ] {
+        let plan = plan(&path, &json!({"unified": {file: "1"}}), Version::V2);
+        let error = Cgroup::make(&plan, &layout).unwrap_err().to_string();
+        assert!(error.starts_with("linux.resources.unified.") && error.contains(words), "{error}");
+        assert!(!Path::new("/sys/fs/cgroup").join(top(&path)).exists());
+    }
+}
