@@ -20,6 +20,7 @@ deeds! {
     deleting_what_is_not_there_is_an_error_but_not_by_force,
     the_bundle_is_the_working_directory_by_default,
     options_may_follow_the_id,
+    a_killed_container_is_deleted_at_once,
 }
 
 fn a_container_is_created_started_stopped_and_deleted(kase: &Kase) {
@@ -150,4 +151,13 @@ fn the_bundle_is_the_working_directory_by_default(kase: &Kase) {
 fn options_may_follow_the_id(kase: &Kase) {
     let bundle = kase.bundle().args(["/probe", "exit", "7"]);
     kase.call(["run", &kase.id(), "--bundle", bundle.dir().to_str().unwrap()]).exited(7);
+}
+
+/// Scripts and engines delete right after they have killed.
+fn a_killed_container_is_deleted_at_once(kase: &Kase) {
+    for _ in 0..10 {
+        let container = kase.run_detached(&kase.bundle().args(["/probe", "sleep"]));
+        container.call("kill", ["KILL"]).succeeded();
+        container.call("delete", []).succeeded();
+    }
 }

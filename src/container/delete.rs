@@ -29,6 +29,8 @@ pub fn delete(store: &Store, id: &str, force: Force) -> anyhow::Result<()> {
     let container = store.container(id)?;
     match container.status() {
         Status::Stopped => remove(&container),
+        // Whoever has just killed it need not wait for the kernel.
+        Status::Running if kill::ends_soon(&container) => remove(&container),
         status => Err(Fault::doing(format!("cannot delete container {id} that is not stopped: {status}"))
             .remedy(format!("stop it first (kase kill {id}), or use kase delete --force {id}"))
             .into()),

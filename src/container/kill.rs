@@ -94,6 +94,12 @@ fn signal_once(container: &Container, signal: i32) -> i32 {
     if container.has_cgroup() { 0 } else { signal }
 }
 
+/// Whether init ends within a moment, as it does when it has been killed.
+pub fn ends_soon(container: &Container) -> bool {
+    const MOMENT: Duration = Duration::from_millis(100);
+    container.pidfd().is_none_or(|pidfd| ended_within(pidfd.as_fd(), MOMENT).unwrap_or(false))
+}
+
 /// Kills whatever is left and waits, so that nothing runs when this returns.
 pub fn end(container: &Container) {
     const PATIENCE: Duration = Duration::from_secs(10);
