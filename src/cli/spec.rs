@@ -138,6 +138,6 @@ mod tests {
         let linux = user.linux.unwrap();
         assert_eq!(linux.gid_mappings().as_ref().unwrap()[0].host_id(), 1001);
         assert!(linux.resources().is_none());
-        assert_eq!(user.mounts.unwrap().len(), 6);
+        assert_eq!(user.mounts.unwrap().len(), 7);
     }
 }
