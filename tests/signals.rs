@@ -3,6 +3,8 @@
 use crate::common::{Kase, Running, is_ours};
 use nix::sys::signal::Signal;
 
+// An ordinary user has no cgroup here that the others could be found by.
+deeds! { root: a_container_in_the_hosts_pid_namespace_is_killed }
 deeds! {
     kill_takes_names_and_numbers,
     kill_sends_term_by_default,
@@ -141,5 +143,20 @@ fn a_regular_expression_that_is_none_is_refused(kase: &Kase) {
     }
     for verb in ["kill", "delete"] {
         kase.call([verb, "--regex", "(web"]).refused(&["invalid regular expression", "(web"]);
+    }
+}
+
+/// The signal goes to all of its cgroup, and must not take init's end by it for a container that was not running.
+fn a_container_in_the_hosts_pid_namespace_is_killed(kase: &Kase) {
+    for _ in 0..20 {
+        let container = kase.run_detached(
+            &kase
+                .bundle()
+                .without_namespace("pid")
+                .args(["/probe", "orphan", "--", "orphan", "--", "orphan", "--", "sleep"]),
+        );
+        container.says("orphaned\norphaned\norphaned");
+        container.call("kill", ["KILL"]).succeeded();
+        container.becomes("stopped");
     }
 }

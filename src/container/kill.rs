@@ -60,6 +60,8 @@ fn realtime(name: &str) -> Option<i32> {
 /// A container that is not running, in the words that engines look for.
 pub fn kill(container: &Container, signal: i32, whom: Whom) -> anyhow::Result<()> {
     let running = container.status() != Status::Stopped;
+    // Before any signal: the one to all may end init before it could be found.
+    let init = container.pidfd().filter(|_| running);
     // Without a pid namespace, the end of init alone would leave the others running.
     let all = whom == Whom::All || (signal == libc::SIGKILL && !container.ends_with_init());
     // Those that an init in the host's pid namespace has left behind are still the container.
@@ -67,7 +69,7 @@ pub fn kill(container: &Container, signal: i32, whom: Whom) -> anyhow::Result<()
     if all {
         container.cgroup().signal_all(signal)?;
     }
-    match container.pidfd().filter(|_| running) {
+    match init {
         // It was among them, and may have ended already.
         Some(pidfd) if all => {
             let _ = pidfd_send_signal(pidfd.as_fd(), signal_once(container, signal));
