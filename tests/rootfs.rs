@@ -4,6 +4,7 @@ use crate::common::{Bundle, Kase, Outcome, json, value};
 use std::fs;
 
 deeds! {
+    a_container_without_proc_runs,
     a_ptmx_in_the_config_is_still_the_containers_own,
     a_null_device_that_is_a_symlink_masks_nothing,
     the_default_devices_are_there,
@@ -219,4 +220,12 @@ fn a_null_device_that_is_a_symlink_masks_nothing(kase: &Kase) {
     fs::create_dir(bundle.path("hostile")).unwrap();
     std::os::unix::fs::symlink("/proc/sys/kernel/core_pattern", bundle.path("hostile/null")).unwrap();
     kase.run(&bundle).fails(&["linux.maskedPaths[0]"]);
+}
+
+fn a_container_without_proc_runs(kase: &Kase) {
+    let bundle = kase.bundle().args(["/probe", "cwd"]).edit(|spec| {
+        let mounts = spec["mounts"].as_array_mut().unwrap();
+        mounts.retain(|mount| mount["destination"] != "/proc");
+    });
+    assert_eq!(kase.run(&bundle).stdout(), "/\n");
 }

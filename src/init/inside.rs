@@ -143,13 +143,13 @@ fn step(directory: BorrowedFd<'_>, name: &OsStr, shape: Shape) -> io::Result<Own
     look()
 }
 
-/// The container's /dev/null (O_PATH). An image, or a container that shares the rootfs, may have put anything
+/// The container's /dev/null, opened with these `O_*` flags and checked afterwards. An image, or a container that shares the rootfs, may have put anything
 /// there, such as a symlink to a file of /proc that would then lie open under a mask (CVE-2025-31133).
 ///
 /// # Errors
 /// Those of openat2(2); ENODEV when it is not the null device.
-pub fn null_device(root: BorrowedFd<'_>) -> io::Result<OwnedFd> {
-    let null = open_as(root, Path::new("/dev/null"), libc::O_PATH, Resolve::NO_SYMLINKS)?;
+pub fn null_device(root: BorrowedFd<'_>, flags: libc::c_int) -> io::Result<OwnedFd> {
+    let null = open_as(root, Path::new("/dev/null"), flags, Resolve::NO_SYMLINKS)?;
     match is_null(null.as_fd())? {
         true => Ok(null),
         false => Err(io::Error::from_raw_os_error(libc::ENODEV)),

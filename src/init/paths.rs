@@ -55,7 +55,7 @@ fn one_masked(root: BorrowedFd<'_>, path: &Path, empty: &mut Empty) -> io::Resul
     if inside::is_directory(target.as_fd())? {
         return empty.cover(target.as_fd());
     }
-    let null = inside::null_device(root)?;
+    let null = inside::null_device(root, libc::O_PATH)?;
     let tree = mount::clone_tree(null.as_fd(), c"", Reach::One)?;
     mount::attach(tree.as_fd(), target.as_fd())
 }

@@ -76,12 +76,10 @@ pub fn adopt_stdio(root: BorrowedFd<'_>, user: &Ids<'_>, own_null: bool) -> anyh
 }
 
 fn exchange(root: BorrowedFd<'_>, number: usize) -> anyhow::Result<()> {
-    let open = || {
-        let null = inside::null_device(root)?;
-        fs::OpenOptions::new().read(true).write(true).open(inside::magic_path(null.as_fd()))
-    };
-    let null = open().or_fault(|| Fault::doing("open the container's /dev/null"))?;
-    replace(number, &null.into())?;
+    // Not by way of /proc/self/fd: the container may have no /proc.
+    let null = inside::null_device(root, libc::O_RDWR | libc::O_NOCTTY)
+        .or_fault(|| Fault::doing("open the container's /dev/null"))?;
+    replace(number, &null)?;
     Ok(())
 }
 
