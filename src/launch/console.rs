@@ -3,10 +3,9 @@
 use crate::fault::{Fault, OrFault};
 use crate::kernel::terminal;
 use nix::fcntl::{OFlag, open};
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 use nix::sys::stat::Mode;
 use std::io::{IsTerminal, stderr, stdin, stdout};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 /// Connects to `--console-socket`, before anything is made.
@@ -14,12 +13,7 @@ use std::path::Path;
 /// # Errors
 /// Nobody listens there.
 pub fn connect_to(path: &Path) -> anyhow::Result<OwnedFd> {
-    let connect = || {
-        let stream = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
-        connect(stream.as_raw_fd(), &UnixAddr::new(path)?)?;
-        Ok::<_, nix::Error>(stream)
-    };
-    connect().or_fault(|| {
+    crate::kernel::socket::connect(path).or_fault(|| {
         Fault::doing(format!("connect to the console socket {}", path.display()))
             .remedy("start the program that receives the terminal first (recvtty, conmon, the engine)")
     })

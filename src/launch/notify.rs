@@ -4,9 +4,8 @@
 use crate::fault::{Fault, OrFault};
 use crate::hook::State;
 use crate::plan::seccomp::Listener;
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 use serde::Serialize;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -24,12 +23,7 @@ struct ProcessState<'a> {
 /// # Errors
 /// Nobody listens there.
 pub fn connect_to(listener: Listener<'_>) -> anyhow::Result<OwnedFd> {
-    let connected = || {
-        let stream = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
-        connect(stream.as_raw_fd(), &UnixAddr::new(listener.path)?)?;
-        Ok::<_, nix::Error>(stream)
-    };
-    connected().or_fault(|| {
+    crate::kernel::socket::connect(listener.path).or_fault(|| {
         // runc's words, which its own test suite looks for.
         let what = format!("failed to connect with seccomp agent at {}", listener.path.display());
         Fault::at("linux.seccomp.listenerPath", what)

@@ -1,9 +1,8 @@
 //! Hands a pidfd of init, or of a process that exec adds, to whoever asked for it.
 
 use crate::fault::{Fault, OrFault};
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 use std::collections::HashMap;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 /// crun(1)'s annotation for what `--pidfd-socket` is on the command line.
@@ -50,8 +49,6 @@ impl Receiver {
     }
 }
 
-fn connected(path: &Path) -> nix::Result<Receiver> {
-    let stream = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
-    connect(stream.as_raw_fd(), &UnixAddr::new(path)?)?;
-    Ok(Receiver(stream))
+fn connected(path: &Path) -> std::io::Result<Receiver> {
+    crate::kernel::socket::connect(path).map(Receiver)
 }
