@@ -21,11 +21,11 @@ use crate::cgroup::{Cgroup, State};
 use crate::fault::{Fault, Report};
 use crate::hook;
 use crate::kernel::process::pidfd_open;
+use crate::kernel::text::read_text;
 use crate::plan::namespaces::Kind;
 use record::{Complete, Facts, Init, Lock, Record};
 use serde::Serialize;
 use std::fmt;
-use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use store::Directory;
@@ -163,7 +163,7 @@ fn output(facts: &Facts) -> hook::Output {
 
 /// A process's start time, in clock ticks since boot, and its state's letter; proc_pid_stat(5).
 fn stat(pid: i32) -> Option<(char, u64)> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let stat = read_text(format!("/proc/{pid}/stat")).ok()?;
     // The name in parentheses may itself hold anything.
     let mut fields = stat.rsplit_once(") ")?.1.split(' ');
     let state = fields.next()?.chars().next()?;

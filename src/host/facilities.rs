@@ -1,5 +1,6 @@
 //! Parts of the kernel that only some configurations need, looked for only then.
 
+use crate::kernel::text::read_text;
 use nix::sys::statfs::{FsType, statfs};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -52,7 +53,7 @@ impl Facilities {
     pub fn look(wanted: &[Facility]) -> Self {
         let asked = |facility| wanted.contains(&facility);
         let mounts = match asked(Facility::Selinux) || asked(Facility::Resctrl) {
-            true => fs::read_to_string("/proc/self/mountinfo").unwrap_or_default(),
+            true => read_text("/proc/self/mountinfo").unwrap_or_default(),
             false => String::new(),
         };
         Self {

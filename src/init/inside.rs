@@ -8,7 +8,7 @@ use crate::kernel::path::{Resolve, openat2};
 use nix::fcntl::readlinkat;
 use nix::sys::stat::{Mode, fstat, mkdirat};
 use std::collections::VecDeque;
-use std::ffi::{CString, OsStr, OsString};
+use std::ffi::{CStr, CString, OsStr, OsString};
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -22,6 +22,11 @@ pub enum Shape {
     /// For anything else: an empty file.
     File,
 }
+
+/// How what is missing is made.
+const DIRECTORY_MODE: Mode = Mode::from_bits_truncate(0o755);
+const FILE_MODE: u32 = 0o644;
+const NEW_FILE: libc::c_int = libc::O_CREAT | libc::O_RDONLY | libc::O_NOCTTY | libc::O_NONBLOCK;
 
 /// Opens what is at `path` inside `root` (O_PATH).
 ///
@@ -68,8 +73,32 @@ pub fn parent<'path>(root: BorrowedFd<'_>, path: &'path Path) -> io::Result<(Own
     Ok((open_or_make(root, directory, Shape::Directory)?, name))
 }
 
-/// Walks down, following symlinks by hand, since their targets may be missing too.
+/// Makes what was found missing.
 fn make(root: BorrowedFd<'_>, path: &Path, shape: Shape) -> io::Result<OwnedFd> {
+    // Mostly only the last name is missing, below directories that are there.
+    let name = path.file_name().map(|name| CString::new(name.as_bytes())).transpose()?;
+    if let (Some(name), Some(above)) = (name, path.parent())
+        && let Ok(directory) = open(root, above)
+        && made(directory.as_fd(), &name, shape)
+    {
+        return openat2(directory.as_fd(), &name, libc::O_PATH, 0, Resolve::NO_SYMLINKS);
+    }
+    walk(root, path, shape)
+}
+
+/// Whether there was nothing of this name in the directory and now is what was asked for.
+fn made(directory: BorrowedFd<'_>, name: &CStr, shape: Shape) -> bool {
+    match shape {
+        Shape::Directory => mkdirat(directory, name, DIRECTORY_MODE).is_ok(),
+        Shape::File => {
+            let flags = NEW_FILE | libc::O_EXCL;
+            openat2(directory, name, flags, FILE_MODE, Resolve::NO_SYMLINKS).is_ok()
+        }
+    }
+}
+
+/// Walks down, following symlinks by hand, since their targets may be missing too.
+fn walk(root: BorrowedFd<'_>, path: &Path, shape: Shape) -> io::Result<OwnedFd> {
     const MOST_SYMLINKS: u32 = 40;
     let mut symlinks = 0;
     let mut walked = PathBuf::from("/");
@@ -130,14 +159,13 @@ fn step(directory: BorrowedFd<'_>, name: &OsStr, shape: Shape) -> io::Result<Own
         found => return found,
     }
     match shape {
-        Shape::Directory => match mkdirat(directory, name, Mode::from_bits_truncate(0o755)) {
+        Shape::Directory => match mkdirat(directory, name, DIRECTORY_MODE) {
             // Somebody was faster: whatever it is now, the look below opens it.
             Ok(()) | Err(nix::Error::EEXIST) => {}
             Err(error) => return Err(error.into()),
         },
         Shape::File => {
-            let flags = libc::O_CREAT | libc::O_RDONLY | libc::O_NOCTTY | libc::O_NONBLOCK;
-            openat2(directory, &c_name, flags, 0o644, Resolve::NO_SYMLINKS)?;
+            openat2(directory, &c_name, NEW_FILE, FILE_MODE, Resolve::NO_SYMLINKS)?;
         }
     }
     look()

@@ -26,6 +26,7 @@ use crate::gate::{Gate, Starter};
 use crate::handshake::{InitEnd, ToInit, ToKase};
 use crate::hook;
 use crate::kernel::process::{Dumpable, exit_now, set_dumpable, unshare};
+use crate::kernel::text::read_text;
 use crate::kernel::{descriptor, net};
 use crate::plan::mounts::What;
 use crate::plan::namespaces::Kind;
@@ -184,7 +185,7 @@ impl Init<'_> {
         self.expect(ToInit::Begin)?;
         self.begun = true;
         if self.plan.mounts.iter().any(|mount| mount.what == What::Cgroup) {
-            self.own_cgroups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+            self.own_cgroups = read_text("/proc/self/cgroup").unwrap_or_default();
         }
         // Its root is the cgroup that this process is in, so not before that is the right one.
         if self.plan.namespaces.makes(Kind::Cgroup) {

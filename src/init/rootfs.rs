@@ -4,6 +4,7 @@ use super::inside;
 use crate::fault::{Fault, OrFault};
 use crate::kernel::capability;
 use crate::kernel::mount::{self, Attributes, Propagation, Reach, attribute};
+use crate::kernel::text::read_text;
 use crate::plan::mounts::rootfs_missing;
 use crate::plan::namespaces::Kind;
 use crate::plan::{Pivot, Plan};
@@ -133,7 +134,7 @@ fn pivot(root: BorrowedFd<'_>) -> anyhow::Result<()> {
 /// Without pivot_root the old mounts stay reachable for the kernel. A whole /proc or /sys among them would
 /// let the container mount a new one without our masks, so those go first.
 fn move_over(root: BorrowedFd<'_>) -> anyhow::Result<()> {
-    for point in full_views(&fs::read_to_string("/proc/self/mountinfo")?, &inside::magic_path(root)) {
+    for point in full_views(&read_text("/proc/self/mountinfo")?, &inside::magic_path(root)) {
         // Busy or locked mounts stay; the kernel then refuses unmasked ones to the container by itself.
         let _ = umount2(Path::new(&point), MntFlags::MNT_DETACH);
     }

@@ -18,6 +18,7 @@ pub mod schedule;
 pub mod seccomp;
 pub mod socket;
 pub mod terminal;
+pub mod text;
 
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd};

@@ -1,0 +1,18 @@
+//! Files whose size the kernel does not tell: those of procfs, sysfs and cgroups.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+/// The text of such a file, mostly with one read(2) and one that finds the end. `std::fs::read_to_string` asks
+/// for the size, is told 0 or a page, and feels its way from 32 bytes up.
+///
+/// # Errors
+/// Those of open(2) and read(2); InvalidData when it is not UTF-8.
+pub fn read_text(path: impl AsRef<Path>) -> io::Result<String> {
+    const PAGE: usize = 4096;
+    let mut text = String::with_capacity(PAGE);
+    // `take` hides the file, which would be asked for its size all the same.
+    File::open(path)?.take(u64::MAX).read_to_string(&mut text)?;
+    Ok(text)
+}
