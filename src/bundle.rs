@@ -1,9 +1,11 @@
 //! The bundle: a directory with config.json, which is read and parsed here and nowhere else.
 
+mod json;
+
 use crate::config::Config;
 use crate::fault::{Fault, OrFault};
 use nix::unistd::getcwd;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::error::Category;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -52,16 +54,48 @@ fn absolute(path: &Path) -> anyhow::Result<PathBuf> {
 /// # Errors
 /// The field, the line and the column of what is wrong.
 pub fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, Fault> {
-    serde_json::from_slice(text).map_err(|error| {
-        let said = error.to_string();
-        match error.classify() {
-            Category::Data | Category::Io => Fault::at(place(text, error.line(), error.column()), said)
-                .remedy("write there what the runtime specification's config.md allows"),
-            Category::Syntax | Category::Eof => {
-                Fault::doing(said).remedy("correct the JSON there; `jq . config.json` checks it")
-            }
+    let parsed = serde_json::from_slice(text).map_err(|error| fault(text, &error))?;
+    if let Some(other) = json::without_odd_lists(text) {
+        serde_json::from_slice::<T>(&other).map_err(|error| fault(&other, &error))?;
+    }
+    match json::nul_at(text).find(|at| !is_opaque(&place(&text[..*at], usize::MAX, 0))) {
+        Some(at) => {
+            Err(Fault::at(place(&text[..at], usize::MAX, 0), "a NUL byte ends every name, path and argument")
+                .remedy("take it out"))
         }
-    })
+        None => Ok(parsed),
+    }
+}
+
+/// Whether the text there is nobody's but the user's.
+fn is_opaque(place: &str) -> bool {
+    place.starts_with("annotations.") || place == "linux.seccomp.listenerMetadata"
+}
+
+fn fault(text: &[u8], error: &serde_json::Error) -> Fault {
+    let said = error.to_string();
+    let (line, mut column) = (error.line(), error.column());
+    let said = match error.classify() {
+        Category::Data | Category::Io => json::in_words_of_json(&said).unwrap_or(said),
+        // Where a word is expected, serde_json takes any other type for broken JSON.
+        Category::Syntax | Category::Eof if serde_json::from_slice::<IgnoredAny>(text).is_ok() => {
+            // Of a list it has seen the bracket, not what is behind.
+            if text
+                .split(|byte| *byte == b'\n')
+                .nth(line.saturating_sub(1))
+                .and_then(|line| line.get(column.wrapping_sub(1)))
+                == Some(&b'[')
+            {
+                column -= 1;
+            }
+            said.replacen("expected value", "invalid type, expected a word", 1)
+        }
+        Category::Syntax | Category::Eof => {
+            return Fault::doing(said).remedy("correct the JSON there; `jq . config.json` checks it");
+        }
+    };
+    Fault::at(place(text, line, column), said)
+        .remedy("write there what the runtime specification's config.md allows")
 }
 
 /// Which field ends at this line and column, as a path. Walked only after a failure: to keep track while
@@ -159,6 +193,27 @@ mod tests {
             fault.starts_with("linux.namespaces[1].type: unknown variant `moon`, expected one of"),
             "{fault}"
         );
+    }
+
+    #[test]
+    fn what_is_no_word_is_reported_with_its_place() {
+        let fault = fault(r#"{"linux": {"namespaces": [{"type": "pid"}, {"type": {}}]}}"#);
+        assert!(fault.starts_with("linux.namespaces[1].type: invalid type, expected a word"), "{fault}");
+    }
+
+    #[test]
+    fn a_nul_byte_is_reported_with_its_place() {
+        let table = [
+            (r#"{"process": {"cwd": "/a\\\u0000"}}"#, Some("process.cwd: a NUL byte")),
+            (r#"{"linux": {"maskedPaths": ["/a", "/\u0000"]}}"#, Some("linux.maskedPaths[1]: a NUL byte")),
+            (r#"{"process": {"cwd": "/a\\u0000"}, "annotations": {"a": "\u0000"}}"#, None),
+        ];
+        for (text, expected) in table {
+            match expected {
+                Some(expected) => assert!(fault(text).starts_with(expected), "{text}"),
+                None => drop(parse::<Config>(text.as_bytes()).unwrap()),
+            }
+        }
     }
 
     #[test]

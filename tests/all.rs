@@ -13,6 +13,7 @@ mod command_line;
 mod crash;
 mod exec;
 mod features;
+mod fields;
 mod hooks;
 mod life;
 mod logs;

@@ -1,12 +1,14 @@
 //! Hooks: when they run, where, with what on their standard input, and what their failure does.
 
-use crate::common::{Bundle, Kase, json};
+use crate::common::{Bundle, Kase, Value, json};
 use std::fs;
 
 deeds! {
     hooks_run_in_the_order_of_the_containers_life,
     a_hook_hears_the_containers_state,
     a_hook_has_its_own_environment_only,
+    every_kind_of_hook_has_its_arguments_and_environment,
+    every_kind_of_hook_has_its_time,
     the_hooks_of_the_runtime_see_the_hosts_root,
     create_container_hooks_run_in_the_rootfs,
     start_container_hooks_run_inside,
@@ -54,7 +56,7 @@ fn a_hook_hears_the_containers_state(kase: &Kase) {
         let pid = container.pid();
         container.start();
         container.call("delete", ["--force"]).succeeded();
-        let heard: crate::common::Value = serde_json::from_str(&fs::read_to_string(&state).unwrap()).unwrap();
+        let heard: Value = serde_json::from_str(&fs::read_to_string(&state).unwrap()).unwrap();
         assert_eq!(heard["status"], status, "{kind}");
         assert_eq!(heard["id"], container.id.as_str());
         assert_eq!(heard["bundle"], bundle.dir().to_str().unwrap());
@@ -70,6 +72,44 @@ fn a_hook_has_its_own_environment_only(kase: &Kase) {
     let seen = fs::read_to_string(log).unwrap();
     assert!(seen.contains("PATH=/usr/bin:/bin\n"), "{seen}");
     assert!(!seen.contains("KASE_TEST") && !seen.contains("HOME="), "{seen}");
+}
+
+/// A hook is the host's `sh`, or the probe inside.
+fn hook_of(kind: &str, script: &str, inside: &[&str]) -> Value {
+    let args: Vec<&str> = match kind {
+        "startContainer" => ["probe"].iter().chain(inside).copied().collect(),
+        _ => vec!["zero", "-c", script],
+    };
+    let path = if kind == "startContainer" { "/probe" } else { "/bin/sh" };
+    json!({"path": path, "args": args, "env": ["PATH=/usr/bin:/bin", format!("KIND={kind}")]})
+}
+
+fn every_kind_of_hook_has_its_arguments_and_environment(kase: &Kase) {
+    for kind in KINDS {
+        let log = kase.file("log", "");
+        let script = format!("echo $0 $KIND > {}; exit 1", log.display());
+        let hook = hook_of(kind, &script, &["env", "--", "args", "zero", "--", "exit", "1"]);
+        let bundle = kase.bundle().edit(|spec| spec["hooks"][kind] = json!([hook]));
+        let outcome = kase.run(&bundle);
+        let said = fs::read_to_string(&log).unwrap();
+        if kind == "startContainer" {
+            assert!(outcome.err.contains("KIND=startContainer") && outcome.err.contains("zero"), "{outcome}");
+        } else {
+            assert_eq!(said, format!("zero {kind}\n"), "{outcome}");
+        }
+    }
+}
+
+fn every_kind_of_hook_has_its_time(kase: &Kase) {
+    for kind in KINDS {
+        let mut hook = hook_of(kind, "exec sleep 60", &["sleep"]);
+        hook["timeout"] = json!(1);
+        let bundle = kase.bundle().edit(|spec| spec["hooks"][kind] = json!([hook]));
+        let outcome = kase.run(&bundle);
+        assert!(outcome.err.contains("timeout"), "{kind}: {outcome}");
+        // After the container's end it is too late for more than a warning.
+        assert_eq!(outcome.code == 0, kind == "poststop", "{kind}: {outcome}");
+    }
 }
 
 fn the_hooks_of_the_runtime_see_the_hosts_root(kase: &Kase) {

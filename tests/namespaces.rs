@@ -13,6 +13,7 @@ deeds! {
     namespaces_of_another_container_are_joined_by_path,
     the_pid_namespace_of_another_container_is_joined,
     time_offsets_hold_in_a_time_namespace,
+    time_offsets_are_exact,
     ids_are_mapped_as_the_config_says,
 }
 deeds! { root:
@@ -111,6 +112,17 @@ fn time_offsets_hold_in_a_time_namespace(kase: &Kase) {
     assert!(!seen.contains(&host_namespace("time")), "{seen}");
     let uptime: f64 = seen.lines().last().unwrap().split(' ').next().unwrap().parse().unwrap();
     assert!(uptime > 31_536_000.0, "{seen}");
+}
+
+fn time_offsets_are_exact(kase: &Kase) {
+    let bundle = kase.bundle().namespace(json!({"type": "time"})).edit(|spec| {
+        spec["linux"]["timeOffsets"] = json!({
+            "monotonic": {"secs": 86_400, "nanosecs": 7}, "boottime": {"secs": -1, "nanosecs": 999_999_999},
+        });
+    });
+    let seen = kase.sees(bundle, ["read", "/proc/self/timens_offsets"]);
+    let lines: Vec<Vec<&str>> = seen.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(lines, [["monotonic", "86400", "7"], ["boottime", "-1", "999999999"]], "{seen}");
 }
 
 fn ids_are_mapped_as_the_config_says(kase: &Kase) {

@@ -77,6 +77,16 @@ fn a_deadline_is_set(kase: &Kase) {
         }),
     );
     assert!(seen.starts_with("policy=deadline "), "{seen}");
+    let bundle = kase.bundle().args(["/probe", "sleep"]).edit(|spec| {
+        spec["process"]["scheduler"] =
+            json!({"policy": "SCHED_DEADLINE", "runtime": 42000, "deadline": 100_000, "period": 1_000_000});
+    });
+    let container = kase.run_detached(&bundle);
+    let Ok(said) = Command::new("chrt").args(["-p", &container.pid().to_string()]).output() else {
+        skip!("no chrt on this host");
+    };
+    let said = String::from_utf8(said.stdout).unwrap();
+    assert!(said.contains("42000/100000/1000000"), "{said}");
 }
 
 fn flags_of_the_scheduler_are_taken(kase: &Kase) {

@@ -1,6 +1,6 @@
 //! Terminals: kase's own passed on by `run`, and one handed over through a console socket.
 
-use crate::common::{Bundle, Kase, Terminal, json, wait_until, words};
+use crate::common::{Bundle, Kase, Terminal, is_ours, json, wait_until, words};
 use std::io::IoSliceMut;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
@@ -19,6 +19,7 @@ deeds! {
     the_controlling_terminal_will_do,
     a_console_socket_gets_the_terminal,
     the_console_has_the_size_of_the_config,
+    a_console_size_that_no_terminal_has_is_refused,
     create_with_a_terminal_needs_a_console_socket,
     a_console_socket_without_a_terminal_is_refused,
     a_console_socket_that_is_none_is_refused,
@@ -183,6 +184,23 @@ fn the_console_has_the_size_of_the_config(kase: &Kase) {
     let bundle = bundle.edit(|spec| spec["process"]["consoleSize"] = json!({"height": 25, "width": 91}));
     console(kase, &bundle, &id).shows("stdout: /dev/pts/0 91x25");
     kase.call(["delete", "--force", &id]).succeeded();
+}
+
+fn a_console_size_that_no_terminal_has_is_refused(kase: &Kase) {
+    if !is_ours() {
+        skip!("other runtimes cut the number off");
+    }
+    let _listener = UnixListener::bind(kase.path("console")).unwrap();
+    kase.identity.own(&kase.path("console"));
+    for (field, other) in [("height", "width"), ("width", "height")] {
+        let bundle = with_terminal(kase, ["/probe", "tty"]);
+        let bundle = bundle.edit(|spec| spec["process"]["consoleSize"] = json!({field: 65536, other: 24}));
+        let id = kase.id();
+        let words = words(["create", "--console-socket", "console", "-b"], bundle.dir(), [id.as_str()]);
+        let outcome = kase.call(words);
+        outcome.refused(&[&format!("process.consoleSize.{field}"), "65536"]);
+        assert!(outcome.help().contains("from 0 to 65535"), "{outcome}");
+    }
 }
 
 fn create_with_a_terminal_needs_a_console_socket(kase: &Kase) {

@@ -170,7 +170,6 @@ mod tests {
     use super::*;
     use crate::fault::Report;
     use crate::host::facilities::{Facilities, Resctrl};
-    use crate::plan::Notes;
     use crate::plan::intel_rdt::decide;
     use serde_json::{Value, json};
 
@@ -193,7 +192,7 @@ mod tests {
             let listed = serde_json::from_value(listed).unwrap();
             let resctrl = Some(Resctrl::at(self.0.clone()));
             let facilities = Facilities { resctrl, ..Facilities::default() };
-            let rdt = decide(Some(&listed), &facilities, &mut Notes::default()).unwrap().unwrap();
+            let rdt = decide(Some(&listed), &facilities).unwrap().unwrap();
             let share = Share::choose(&rdt, "web");
             share.enter(&rdt, 42).map(|()| share).map_err(|error| Report::of(&error).line)
         }

@@ -121,13 +121,12 @@ pub fn decide(
     if let Location::Unit(_) = &plan.location {
         properties::round(&mut plan.limits);
     }
+    let listed = resources.and_then(|resources| resources.devices().as_deref()).unwrap_or_default();
+    let rules = devices::decide(listed, replaced(linux))?;
     // Only real root may attach a device program, or change the rules of v1's devices controller.
     if setting.standing == Standing::Root && plan.location != Location::Nowhere {
-        let listed = resources.and_then(|resources| resources.devices().as_deref()).unwrap_or_default();
-        plan.limits.devices = Some(devices::decide(listed, replaced(linux))?);
-    } else if resources
-        .is_some_and(|resources| resources.devices().as_ref().is_some_and(|list| !list.is_empty()))
-    {
+        plan.limits.devices = Some(rules);
+    } else if !listed.is_empty() {
         notes.debug(
             "linux.resources.devices: left out: the kernel lets only root restrict devices".to_string(),
         );

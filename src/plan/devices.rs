@@ -1,6 +1,6 @@
 //! The device nodes of a container: the six that every one has, and `linux.devices`.
 
-use super::Notes;
+use super::{Notes, process};
 use crate::fault::{Fault, Place};
 use oci_spec::runtime::{LinuxDevice, LinuxDeviceType};
 use rootless::id_map::IdMaps;
@@ -113,16 +113,23 @@ fn one(entry: &LinuxDevice, at: Place) -> Result<Device<'_>, Fault> {
         };
         libc::makedev(part(entry.major(), 0xfff, ".major")?, part(entry.minor(), 0xf_ffff, ".minor")?)
     };
-    // Only permission bits count: engines send the whole st_mode.
-    let mode = entry.file_mode().unwrap_or(0o666) & 0o7777;
+    let (uid, gid) = (entry.uid().unwrap_or(0), entry.gid().unwrap_or(0));
+    process::valid(at.field(".uid"), uid)?;
+    process::valid(at.field(".gid"), gid)?;
+    let mode = entry.file_mode().unwrap_or(0o666);
+    if mode > 0o17_7777 {
+        return Err(Fault::at(at.field(".fileMode"), format!("{mode} is no file mode"))
+            .remedy("use at most 0777 (511 in decimal)"));
+    }
     Ok(Device {
         at: Some(at),
         path,
         kind,
         number,
-        mode,
-        uid: entry.uid().unwrap_or(0),
-        gid: entry.gid().unwrap_or(0),
+        // Only permission bits count: engines send the whole st_mode.
+        mode: mode & 0o7777,
+        uid,
+        gid,
     })
 }
 

@@ -1,6 +1,5 @@
 //! The container's share of caches and memory bandwidth: `linux.intelRdt`, a group of the resctrl file system.
 
-use super::Notes;
 use crate::fault::{Fault, Place};
 use crate::host::facilities::{Facilities, Presence, Resctrl};
 use oci_spec::runtime::LinuxIntelRdt;
@@ -57,24 +56,18 @@ impl IntelRdt<'_> {
 pub fn decide<'spec>(
     listed: Option<&'spec LinuxIntelRdt>,
     facilities: &Facilities,
-    notes: &mut Notes,
 ) -> Result<Option<IntelRdt<'spec>>, Fault> {
     let Some(listed) = listed else { return Ok(None) };
+    let group = group(listed.clos_id().as_deref())?;
+    let schemata = schemata(listed, facilities.resctrl.as_ref())?;
     let Some(resctrl) = &facilities.resctrl else {
         return Err(Fault::at("linux.intelRdt", "intelRdt is specified in config, but Intel RDT is not enabled")
             .remedy("mount it (mount -t resctrl resctrl /sys/fs/resctrl) if the processor and the kernel have it, or leave the field out"));
     };
-    // Of configurations before 1.3.
-    let old = [listed.enable_cmt(), listed.enable_mbm()];
-    if old.contains(&&Some(true)) {
-        notes.warn(
-            "linux.intelRdt: enableCMT and enableMBM have no meaning; set enableMonitoring".to_string(),
-        );
-    }
     Ok(Some(IntelRdt {
         root: resctrl.root.clone(),
-        group: group(listed.clos_id().as_deref())?,
-        schemata: schemata(listed, resctrl)?,
+        group,
+        schemata,
         monitoring: match listed.enable_monitoring() {
             Some(true) => Monitoring::Own,
             Some(false) | None => Monitoring::Shared,
@@ -99,7 +92,7 @@ fn group(name: Option<&str>) -> Result<Group<'_>, Fault> {
 /// In the order in which the specification wants them written.
 fn schemata<'spec>(
     listed: &'spec LinuxIntelRdt,
-    resctrl: &Resctrl,
+    resctrl: Option<&Resctrl>,
 ) -> Result<Vec<(Place, &'spec str)>, Fault> {
     let cache = listed.l3_cache_schema().as_deref().filter(|line| !line.is_empty());
     let bandwidth = listed.mem_bw_schema().as_deref().filter(|line| !line.is_empty());
@@ -108,15 +101,21 @@ fn schemata<'spec>(
         Some(line) if !line.starts_with(prefix) => {
             Err(Fault::at(at, format!("{line:?} does not begin with {prefix}")).remedy(form))
         }
-        Some(_) if there == Presence::Missing => {
+        Some(_) if there == Some(Presence::Missing) => {
             Err(Fault::at(at, "is specified in config, but resctrl here has no such control")
                 .remedy("leave it out; `ls /sys/fs/resctrl/info` shows what there is"))
         }
         Some(line) => Ok(Some((at, line))),
     };
     let first = [
-        first(cache, CACHE, "L3", "write it as in L3:0=7f0;1=1f", resctrl.cache)?,
-        first(bandwidth, BANDWIDTH, "MB:", "write it as in MB:0=20;1=70", resctrl.bandwidth)?,
+        first(cache, CACHE, "L3", "write it as in L3:0=7f0;1=1f", resctrl.map(|there| there.cache))?,
+        first(
+            bandwidth,
+            BANDWIDTH,
+            "MB:",
+            "write it as in MB:0=20;1=70",
+            resctrl.map(|there| there.bandwidth),
+        )?,
     ];
     let more = listed.schemata().iter().flatten().map(String::as_str).enumerate();
     let more = more.map(|(index, line)| (Place::nth("linux.intelRdt.schemata", index), line));
@@ -144,13 +143,13 @@ mod tests {
 
     fn fault(value: Value) -> String {
         let listed = serde_json::from_value(value).unwrap();
-        decide(Some(&listed), &facilities(), &mut Notes::default()).unwrap_err().to_string()
+        decide(Some(&listed), &facilities()).unwrap_err().to_string()
     }
 
     #[test]
     fn a_host_without_resctrl_is_no_place_for_it() {
         let listed = serde_json::from_value(json!({})).unwrap();
-        let fault = decide(Some(&listed), &Facilities::default(), &mut Notes::default()).unwrap_err();
+        let fault = decide(Some(&listed), &Facilities::default()).unwrap_err();
         assert!(fault.to_string().starts_with("linux.intelRdt: intelRdt is specified"), "{fault}");
     }
 
@@ -160,7 +159,7 @@ mod tests {
             "closID": "gold", "schemata": ["L2:0=f"], "l3CacheSchema": "L3:0=7f0", "enableMonitoring": true,
         }))
         .unwrap();
-        let rdt = decide(Some(&listed), &facilities(), &mut Notes::default()).unwrap().unwrap();
+        let rdt = decide(Some(&listed), &facilities()).unwrap().unwrap();
         assert_eq!(rdt.group, Group::Named("gold"));
         assert_eq!(rdt.monitoring, Monitoring::Own);
         let lines: Vec<_> = rdt.schemata.iter().map(|(_, line)| *line).collect();

@@ -227,7 +227,7 @@ impl<'spec> Plan<'spec> {
                 &namespaces,
                 host.caller.standing,
             )?,
-            intel_rdt: intel_rdt::decide(linux.intel_rdt().as_ref(), &host.facilities, &mut notes)?,
+            intel_rdt: intel_rdt::decide(linux.intel_rdt().as_ref(), &host.facilities)?,
             cgroup,
             seccomp: seccomp::decide(linux.seccomp().as_ref(), config.annotations.as_ref(), &mut notes)?,
             hooks: hooks::decide(config.hooks.as_ref())?,
@@ -270,7 +270,12 @@ fn missing(field: &str) -> Fault {
 
 /// Engines send versions from 1.0.2-dev to 1.3.0; what a newer 1.x adds is optional.
 fn version(version: &str) -> Result<(), Fault> {
-    if version.split('.').next() == Some("1") {
+    let mut parts = version.splitn(3, '.');
+    let minor = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    if parts.next() == Some("1")
+        && parts.next().is_some_and(minor)
+        && parts.next().is_some_and(|patch| patch.starts_with(|first: char| first.is_ascii_digit()))
+    {
         return Ok(());
     }
     Err(Fault::at("ociVersion", format!("{version:?} is not supported"))

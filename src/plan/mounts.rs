@@ -104,6 +104,15 @@ pub fn decide<'spec>(
     let mut mounts = Vec::with_capacity(listed.len());
     for (index, entry) in listed.iter().enumerate() {
         let mount = sort(entry, Place::nth("mounts", index), setting)?;
+        if let (Some(word), What::Bind { .. } | What::Inside { .. }) =
+            (mount.options.data.first(), &mount.what)
+        {
+            // The kernel ignores it, and so does runc.
+            notes.warn(format!(
+                "{}: {word:?} means nothing to a bind mount: it is left out",
+                mount.at.field(".options")
+            ));
+        }
         if setting.adapt == Adapt::Yes {
             mounts.push(adapt(mount, setting, notes));
         } else {

@@ -135,7 +135,7 @@ pub fn decide<'spec>(
         environment: environment(process.env.as_deref().unwrap_or_default())?,
         cwd,
         user: ids(&process.user, maps)?,
-        terminal: terminal(process),
+        terminal: terminal(process)?,
         capabilities: capabilities::decide(process.capabilities.as_ref(), last_capability, notes),
         no_new_privileges: process.no_new_privileges.unwrap_or(false),
         limits: limits(process.rlimits.as_deref().unwrap_or_default())?,
@@ -184,6 +184,11 @@ fn ids<'spec>(user: &'spec User, maps: Option<&IdMaps>) -> Result<Ids<'spec>, Fa
         return Err(Fault::at("process.user.umask", format!("{:o} is no file mode mask", ids.umask))
             .remedy("use at most 0777 (511 in decimal)"));
     }
+    valid(Place::of("process.user.uid"), ids.uid)?;
+    valid(Place::of("process.user.gid"), ids.gid)?;
+    for (index, gid) in ids.additional_gids.iter().enumerate() {
+        valid(Place::nth("process.user.additionalGids", index), *gid)?;
+    }
     if let Some(maps) = maps {
         mapped(Place::of("process.user.uid"), ids.uid, &maps.uids, "linux.uidMappings")?;
         mapped(Place::of("process.user.gid"), ids.gid, &maps.gids, "linux.gidMappings")?;
@@ -192,6 +197,19 @@ fn ids<'spec>(user: &'spec User, maps: Option<&IdMaps>) -> Result<Ids<'spec>, Fa
         }
     }
     Ok(ids)
+}
+
+/// The kernel takes -1 for "leave it as it is", which would be root; setresuid(2), chown(2).
+///
+/// # Errors
+/// That number.
+pub(super) fn valid(at: Place, id: u32) -> Result<(), Fault> {
+    match id {
+        u32::MAX => {
+            Err(Fault::at(at, format!("{id} is nobody's id")).remedy("use a number from 0 to 4294967294"))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn mapped(at: Place, id: u32, map: &IdMap, field: &str) -> Result<(), Fault> {
@@ -204,14 +222,21 @@ fn mapped(at: Place, id: u32, map: &IdMap, field: &str) -> Result<(), Fault> {
         .remedy(format!("use one of these ids, or map {id} in {field} (an ordinary user needs a range in /etc/subuid and /etc/subgid for that)")))
 }
 
-fn terminal(process: &config::Process) -> Option<Size> {
-    process.terminal.unwrap_or(false).then(|| {
-        let side = |length: u64| u16::try_from(length).unwrap_or(u16::MAX);
-        process.console_size.map_or(Size { rows: 0, columns: 0 }, |size| Size {
-            rows: side(size.height),
-            columns: side(size.width),
+fn terminal(process: &config::Process) -> Result<Option<Size>, Fault> {
+    if process.terminal != Some(true) {
+        return Ok(None);
+    }
+    let side = |length: u64, at| {
+        u16::try_from(length).map_err(|_| {
+            Fault::at(at, format!("{length} is more than any terminal has"))
+                .remedy("use a number from 0 to 65535")
         })
-    })
+    };
+    let (rows, columns) = process.console_size.map_or((0, 0), |size| (size.height, size.width));
+    Ok(Some(Size {
+        rows: side(rows, "process.consoleSize.height")?,
+        columns: side(columns, "process.consoleSize.width")?,
+    }))
 }
 
 fn limits(listed: &[PosixRlimit]) -> Result<Vec<Limit>, Fault> {

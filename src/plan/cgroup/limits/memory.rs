@@ -128,6 +128,13 @@ fn is_set(swappiness: u64) -> bool {
 
 #[allow(deprecated)] // which is what the note says
 fn kernel_memory(memory: &LinuxMemory, sheet: &mut Sheet<'_>) {
+    if memory.use_hierarchy() == Some(false) {
+        sheet.notes.warn(
+            "linux.resources.memory.useHierarchy: false is left out: since Linux 5.11 every cgroup's memory counts \
+             for those above it"
+                .into(),
+        );
+    }
     let set = |value: Option<i64>| value.is_some_and(|value| value != 0);
     if set(memory.kernel()) || set(memory.kernel_tcp()) {
         sheet.notes.warn(

@@ -1,0 +1,158 @@
+//! Where the specification's JSON is stricter than serde, and says it in other words.
+
+use super::string_end;
+
+/// serde names types as Rust does.
+pub(super) fn in_words_of_json(said: &str) -> Option<String> {
+    let (found, rest) = said.rsplit_once(", expected ")?;
+    let (wanted, line) = rest.rsplit_once(" at line ")?;
+    let found = match found {
+        "invalid type: sequence" => "invalid type: list",
+        "invalid type: map" => "invalid type: object",
+        found => found,
+    };
+    let wanted = match wanted {
+        "a sequence" => "a list",
+        "a map" => "an object",
+        "path string" => "a string",
+        "u16" => "an integer from 0 to 65535",
+        "u32" => "an integer from 0 to 4294967295",
+        "u64" | "usize" => "an integer from 0 to 18446744073709551615",
+        "i32" => "an integer from -2147483648 to 2147483647",
+        "i64" => "an integer from -9223372036854775808 to 9223372036854775807",
+        wanted if wanted.starts_with("struct ") => "an object",
+        wanted => wanted,
+    };
+    Some(format!("{found}, expected {wanted} at line {line}"))
+}
+
+/// The text with a number for each list that stands where no field has one, if there is any.
+///
+/// serde fills a struct from a list too: the elements would be the object's fields, and what is missing their
+/// defaults. Where the number does not parse either, an object is expected.
+pub(super) fn without_odd_lists(text: &[u8]) -> Option<Vec<u8>> {
+    // Most configurations have none, and are not walked: `contains` looks at many bytes at once.
+    const CHUNK: usize = 64;
+    let has_odd = |(index, chunk): (usize, &[u8])| {
+        let mut lists = chunk.iter().enumerate().filter(|(_, byte)| **byte == b'[');
+        chunk.contains(&b'[') && lists.any(|(at, _)| is_odd(text, index * CHUNK + at))
+    };
+    if !text.chunks(CHUNK).enumerate().any(has_odd) {
+        return None;
+    }
+    let mut other = None;
+    let mut at = 0;
+    while at < text.len() {
+        match text[at] {
+            b'"' => at = string_end(text, at),
+            b'[' if is_odd(text, at) => {
+                let end = list_end(text, at);
+                let other = other.get_or_insert_with(|| text.to_vec());
+                // Lines stay where they are.
+                other[at..=end].iter_mut().filter(|byte| **byte != b'\n').for_each(|byte| *byte = b' ');
+                other[at] = b'0';
+                at = end;
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+    other
+}
+
+/// Whether the list that begins here is an element of another, or the value of a field that is no list. In a
+/// string, the answer means nothing.
+fn is_odd(text: &[u8], at: usize) -> bool {
+    let before = text[..at].trim_ascii_end();
+    match before.split_last() {
+        Some((b':', name)) => {
+            let name = name.trim_ascii_end().strip_suffix(b"\"").unwrap_or_default();
+            let name = name.rsplit(|byte| *byte == b'"').next().unwrap_or_default();
+            !LISTS.split(' ').any(|list| list.as_bytes() == name)
+        }
+        Some((b'[' | b',', _)) | None => true,
+        Some(_) => false,
+    }
+}
+
+/// The fields of the specification that are lists.
+const LISTS: &str = "env args mounts options names syscalls architectures flags namespaces devices bounding \
+    effective permitted inheritable ambient rlimits additionalGids maskedPaths readonlyPaths uidMappings \
+    gidMappings prestart createRuntime createContainer startContainer poststart poststop hugepageLimits \
+    weightDevice throttleReadBpsDevice throttleWriteBpsDevice throttleReadIOPSDevice throttleWriteIOPSDevice \
+    priorities schemata";
+
+/// Where the list that begins at `start` has its closing bracket.
+fn list_end(text: &[u8], start: usize) -> usize {
+    let (mut at, mut depth) = (start, 0);
+    while at < text.len() {
+        match text[at] {
+            b'"' => at = string_end(text, at),
+            b'[' => depth += 1,
+            b']' if depth == 1 => return at,
+            b']' => depth -= 1,
+            _ => {}
+        }
+        at += 1;
+    }
+    text.len() - 1
+}
+
+/// Where a string has a NUL byte, which JSON can only write as `\u0000`.
+pub(super) fn nul_at(text: &[u8]) -> impl Iterator<Item = usize> {
+    let escaping = if text.contains(&b'\\') { text } else { &[] };
+    let escapes = escaping.iter().enumerate().filter(|(_, byte)| **byte == b'\\').map(|(at, _)| at);
+    escapes.filter(|at| {
+        let escaped = text[..*at].iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 1;
+        !escaped && text[*at..].starts_with(br"\u0000")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::bundle::parse;
+    use crate::config::Config;
+
+    #[test]
+    fn a_list_for_an_object_is_refused_and_elsewhere_it_is_none_of_ours() {
+        let table = [
+            ("[]", "config.json: "),
+            (r#"{"linux": {"resources": {"pids": [4]}}}"#, "linux.resources.pids: "),
+            (
+                r#"{"linux": {"vendor": [[1]], "uidMappings":
+               [{}, []]}}"#,
+                "linux.uidMappings[1]: ",
+            ),
+            (
+                r#"{"annotations": {"a": ",[1", "b": "\"x\": [["}, "process": {"user" : [1, 2]}}"#,
+                "process.user: ",
+            ),
+        ];
+        for (text, place) in table {
+            let fault = parse::<Config>(text.as_bytes()).unwrap_err().to_string();
+            assert!(fault.starts_with(place) && fault.contains(", expected an object at line"), "{fault}");
+        }
+        for text in
+            [r#"{"vendor": [[1], {"user": []}]}"#, r#"{"annotations": {"a": "{\"process\":[], [[" }}"#]
+        {
+            parse::<Config>(text.as_bytes()).unwrap();
+        }
+    }
+
+    #[test]
+    fn types_are_named_as_in_json() {
+        let table = [
+            (r#"{"process": {"user": {"uid": -1}}}"#, "expected an integer from 0 to 4294967295 at line 1"),
+            (r#"{"process": {"user": {"uid": {}}}}"#, "invalid type: object, expected an integer"),
+            (
+                r#"{"process": {"user": ", expected u32 at line 1"}}"#,
+                "line 1\", expected an object at line 1",
+            ),
+            (r#"{"mounts": [{"destination": []}]}"#, "invalid type: list, expected a string"),
+        ];
+        for (text, words) in table {
+            let fault = parse::<Config>(text.as_bytes()).unwrap_err().to_string();
+            assert!(fault.contains(words), "{fault}");
+        }
+    }
+}
