@@ -1,6 +1,6 @@
 //! cgroup v1.
 
-use super::super::layout::Hierarchy;
+use crate::host::hierarchies::Hierarchy;
 use super::super::v1;
 use super::*;
 
