@@ -40,7 +40,8 @@ pub struct Made {
 pub fn make(plan: &CgroupPlan, layout: &Layout) -> anyhow::Result<Made> {
     let mut made = Made::default();
     let mut denied = Vec::new();
-    let done = layout.hierarchies()?.iter().try_for_each(|hierarchy| one(plan, hierarchy, &mut made, &mut denied));
+    let done =
+        layout.hierarchies()?.iter().try_for_each(|hierarchy| one(plan, hierarchy, &mut made, &mut denied));
     if let Err(error) = done {
         directory::unmake(&made.directories);
         return Err(error);
@@ -51,7 +52,8 @@ pub fn make(plan: &CgroupPlan, layout: &Layout) -> anyhow::Result<Made> {
             _ => Ok(made),
         };
     }
-    let denied: Vec<_> = denied.iter().map(|(name, ..)| name.as_str()).filter(|name| !name.is_empty()).collect();
+    let denied: Vec<_> =
+        denied.iter().map(|(name, ..)| name.as_str()).filter(|name| !name.is_empty()).collect();
     if !denied.is_empty() {
         tracing::info!("no cgroup may be made in {}: nothing is limited there", denied.join(", "));
     }
@@ -86,13 +88,13 @@ fn one(
         directories => directories.map_err(|error| not_made(plan, &path, error))?,
     };
     let is_new = directories.last() == Some(&path);
-    if hierarchy.controllers.iter().any(|controller| controller == "cpuset") {
-        directories
-            .iter()
-            .try_for_each(|directory| inherit(directory))
-            .map_err(|error| not_made(plan, &path, error))?;
-    }
     made.directories.extend(directories);
+    if hierarchy.controllers.iter().any(|controller| controller == "cpuset") {
+        match inherit(&hierarchy.point, &path) {
+            Err(error) if is_denied(&error) => return deny(path, error),
+            done => done.map_err(|error| not_made(plan, &path, error))?,
+        }
+    }
     if !is_new {
         // Somebody else's: no process can be put there.
         if !may_write(&path.join("cgroup.procs")) {
@@ -105,13 +107,17 @@ fn one(
     Ok(())
 }
 
-/// A cpuset begins empty, and then takes no process.
-fn inherit(directory: &Path) -> io::Result<()> {
-    let Some(parent) = directory.parent() else { return Ok(()) };
-    for file in ["cpuset.cpus", "cpuset.mems"] {
-        let own = fs::read_to_string(directory.join(file))?;
-        if own.trim().is_empty() {
-            directory::write(&directory.join(file), fs::read_to_string(parent.join(file))?.trim())?;
+/// A cpuset begins empty, and then takes no process; so does one above that somebody else has made.
+fn inherit(point: &Path, path: &Path) -> io::Result<()> {
+    let mut below: Vec<_> = path.ancestors().take_while(|directory| *directory != point).collect();
+    below.reverse();
+    for directory in below {
+        let Some(parent) = directory.parent() else { continue };
+        for file in ["cpuset.cpus", "cpuset.mems"] {
+            let own = fs::read_to_string(directory.join(file))?;
+            if own.trim().is_empty() {
+                directory::write(&directory.join(file), fs::read_to_string(parent.join(file))?.trim())?;
+            }
         }
     }
     Ok(())

@@ -22,6 +22,8 @@ pub struct Kase {
     dir: PathBuf,
     name: String,
     count: Cell<u32>,
+    /// Options before every command.
+    globals: &'static [&'static str],
 }
 
 impl Kase {
@@ -29,16 +31,16 @@ impl Kase {
     /// does not exist.
     pub fn with(caller: Caller, deed: fn(&Self)) {
         match caller.identity() {
-            Ok(identity) => deed(&Self::new(caller, identity)),
+            Ok(identity) => deed(&Self::new(caller, identity, &[])),
             Err(why) => super::record_skip(&why),
         }
     }
 
-    fn new(caller: Caller, identity: Identity) -> Self {
+    pub(super) fn new(caller: Caller, identity: Identity, globals: &'static [&'static str]) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name = format!("kase-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let kase =
-            Self { caller, identity, dir: std::env::temp_dir().join(&name), name, count: Cell::new(0) };
+        let dir = std::env::temp_dir().join(&name);
+        let kase = Self { caller, identity, dir, name, count: Cell::new(0), globals };
         fs::create_dir(&kase.dir).unwrap();
         kase.identity.own(&kase.dir);
         kase.directory("state");
@@ -48,6 +50,11 @@ impl Kase {
 
     pub fn is_root(&self) -> bool {
         self.caller == Caller::Root
+    }
+
+    /// The name that everything of this test has in its own.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// A path in the test's directory.
@@ -108,7 +115,7 @@ impl Kase {
         if self.is_root() {
             command.arg("--root").arg(self.path("state"));
         }
-        command.args(args);
+        command.args(self.globals).args(args);
         command
     }
 
