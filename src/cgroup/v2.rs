@@ -4,6 +4,7 @@ use super::directory::{self, Reach, is_gone};
 use super::freezer::{self, State};
 use crate::fault::{Fault, OrFault};
 use crate::plan::cgroup::CgroupPlan;
+use crate::plan::cgroup::limits::Limits;
 use nix::unistd::{AccessFlags, access};
 use std::fs::{self, File};
 use std::io;
@@ -39,6 +40,19 @@ pub fn enable(parent: &Path) {
         for controller in missing {
             let _ = directory::write(&file, &controller);
         }
+    }
+}
+
+/// Has the controllers of limits handed down to a cgroup of systemd's, which knows some of them only.
+pub fn hand_down(top: &Path, path: &Path, limits: &Limits) {
+    let there = fs::read_to_string(path.join("cgroup.controllers")).unwrap_or_default();
+    if limits.writes.iter().all(|write| there.split_whitespace().any(|name| name == write.controller)) {
+        return;
+    }
+    let mut current = top.to_path_buf();
+    for part in path.strip_prefix(top).unwrap_or(Path::new("")) {
+        enable(&current);
+        current.push(part);
     }
 }
 
