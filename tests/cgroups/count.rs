@@ -17,12 +17,8 @@ struct Counts {
 
 fn counts(ground: &Ground) -> Counts {
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
-    let mut list = ground.program("systemctl");
-    if !ground.is_root() {
-        list.arg("--user").env("XDG_RUNTIME_DIR", format!("/run/user/{}", ground.identity.uid));
-    }
-    list.args(["list-units", "--all", "--plain", "--no-legend", &format!("*{}*", ground.name())]);
-    let units = if ground.by_systemd() { ground.finish(list).stdout().lines().count() } else { 0 };
+    let list = ["list-units", "--all", "--plain", "--no-legend", &format!("*{}*", ground.name())];
+    let units = if ground.by_systemd() { ground.systemctl(&list).lines().count() } else { 0 };
     Counts {
         cgroups: ground.all().len(),
         mounts: mounts.lines().filter(|line| line.contains(ground.name())).count(),

@@ -26,6 +26,7 @@ in_settings! { each, none:
 }
 in_settings! { root, none: what_is_left_in_the_hosts_pid_namespace_is_killed }
 in_settings! { each, none: cgroups_made_in_the_container_go_with_it }
+in_settings! { systemd, pids: a_reload_of_systemd_changes_no_limit }
 in_settings! { systemd, none: the_scope_has_the_limits_and_goes_with_the_container, annotations_are_properties }
 
 fn counter<'a>(ground: &'a Ground) -> Container<'a> {
@@ -238,12 +239,7 @@ fn what_is_left_in_the_hosts_pid_namespace_is_killed(ground: &Ground) {
 }
 
 fn show(ground: &Ground, unit: &str, property: &str) -> String {
-    let mut command = ground.program("systemctl");
-    if !ground.is_root() {
-        command.arg("--user").env("XDG_RUNTIME_DIR", format!("/run/user/{}", ground.identity.uid));
-    }
-    command.args(["show", "--value", "-p", property, unit]);
-    ground.finish(command).stdout().trim().to_owned()
+    ground.systemctl(&["show", "--value", "-p", property, unit]).trim().to_owned()
 }
 
 fn unit(ground: &Ground, container: &Container<'_>) -> String {
@@ -266,6 +262,33 @@ fn the_scope_has_the_limits_and_goes_with_the_container(ground: &Ground) {
     assert_eq!(ground.read(&container, "", "pids.max"), "30");
     container.call("delete", ["--force"]).succeeded();
     shows("LoadState", "not-found");
+}
+
+/// Not even those that systemd was told nothing of.
+fn a_reload_of_systemd_changes_no_limit(ground: &Ground) {
+    let limits = json!({
+        "pids": {"limit": 20},
+        "memory": {"limit": 64 << 20},
+        "cpu": {"quota": 33_000, "period": 100_000, "shares": 512},
+        "unified": {"memory.oom.group": "1"},
+    });
+    let mut bundle = ground.limited(&limits).args(["/probe", "sleep"]);
+    if ground.is_root() {
+        let node = json!({"path": "/dev/log-of-the-kernel", "type": "c", "major": 1, "minor": 11});
+        bundle = bundle.edit(|spec| spec["linux"]["devices"] = json!([node]));
+    }
+    let container = ground.run_detached(&bundle);
+    let seen = || {
+        let files = ["pids.max", "memory.max", "cpu.max", "cpu.weight", "memory.oom.group"];
+        let limits = files.map(|file| ground.read(&container, "", file));
+        let opens = ["can", "append", "/dev/null", "--", "can", "append", "/dev/log-of-the-kernel"];
+        (limits, added(&container, opens))
+    };
+    let before = seen();
+    // Only root makes the node, and only root's cgroup has rules.
+    assert!(!ground.is_root() || before.1 == "ok\nEPERM\n", "{before:?}");
+    ground.systemctl(&["daemon-reload"]);
+    assert_eq!(seen(), before);
 }
 
 fn annotations_are_properties(ground: &Ground) {

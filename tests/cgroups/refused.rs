@@ -22,6 +22,7 @@ in_settings! { systemd, none:
     a_slice_that_is_none_is_refused,
     a_unit_that_exists_is_refused,
     a_property_that_systemd_refuses_is_named,
+    a_dead_bus_is_named,
 }
 deeds! { root: systemd_that_does_not_run_is_refused }
 
@@ -251,6 +252,22 @@ fn a_property_that_systemd_refuses_is_named(ground: &Ground) {
         let bundle = ground.bundle().edit(|spec| spec["annotations"] = json!({key: value}));
         refused(ground, &bundle, &[words]);
     }
+}
+
+fn a_dead_bus_is_named(ground: &Ground) {
+    if ground.is_root() {
+        skip!("the system's bus is not ours to end");
+    }
+    // A socket that nobody listens at any more.
+    let dead = ground.path("bus");
+    drop(std::os::unix::net::UnixListener::bind(&dead).unwrap());
+    let (bundle, id) = (ground.limited(&json!({"pids": {"limit": 5}})), ground.id());
+    let mut command = ground.command(words(["create", "-b"], bundle.dir(), [id.as_str()]));
+    command.env("DBUS_SESSION_BUS_ADDRESS", format!("unix:path={}", dead.display()));
+    let outcome = ground.finish(command);
+    outcome.refused(&["connect to systemd on the user bus", &dead.display().to_string()]);
+    assert_ne!(ground.call(["state", &id]).code, 0, "{outcome}");
+    assert!(ground.all().is_empty(), "{:?}", ground.all());
 }
 
 fn systemd_that_does_not_run_is_refused(kase: &Kase) {

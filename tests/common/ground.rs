@@ -193,6 +193,16 @@ impl Ground {
         });
     }
 
+    /// What the systemd of this setting answers.
+    pub fn systemctl(&self, args: &[&str]) -> String {
+        let mut command = self.program("systemctl");
+        if !self.is_root() {
+            command.arg("--user").env("XDG_RUNTIME_DIR", format!("/run/user/{}", self.identity.uid));
+        }
+        command.args(args);
+        self.finish(command).stdout().to_owned()
+    }
+
     /// Every cgroup on this host with the test's name in it.
     pub fn all(&self) -> Vec<PathBuf> {
         cgroups_of(&self.kase)
