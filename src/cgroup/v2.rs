@@ -4,7 +4,6 @@ use super::directory::{self, Reach, is_gone};
 use super::freezer::{self, State};
 use crate::fault::{Fault, OrFault};
 use crate::plan::cgroup::CgroupPlan;
-use crate::plan::cgroup::limits::Limits;
 use nix::unistd::{AccessFlags, access};
 use std::fs::{self, File};
 use std::io;
@@ -43,12 +42,9 @@ pub fn enable(parent: &Path) {
     }
 }
 
-/// Has the controllers of limits handed down to a cgroup of systemd's, which knows some of them only.
-pub fn hand_down(top: &Path, path: &Path, limits: &Limits) {
-    let there = fs::read_to_string(path.join("cgroup.controllers")).unwrap_or_default();
-    if limits.writes.iter().all(|write| there.split_whitespace().any(|name| name == write.controller)) {
-        return;
-    }
+/// Has every controller handed down to a cgroup of systemd's, which knows some only and hands those down that it
+/// was given a limit for. Where the caller may not, a limit that needs it tells.
+pub fn hand_down(top: &Path, path: &Path) {
     let mut current = top.to_path_buf();
     for part in path.strip_prefix(top).unwrap_or(Path::new("")) {
         enable(&current);

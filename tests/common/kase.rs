@@ -12,8 +12,12 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-/// No command of a test takes longer than this; what does hangs.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// No command of a test takes longer than this; what does hangs. `KASE_PATIENCE` has other seconds, for machines
+/// that are emulated.
+fn patience() -> Duration {
+    let seconds = std::env::var("KASE_PATIENCE").ok().and_then(|seconds| seconds.parse().ok());
+    Duration::from_secs(seconds.unwrap_or(30))
+}
 
 /// The runtime as one test sees it.
 pub struct Kase {
@@ -210,7 +214,7 @@ impl Running {
 
     /// Waits for its end.
     pub fn finish(mut self) -> Outcome {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + patience();
         let status = loop {
             match self.child.try_wait().unwrap() {
                 Some(status) => break Some(status),
@@ -232,7 +236,7 @@ impl Running {
 
 /// Waits until `done` holds; what does not come in time fails the test.
 pub fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE / 3;
+    let deadline = Instant::now() + patience() / 3;
     while !done() {
         assert!(Instant::now() < deadline, "waited in vain for {what}");
         std::thread::sleep(Duration::from_millis(2));
