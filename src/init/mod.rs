@@ -241,11 +241,25 @@ impl Init<'_> {
                 self.begin()?;
                 mounter.own_cgroups = std::mem::take(&mut self.own_cgroups);
             }
-            mounter.mount(index, mount)?;
+            match (&mount.what, &mount.idmap) {
+                (What::Inside { path, reach }, Some(_)) => {
+                    let tree = mounter.clone_inside(mount, path, *reach)?;
+                    mounter.bind(mount, self.map_ids(index, tree)?)?;
+                }
+                _ => mounter.mount(index, mount)?,
+            }
         }
         let late = mounter.late_readonly;
         devices::make(root.as_fd(), &self.plan.devices, self.plan.device_origin)?;
         Ok(late)
+    }
+
+    /// Has kase map a tree's ids: it asks for rights over the file system that init may have given up.
+    fn map_ids(&mut self, index: usize, tree: OwnedFd) -> anyhow::Result<OwnedFd> {
+        self.begin()?;
+        self.hands.kase.say(&ToKase::MapIds(u32::try_from(index)?, tree.try_clone()?))?;
+        self.expect(ToInit::IdsMapped)?;
+        Ok(tree)
     }
 
     /// The hooks before the root changes: kase's own first, then ours, in the container's namespaces.

@@ -75,7 +75,8 @@ impl Mounter<'_> {
         }
     }
 
-    fn clone_inside(&self, mount: &Mount<'_>, path: &Path, reach: Reach) -> anyhow::Result<OwnedFd> {
+    /// A detached copy of what the rootfs has by now at `path`.
+    pub fn clone_inside(&self, mount: &Mount<'_>, path: &Path, reach: Reach) -> anyhow::Result<OwnedFd> {
         inside::open(self.root, path)
             .and_then(|source| mount::clone_tree(source.as_fd(), c"", reach))
             .or_fault(|| source_missing(mount, path))
