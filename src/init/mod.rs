@@ -25,7 +25,7 @@ use crate::fault::{Fault, OrFault, Report};
 use crate::gate::{Gate, Starter};
 use crate::handshake::{InitEnd, ToInit, ToKase};
 use crate::hook;
-use crate::kernel::process::{Dumpable, exit_now, set_dumpable, unshare};
+use crate::kernel::process::{Dumpable, exit_now, heed_signals, set_dumpable, unshare};
 use crate::kernel::{descriptor, net};
 use crate::plan::mounts::What;
 use crate::plan::namespaces::Kind;
@@ -305,7 +305,11 @@ impl Init<'_> {
     fn wait_for_start(&mut self) -> anyhow::Result<()> {
         self.hands.kase.say(&ToKase::Ready)?;
         match self.hands.gate.take() {
-            Some(gate) => self.starter = Some(gate.wait()?),
+            Some(gate) => {
+                // Who made a container may end it before its start, and not by SIGKILL alone.
+                heed_signals();
+                self.starter = Some(gate.wait()?);
+            }
             None => self.expect(ToInit::Start)?,
         }
         Ok(())
