@@ -123,8 +123,10 @@ fn own_part(hierarchy: &Hierarchy, set: u64) -> io::Result<OwnedFd> {
 fn hierarchies(own: &str) -> io::Result<Vec<Hierarchy>> {
     let mountinfo = fs::read_to_string("/proc/self/mountinfo")?;
     let mut found: Vec<Hierarchy> = Vec::new();
-    for hierarchy in mountinfo.lines().filter_map(|line| hierarchy(line, own)) {
-        // The host's comes first; another is part of a /sys that is bound in the rootfs, which is covered by now.
+    // Others are part of a /sys that is bound in the rootfs, which is covered by now.
+    let hosts =
+        mountinfo.lines().filter(|line| line.split(' ').nth(4).is_some_and(|at| at.starts_with(HOST)));
+    for hierarchy in hosts.filter_map(|line| hierarchy(line, own)) {
         if !found.iter().any(|earlier| earlier.options == hierarchy.options) {
             found.push(hierarchy);
         }
