@@ -6,6 +6,8 @@ use std::fs;
 deeds! {
     version_is_printed,
     every_command_has_help,
+    help_is_a_command_too,
+    debug_without_a_log_looks_like_one,
     an_unknown_command_is_refused,
     an_unknown_flag_is_refused,
     a_command_without_its_id_is_refused,
@@ -43,6 +45,17 @@ fn every_command_has_help(kase: &Kase) {
         let own = kase.call([command, "--help"]);
         assert!(own.stdout().to_lowercase().contains("usage"), "{own}");
     }
+}
+
+fn help_is_a_command_too(kase: &Kase) {
+    let same = |words: &[&str], as_this: &[&str]| {
+        assert_eq!(kase.call(words).stdout(), kase.call(as_this).stdout());
+    };
+    same(&["help"], &["--help"]);
+    same(&["-h"], &["--help"]);
+    same(&["help", "run"], &["run", "--help"]);
+    same(&["run", "-h"], &["run", "--help"]);
+    kase.call(["help", "dance"]).refused(&["dance"]);
 }
 
 fn an_unknown_command_is_refused(kase: &Kase) {
@@ -144,6 +157,23 @@ fn debug_tells_more_than_the_usual_level(kase: &Kase) {
     let (_, usual) = fail(kase, ["--log-format", "text"]);
     let (_, all) = fail(kase, ["--debug", "--log-format", "text"]);
     assert!(!usual.contains("level=debug") && all.contains("level=debug"), "{all}");
+}
+
+fn debug_without_a_log_looks_like_one(kase: &Kase) {
+    let container = kase.run_detached(&kase.bundle().args(["/probe", "sleep"]));
+    let said = |options: [&str; 2]| {
+        let words = ["--debug"].into_iter().chain(options).chain(["exec", &container.id, "/probe", "true"]);
+        let outcome = kase.call(words);
+        outcome.succeeded();
+        outcome.err
+    };
+    let text = said(["--log-format", "text"]);
+    assert!(
+        text.lines().any(|line| line.starts_with("time=\"") && line.contains(" level=debug msg=\"")),
+        "{text}"
+    );
+    let json = said(["--log-format", "json"]);
+    assert!(json.lines().any(|line| line.starts_with('{') && line.contains("\"level\":\"debug\"")), "{json}");
 }
 
 fn an_unknown_log_format_is_refused(kase: &Kase) {

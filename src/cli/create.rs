@@ -40,7 +40,6 @@ pub fn shared(command: Command) -> Command {
                 .default_value("0")
                 .value_name("N"),
         )
-        .arg(flag("apparmour", "").action(ArgAction::Set).hide(true))
 }
 
 /// The request that the arguments make.
