@@ -23,6 +23,7 @@ deeds! {
     the_cgroup_mount_is_read_only,
     terminals_are_the_containers_own,
     locked_flags_are_kept_by_a_read_only_bind,
+    access_times_of_an_own_mount_are_kept_as_asked_for,
 }
 deeds! {
     root: a_bare_bind_keeps_the_flags_of_its_source, a_user_namespace_keeps_the_hosts_flags,
@@ -262,6 +263,20 @@ fn a_user_namespace_keeps_the_hosts_flags(kase: &Kase) {
     }
     let bundle = bound(&["bind", "suid"]);
     kase.run(&bundle).refused(&[&bundle.last_mount(), "nosuid"]);
+    // The mount is noatime.
+    kase.sees(bound(&["bind", "noatime"]), ["mount", "/mnt"]);
+    for word in ["relatime", "strictatime", "nodiratime"] {
+        let bundle = bound(&["bind", word]);
+        kase.run(&bundle).refused(&[&bundle.last_mount(), "access times"]);
+    }
+}
+
+fn access_times_of_an_own_mount_are_kept_as_asked_for(kase: &Kase) {
+    let inside = kase.bundle();
+    let source = inside.rootfs("mnt");
+    let bundle = inside.directory("copy").mount(tmpfs("/mnt", &["relatime"]));
+    let seen = kase.sees(bundle.mount(bind(&source, "/copy", &["bind", "noatime"])), ["mount", "/copy"]);
+    assert!(has(value(&seen, "options"), "noatime"), "{seen}");
 }
 
 fn how_access_times_are_kept_changes_as_a_whole(kase: &Kase) {
