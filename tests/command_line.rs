@@ -1,6 +1,6 @@
 //! The command line: help, versions, global options, logs.
 
-use crate::common::{Bundle, Kase, Outcome, Value, is_ours, words};
+use crate::common::{Bundle, Container, Kase, Outcome, Value, is_ours, words};
 use std::fs;
 
 deeds! {
@@ -13,6 +13,7 @@ deeds! {
     a_command_without_its_id_is_refused,
     no_command_at_all_leads_to_the_help,
     the_spelling_of_an_older_kase_still_works,
+    create_takes_what_run_takes,
     the_cgroup_option_is_accepted,
     the_last_line_of_a_text_log_is_the_error,
     the_last_line_of_a_json_log_is_the_error,
@@ -91,6 +92,15 @@ fn the_spelling_of_an_older_kase_still_works(kase: &Kase) {
     kase.call(words(["run", "--detatch", "-b"], bundle.dir(), [id.as_str()])).succeeded();
     kase.call(["delete", "--force", &id]).succeeded();
     assert!(!kase.call(["run", "--help"]).stdout().contains("detatch"), "hidden");
+}
+
+fn create_takes_what_run_takes(kase: &Kase) {
+    if !is_ours() {
+        skip!("runc has no --no-subreaper");
+    }
+    let bundle = kase.bundle();
+    let container = Container::create(kase, &bundle, &["--no-subreaper", "--no-new-keyring"]);
+    assert_eq!(container.status(), "created");
 }
 
 fn the_cgroup_option_is_accepted(kase: &Kase) {

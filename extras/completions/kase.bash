@@ -106,7 +106,7 @@ _kase() {
             return 0
             ;;
         kase__subcmd__create)
-            opts="-b -f -h --bundle --config --console-socket --pid-file --no-pivot --no-new-keyring --pidfd-socket --preserve-fds --help"
+            opts="-b -f -h --bundle --config --console-socket --pid-file --no-pivot --no-new-keyring --no-subreaper --pidfd-socket --preserve-fds --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -370,7 +370,7 @@ _kase() {
             return 0
             ;;
         kase__subcmd__run)
-            opts="-b -f -d -h --bundle --config --console-socket --pid-file --no-pivot --no-new-keyring --pidfd-socket --preserve-fds --detach --keep --no-subreaper --help"
+            opts="-b -f -d -h --bundle --config --console-socket --pid-file --no-pivot --no-new-keyring --no-subreaper --pidfd-socket --preserve-fds --detach --keep --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -67,6 +67,7 @@ complete -c kase -n "__fish_kase_using_subcommand create" -l pidfd-socket -d 'Un
 complete -c kase -n "__fish_kase_using_subcommand create" -l preserve-fds -d 'Pass N descriptors, from 3 on, to the container' -r
 complete -c kase -n "__fish_kase_using_subcommand create" -l no-pivot -d 'Do not use pivot_root: for a host that runs from an initramfs'
 complete -c kase -n "__fish_kase_using_subcommand create" -l no-new-keyring -d 'Keep the caller\'s session keyring'
+complete -c kase -n "__fish_kase_using_subcommand create" -l no-subreaper -d 'Do not adopt the container\'s orphans, which only run and exec do'
 complete -c kase -n "__fish_kase_using_subcommand create" -s h -l help -d 'Print help'
 complete -c kase -n "__fish_kase_using_subcommand delete" -s f -l force -d 'Kill what runs; a container that does not exist is no error'
 complete -c kase -n "__fish_kase_using_subcommand delete" -s r -l regex -d 'Take ID for a regular expression, and act on every container whose id it matches'
@@ -114,9 +115,9 @@ complete -c kase -n "__fish_kase_using_subcommand run" -l pidfd-socket -d 'Unix 
 complete -c kase -n "__fish_kase_using_subcommand run" -l preserve-fds -d 'Pass N descriptors, from 3 on, to the container' -r
 complete -c kase -n "__fish_kase_using_subcommand run" -l no-pivot -d 'Do not use pivot_root: for a host that runs from an initramfs'
 complete -c kase -n "__fish_kase_using_subcommand run" -l no-new-keyring -d 'Keep the caller\'s session keyring'
+complete -c kase -n "__fish_kase_using_subcommand run" -l no-subreaper -d 'Do not adopt the container\'s orphans, which only run and exec do'
 complete -c kase -n "__fish_kase_using_subcommand run" -s d -l detach -d 'Do not wait for the container to end'
 complete -c kase -n "__fish_kase_using_subcommand run" -l keep -d 'Leave the stopped container for inspection, until kase delete'
-complete -c kase -n "__fish_kase_using_subcommand run" -l no-subreaper -d 'Do not adopt the container\'s orphans'
 complete -c kase -n "__fish_kase_using_subcommand run" -s h -l help -d 'Print help'
 complete -c kase -n "__fish_kase_using_subcommand spec" -s b -l bundle -d 'The bundle\'s directory' -r -F
 complete -c kase -n "__fish_kase_using_subcommand spec" -l rootless -d 'For an ordinary user: with a user namespace that maps you to root'
