@@ -3,6 +3,7 @@
 use crate::config::Config;
 use crate::fault::{Fault, OrFault};
 use nix::unistd::getcwd;
+use oci_spec::runtime::LinuxResources;
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 use std::fs;
@@ -31,8 +32,29 @@ impl Bundle {
             Fault::doing(format!("read {}", file.display()))
                 .remedy("name the bundle's directory with --bundle; `kase spec` writes a config.json into it")
         })?;
-        let config = parse(&text).map_err(|fault| fault.within(format!("parse {}", file.display())))?;
+        let within = |fault: Fault| fault.within(format!("parse {}", file.display()));
+        let mut config: Config = parse(&text).map_err(within)?;
+        if let Some(resources) = config.linux.as_mut().and_then(|linux| linux.resources_mut().as_mut()) {
+            correct(resources, &text, "linux.resources.pids.limit");
+        }
         Ok(Self { directory, text, config })
+    }
+}
+
+/// Reads `linux.resources` alone, as `update` gets them.
+///
+/// # Errors
+/// The field, the line and the column of what is wrong.
+pub fn resources(text: &[u8]) -> Result<LinuxResources, Fault> {
+    let mut resources = parse(text)?;
+    correct(&mut resources, text, "pids.limit");
+    Ok(resources)
+}
+
+/// A pids limit of 0 is one; `"pids": {}` is none.
+fn correct(resources: &mut LinuxResources, text: &[u8], field: &str) {
+    if resources.pids().as_ref().is_some_and(|pids| pids.limit() == 0) && !has_field(text, field) {
+        resources.set_pids(None);
     }
 }
 
@@ -69,7 +91,23 @@ pub fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, Fault> {
 fn place(text: &[u8], line: usize, column: usize) -> String {
     let start: usize =
         text.split_inclusive(|byte| *byte == b'\n').take(line.saturating_sub(1)).map(<[u8]>::len).sum();
-    let text = &text[..text.len().min(start + column)];
+    let path = walk(&text[..text.len().min(start + column)], |_| false);
+    if path.is_empty() { "config.json".to_string() } else { shown(&path) }
+}
+
+/// Whether the text has this field, as `linux.resources.pids.limit`. Some of oci-spec's numbers are 0 where the
+/// field is left out, and mean something else where it is there.
+fn has_field(text: &[u8], field: &str) -> bool {
+    let mut found = false;
+    walk(text, |path| {
+        found = shown(path) == field;
+        found
+    });
+    found
+}
+
+/// Follows the text to its end, or to the first field that `stop` likes; returns the path to there.
+fn walk(text: &[u8], mut stop: impl FnMut(&[Step]) -> bool) -> Vec<Step> {
     let mut path: Vec<Step> = Vec::new();
     let mut at = 0;
     while at < text.len() {
@@ -80,6 +118,9 @@ fn place(text: &[u8], line: usize, column: usize) -> String {
             b':' => {
                 if let Some(Step::Field(_, expected)) = path.last_mut() {
                     *expected = Expected::Value;
+                }
+                if stop(&path) {
+                    break;
                 }
             }
             b',' => match path.last_mut() {
@@ -98,15 +139,19 @@ fn place(text: &[u8], line: usize, column: usize) -> String {
         }
         at += 1;
     }
+    path
+}
+
+fn shown(path: &[Step]) -> String {
     let mut shown = String::new();
     for step in path {
         match step {
-            Step::Field(name, _) if shown.is_empty() => shown.push_str(&name),
-            Step::Field(name, _) => shown.extend([".", &name]),
+            Step::Field(name, _) if shown.is_empty() => shown.push_str(name),
+            Step::Field(name, _) => shown.extend([".", name]),
             Step::Element(index) => shown.push_str(&format!("[{index}]")),
         }
     }
-    if shown.is_empty() { "config.json".to_string() } else { shown }
+    shown
 }
 
 enum Step {
@@ -165,6 +210,14 @@ mod tests {
     fn broken_json_is_reported_with_line_and_column() {
         let fault = fault("{\n  \"ociVersion\": \"1.0.0\"\n  \"root\": {}\n}");
         assert!(fault.contains("line 3 column 3"), "{fault}");
+    }
+
+    #[test]
+    fn a_pids_limit_of_0_is_one_and_none_is_none() {
+        let limit = |text: &str| resources(text.as_bytes()).unwrap().pids().map(|pids| pids.limit());
+        assert_eq!(limit(r#"{"pids": {}}"#), None);
+        assert_eq!(limit(r#"{"unified": {"limit": "1"}, "pids": {}}"#), None);
+        assert_eq!(limit(r#"{"pids": {"limit": 0}}"#), Some(0));
     }
 
     #[test]

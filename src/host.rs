@@ -1,6 +1,7 @@
 //! What planning needs to know of this machine and of who is asking.
 
 pub mod facilities;
+pub mod hierarchies;
 
 use crate::fault::{Fault, OrFault};
 use facilities::{Facilities, Facility};

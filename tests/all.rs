@@ -9,6 +9,7 @@ mod common;
 
 mod annotations;
 mod bad_input;
+mod cgroups;
 mod command_line;
 mod crash;
 mod exec;

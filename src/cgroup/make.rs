@@ -159,6 +159,7 @@ impl Cgroup {
             v2::give(&path, uid)?;
         }
         let open = v2::open(&path).map_err(|error| not_made(plan, &path, error))?;
+        v2::hand_down(Path::new(MOUNT), &path);
         self.tree = Tree::V2 { path, open: Some(open) };
         self.write(&plan.limits).map(drop)
     }

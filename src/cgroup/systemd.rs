@@ -141,6 +141,8 @@ fn start_properties(
     pid: i32,
     bus: &mut Bus,
 ) -> anyhow::Result<Vec<(String, Property)>> {
+    // Neither DevicePolicy nor DeviceAllow: systemd leaves programs alone that it did not attach, also when it
+    // reloads, and the two would have to be kept in step.
     let mut all = vec![
         ("Description".to_string(), Property::Text(format!("kase container {}", unit.name))),
         ("Slice".to_string(), Property::Text(unit.slice.clone())),

@@ -1,6 +1,5 @@
 //! On the real kernel, in cgroups of our own. Each test says why when it cannot run here.
 
-mod effects;
 mod systemd;
 mod v1;
 mod v2;

@@ -5,10 +5,12 @@
 
 use super::directory::{self, Reach, is_denied, is_gone};
 use super::freezer::{self, State};
-use super::layout::{Hierarchy, Layout};
+use super::layout::Layout;
 use super::make::not_made;
 use super::signal;
+use super::v2::may_write;
 use crate::fault::{Fault, OrFault};
+use crate::host::hierarchies::Hierarchy;
 use crate::plan::cgroup::{CgroupPlan, Location};
 use std::collections::BTreeMap;
 use std::fs;
@@ -28,21 +30,38 @@ pub struct Made {
     pub directories: Vec<PathBuf>,
 }
 
-/// Makes the cgroup in every hierarchy. Nothing stays when that fails.
+/// Makes the cgroup in every hierarchy where the caller may. Nothing stays when that fails.
 ///
-/// A hierarchy where the caller may not is left out if nothing asked for a cgroup.
+/// A user may have been given a directory in some hierarchies alone; a limit that needs another is refused when
+/// it is written.
 ///
 /// # Errors
-/// The kernel's; a cgroup that is in use.
+/// The kernel's; a cgroup that is in use; something asks for a cgroup and the caller may make none.
 pub fn make(plan: &CgroupPlan, layout: &Layout) -> anyhow::Result<Made> {
     let mut made = Made::default();
-    let done = layout.hierarchies()?.iter().try_for_each(|hierarchy| one(plan, hierarchy, &mut made));
+    let mut denied = Vec::new();
+    let done =
+        layout.hierarchies()?.iter().try_for_each(|hierarchy| one(plan, hierarchy, &mut made, &mut denied));
     if let Err(error) = done {
         directory::unmake(&made.directories);
         return Err(error);
     }
+    if made.paths.is_empty() {
+        return match denied.into_iter().next() {
+            Some((_, path, error)) if plan.asked.is_some() => Err(not_made(plan, &path, error)),
+            _ => Ok(made),
+        };
+    }
+    let denied: Vec<_> =
+        denied.iter().map(|(name, ..)| name.as_str()).filter(|name| !name.is_empty()).collect();
+    if !denied.is_empty() {
+        tracing::info!("no cgroup may be made in {}: nothing is limited there", denied.join(", "));
+    }
     Ok(made)
 }
+
+/// A hierarchy where the caller may not, with the cgroup that it would have had.
+type Denied = (String, PathBuf, io::Error);
 
 /// The container's cgroup in a hierarchy.
 pub fn path(plan: &CgroupPlan, hierarchy: &Hierarchy) -> Option<PathBuf> {
@@ -53,22 +72,34 @@ pub fn path(plan: &CgroupPlan, hierarchy: &Hierarchy) -> Option<PathBuf> {
     }
 }
 
-fn one(plan: &CgroupPlan, hierarchy: &Hierarchy, made: &mut Made) -> anyhow::Result<()> {
+fn one(
+    plan: &CgroupPlan,
+    hierarchy: &Hierarchy,
+    made: &mut Made,
+    denied: &mut Vec<Denied>,
+) -> anyhow::Result<()> {
     let Some(path) = path(plan, hierarchy) else { return Ok(()) };
-    let cpuset = hierarchy.controllers.iter().any(|controller| controller == "cpuset");
+    let mut deny = |path, error| {
+        denied.push((hierarchy.name(), path, error));
+        Ok(())
+    };
     let directories = match directory::make(&hierarchy.point, &path, |_| {}) {
-        Err(error) if is_denied(&error) && plan.asked.is_none() => return Ok(()),
+        Err(error) if is_denied(&error) => return deny(path, error),
         directories => directories.map_err(|error| not_made(plan, &path, error))?,
     };
     let is_new = directories.last() == Some(&path);
-    if cpuset {
-        directories
-            .iter()
-            .try_for_each(|directory| inherit(directory))
-            .map_err(|error| not_made(plan, &path, error))?;
-    }
     made.directories.extend(directories);
+    if hierarchy.controllers.iter().any(|controller| controller == "cpuset") {
+        match inherit(&hierarchy.point, &path) {
+            Err(error) if is_denied(&error) => return deny(path, error),
+            done => done.map_err(|error| not_made(plan, &path, error))?,
+        }
+    }
     if !is_new {
+        // Somebody else's: no process can be put there.
+        if !may_write(&path.join("cgroup.procs")) {
+            return deny(path, io::Error::from_raw_os_error(libc::EACCES));
+        }
         super::make::refuse_populated(&directory::pids(&path, Reach::Recursive).unwrap_or_default(), &path)?;
         super::make::refuse_frozen(freezer::v1(&path)?, &path)?;
     }
@@ -76,13 +107,17 @@ fn one(plan: &CgroupPlan, hierarchy: &Hierarchy, made: &mut Made) -> anyhow::Res
     Ok(())
 }
 
-/// A cpuset begins empty, and then takes no process.
-fn inherit(directory: &Path) -> io::Result<()> {
-    let Some(parent) = directory.parent() else { return Ok(()) };
-    for file in ["cpuset.cpus", "cpuset.mems"] {
-        let own = fs::read_to_string(directory.join(file))?;
-        if own.trim().is_empty() {
-            directory::write(&directory.join(file), fs::read_to_string(parent.join(file))?.trim())?;
+/// A cpuset begins empty, and then takes no process; so does one above that somebody else has made.
+fn inherit(point: &Path, path: &Path) -> io::Result<()> {
+    let mut below: Vec<_> = path.ancestors().take_while(|directory| *directory != point).collect();
+    below.reverse();
+    for directory in below {
+        let Some(parent) = directory.parent() else { continue };
+        for file in ["cpuset.cpus", "cpuset.mems"] {
+            let own = fs::read_to_string(directory.join(file))?;
+            if own.trim().is_empty() {
+                directory::write(&directory.join(file), fs::read_to_string(parent.join(file))?.trim())?;
+            }
         }
     }
     Ok(())

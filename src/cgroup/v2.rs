@@ -42,6 +42,16 @@ pub fn enable(parent: &Path) {
     }
 }
 
+/// Has every controller handed down to a cgroup of systemd's, which knows some only and hands those down that it
+/// was given a limit for. Where the caller may not, a limit that needs it tells.
+pub fn hand_down(top: &Path, path: &Path) {
+    let mut current = top.to_path_buf();
+    for part in path.strip_prefix(top).unwrap_or(Path::new("")) {
+        enable(&current);
+        current.push(part);
+    }
+}
+
 /// What is needed before a process can be in it: a type that takes one.
 ///
 /// # Errors

@@ -155,10 +155,15 @@ fn refuse_below_use(check: Check, memory: &Path, version: Version) -> anyhow::Re
     Ok(())
 }
 
+/// The container has no cgroup of this controller: it is not mounted, or was not given to the user.
 fn no_controller(write: &Write) -> Fault {
     let controller = &write.controller;
-    Fault::at(&write.at, format!("cannot set {controller} limit: container could not join or create cgroup"))
-        .remedy(format!("mount the cgroup v1 controller {controller}, or leave the limit out"))
+    let words = format!("cannot set {controller} limit: container could not join or create cgroup");
+    match rootless::delegation::missing(controller) {
+        Some(hurdle) => Fault::at(&write.at, format!("{words} ({})", hurdle.cause)).remedy(hurdle.remedy),
+        None => Fault::at(&write.at, words)
+            .remedy(format!("mount the cgroup v1 controller {controller}, or leave the limit out")),
+    }
 }
 
 /// The file is not there: the controller, or this file of it, is missing.
@@ -208,7 +213,10 @@ fn refused(place: &Path, write: &Write, file: &str, error: io::Error) -> anyhow:
             let (used, peak) = (number("memory.usage_in_bytes"), number("memory.max_usage_in_bytes"));
             Fault::at(
                 &write.at,
-                format!("unable to set memory limit to {value} (current usage: {used}, peak usage: {peak})"),
+                format!(
+                    "write {value:?} to {}: unable to set memory limit to {value} (current usage: {used}, peak usage: {peak})",
+                    path.display()
+                ),
             )
             .remedy("use a larger limit, or end processes of the container first")
         }

@@ -5,6 +5,7 @@ use super::store::{Entry, Store};
 use super::{init_facts, readiness, record};
 use crate::bundle::Bundle;
 use crate::cgroup::layout::Layout;
+use crate::cgroup::systemd::which;
 use crate::cgroup::{Cgroup, CgroupFacts};
 use crate::config::Config;
 use crate::fault::{Fault, OrFault};
@@ -19,7 +20,6 @@ use crate::plan::cgroup::unit::Bus;
 use crate::plan::mounts::rootfs_missing;
 use crate::plan::{Adapt, Cgroups, Notes, Options, Plan, attributes};
 use rootless::caller::{Caller, Standing};
-use rootless::delegation;
 use std::ffi::OsString;
 use std::fs;
 use std::io;
@@ -229,11 +229,8 @@ fn extend(config: &mut Config, store: &Store, request: &Request) -> anyhow::Resu
 /// The systemd that may make cgroups for us, if it runs. Root has to ask for it.
 fn systemd(driver: Driver, caller: &Caller) -> Option<Bus> {
     match (driver, caller.standing) {
-        (Driver::Systemd, Standing::Root) => Path::new("/run/systemd/system").exists().then_some(Bus::System),
-        (Driver::Systemd | Driver::Auto, Standing::User | Standing::NamespaceRoot) => {
-            delegation::user_bus(caller).map(|_| Bus::User)
-        }
-        _ => None,
+        (Driver::Systemd, _) | (Driver::Auto, Standing::User | Standing::NamespaceRoot) => which(caller),
+        (Driver::Auto, Standing::Root) | (Driver::Cgroupfs | Driver::Disabled, _) => None,
     }
 }
 

@@ -30,7 +30,7 @@ pub fn read(file: &Path) -> anyhow::Result<LinuxResources> {
         Fault::doing(format!("read {}", file.display()))
             .remedy("give --resources a file with linux.resources of config.json, or - for standard input")
     })?;
-    bundle::parse(&text).map_err(|fault| fault.within(format!("parse {}", file.display())))
+    bundle::resources(&text).map_err(|fault| fault.within(format!("parse {}", file.display())))
 }
 
 /// Single values, by their path in `linux.resources`, as the same JSON.
@@ -57,7 +57,7 @@ impl Values {
     /// A value out of its field's range.
     pub fn resources(self) -> anyhow::Result<LinuxResources> {
         let text = Value::Object(self.0).to_string();
-        Ok(bundle::parse(text.as_bytes())?)
+        Ok(bundle::resources(text.as_bytes())?)
     }
 }
 

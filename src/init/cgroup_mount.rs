@@ -3,6 +3,7 @@
 use super::inside::{self, Shape};
 use super::mounts::Mounter;
 use crate::fault::{Fault, OrFault};
+use crate::host::hierarchies::{self, Hierarchy};
 use crate::kernel::mount::{self, Reach, attribute};
 use crate::plan::mounts::Mount;
 use std::ffi::CString;
@@ -10,7 +11,7 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 const HOST: &str = "/sys/fs/cgroup";
 
@@ -62,11 +63,15 @@ fn legacy(mounter: &mut Mounter<'_>, entry: &Mount<'_>) -> anyhow::Result<()> {
         .or_fault(|| Fault::at(entry.at, format!("mount a tmpfs ({data}) for the cgroup hierarchies")))?;
     mount::attach(tree.as_fd(), target.as_fd())
         .or_fault(|| Fault::at(entry.at, "mount the cgroup hierarchies' tmpfs"))?;
-    for hierarchy in hierarchies(&mounter.own_cgroups)
-        .or_fault(|| Fault::at(entry.at, "read the cgroup hierarchies of the host"))?
-    {
-        one(entry, tree.as_fd(), &hierarchy, mounter.cgroup_view)
-            .or_fault(|| Fault::at(entry.at, format!("mount the cgroup hierarchy {}", hierarchy.name)))?;
+    let mountinfo = fs::read_to_string("/proc/self/mountinfo")
+        .or_fault(|| Fault::at(entry.at, "read the cgroup hierarchies of the host"))?;
+    // Others are part of a /sys that is bound in the rootfs, which is covered by now.
+    let hosts = |line: &&str| line.split(' ').nth(4).is_some_and(|point| point.starts_with(HOST));
+    let mountinfo: String = mountinfo.split_inclusive('\n').filter(hosts).collect();
+    let all = hierarchies::parse(&mountinfo, &mounter.own_cgroups);
+    for hierarchy in all.iter().filter(|hierarchy| !hierarchy.is_unified()) {
+        one(entry, tree.as_fd(), hierarchy, mounter.cgroup_view)
+            .or_fault(|| Fault::at(entry.at, format!("mount the cgroup hierarchy {}", hierarchy.name())))?;
     }
     if entry.options.attributes.set & attribute::RDONLY != 0 {
         mounter.late_readonly.push(tree);
@@ -74,18 +79,10 @@ fn legacy(mounter: &mut Mounter<'_>, entry: &Mount<'_>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A cgroup v1 hierarchy of the host.
-struct Hierarchy {
-    /// The directory under /sys/fs/cgroup: `cpu,cpuacct`.
-    name: String,
-    /// Its controllers, or its name: what makes it this one when it is mounted.
-    options: Vec<String>,
-    /// Init's own cgroup, as a path of the host.
-    own: PathBuf,
-}
-
 fn one(entry: &Mount<'_>, tmpfs: BorrowedFd<'_>, hierarchy: &Hierarchy, view: View) -> io::Result<()> {
-    let directory = inside::open_or_make(tmpfs, Path::new(&hierarchy.name), Shape::Directory)?;
+    // As it is called below /sys/fs/cgroup.
+    let name = hierarchy.point.file_name().unwrap_or_default();
+    let directory = inside::open_or_make(tmpfs, Path::new(name), Shape::Directory)?;
     let wanted = entry.options.attributes.set | attribute::NOSUID | attribute::NODEV | attribute::NOEXEC;
     let set = wanted & !attribute::ATIME;
     let tree = match view {
@@ -94,8 +91,9 @@ fn one(entry: &Mount<'_>, tmpfs: BorrowedFd<'_>, hierarchy: &Hierarchy, view: Vi
         View::Host => own_part(hierarchy, set)?,
     };
     mount::attach(tree.as_fd(), directory.as_fd())?;
-    for controller in hierarchy.name.split(',').filter(|part| *part != hierarchy.name) {
-        match nix::unistd::symlinkat(hierarchy.name.as_str(), tmpfs, controller) {
+    let joined = hierarchy.controllers.iter().filter(|_| hierarchy.controllers.len() > 1);
+    for controller in joined {
+        match nix::unistd::symlinkat(name, tmpfs, controller.as_str()) {
             Ok(()) | Err(nix::Error::EEXIST) => {}
             Err(error) => return Err(error.into()),
         }
@@ -105,7 +103,7 @@ fn one(entry: &Mount<'_>, tmpfs: BorrowedFd<'_>, hierarchy: &Hierarchy, view: Vi
 
 fn new_hierarchy(hierarchy: &Hierarchy, set: u64) -> io::Result<OwnedFd> {
     let mut options = vec![(CString::from(c"source"), Some(CString::from(c"cgroup")))];
-    for option in &hierarchy.options {
+    for option in &hierarchy.controllers {
         let (name, value) =
             option.split_once('=').map_or((option.as_str(), None), |(name, value)| (name, Some(value)));
         options.push((CString::new(name)?, value.map(CString::new).transpose()?));
@@ -118,42 +116,6 @@ fn own_part(hierarchy: &Hierarchy, set: u64) -> io::Result<OwnedFd> {
     let tree = host_tree(&hierarchy.own)?;
     mount::set_attributes(tree.as_fd(), mount::Attributes { set, clear: 0 }, Reach::Recursive)?;
     Ok(tree)
-}
-
-fn hierarchies(own: &str) -> io::Result<Vec<Hierarchy>> {
-    let mountinfo = fs::read_to_string("/proc/self/mountinfo")?;
-    let mut found: Vec<Hierarchy> = Vec::new();
-    // Others are part of a /sys that is bound in the rootfs, which is covered by now.
-    let hosts =
-        mountinfo.lines().filter(|line| line.split(' ').nth(4).is_some_and(|at| at.starts_with(HOST)));
-    for hierarchy in hosts.filter_map(|line| hierarchy(line, own)) {
-        if !found.iter().any(|earlier| earlier.options == hierarchy.options) {
-            found.push(hierarchy);
-        }
-    }
-    Ok(found)
-}
-
-/// A line of mountinfo, if it is a v1 hierarchy: `ID PARENT MAJ:MIN ROOT POINT … - cgroup SOURCE OPTIONS`.
-/// `own` is /proc/self/cgroup, with lines `N:LIST:PATH`, where LIST has the controllers or `name=…` that are
-/// among the mount's options too.
-fn hierarchy(line: &str, own: &str) -> Option<Hierarchy> {
-    let (mount, file_system) = line.split_once(" - ")?;
-    let mut fields = mount.split(' ');
-    let (root, point) = (fields.nth(3)?, fields.next()?);
-    let (kind, rest) = file_system.split_once(' ')?;
-    if kind != "cgroup" {
-        return None;
-    }
-    let name = Path::new(point).file_name()?.to_str()?.to_string();
-    let mounted: Vec<&str> = rest.split_once(' ')?.1.split(',').collect();
-    let (list, path) = own.lines().find_map(|line| {
-        let (list, path) = line.split_once(':')?.1.split_once(':')?;
-        (!list.is_empty() && list.split(',').all(|part| mounted.contains(&part))).then_some((list, path))
-    })?;
-    let below = Path::new(path).strip_prefix(root).unwrap_or(Path::new(path).strip_prefix("/").ok()?);
-    let options = list.split(',').map(String::from).collect();
-    Some(Hierarchy { name, options, own: Path::new(point).join(below) })
 }
 
 fn host(mount: &Mount<'_>, path: &Path) -> anyhow::Result<OwnedFd> {
@@ -170,19 +132,4 @@ fn new_cgroup(kind: &str, source: &str, flags: libc::c_ulong, target: BorrowedFd
         .flags(sys_mount::MountFlags::from_bits_retain(flags))
         .mount(source, inside::magic_path(target))
         .map(drop)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_hierarchy_is_found_with_its_own_path() {
-        let line =
-            "35 31 0:32 / /sys/fs/cgroup/cpu,cpuacct rw,relatime shared:9 - cgroup cgroup rw,cpu,cpuacct";
-        let found = hierarchy(line, "4:memory:/m\n2:cpu,cpuacct:/a/b\n0::/\n").unwrap();
-        assert_eq!(found.name, "cpu,cpuacct");
-        assert_eq!(found.own, Path::new("/sys/fs/cgroup/cpu,cpuacct/a/b"));
-        assert!(hierarchy("41 31 0:38 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw", "0::/\n").is_none());
-    }
 }

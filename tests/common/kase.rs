@@ -12,8 +12,12 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-/// No command of a test takes longer than this; what does hangs.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// No command of a test takes longer than this; what does hangs. `KASE_PATIENCE` has other seconds, for machines
+/// that are emulated.
+fn patience() -> Duration {
+    let seconds = std::env::var("KASE_PATIENCE").ok().and_then(|seconds| seconds.parse().ok());
+    Duration::from_secs(seconds.unwrap_or(30))
+}
 
 /// The runtime as one test sees it.
 pub struct Kase {
@@ -22,6 +26,8 @@ pub struct Kase {
     dir: PathBuf,
     name: String,
     count: Cell<u32>,
+    /// Options before every command.
+    globals: &'static [&'static str],
 }
 
 impl Kase {
@@ -29,16 +35,16 @@ impl Kase {
     /// does not exist.
     pub fn with(caller: Caller, deed: fn(&Self)) {
         match caller.identity() {
-            Ok(identity) => deed(&Self::new(caller, identity)),
+            Ok(identity) => deed(&Self::new(caller, identity, &[])),
             Err(why) => super::record_skip(&why),
         }
     }
 
-    fn new(caller: Caller, identity: Identity) -> Self {
+    pub(super) fn new(caller: Caller, identity: Identity, globals: &'static [&'static str]) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name = format!("kase-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let kase =
-            Self { caller, identity, dir: std::env::temp_dir().join(&name), name, count: Cell::new(0) };
+        let dir = std::env::temp_dir().join(&name);
+        let kase = Self { caller, identity, dir, name, count: Cell::new(0), globals };
         fs::create_dir(&kase.dir).unwrap();
         kase.identity.own(&kase.dir);
         kase.directory("state");
@@ -48,6 +54,11 @@ impl Kase {
 
     pub fn is_root(&self) -> bool {
         self.caller == Caller::Root
+    }
+
+    /// The name that everything of this test has in its own.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// A path in the test's directory.
@@ -108,7 +119,7 @@ impl Kase {
         if self.is_root() {
             command.arg("--root").arg(self.path("state"));
         }
-        command.args(args);
+        command.args(self.globals).args(args);
         command
     }
 
@@ -203,7 +214,7 @@ impl Running {
 
     /// Waits for its end.
     pub fn finish(mut self) -> Outcome {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + patience();
         let status = loop {
             match self.child.try_wait().unwrap() {
                 Some(status) => break Some(status),
@@ -225,7 +236,7 @@ impl Running {
 
 /// Waits until `done` holds; what does not come in time fails the test.
 pub fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE / 3;
+    let deadline = Instant::now() + patience() / 3;
     while !done() {
         assert!(Instant::now() < deadline, "waited in vain for {what}");
         std::thread::sleep(Duration::from_millis(2));

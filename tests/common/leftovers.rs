@@ -65,7 +65,7 @@ fn mounts(dir: &Path) -> Vec<PathBuf> {
 }
 
 /// Cgroups whose name has the test's in it, parents before children.
-fn cgroups(name: &str) -> Vec<PathBuf> {
+pub fn cgroups(name: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut next = vec![(PathBuf::from("/sys/fs/cgroup"), 0)];
     while let Some((directory, depth)) = next.pop() {

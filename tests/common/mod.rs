@@ -8,6 +8,7 @@
 mod bundle;
 mod caller;
 mod container;
+mod ground;
 mod kase;
 mod leftovers;
 mod outcome;
@@ -18,6 +19,7 @@ mod terminal;
 pub use bundle::Bundle;
 pub use caller::{Caller, is_root, ranges};
 pub use container::Container;
+pub use ground::{Ground, Setting, cgroups_of};
 pub use kase::{Kase, Running, wait_until, words};
 pub use outcome::{Outcome, has, value};
 pub use peer::{is_ours, peer};
@@ -48,6 +50,43 @@ macro_rules! deeds {
         }
     };
     ($($name:ident),* $(,)?) => { deeds!(@each $($name)* ; [as_root Root, as_user User]); };
+}
+
+/// Makes the tests of a subject of cgroups: each function named is called once in each [`Setting`] that has the
+/// controller that is named first (`none` if any will do).
+macro_rules! in_settings {
+    (each, $needs:ident: $($name:ident),* $(,)?) => {
+        in_settings!(@each $needs $($name)* ; [
+            v1_as_root V1, v2_as_root V2, systemd_as_root Systemd, systemd_as_user UserSystemd
+        ]);
+    };
+    (root, $needs:ident: $($name:ident),* $(,)?) => {
+        in_settings!(@each $needs $($name)* ; [v1_as_root V1, v2_as_root V2, systemd_as_root Systemd]);
+    };
+    (cgroupfs, $needs:ident: $($name:ident),* $(,)?) => {
+        in_settings!(@each $needs $($name)* ; [v1_as_root V1, v2_as_root V2]);
+    };
+    (v1, $needs:ident: $($name:ident),* $(,)?) => { in_settings!(@each $needs $($name)* ; [v1_as_root V1]); };
+    (v2, $needs:ident: $($name:ident),* $(,)?) => {
+        in_settings!(@each $needs $($name)* ; [
+            v2_as_root V2, systemd_as_root Systemd, systemd_as_user UserSystemd
+        ]);
+    };
+    (systemd, $needs:ident: $($name:ident),* $(,)?) => {
+        in_settings!(@each $needs $($name)* ; [systemd_as_root Systemd, systemd_as_user UserSystemd]);
+    };
+    (@each $needs:ident $($name:ident)* ; $settings:tt) => { $( in_settings!(@one $needs $name $settings); )* };
+    (@one $needs:ident $name:ident [$($test:ident $setting:ident),*]) => {
+        mod $name {
+            $(
+                #[test]
+                fn $test() {
+                    let needs = stringify!($needs);
+                    $crate::common::Ground::with($crate::common::Setting::$setting, needs, super::$name);
+                }
+            )*
+        }
+    };
 }
 
 /// Ends the test as skipped, with the reason.

@@ -1,8 +1,8 @@
 //! cgroup v1.
 
-use super::super::layout::Hierarchy;
 use super::super::v1;
 use super::*;
+use crate::host::hierarchies::Hierarchy;
 
 #[test]
 fn v1_limits_hold_what_was_asked_and_vanish_with_the_guard() {

@@ -171,6 +171,8 @@ fn access(letters: &str, at: Place) -> Result<Access, Fault> {
             'r' => Access::READ,
             'w' => Access::WRITE,
             'm' => Access::MAKE,
+            // The word for every type in v1's own files; runc overlooks it, and so configs have it.
+            'a' => 0,
             _ => {
                 return Err(Fault::at(at, format!("{letter:?} is no access"))
                     .remedy("use r (read), w (write) and m (mknod)"));

@@ -283,8 +283,11 @@ fn net(network: &LinuxNetwork, sheet: &mut Sheet<'_>) -> Result<(), Fault> {
 fn unified(files: &HashMap<String, String>, sheet: &mut Sheet<'_>) -> Result<(), Fault> {
     const UNIFIED: Place = Place::of("linux.resources.unified");
     if sheet.version == Version::V1 && !files.is_empty() {
-        return Err(Fault::at(UNIFIED, "cannot set unified resources: this host has cgroup v1")
-            .remedy("use the other fields of linux.resources, or boot with cgroup v2"));
+        return Err(Fault::at(
+            UNIFIED,
+            "invalid configuration: cannot set unified resources: this host has cgroup v1",
+        )
+        .remedy("use the other fields of linux.resources, or boot with cgroup v2"));
     }
     let mut files: Vec<_> = files.iter().collect();
     files.sort();

@@ -1,7 +1,7 @@
 //! Limits as properties of a systemd unit, so that `systemctl show` tells them and a reload keeps them.
 //!
 //! They come from the same list of files and values that is written: what has no property is in the file
-//! alone.
+//! alone. systemd leaves such files as they are, but for memory.oom.group, which it sets back when it reloads.
 
 use super::limits::cpu::ranges;
 use super::limits::{Limits, Value};

@@ -2,11 +2,14 @@
 
 use crate::Answer;
 use nix::sys::signal::{SigSet, Signal};
-use std::io::{Error, Write, copy, stdin, stdout};
+use std::fs::OpenOptions;
+use std::hint::black_box;
+use std::io::{Error, ErrorKind, Read, Write, copy, stdin, stdout};
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Copies standard input to standard output.
 pub fn cat() -> Answer {
@@ -16,7 +19,7 @@ pub fn cat() -> Answer {
 
 /// Sends a message to the socket that NOTIFY_SOCKET names.
 pub fn notify(text: &str) -> Answer {
-    let path = std::env::var_os("NOTIFY_SOCKET").ok_or(std::io::ErrorKind::NotFound)?;
+    let path = std::env::var_os("NOTIFY_SOCKET").ok_or(ErrorKind::NotFound)?;
     std::os::unix::net::UnixDatagram::unbound()?.send_to(text.as_bytes(), path)?;
     Ok(String::new())
 }
@@ -89,4 +92,76 @@ pub fn wait(path: &str) -> Answer {
         thread::sleep(Duration::from_millis(5));
     }
     Ok(String::new())
+}
+
+/// Fills so many MiB of memory.
+pub fn allocate(mebibytes: &str) -> Result<Vec<u8>, Error> {
+    let size = mebibytes.parse::<usize>().map_err(|_| ErrorKind::InvalidInput)? << 20;
+    let mut memory = Vec::new();
+    memory.try_reserve_exact(size).map_err(|_| ErrorKind::OutOfMemory)?;
+    memory.resize(size, 1);
+    Ok(black_box(memory))
+}
+
+/// Holds so many MiB for ever, and says so.
+pub fn hold(mebibytes: &str) -> Answer {
+    let memory = allocate(mebibytes)?;
+    println!("holding");
+    stdout().flush()?;
+    let ended = sleep(None);
+    drop(memory);
+    ended
+}
+
+/// How many of so many children can be started at once.
+pub fn forks(wanted: &str) -> Answer {
+    let mut children = Vec::new();
+    let mut refused = String::new();
+    for _ in 0..wanted.parse().unwrap_or(0) {
+        match spawn_sleeper() {
+            Ok(child) => children.push(child),
+            Err(error) => {
+                refused = format!(" {}", crate::deeds::errno_name(&error));
+                break;
+            }
+        }
+    }
+    let count = children.len();
+    for mut child in children {
+        child.kill()?;
+        child.wait()?;
+    }
+    Ok(format!("{count}{refused}"))
+}
+
+/// Computes for so many milliseconds, or for ever.
+pub fn burn(milliseconds: Option<u64>) -> Answer {
+    let begin = Instant::now();
+    let mut number = 0_u64;
+    while milliseconds.is_none_or(|most| begin.elapsed() < Duration::from_millis(most)) {
+        number = black_box(number.wrapping_add(1));
+    }
+    Ok(String::new())
+}
+
+/// Prints 1, 2, 3 and so on, some hundred a second.
+pub fn count() -> Answer {
+    for number in 1_u64.. {
+        println!("{number}");
+        stdout().flush()?;
+        thread::sleep(Duration::from_millis(5));
+    }
+    Ok(String::new())
+}
+
+/// How many milliseconds it takes to read a file from its disk, past the cache.
+pub fn read_directly(path: &str) -> Answer {
+    const PAGE: usize = 4096;
+    const BLOCK: usize = 64 * PAGE;
+    let mut file = OpenOptions::new().read(true).custom_flags(nix::libc::O_DIRECT).open(path)?;
+    let mut buffer = vec![0; BLOCK + PAGE];
+    let start = buffer.as_ptr().align_offset(PAGE);
+    let begin = Instant::now();
+    while file.read(&mut buffer[start..start + BLOCK])? > 0 {}
+    Ok(begin.elapsed().as_millis().to_string())
 }

@@ -1,0 +1,123 @@
+//! The cgroup hierarchies that are mounted, and where the caller is in each.
+
+use std::path::{Path, PathBuf};
+
+/// A hierarchy that is mounted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hierarchy {
+    /// v1's controllers, or `name=systemd`; none for a v2 tree.
+    pub controllers: Vec<String>,
+    /// The mount point.
+    pub point: PathBuf,
+    /// Our own cgroup, as a directory at or below it.
+    pub own: PathBuf,
+}
+
+impl Hierarchy {
+    /// Whether it is a v2 tree.
+    pub fn is_unified(&self) -> bool {
+        self.controllers.is_empty()
+    }
+
+    /// Whether containers get a cgroup in it: of those that have a name alone, only systemd's.
+    pub fn is_for_containers(&self) -> bool {
+        self.controllers.iter().all(|name| name == "name=systemd" || !name.starts_with("name="))
+    }
+
+    /// `cpu,cpuacct`; nothing for a v2 tree.
+    pub fn name(&self) -> String {
+        self.controllers.join(",")
+    }
+}
+
+/// The v2 tree that is mounted at `point`.
+pub fn unified(own: &str, point: &Path, root: &Path) -> Hierarchy {
+    let path = own.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or("/");
+    Hierarchy { controllers: Vec::new(), point: point.to_path_buf(), own: below(point, root, path) }
+}
+
+/// The directory of the cgroup `path` when `root` is what is mounted at `point`. A cgroup outside of it, as
+/// after a cgroup namespace was joined, cannot be seen: the mount point has to do.
+fn below(point: &Path, root: &Path, path: &str) -> PathBuf {
+    match Path::new(path).strip_prefix(root) {
+        Ok(rest) if !path.contains("/..") && rest != Path::new("") => point.join(rest),
+        _ => point.to_path_buf(),
+    }
+}
+
+/// Every hierarchy in /proc/self/mountinfo, with the caller's place by /proc/self/cgroup; a v2 tree comes last.
+///
+/// Lines of mountinfo are `ID PARENT MAJ:MIN ROOT POINT … - cgroup SOURCE OPTIONS`; of /proc/self/cgroup
+/// `N:LIST:PATH`, where LIST has the controllers that are among the mount's options too.
+pub fn parse(mountinfo: &str, own: &str) -> Vec<Hierarchy> {
+    let mut found: Vec<Hierarchy> = Vec::new();
+    let mut tree = None;
+    for line in mountinfo.lines() {
+        let Some((kind, root, point, options)) = mount(line) else { continue };
+        let (root, point) = (Path::new(root), Path::new(point));
+        if kind == "cgroup2" {
+            tree.get_or_insert_with(|| unified(own, point, root));
+            continue;
+        }
+        let options: Vec<&str> = options.split(',').collect();
+        let lists = own.lines().filter_map(|line| line.split_once(':')?.1.split_once(':'));
+        for (list, path) in lists {
+            // Of several mounts of one the first counts: the host's, not one that is bound in a rootfs.
+            let new = !list.is_empty()
+                && list.split(',').all(|part| options.contains(&part))
+                && found.iter().all(|earlier| earlier.name() != list);
+            if new {
+                let controllers = list.split(',').map(String::from).collect();
+                found.push(Hierarchy {
+                    controllers,
+                    point: point.to_path_buf(),
+                    own: below(point, root, path),
+                });
+            }
+        }
+    }
+    found.extend(tree);
+    found
+}
+
+fn mount(line: &str) -> Option<(&str, &str, &str, &str)> {
+    let (mount, file_system) = line.split_once(" - ")?;
+    let mut fields = mount.split(' ').skip(3);
+    let mut after = file_system.split(' ');
+    let kind = after.next().filter(|kind| matches!(*kind, "cgroup" | "cgroup2"))?;
+    Some((kind, fields.next()?, fields.next()?, after.nth(1)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MOUNTINFO: &str = "\
+        23 1 0:21 / /proc rw - proc proc rw\n\
+        32 31 0:29 / /sys/fs/cgroup/cpu,cpuacct rw,relatime shared:9 - cgroup cgroup rw,cpu,cpuacct\n\
+        35 31 0:32 /docker/1 /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n\
+        36 31 0:32 / /other/memory rw - cgroup cgroup rw,memory\n\
+        37 31 0:35 / /sys/fs/cgroup/odd rw - cgroup cgroup rw,name=odd\n\
+        40 31 0:37 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,xattr,name=systemd\n\
+        41 31 0:38 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n";
+    const OWN: &str = "5:name=odd:/\n4:memory:/docker/1/sub\n3:cpu,cpuacct:/a\n1:name=systemd:/s\n0::/u\n";
+
+    #[test]
+    fn hierarchies_are_found_with_our_place_in_them() {
+        let found = parse(MOUNTINFO, OWN);
+        let names: Vec<_> = found.iter().map(Hierarchy::name).collect();
+        assert_eq!(names, ["cpu,cpuacct", "memory", "name=odd", "name=systemd", ""]);
+        assert_eq!(found[0].own, Path::new("/sys/fs/cgroup/cpu,cpuacct/a"));
+        assert_eq!(found[1].own, Path::new("/sys/fs/cgroup/memory/sub"));
+        assert!(!found[2].is_for_containers() && found[3].is_for_containers());
+        assert_eq!(found[4].own, Path::new("/sys/fs/cgroup/unified/u"));
+    }
+
+    #[test]
+    fn a_cgroup_that_cannot_be_seen_counts_as_the_mount_point() {
+        let point = Path::new("/sys/fs/cgroup");
+        assert_eq!(below(point, Path::new("/"), "/../other"), point);
+        assert_eq!(below(point, Path::new("/a"), "/b"), point);
+        assert_eq!(below(point, Path::new("/"), "/"), point);
+    }
+}
