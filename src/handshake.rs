@@ -4,6 +4,8 @@
 //! kase                              init (or the hop before it)
 //!   │ ◀──────────── Born(pidfd) ───── │   only through a hop: this is init
 //!   │ ──────────── Begin ───────────▶ │   recorded on disk, ids mapped, in its cgroup
+//!   │ ◀──────────── MapIds(n, tree) ─ │   the source of mounts[n], which is in the container
+//!   │ ──────────── IdsMapped ───────▶ │
 //!   │ ◀──────────── HooksPlease ───── │   prestart and createRuntime, before the root changes
 //!   │ ──────────── HooksDone ───────▶ │
 //!   │ ◀──────────── Terminal(fd) ──── │   the master
@@ -25,6 +27,8 @@ use std::os::fd::{AsFd, OwnedFd};
 pub enum ToInit {
     /// Go on beyond what needs no ids, cgroup or record.
     Begin,
+    /// The tree's ids are mapped.
+    IdsMapped,
     /// The runtime's hooks have run.
     HooksDone,
     /// Execute the program.
@@ -36,6 +40,8 @@ pub enum ToInit {
 pub enum ToKase {
     /// The process behind this pidfd is init.
     Born(OwnedFd),
+    /// Map the ids of this detached tree as the entry of the plan's mounts with this index has it.
+    MapIds(u32, OwnedFd),
     /// Run the runtime's hooks now.
     HooksPlease,
     /// The master of the container's terminal.
@@ -76,6 +82,7 @@ impl KaseEnd {
     pub fn say(&self, word: ToInit) -> anyhow::Result<()> {
         let tag = match word {
             ToInit::Begin => b'b',
+            ToInit::IdsMapped => b'm',
             ToInit::HooksDone => b'd',
             ToInit::Start => b's',
         };
@@ -92,6 +99,9 @@ impl KaseEnd {
         let Some((tag, text)) = buffer[..length].split_first() else { return Ok(None) };
         let word = match (tag, fd) {
             (b'B', Some(fd)) => ToKase::Born(fd),
+            (b'M', Some(tree)) => {
+                ToKase::MapIds(text.try_into().map(u32::from_ne_bytes).unwrap_or(u32::MAX), tree)
+            }
             (b'H', None) => ToKase::HooksPlease,
             (b'T', Some(fd)) => ToKase::Terminal(fd),
             (b'L', Some(fd)) => ToKase::Listener(fd),
@@ -111,6 +121,7 @@ impl InitEnd {
     pub fn say(&self, word: &ToKase) -> anyhow::Result<()> {
         let (packet, fd) = match word {
             ToKase::Born(fd) => (b"B".to_vec(), Some(fd.as_fd())),
+            ToKase::MapIds(index, tree) => ([&b"M"[..], &index.to_ne_bytes()].concat(), Some(tree.as_fd())),
             ToKase::HooksPlease => (b"H".to_vec(), None),
             ToKase::Terminal(fd) => (b"T".to_vec(), Some(fd.as_fd())),
             ToKase::Listener(fd) => (b"L".to_vec(), Some(fd.as_fd())),
@@ -130,6 +141,7 @@ impl InitEnd {
         match (length, tag[0]) {
             (0, _) => Ok(None),
             (_, b'b') => Ok(Some(ToInit::Begin)),
+            (_, b'm') => Ok(Some(ToInit::IdsMapped)),
             (_, b'd') => Ok(Some(ToInit::HooksDone)),
             (_, b's') => Ok(Some(ToInit::Start)),
             _ => Err(Fault::doing("kase said something that init does not understand").into()),

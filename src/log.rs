@@ -151,7 +151,7 @@ impl Subscriber for Log {
                 let mut file: &File = file;
                 file.write_all(line(self.format, level, &message.0, SystemTime::now()).as_bytes())
             }
-            Sink::Stderr => say(level, &message.0),
+            Sink::Stderr => say(self.format, level, &message.0),
             Sink::Journal(socket, fields) => {
                 let priority = field("PRIORITY", &severity(level).to_string());
                 socket.send(&[&priority, &fields[..], &field("MESSAGE", &message.0)].concat()).map(drop)
@@ -183,13 +183,13 @@ fn severity(level: Level) -> u8 {
 }
 
 /// Without a log file, a person reads along. Errors are left out: `main` prints them with their remedy. What is
-/// there for finding a fault is quoted as in the log, since it may hold anything.
-fn say(level: Level, message: &str) -> io::Result<()> {
+/// there for finding a fault looks as in the log.
+fn say(format: Format, level: Level, message: &str) -> io::Result<()> {
     let prefix = match level {
         Level::ERROR => return Ok(()),
         Level::WARN => "kase: warning: ",
         Level::INFO => "kase: ",
-        _ => return io::stderr().write_all(format!("kase: debug: {message:?}\n").as_bytes()),
+        _ => return io::stderr().write_all(line(format, level, message, SystemTime::now()).as_bytes()),
     };
     io::stderr().write_all(format!("{prefix}{message}\n").as_bytes())
 }

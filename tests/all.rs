@@ -26,6 +26,7 @@ mod pidfd;
 mod process;
 mod programs;
 mod ps;
+mod resources;
 mod rootfs;
 mod rootless;
 mod scheduling;

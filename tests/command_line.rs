@@ -1,16 +1,19 @@
 //! The command line: help, versions, global options, logs.
 
-use crate::common::{Bundle, Kase, Outcome, Value, is_ours, words};
+use crate::common::{Bundle, Container, Kase, Outcome, Value, is_ours, words};
 use std::fs;
 
 deeds! {
     version_is_printed,
     every_command_has_help,
+    help_is_a_command_too,
+    debug_without_a_log_looks_like_one,
     an_unknown_command_is_refused,
     an_unknown_flag_is_refused,
     a_command_without_its_id_is_refused,
     no_command_at_all_leads_to_the_help,
     the_spelling_of_an_older_kase_still_works,
+    create_takes_what_run_takes,
     the_cgroup_option_is_accepted,
     the_last_line_of_a_text_log_is_the_error,
     the_last_line_of_a_json_log_is_the_error,
@@ -43,6 +46,17 @@ fn every_command_has_help(kase: &Kase) {
         let own = kase.call([command, "--help"]);
         assert!(own.stdout().to_lowercase().contains("usage"), "{own}");
     }
+}
+
+fn help_is_a_command_too(kase: &Kase) {
+    let same = |words: &[&str], as_this: &[&str]| {
+        assert_eq!(kase.call(words).stdout(), kase.call(as_this).stdout());
+    };
+    same(&["help"], &["--help"]);
+    same(&["-h"], &["--help"]);
+    same(&["help", "run"], &["run", "--help"]);
+    same(&["run", "-h"], &["run", "--help"]);
+    kase.call(["help", "dance"]).refused(&["dance"]);
 }
 
 fn an_unknown_command_is_refused(kase: &Kase) {
@@ -78,6 +92,15 @@ fn the_spelling_of_an_older_kase_still_works(kase: &Kase) {
     kase.call(words(["run", "--detatch", "-b"], bundle.dir(), [id.as_str()])).succeeded();
     kase.call(["delete", "--force", &id]).succeeded();
     assert!(!kase.call(["run", "--help"]).stdout().contains("detatch"), "hidden");
+}
+
+fn create_takes_what_run_takes(kase: &Kase) {
+    if !is_ours() {
+        skip!("runc has no --no-subreaper");
+    }
+    let bundle = kase.bundle();
+    let container = Container::create(kase, &bundle, &["--no-subreaper", "--no-new-keyring"]);
+    assert_eq!(container.status(), "created");
 }
 
 fn the_cgroup_option_is_accepted(kase: &Kase) {
@@ -144,6 +167,23 @@ fn debug_tells_more_than_the_usual_level(kase: &Kase) {
     let (_, usual) = fail(kase, ["--log-format", "text"]);
     let (_, all) = fail(kase, ["--debug", "--log-format", "text"]);
     assert!(!usual.contains("level=debug") && all.contains("level=debug"), "{all}");
+}
+
+fn debug_without_a_log_looks_like_one(kase: &Kase) {
+    let container = kase.run_detached(&kase.bundle().args(["/probe", "sleep"]));
+    let said = |options: [&str; 2]| {
+        let words = ["--debug"].into_iter().chain(options).chain(["exec", &container.id, "/probe", "true"]);
+        let outcome = kase.call(words);
+        outcome.succeeded();
+        outcome.err
+    };
+    let text = said(["--log-format", "text"]);
+    assert!(
+        text.lines().any(|line| line.starts_with("time=\"") && line.contains(" level=debug msg=\"")),
+        "{text}"
+    );
+    let json = said(["--log-format", "json"]);
+    assert!(json.lines().any(|line| line.starts_with('{') && line.contains("\"level\":\"debug\"")), "{json}");
 }
 
 fn an_unknown_log_format_is_refused(kase: &Kase) {

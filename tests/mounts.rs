@@ -23,11 +23,13 @@ deeds! {
     the_cgroup_mount_is_read_only,
     terminals_are_the_containers_own,
     locked_flags_are_kept_by_a_read_only_bind,
+    access_times_of_an_own_mount_are_kept_as_asked_for,
 }
 deeds! {
     root: a_bare_bind_keeps_the_flags_of_its_source, a_user_namespace_keeps_the_hosts_flags,
     how_access_times_are_kept_changes_as_a_whole, an_idmapped_bind_shows_other_owners,
-    idmap_takes_the_maps_of_a_user_namespace_that_is_joined, without_a_mount_namespace_one_mount_has_them_all,
+    idmap_takes_the_maps_of_a_user_namespace_that_is_joined,
+    what_an_earlier_mount_has_made_can_be_shown_with_other_owners, without_a_mount_namespace_one_mount_has_them_all,
 }
 deeds! { user: sysfs_of_the_hosts_network_is_a_read_only_bind }
 
@@ -261,6 +263,20 @@ fn a_user_namespace_keeps_the_hosts_flags(kase: &Kase) {
     }
     let bundle = bound(&["bind", "suid"]);
     kase.run(&bundle).refused(&[&bundle.last_mount(), "nosuid"]);
+    // The mount is noatime.
+    kase.sees(bound(&["bind", "noatime"]), ["mount", "/mnt"]);
+    for word in ["relatime", "strictatime", "nodiratime"] {
+        let bundle = bound(&["bind", word]);
+        kase.run(&bundle).refused(&[&bundle.last_mount(), "access times"]);
+    }
+}
+
+fn access_times_of_an_own_mount_are_kept_as_asked_for(kase: &Kase) {
+    let inside = kase.bundle();
+    let source = inside.rootfs("mnt");
+    let bundle = inside.directory("copy").mount(tmpfs("/mnt", &["relatime"]));
+    let seen = kase.sees(bundle.mount(bind(&source, "/copy", &["bind", "noatime"])), ["mount", "/copy"]);
+    assert!(has(value(&seen, "options"), "noatime"), "{seen}");
 }
 
 fn how_access_times_are_kept_changes_as_a_whole(kase: &Kase) {
@@ -303,6 +319,29 @@ fn idmap_takes_the_maps_of_a_user_namespace_that_is_joined(kase: &Kase) {
     let bundle = kase.bundle().namespace(json!({"type": "user", "path": path}));
     let bundle = bundle.mount(bind(&source, "/mnt", &["bind", "idmap"]));
     assert_eq!(value(&kase.sees(bundle, ["stat", "/mnt/file"]), "owner"), "0:0");
+}
+
+fn what_an_earlier_mount_has_made_can_be_shown_with_other_owners(kase: &Kase) {
+    let source = kase.directory("source");
+    kase.file("source/file", "of root");
+    let maps = |outside: u32| json!([{"containerID": 0, "hostID": outside, "size": 1000}]);
+    let run = |bundle: Bundle, inside: u32| {
+        // With the cgroup mount, whose turn comes at a point of its own in the conversation with init.
+        let cgroup =
+            json!({"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": ["ro"]});
+        let covered = bundle.rootfs("mnt");
+        let bundle = bundle.directory("final").mount(bind(&source, "/mnt", &["bind"])).mount(cgroup);
+        let mut shown = bind(&covered, "/final", &["rbind"]);
+        (shown["uidMappings"], shown["gidMappings"]) = (maps(inside), maps(inside));
+        let seen = kase.sees(bundle.mount(shown), ["stat", "/mnt/file", "--", "stat", "/final/file"]);
+        let owners: Vec<_> = seen.lines().map(|line| value(line, "owner").to_owned()).collect();
+        (owners[0].clone(), owners[1].clone())
+    };
+    assert_eq!(run(kase.bundle(), 4242), ("0:0".into(), "4242:4242".into()));
+    let bundle = kase.bundle().namespace(json!({"type": "user"})).edit(|spec| {
+        (spec["linux"]["uidMappings"], spec["linux"]["gidMappings"]) = (maps(100_000), maps(100_000));
+    });
+    assert_eq!(run(bundle, 100_000), ("65534:65534".into(), "0:0".into()));
 }
 
 fn without_a_mount_namespace_one_mount_has_them_all(kase: &Kase) {

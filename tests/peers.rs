@@ -90,6 +90,10 @@ fn seen(kase: &Kase, bundle: &Bundle, id: &str, mut command: Command) -> String 
 /// A line of mountinfo without its numbers, and without what kase does deliberately otherwise: a masked directory is
 /// nosuid, nodev and noexec beside read-only, and the tmpfs over the cgroup hierarchies is as read-only as its entry says.
 fn comparable(line: &str) -> String {
+    // How many signals wait is a matter of all of root's processes.
+    if let Some((_, most)) = line.strip_prefix("SigQ: ").and_then(|line| line.split_once('/')) {
+        return format!("SigQ: {most}");
+    }
     let fields: Vec<&str> = line.split(' ').collect();
     let Some(point) = fields.get(4).filter(|_| line.contains(" - ")) else { return line.to_string() };
     match (*point, line.contains(" - tmpfs ")) {

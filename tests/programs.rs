@@ -56,7 +56,9 @@ fn a_program_of_another_architecture_is_refused(kase: &Kase) {
 
 fn a_script_without_its_interpreter_names_the_interpreter(kase: &Kase) {
     let bundle = kase.bundle().program("tmp/script", b"#!/no/such/sh -e\n").args(["/tmp/script"]);
-    kase.run(&bundle).refused(&["/tmp/script", "/no/such/sh"]);
+    let outcome = kase.run(&bundle);
+    outcome.fails(&["exec /tmp/script: no such file or directory", "/no/such/sh"]);
+    assert_eq!(outcome.err.lines().count(), 1, "there is nothing to add: {outcome}");
 }
 
 fn a_dynamic_program_without_its_loader_names_the_loader(kase: &Kase) {

@@ -1,13 +1,15 @@
 //! The ordinary user's case: ids, directories, and a config written for root.
 
-use crate::common::{Bundle, Caller, Kase, Outcome, is_ours, is_root, json, ranges, value, words};
+use crate::common::{Bundle, Caller, Kase, Outcome, Terminal, is_ours, is_root, json, ranges, value, words};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 
-deeds! { all: a_config_for_root_runs_for_everyone, everyone_is_root_inside }
+deeds! { all:
+    a_config_for_root_runs_for_everyone, what_is_done_unasked_is_told_once, everyone_is_root_inside
+}
 deeds! { user:
     the_users_ranges_are_mapped_behind_the_own_id,
     groups_can_be_set_where_ranges_are_mapped,
@@ -35,14 +37,39 @@ deeds! { bare:
 }
 deeds! { root: root_gets_no_user_namespace }
 
+/// `run` for somebody who wants to know what kase does unasked.
+fn run_and_tell(kase: &Kase, bundle: &Bundle) -> Outcome {
+    let id = kase.id();
+    kase.call(words(["--log-level", "info", "run", "-b"], bundle.dir(), [id.as_str()]))
+}
+
 fn a_config_for_root_runs_for_everyone(kase: &Kase) {
     let outcome = kase.run(&kase.bundle().args(["/probe", "hostname"]));
     assert_eq!(outcome.stdout(), "kase\n");
-    if kase.is_root() {
-        assert_eq!(outcome.err, "");
-    } else if is_ours() {
-        assert!(outcome.err.contains("user namespace"), "says that there is one: {outcome}");
+    if is_ours() {
+        assert_eq!(outcome.err, "", "whoever captures it gets the container's own");
     }
+}
+
+fn what_is_done_unasked_is_told_once(kase: &Kase) {
+    if !is_ours() {
+        skip!("other runtimes do nothing unasked");
+    }
+    let bundle = kase.bundle().args(["/probe", "hostname"]);
+    let told = |text: &str| {
+        let lines = text.lines().filter(|line| line.contains("user namespace")).count();
+        assert_eq!(lines, usize::from(!kase.is_root()), "{text}");
+    };
+    told(&run_and_tell(kase, &bundle).err);
+    let log = kase.path("log");
+    let (id, place) = (kase.id(), log.to_str().unwrap());
+    let outcome = kase.call(words(["--log", place, "run", "-b"], bundle.dir(), [id.as_str()]));
+    assert_eq!((outcome.stdout(), outcome.err.as_str()), ("kase\n", ""));
+    told(&fs::read_to_string(log).unwrap());
+    let mut terminal = Terminal::new(80, 24);
+    let mut child = terminal.spawn(kase, &["run", "-b", bundle.dir().to_str().unwrap(), &kase.id()]);
+    told(&terminal.shows("kase\n"));
+    child.wait().unwrap();
 }
 
 fn everyone_is_root_inside(kase: &Kase) {
@@ -79,7 +106,7 @@ fn the_gid_of_terminals_is_kept_where_it_is_mapped(kase: &Kase) {
 fn run_with_helpers(kase: &Kase, bundle: &Bundle, stand_in: &Path) -> Outcome {
     let script = "for name in newuidmap newgidmap; do mount --bind \"$1\" \"$(command -v $name)\"; done
                   shift; exec setpriv --clear-groups \"$@\"";
-    let run = kase.command(words(["run", "-b"], bundle.dir(), [kase.id().as_str()]));
+    let run = kase.command(words(["--log-level", "info", "run", "-b"], bundle.dir(), [kase.id().as_str()]));
     let mut unshare = Command::new("unshare");
     unshare.args(["--mount", "sh", "-ec", script, "sh"]).arg(stand_in);
     unshare.args([format!("--reuid={}", kase.identity.uid), format!("--regid={}", kase.identity.gid)]);
@@ -240,7 +267,7 @@ fn a_host_device_stands_for_one_that_cannot_be_made(kase: &Kase) {
 }
 
 fn without_ranges_one_id_is_mapped_and_it_is_said(kase: &Kase) {
-    let outcome = kase.run(&kase.bundle().args(["/probe", "maps"]));
+    let outcome = run_and_tell(kase, &kase.bundle().args(["/probe", "maps"]));
     let own = &kase.identity;
     let expected = format!("uid_map: 0 {} 1\ngid_map: 0 {} 1\nsetgroups: deny\n", own.uid, own.gid);
     assert_eq!(outcome.stdout(), expected);

@@ -11,6 +11,7 @@ deeds! {
     an_unknown_signal_is_refused,
     kill_on_a_stopped_container_is_refused,
     kill_on_a_created_container_ends_it,
+    whoever_asks_a_created_container_to_end_is_heard,
     kill_all_ends_every_process,
     kill_all_on_a_stopped_container_is_content,
     kill_takes_a_regular_expression,
@@ -55,6 +56,15 @@ fn kill_on_a_created_container_ends_it(kase: &Kase) {
     container.call("kill", ["KILL"]).succeeded();
     container.becomes("stopped");
     container.delete();
+}
+
+fn whoever_asks_a_created_container_to_end_is_heard(kase: &Kase) {
+    for signal in ["TERM", "INT", "HUP"] {
+        let container = kase.create(&kase.bundle());
+        container.call("kill", [signal]).succeeded();
+        container.becomes("stopped");
+        container.delete();
+    }
 }
 
 fn kill_all_ends_every_process(kase: &Kase) {

@@ -3,6 +3,7 @@
 use crate::common::{Bundle, Kase, Value, is_ours, json, words};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 deeds! {
     spec_writes_the_usual_config,
@@ -38,6 +39,8 @@ fn spec_writes_the_usual_config(kase: &Kase) {
     assert_eq!(config["root"], json!({"path": "rootfs", "readonly": true}));
     let kinds: Vec<&str> = namespaces(&config);
     assert_eq!(kinds[..5], ["pid", "network", "ipc", "uts", "mount"]);
+    let v2 = Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
+    assert_eq!(kinds[5..], ["cgroup"][usize::from(!v2)..]);
     let cgroup = config["mounts"].as_array().unwrap().iter().find(|mount| mount["type"] == "cgroup").unwrap();
     assert!(cgroup["options"].as_array().unwrap().contains(&json!("ro")), "{cgroup}");
     let mode = fs::metadata(bundle.path("config.json")).unwrap().permissions().mode();

@@ -106,7 +106,7 @@ _kase() {
             return 0
             ;;
         kase__subcmd__create)
-            opts="-b -f -h --bundle --config --console-socket --pid-file --no-pivot --no-new-keyring --pidfd-socket --preserve-fds --apparmour --help"
+            opts="-b -f -h --bundle --config --console-socket --pid-file --no-pivot --no-new-keyring --no-subreaper --pidfd-socket --preserve-fds --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -141,10 +141,6 @@ _kase() {
                     return 0
                     ;;
                 --preserve-fds)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --apparmour)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -374,7 +370,7 @@ _kase() {
             return 0
             ;;
         kase__subcmd__run)
-            opts="-b -f -d -h --bundle --config --console-socket --pid-file --no-pivot --no-new-keyring --pidfd-socket --preserve-fds --apparmour --detach --keep --no-subreaper --help"
+            opts="-b -f -d -h --bundle --config --console-socket --pid-file --no-pivot --no-new-keyring --no-subreaper --pidfd-socket --preserve-fds --detach --keep --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -409,10 +405,6 @@ _kase() {
                     return 0
                     ;;
                 --preserve-fds)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --apparmour)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -474,7 +466,7 @@ _kase() {
             return 0
             ;;
         kase__subcmd__update)
-            opts="-r -h --resources --kernel-memory --blkio-weight --cpu-period --cpu-quota --cpu-burst --cpu-share --cpu-rt-period --cpu-rt-runtime --cpu-idle --cpuset-cpus --cpuset-mems --memory --memory-reservation --memory-swap --kernel-memory-tcp --pids-limit --help"
+            opts="-r -h --resources --kernel-memory --l3-cache-schema --mem-bw-schema --blkio-weight --cpu-period --cpu-quota --cpu-burst --cpu-share --cpu-rt-period --cpu-rt-runtime --cpu-idle --cpuset-cpus --cpuset-mems --memory --memory-reservation --memory-swap --kernel-memory-tcp --pids-limit --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -489,6 +481,14 @@ _kase() {
                     return 0
                     ;;
                 --kernel-memory)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --l3-cache-schema)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --mem-bw-schema)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -27,7 +27,7 @@ end
 complete -c kase -n "__fish_kase_needs_command" -l log -d 'Write the log to a file instead of standard error; journald:IDENT and syslog:IDENT send it there, file: begins a name that looks like one of these' -r
 complete -c kase -n "__fish_kase_needs_command" -l log-format -d 'Format of the log file' -r -f -a "text\t''
 json\t''"
-complete -c kase -n "__fish_kase_needs_command" -l log-level -d 'Least important level to log' -r -f -a "trace\t''
+complete -c kase -n "__fish_kase_needs_command" -l log-level -d 'Least important level to log; on a standard error that is no terminal, info only when it is asked for' -r -f -a "trace\t''
 debug\t''
 info\t''
 warn\t''
@@ -65,9 +65,9 @@ complete -c kase -n "__fish_kase_using_subcommand create" -l console-socket -d '
 complete -c kase -n "__fish_kase_using_subcommand create" -l pid-file -d 'File to write init\'s process id to' -r -F
 complete -c kase -n "__fish_kase_using_subcommand create" -l pidfd-socket -d 'Unix socket to send a pidfd of init to' -r -F
 complete -c kase -n "__fish_kase_using_subcommand create" -l preserve-fds -d 'Pass N descriptors, from 3 on, to the container' -r
-complete -c kase -n "__fish_kase_using_subcommand create" -l apparmour -d '' -r
 complete -c kase -n "__fish_kase_using_subcommand create" -l no-pivot -d 'Do not use pivot_root: for a host that runs from an initramfs'
 complete -c kase -n "__fish_kase_using_subcommand create" -l no-new-keyring -d 'Keep the caller\'s session keyring'
+complete -c kase -n "__fish_kase_using_subcommand create" -l no-subreaper -d 'Do not adopt the container\'s orphans, which only run and exec do'
 complete -c kase -n "__fish_kase_using_subcommand create" -s h -l help -d 'Print help'
 complete -c kase -n "__fish_kase_using_subcommand delete" -s f -l force -d 'Kill what runs; a container that does not exist is no error'
 complete -c kase -n "__fish_kase_using_subcommand delete" -s r -l regex -d 'Take ID for a regular expression, and act on every container whose id it matches'
@@ -113,20 +113,21 @@ complete -c kase -n "__fish_kase_using_subcommand run" -l console-socket -d 'Uni
 complete -c kase -n "__fish_kase_using_subcommand run" -l pid-file -d 'File to write init\'s process id to' -r -F
 complete -c kase -n "__fish_kase_using_subcommand run" -l pidfd-socket -d 'Unix socket to send a pidfd of init to' -r -F
 complete -c kase -n "__fish_kase_using_subcommand run" -l preserve-fds -d 'Pass N descriptors, from 3 on, to the container' -r
-complete -c kase -n "__fish_kase_using_subcommand run" -l apparmour -d '' -r
 complete -c kase -n "__fish_kase_using_subcommand run" -l no-pivot -d 'Do not use pivot_root: for a host that runs from an initramfs'
 complete -c kase -n "__fish_kase_using_subcommand run" -l no-new-keyring -d 'Keep the caller\'s session keyring'
+complete -c kase -n "__fish_kase_using_subcommand run" -l no-subreaper -d 'Do not adopt the container\'s orphans, which only run and exec do'
 complete -c kase -n "__fish_kase_using_subcommand run" -s d -l detach -d 'Do not wait for the container to end'
 complete -c kase -n "__fish_kase_using_subcommand run" -l keep -d 'Leave the stopped container for inspection, until kase delete'
-complete -c kase -n "__fish_kase_using_subcommand run" -l no-subreaper -d 'Do not adopt the container\'s orphans'
 complete -c kase -n "__fish_kase_using_subcommand run" -s h -l help -d 'Print help'
 complete -c kase -n "__fish_kase_using_subcommand spec" -s b -l bundle -d 'The bundle\'s directory' -r -F
 complete -c kase -n "__fish_kase_using_subcommand spec" -l rootless -d 'For an ordinary user: with a user namespace that maps you to root'
 complete -c kase -n "__fish_kase_using_subcommand spec" -s h -l help -d 'Print help'
 complete -c kase -n "__fish_kase_using_subcommand start" -s h -l help -d 'Print help'
 complete -c kase -n "__fish_kase_using_subcommand state" -s h -l help -d 'Print help'
-complete -c kase -n "__fish_kase_using_subcommand update" -s r -l resources -d 'linux.resources as JSON, from a file or (-) from standard input, instead of the other flags' -r -F
+complete -c kase -n "__fish_kase_using_subcommand update" -s r -l resources -d 'linux.resources as JSON, from a file or (-) from standard input, instead of the single limits' -r -F
 complete -c kase -n "__fish_kase_using_subcommand update" -l kernel-memory -r
+complete -c kase -n "__fish_kase_using_subcommand update" -l l3-cache-schema -d 'Share of the last-level cache, as in L3:0=7f0;1=1f (resctrl)' -r
+complete -c kase -n "__fish_kase_using_subcommand update" -l mem-bw-schema -d 'Share of memory bandwidth, as in MB:0=20;1=70 (resctrl)' -r
 complete -c kase -n "__fish_kase_using_subcommand update" -l blkio-weight -d 'Relative share of block I/O, from 10 to 1000' -r
 complete -c kase -n "__fish_kase_using_subcommand update" -l cpu-period -d 'Period that the quota is for, in microseconds' -r
 complete -c kase -n "__fish_kase_using_subcommand update" -l cpu-quota -d 'Run time in a period, in microseconds' -r

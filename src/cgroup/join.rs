@@ -122,7 +122,10 @@ impl Join {
                     return systemd::attach(unit, inside, pid);
                 }
                 (done, _) => {
-                    done.or_fault(|| Fault::doing(format!("move process {pid} into {}", path.display())))?;
+                    done.or_fault(|| {
+                        Fault::doing(format!("adding pid {pid} to {}", path.display()))
+                            .remedy("give --cgroup one that exists and that takes processes")
+                    })?;
                 }
             }
         }

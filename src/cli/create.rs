@@ -33,6 +33,10 @@ pub fn shared(command: Command) -> Command {
                 .action(ArgAction::SetTrue),
         )
         .arg(flag("no-new-keyring", "Keep the caller's session keyring").action(ArgAction::SetTrue))
+        .arg(
+            flag("no-subreaper", "Do not adopt the container's orphans, which only run and exec do")
+                .action(ArgAction::SetTrue),
+        )
         .arg(path("pidfd-socket", "Unix socket to send a pidfd of init to").value_name("SOCKET"))
         .arg(
             flag("preserve-fds", "Pass N descriptors, from 3 on, to the container")
@@ -40,7 +44,6 @@ pub fn shared(command: Command) -> Command {
                 .default_value("0")
                 .value_name("N"),
         )
-        .arg(flag("apparmour", "").action(ArgAction::Set).hide(true))
 }
 
 /// The request that the arguments make.

@@ -30,9 +30,12 @@ use crate::plan::cgroup::Driver;
 use crate::seal;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use rootless::caller::Caller;
+use std::env;
 use std::ffi::OsString;
+use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use tracing::Level;
@@ -129,7 +132,7 @@ fn command() -> Command {
         .arg(flag("debug", "Log everything, like --log-level debug").action(ArgAction::SetTrue))
         .arg(flag("log", "Write the log to a file instead of standard error; journald:IDENT and syslog:IDENT send it there, file: begins a name that looks like one of these").value_parser(value_parser!(OsString)).value_name("FILE"))
         .arg(flag("log-format", "Format of the log file").value_parser(PossibleValuesParser::new(["text", "json"])).default_value("text"))
-        .arg(flag("log-level", "Least important level to log").value_parser(PossibleValuesParser::new(["trace", "debug", "info", "warn", "warning", "error"]).map(|level| level.to_lowercase())).ignore_case(true).default_value("info"))
+        .arg(flag("log-level", "Least important level to log; on a standard error that is no terminal, info only when it is asked for").value_parser(PossibleValuesParser::new(["trace", "debug", "info", "warn", "warning", "error"]).map(|level| level.to_lowercase())).ignore_case(true).default_value("info"))
         .arg(flag("root", "Directory of the containers' state [default: /run/kase for root, $XDG_RUNTIME_DIR/kase for others]").value_parser(value_parser!(PathBuf)).value_name("DIR"))
         .arg(flag("rootless", "Adapt config.json to what an ordinary user can have").value_parser(PossibleValuesParser::new(["auto", "true", "false"])).default_value("auto"))
         .arg(flag("cgroup-manager", "Who makes the containers' cgroups").value_parser(PossibleValuesParser::new(["systemd", "cgroupfs", "disabled"])))
@@ -167,14 +170,6 @@ fn fail(error: &anyhow::Error, code: u8) -> ExitCode {
 
 fn dispatch(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     let text = |name| matches.get_one::<String>(name).map_or("", String::as_str);
-    let level = match text("log-level") {
-        "trace" => Level::TRACE,
-        _ if matches.get_flag("debug") => Level::DEBUG,
-        "debug" => Level::DEBUG,
-        "warn" | "warning" => Level::WARN,
-        "error" => Level::ERROR,
-        _ => Level::INFO,
-    };
     let (name, arguments) = matches.subcommand().expect("clap requires a command");
     let caller = Caller::look()?;
     // While no descriptor is open that is ours.
@@ -184,7 +179,7 @@ fn dispatch(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     let format = if text("log-format") == "json" { log::Format::Json } else { log::Format::Text };
     let id = arguments.try_get_one::<String>("id").ok().flatten();
     let log = matches.get_one::<OsString>("log").map(OsString::as_os_str);
-    log::start(log.map(|log| log::Goal::of(log, id.map(String::as_str))), format, level)?;
+    log::start(log.map(|log| log::Goal::of(log, id.map(String::as_str))), format, level(matches))?;
     sealed?;
     match preserved {
         // Its codes from 0 to 254 are the program's.
@@ -205,6 +200,26 @@ fn dispatch(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     (verb.run)(context, arguments)
 }
 
+/// The least important level that is told.
+///
+/// What kase did unasked (a user namespace added, no cgroup to be had) is told to a person at a terminal, and to
+/// whoever names a log or a level. A script, or an engine, that captures standard error gets there what the
+/// container wrote, and besides only what went wrong, as with other runtimes.
+fn level(matches: &ArgMatches) -> Level {
+    match matches.get_one::<String>("log-level").map_or("", String::as_str) {
+        "trace" => Level::TRACE,
+        _ if matches.get_flag("debug") => Level::DEBUG,
+        "debug" => Level::DEBUG,
+        "warn" | "warning" => Level::WARN,
+        "error" => Level::ERROR,
+        _ => {
+            let asked = matches.contains_id("log")
+                || matches.value_source("log-level") == Some(ValueSource::CommandLine);
+            if asked || io::stderr().is_terminal() { Level::INFO } else { Level::WARN }
+        }
+    }
+}
+
 /// clap's complaint in our own form: one line and a remedy.
 fn usage(error: &clap::Error) -> ExitCode {
     use ErrorKind::{DisplayHelp, DisplayHelpOnMissingArgumentOrSubcommand, DisplayVersion};
@@ -217,6 +232,13 @@ fn usage(error: &clap::Error) -> ExitCode {
         // As runc: whoever asks for nothing is shown what there is.
         let _ = command().print_help();
         return ExitCode::SUCCESS;
+    }
+    // `help [COMMAND]` is `[COMMAND] --help`; as a command of clap's it would have all of them built each time.
+    if error.get(ContextKind::InvalidSubcommand) == Some(&ContextValue::String("help".into())) {
+        let words = env::args_os().filter(|word| word != "help").chain(["--help".into()]);
+        if let Err(help) = command().try_get_matches_from(words) {
+            return usage(&help);
+        }
     }
     let rendered = error.to_string();
     let what = rendered.lines().next().unwrap_or_default().trim_start_matches("error: ");

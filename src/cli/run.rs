@@ -13,7 +13,6 @@ pub fn arguments(command: Command) -> Command {
     super::create::shared(command)
         .arg(flag("detach", "Do not wait for the container to end").short('d').alias("detatch"))
         .arg(flag("keep", "Leave the stopped container for inspection, until kase delete"))
-        .arg(flag("no-subreaper", "Do not adopt the container's orphans"))
 }
 
 pub fn run(context: Context, matches: &ArgMatches) -> anyhow::Result<ExitCode> {

@@ -1,6 +1,7 @@
 //! `kase spec`: a config.json to begin with.
 
 use super::Context;
+use crate::container::has_cgroup_v2;
 use crate::fault::{Fault, OrFault};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use rootless::caller::Caller;
@@ -35,6 +36,7 @@ pub fn run(context: Context, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
         true => rootless(&context.caller),
         false => DEFAULT.to_string(),
     };
+    let text = if has_cgroup_v2() { text } else { text.replace(CGROUP_NAMESPACE, "") };
     let mut out = OpenOptions::new().write(true).create_new(true).open(&file).or_fault(|| {
         Fault::doing(format!("write {}", file.display()))
             .remedy("remove the file if it is there and not needed, or name another directory with --bundle")
@@ -63,6 +65,10 @@ fn rootless(caller: &Caller) -> String {
     }
     text
 }
+
+/// What follows the other namespaces. On v1 it is left out, as in runc's: there a container sees which cgroups of
+/// the host's it is in, and tools look for these.
+const CGROUP_NAMESPACE: &str = ",\n\t\t\t{ \"type\": \"cgroup\" }";
 
 const DEFAULT: &str = r#"{
 	"ociVersion": "1.3.0",
@@ -133,6 +139,8 @@ mod tests {
     fn both_configurations_can_be_read() {
         let root: Config = serde_json::from_str(DEFAULT).unwrap();
         assert_eq!(root.mounts.unwrap().len(), 7);
+        let v1: Config = serde_json::from_str(&DEFAULT.replace(CGROUP_NAMESPACE, "")).unwrap();
+        assert_eq!(v1.linux.unwrap().namespaces().as_ref().unwrap().len(), 5);
         let caller = Caller::assumed(Standing::User, 1000, 1001);
         let user: Config = serde_json::from_str(&rootless(&caller)).unwrap();
         let linux = user.linux.unwrap();

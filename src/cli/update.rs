@@ -6,6 +6,7 @@ use crate::fault::Fault;
 use anyhow::Context as _;
 use clap::builder::ValueParser;
 use clap::{Arg, ArgMatches, Command, value_parser};
+use oci_spec::runtime::LinuxIntelRdt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -43,7 +44,13 @@ const FLAGS: [(&str, Kind, &str, &str, &str); 15] = [
     ("pids-limit", Kind::Signed, "pids", "limit", "Number of processes; -1 for no limit"),
 ];
 
+/// Flags that set a field of `linux.intelRdt`.
+const CACHE: &str = "l3-cache-schema";
+const BANDWIDTH: &str = "mem-bw-schema";
+
 pub fn arguments(command: Command) -> Command {
+    let schema =
+        |name: &'static str, help: &'static str| Arg::new(name).long(name).value_name("SCHEMA").help(help);
     let command = command
         .arg(super::id())
         .arg(
@@ -52,9 +59,11 @@ pub fn arguments(command: Command) -> Command {
                 .long("resources")
                 .value_parser(value_parser!(PathBuf))
                 .value_name("FILE")
-                .help("linux.resources as JSON, from a file or (-) from standard input, instead of the other flags"),
+                .help("linux.resources as JSON, from a file or (-) from standard input, instead of the single limits"),
         )
-        .arg(Arg::new("kernel-memory").long("kernel-memory").hide(true));
+        .arg(Arg::new("kernel-memory").long("kernel-memory").hide(true))
+        .arg(schema(CACHE, "Share of the last-level cache, as in L3:0=7f0;1=1f (resctrl)"))
+        .arg(schema(BANDWIDTH, "Share of memory bandwidth, as in MB:0=20;1=70 (resctrl)"));
     FLAGS.iter().fold(command, |command, (name, kind, _, _, help)| {
         let (parser, value): (ValueParser, _) = match kind {
             Kind::Bytes => (ValueParser::new(update::bytes), "BYTES"),
@@ -76,20 +85,26 @@ pub fn arguments(command: Command) -> Command {
 pub fn run(context: Context, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     let id = super::id_of(matches);
     let doing = || format!("update {id}");
+    let schema = |name| matches.get_one::<String>(name).cloned();
+    let (cache, bandwidth) = (schema(CACHE), schema(BANDWIDTH));
+    let rdt = (cache.is_some() || bandwidth.is_some()).then(|| {
+        let mut rdt = LinuxIntelRdt::default();
+        rdt.set_l3_cache_schema(cache).set_mem_bw_schema(bandwidth);
+        rdt
+    });
+    let values = values(matches);
     let resources = match matches.get_one::<PathBuf>("resources") {
-        Some(file) => update::read(file).with_context(doing)?,
+        Some(file) => Some(update::read(file).with_context(doing)?),
+        None if !values.is_empty() => Some(values.resources().with_context(doing)?),
+        None if rdt.is_some() => None,
         None => {
-            let values = values(matches);
-            if values.is_empty() {
-                return Err(Fault::doing("nothing is to be changed")
-                    .remedy("give one of the flags of `kase update --help`, or --resources")
-                    .into());
-            }
-            values.resources().with_context(doing)?
+            return Err(Fault::doing("nothing is to be changed")
+                .remedy("give one of the flags of `kase update --help`, or --resources")
+                .into());
         }
     };
     let container = context.store()?.container(id).with_context(doing)?;
-    update::update(&container, &resources).with_context(doing)?;
+    update::update(&container, resources.as_ref(), rdt.as_ref()).with_context(doing)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -3,7 +3,8 @@
 use super::{Container, Status};
 use crate::cgroup::Heard;
 use crate::fault::Fault;
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
 use std::io::{self, ErrorKind, Write};
 use std::time::Duration;
 
@@ -27,7 +28,15 @@ pub fn events(container: &Container, pace: Pace) -> anyhow::Result<()> {
             .into());
     }
     let cgroup = container.cgroup();
-    let stats = || json!({"type": "stats", "id": container.id(), "data": cgroup.stats()});
+    let id = container.id();
+    let share = container.facts().and_then(|facts| facts.intel_rdt.as_deref());
+    let stats = || {
+        let mut data = cgroup.stats();
+        if let Some(share) = share {
+            data["intel_rdt"] = share.stats();
+        }
+        Event { kind: "stats", id, data: Some(data) }
+    };
     let interval = match pace {
         Pace::Once => return print(&stats()).map_err(Into::into),
         Pace::Every(interval) => interval,
@@ -36,7 +45,7 @@ pub fn events(container: &Container, pace: Pace) -> anyhow::Result<()> {
     loop {
         let heard = match watch.wait(interval)? {
             Heard::Gone => return Ok(()),
-            Heard::Oom => print(&json!({"type": "oom", "id": container.id()})),
+            Heard::Oom => print(&Event { kind: "oom", id, data: None }),
             Heard::Nothing => print(&stats()),
         };
         match heard {
@@ -47,9 +56,19 @@ pub fn events(container: &Container, pace: Pace) -> anyhow::Result<()> {
     }
 }
 
-fn print(event: &Value) -> io::Result<()> {
+/// In the order of runc's fields, which some read without a parser.
+#[derive(Serialize)]
+struct Event<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<Value>,
+}
+
+fn print(event: &Event<'_>) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    writeln!(out, "{event}")?;
+    writeln!(out, "{}", serde_json::to_string(event)?)?;
     out.flush()
 }
 

@@ -260,6 +260,7 @@ struct Witness<'a> {
 
 impl Midwife for Witness<'_> {
     fn born(&mut self, pid: i32) -> anyhow::Result<()> {
+        tracing::debug!("the process that is added to container {:?} is process {pid}", self.state.id);
         if !self.placed {
             self.cgroup.attach(pid)?;
         }

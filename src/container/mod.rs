@@ -17,11 +17,13 @@ pub mod state;
 pub mod store;
 pub mod update;
 
+use crate::cgroup::layout::Layout;
 use crate::cgroup::{Cgroup, State};
 use crate::fault::{Fault, Report};
 use crate::hook;
 use crate::kernel::process::pidfd_open;
 use crate::kernel::text::read_text;
+use crate::plan::cgroup::Version;
 use crate::plan::namespaces::Kind;
 use record::{Complete, Facts, Init, Lock, Record};
 use serde::Serialize;
@@ -29,6 +31,11 @@ use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use store::Directory;
+
+/// Whether this host's controllers are those of cgroup v2.
+pub fn has_cgroup_v2() -> bool {
+    Layout::look().version() == Some(Version::V2)
+}
 
 /// A container that exists.
 #[derive(Debug)]

@@ -69,6 +69,8 @@ enum Line {
     Cgroup(CgroupFacts),
     Init(Init),
     Ready,
+    /// By an update: there was no place in resctrl before.
+    Share(Share),
 }
 
 /// Everything that the journal says.
@@ -149,6 +151,16 @@ impl Journal {
         self.write(&Line::Ready)
     }
 
+    /// Adds a place in resctrl to the record of a container that exists.
+    ///
+    /// # Errors
+    /// Those of openat(2) and write(2).
+    pub fn share(directory: BorrowedFd<'_>, share: Share) -> anyhow::Result<()> {
+        let flags = OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_CLOEXEC;
+        let file = File::from(openat(directory, FILE, flags, Mode::empty())?);
+        Self(file).write(&Line::Share(share))
+    }
+
     fn write(&self, line: &Line) -> anyhow::Result<()> {
         let mut text = serde_json::to_vec(line)?;
         text.push(b'\n');
@@ -210,6 +222,7 @@ fn parse(text: &[u8], lock: Lock) -> anyhow::Result<Option<Record>> {
             (Line::Cgroup(cgroup), Some(record)) => record.cgroup = cgroup,
             (Line::Init(init), Some(record)) => record.init = Some(init),
             (Line::Ready, Some(record)) => record.complete = Complete::Yes,
+            (Line::Share(share), Some(record)) => record.facts.intel_rdt = Some(Box::new(share)),
             _ => anyhow::bail!("a line is out of order"),
         }
     }

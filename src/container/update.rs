@@ -1,12 +1,16 @@
 //! Changes the limits of a container that runs.
 
-use super::{Container, Status};
+use super::record::Journal;
+use super::{Container, Status, processes};
 use crate::bundle;
 use crate::cgroup::layout::Layout;
 use crate::fault::{Fault, OrFault};
+use crate::host::facilities::{Facilities, Facility};
+use crate::launch::intel_rdt::Share;
 use crate::plan::Notes;
 use crate::plan::cgroup::limits::{self, Occasion};
-use oci_spec::runtime::LinuxResources;
+use crate::plan::intel_rdt::{self, IntelRdt};
+use oci_spec::runtime::{LinuxIntelRdt, LinuxResources};
 use serde_json::{Map, Value};
 use std::fs;
 use std::io::Read;
@@ -57,25 +61,45 @@ impl Values {
     }
 }
 
-/// Writes the limits that `resources` mentions.
+/// Writes the limits that `resources` and `rdt` mention.
 ///
 /// # Errors
 /// A container that has stopped, or what the kernel refuses.
-pub fn update(container: &Container, resources: &LinuxResources) -> anyhow::Result<()> {
+pub fn update(
+    container: &Container,
+    resources: Option<&LinuxResources>,
+    rdt: Option<&LinuxIntelRdt>,
+) -> anyhow::Result<()> {
     if container.status() == Status::Stopped {
         return Err(Fault::doing("container not running")
             .remedy(format!("see its status with `kase state {}`", container.id()))
             .into());
     }
-    let Some(version) = Layout::look().version() else {
-        return Err(Fault::doing("this host has no cgroups, so nothing can be limited")
-            .remedy("mount cgroup2 at /sys/fs/cgroup")
-            .into());
-    };
-    let mut notes = Notes::default();
-    let limits = limits::decide(resources, version, Occasion::Update, &mut notes)?;
-    super::create::say(&notes);
-    container.cgroup().update(&limits)
+    let facilities = Facilities::look(if rdt.is_some() { &[Facility::Resctrl] } else { &[] });
+    let rdt = intel_rdt::decide(rdt, &facilities)?;
+    if let Some(resources) = resources {
+        let Some(version) = Layout::look().version() else {
+            return Err(Fault::doing("this host has no cgroups, so nothing can be limited")
+                .remedy("mount cgroup2 at /sys/fs/cgroup")
+                .into());
+        };
+        let mut notes = Notes::default();
+        let limits = limits::decide(resources, version, Occasion::Update, &mut notes)?;
+        super::create::say(&notes);
+        container.cgroup().update(&limits)?;
+    }
+    rdt.map_or(Ok(()), |rdt| share(container, &rdt))
+}
+
+/// Writes the schemata of the container's group in resctrl. One that has none gets one of its own.
+fn share(container: &Container, rdt: &IntelRdt<'_>) -> anyhow::Result<()> {
+    if let Some(share) = container.facts().and_then(|facts| facts.intel_rdt.as_deref()) {
+        return share.change(rdt, &[]);
+    }
+    let share = Share::choose(rdt, container.id());
+    // Before it is made, so that it goes with the container in any case.
+    Journal::share(container.directory_fd(), share.clone())?;
+    share.change(rdt, &processes::pids(container)?)
 }
 
 /// A number of bytes, as `50M` or `1g` (powers of 1024), or -1 for no limit.

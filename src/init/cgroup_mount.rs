@@ -65,6 +65,9 @@ fn legacy(mounter: &mut Mounter<'_>, entry: &Mount<'_>) -> anyhow::Result<()> {
         .or_fault(|| Fault::at(entry.at, "mount the cgroup hierarchies' tmpfs"))?;
     let mountinfo = fs::read_to_string("/proc/self/mountinfo")
         .or_fault(|| Fault::at(entry.at, "read the cgroup hierarchies of the host"))?;
+    // Others are part of a /sys that is bound in the rootfs, which is covered by now.
+    let hosts = |line: &&str| line.split(' ').nth(4).is_some_and(|point| point.starts_with(HOST));
+    let mountinfo: String = mountinfo.split_inclusive('\n').filter(hosts).collect();
     let all = hierarchies::parse(&mountinfo, &mounter.own_cgroups);
     for hierarchy in all.iter().filter(|hierarchy| !hierarchy.is_unified()) {
         one(entry, tree.as_fd(), hierarchy, mounter.cgroup_view)

@@ -25,7 +25,7 @@ use crate::fault::{Fault, OrFault, Report};
 use crate::gate::{Gate, Starter};
 use crate::handshake::{InitEnd, ToInit, ToKase};
 use crate::hook;
-use crate::kernel::process::{Dumpable, exit_now, set_dumpable, unshare};
+use crate::kernel::process::{Dumpable, exit_now, heed_signals, set_dumpable, unshare};
 use crate::kernel::text::read_text;
 use crate::kernel::{descriptor, net};
 use crate::plan::mounts::What;
@@ -242,11 +242,25 @@ impl Init<'_> {
                 self.begin()?;
                 mounter.own_cgroups = std::mem::take(&mut self.own_cgroups);
             }
-            mounter.mount(index, mount)?;
+            match (&mount.what, &mount.idmap) {
+                (What::Inside { path, reach }, Some(_)) => {
+                    let tree = mounter.clone_inside(mount, path, *reach)?;
+                    mounter.bind(mount, self.map_ids(index, tree)?)?;
+                }
+                _ => mounter.mount(index, mount)?,
+            }
         }
         let late = mounter.late_readonly;
         devices::make(root.as_fd(), &self.plan.devices, self.plan.device_origin)?;
         Ok(late)
+    }
+
+    /// Has kase map a tree's ids: it asks for rights over the file system that init may have given up.
+    fn map_ids(&mut self, index: usize, tree: OwnedFd) -> anyhow::Result<OwnedFd> {
+        self.begin()?;
+        self.hands.kase.say(&ToKase::MapIds(u32::try_from(index)?, tree.try_clone()?))?;
+        self.expect(ToInit::IdsMapped)?;
+        Ok(tree)
     }
 
     /// The hooks before the root changes: kase's own first, then ours, in the container's namespaces.
@@ -292,7 +306,11 @@ impl Init<'_> {
     fn wait_for_start(&mut self) -> anyhow::Result<()> {
         self.hands.kase.say(&ToKase::Ready)?;
         match self.hands.gate.take() {
-            Some(gate) => self.starter = Some(gate.wait()?),
+            Some(gate) => {
+                // Who made a container may end it before its start, and not by SIGKILL alone.
+                heed_signals();
+                self.starter = Some(gate.wait()?);
+            }
             None => self.expect(ToInit::Start)?,
         }
         Ok(())

@@ -75,7 +75,8 @@ impl Mounter<'_> {
         }
     }
 
-    fn clone_inside(&self, mount: &Mount<'_>, path: &Path, reach: Reach) -> anyhow::Result<OwnedFd> {
+    /// A detached copy of what the rootfs has by now at `path`.
+    pub fn clone_inside(&self, mount: &Mount<'_>, path: &Path, reach: Reach) -> anyhow::Result<OwnedFd> {
         inside::open(self.root, path)
             .and_then(|source| mount::clone_tree(source.as_fd(), c"", reach))
             .or_fault(|| source_missing(mount, path))
@@ -305,9 +306,11 @@ fn bind_attributes(mount: &Mount<'_>, tree: BorrowedFd<'_>, flags: Flags) -> any
     if !given.is_empty() {
         let clear = given.clear | CLEARED | access_times(given);
         let all = Attributes { set: given.set, clear: clear & !(given.set & !attribute::ATIME) };
+        // What the container has made itself is locked by nobody.
+        let own = matches!(mount.what, What::Inside { .. });
         match flags {
-            Flags::Locked => keep_locked(mount, tree, all)?,
-            Flags::Free => match mount::set_attributes(tree, all, Reach::One) {
+            Flags::Locked if !own => keep_locked(mount, tree, all)?,
+            Flags::Locked | Flags::Free => match mount::set_attributes(tree, all, Reach::One) {
                 Err(error) if error.kind() == ErrorKind::PermissionDenied => keep_locked(mount, tree, all)?,
                 done => done.or_fault(|| Fault::at(mount.at.field(".options"), "set the mount's flags"))?,
             },
@@ -330,6 +333,25 @@ fn access_times(given: Attributes) -> u64 {
     if changes { attribute::ATIME | attribute::NODIRATIME } else { 0 }
 }
 
+/// How access times are kept is locked as well: an entry may ask only for what is there. One that kase has put in
+/// the place of another file system does without.
+fn refuse_other_access_times(mount: &Mount<'_>, flags: FsFlags) -> anyhow::Result<()> {
+    let given = mount.options.attributes;
+    let kind = match (flags.contains(FsFlags::ST_NOATIME), flags.contains(FsFlags::ST_RELATIME)) {
+        (true, _) => attribute::NOATIME,
+        (false, true) => 0,
+        (false, false) => attribute::STRICTATIME,
+    };
+    let directories = given.set & attribute::NODIRATIME != 0 && !flags.contains(FsFlags::ST_NODIRATIME);
+    let other = given.clear & attribute::ATIME != 0 && given.set & attribute::ATIME != kind;
+    if !(directories || other) || !matches!(mount.what, What::Bind { .. } | What::Inside { .. }) {
+        return Ok(());
+    }
+    Err(Fault::at(mount.at.field(".options"), "the host has locked how access times are kept on this mount")
+        .remedy("leave out noatime, nodiratime, relatime and strictatime")
+        .into())
+}
+
 fn keep_locked(mount: &Mount<'_>, tree: BorrowedFd<'_>, wanted: Attributes) -> anyhow::Result<()> {
     let pairs = [
         (FsFlags::ST_RDONLY, attribute::RDONLY, "ro"),
@@ -349,7 +371,7 @@ fn keep_locked(mount: &Mount<'_>, tree: BorrowedFd<'_>, wanted: Attributes) -> a
         .remedy(format!("leave out the word that takes {word} away"))
         .into());
     }
-    // The access time kind can be locked too; the one that is there is as good.
+    refuse_other_access_times(mount, flags)?;
     let change = Attributes {
         set: (wanted.set | bits) & !attribute::ATIME,
         clear: wanted.clear & !bits & !attribute::ATIME,

@@ -9,7 +9,7 @@ use std::ffi::{CStr, CString, OsStr};
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// The path of `process.args[0]`, looked for in the container, as its user.
 ///
@@ -72,19 +72,17 @@ fn not_executable(path: &Path, error: &io::Error) -> Fault {
 
 /// Executes the program. Returns only to say why not.
 pub fn execute(path: &CStr, arguments: &[CString], environment: &[CString]) -> anyhow::Error {
+    const NONE: &str = "no such file or directory";
     let error = execve(path, arguments, environment);
     let shown = path.to_string_lossy();
     let fault = |said: String| Fault::doing(format!("exec {shown}: {said}"));
     match error.raw_os_error() {
+        // Without a remedy where it could only repeat the line: this is what engines show of a container's end.
         Some(libc::ENOENT) => match interpreter(path) {
-            Some(missing) => {
-                fault(format!("its interpreter {} is missing: no such file or directory", missing.display()))
-                    .remedy(format!(
-                        "add {} to the rootfs (for a C library's loader: the library's package)",
-                        missing.display()
-                    ))
-            }
-            None => fault("no such file or directory".into()).remedy(format!("add {shown} to the rootfs")),
+            Some((missing, Interpreter::Script)) => fault(format!("{NONE}: its interpreter {missing} is missing")),
+            Some((missing, Interpreter::Loader)) => fault(format!("{NONE}: its loader {missing} is missing"))
+                .remedy(format!("add the C library's package, which has {missing}, to the image, or link the program statically")),
+            None => fault(NONE.into()),
         },
         Some(libc::ENOEXEC) => fault(format!("exec format error: {}", foreign(path))).remedy(format!(
             "use an image for {}, or begin a script with #! and its interpreter",
@@ -98,9 +96,16 @@ pub fn execute(path: &CStr, arguments: &[CString], environment: &[CString]) -> a
     .into()
 }
 
+/// Who runs a program that the kernel does not run by itself.
+enum Interpreter {
+    Script,
+    Loader,
+}
+
 /// The interpreter that a script or a dynamic program names, if it is not there.
-fn interpreter(path: &CStr) -> Option<PathBuf> {
+fn interpreter(path: &CStr) -> Option<(String, Interpreter)> {
     let head = head(path)?;
+    let kind = if head.starts_with(b"#!") { Interpreter::Script } else { Interpreter::Loader };
     let name = match head.strip_prefix(b"#!") {
         Some(line) => line
             .split(|byte| *byte == b'\n')
@@ -111,8 +116,8 @@ fn interpreter(path: &CStr) -> Option<PathBuf> {
             .to_vec(),
         None => elf_interpreter(&head)?,
     };
-    let name = PathBuf::from(OsStr::from_bytes(&name));
-    (!name.exists()).then_some(name)
+    let name = Path::new(OsStr::from_bytes(&name));
+    (!name.exists()).then(|| (name.display().to_string(), kind))
 }
 
 /// What makes the file no program here.

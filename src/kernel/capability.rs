@@ -86,7 +86,9 @@ pub fn last() -> u8 {
     const CHECKPOINT_RESTORE: u8 = 40;
     // SAFETY: plain integers; PR_CAPBSET_READ answers EINVAL past the last one.
     (CHECKPOINT_RESTORE + 1..64)
-        .take_while(|cap| unsafe { libc::prctl(libc::PR_CAPBSET_READ, libc::c_ulong::from(*cap), 0, 0, 0) } >= 0)
+        .take_while(
+            |cap| unsafe { libc::prctl(libc::PR_CAPBSET_READ, libc::c_ulong::from(*cap), 0, 0, 0) } >= 0,
+        )
         .last()
         .unwrap_or(CHECKPOINT_RESTORE)
 }

@@ -67,6 +67,23 @@ pub fn set_dumpable(dumpable: Dumpable) {
     unsafe { libc::prctl(libc::PR_SET_DUMPABLE, value, 0, 0, 0) };
 }
 
+/// Lets the signals that ask a process to end do so here, where nothing handles them: the kernel keeps them from
+/// the first process of a pid namespace. An exec brings the defaults back.
+pub fn heed_signals() {
+    extern "C" fn end(number: libc::c_int) {
+        // SAFETY: async-signal-safe, and no destructor is owed to anyone.
+        unsafe { libc::_exit(128 + number) }
+    }
+    let end = end as extern "C" fn(libc::c_int) as libc::sighandler_t;
+    for number in [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGUSR1, libc::SIGUSR2, libc::SIGTERM] {
+        // SAFETY: the handler does nothing but end the process.
+        if unsafe { libc::signal(number, end) } == libc::SIG_IGN {
+            // SAFETY: as it was.
+            unsafe { libc::signal(number, libc::SIG_IGN) };
+        }
+    }
+}
+
 /// Lets permitted capabilities survive the change of the user id that follows.
 ///
 /// # Errors

@@ -1,5 +1,7 @@
 //! Puts the container into its group of the resctrl file system, and takes the group away with it.
 
+mod stats;
+
 use crate::fault::{Fault, OrFault};
 use crate::plan::intel_rdt::{Group, IntelRdt, Monitoring};
 use serde::{Deserialize, Serialize};
@@ -64,6 +66,23 @@ impl Share {
             self.write(rdt)?;
         }
         Ok(())
+    }
+
+    /// Puts the processes `pids` in, those that are not there yet, and writes the schemata: of a container that
+    /// runs already.
+    ///
+    /// # Errors
+    /// What resctrl refuses.
+    pub fn change(&self, rdt: &IntelRdt<'_>, pids: &[i32]) -> anyhow::Result<()> {
+        if !self.group.exists() {
+            fs::create_dir(&self.group)
+                .or_fault(|| self.refused("linux.intelRdt", format!("make {}", self.group.display())))?;
+        }
+        let present = fs::read_to_string(self.group.join("tasks")).unwrap_or_default();
+        for pid in pids.iter().filter(|pid| !present.lines().any(|line| line == pid.to_string())) {
+            self.add(*pid)?;
+        }
+        self.write(rdt)
     }
 
     /// Puts one more process in.
@@ -256,6 +275,25 @@ mod tests {
         assert!(error.starts_with("linux.intelRdt.closID: "), "{error}");
         resctrl.enter(json!({"closID": "lead", "schemata": ["L3:0=f", "L2:0=1"]})).unwrap();
         assert_eq!(resctrl.read("lead/schemata"), "L3:0=f\nL2:0=1\n");
+    }
+
+    #[test]
+    fn a_container_that_runs_gets_other_schemata_and_a_group_if_it_has_none() {
+        let resctrl = StandIn::new("change");
+        let listed = serde_json::from_value(json!({"l3CacheSchema": "L3:0=f"})).unwrap();
+        let found = Some(Resctrl::at(resctrl.0.clone()));
+        let facilities = Facilities { resctrl: found, ..Facilities::default() };
+        let rdt = decide(Some(&listed), &facilities).unwrap().unwrap();
+        let share = Share::choose(&rdt, "web");
+        share.change(&rdt, &[42]).unwrap();
+        assert_eq!(
+            (resctrl.read("web/tasks"), resctrl.read("web/schemata")),
+            ("42".into(), "L3:0=f\n".into())
+        );
+        // The stand-in's file keeps the last that was written.
+        share.change(&rdt, &[42]).unwrap();
+        assert_eq!(resctrl.read("web/tasks"), "42");
+        assert!(share.own);
     }
 
     #[test]

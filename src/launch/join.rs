@@ -83,7 +83,7 @@ pub fn join(
     limits::raise(&plan.limits, init.process.pid)?;
     affinity::settle(init.process.pid, &attributes.affinity)?;
     init.say(ToInit::Begin)?;
-    init.attend(midwife)?;
+    init.attend(midwife, None)?;
     Ok(init)
 }
 

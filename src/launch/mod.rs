@@ -23,6 +23,7 @@ use crate::plan::Plan;
 use crate::plan::namespaces::Kind;
 use crate::plan::scheduling::Affinity;
 use intel_rdt::Share;
+use rootless::caller::Caller;
 use rootless::id_writer::{self, Means};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -115,7 +116,7 @@ pub fn launch(
         map(plan, host, means.as_ref(), init.process.pid)?;
     }
     init.say(ToInit::Begin)?;
-    init.attend(midwife)?;
+    init.attend(midwife, Some((plan, &host.caller)))?;
     Ok(init)
 }
 
@@ -196,9 +197,20 @@ impl Init {
         }
     }
 
-    fn attend(&self, midwife: &mut dyn Midwife) -> anyhow::Result<()> {
+    /// Answers init until it is ready. The plan is that of a new container's, with who makes it.
+    fn attend(&self, midwife: &mut dyn Midwife, made: Option<(&Plan<'_>, &Caller)>) -> anyhow::Result<()> {
+        let mount = |index: u32| {
+            let (plan, caller) = made?;
+            let mount = plan.mounts.get(usize::try_from(index).ok()?)?;
+            Some((mount, mount.idmap.as_ref()?, caller))
+        };
         loop {
             match self.kase.hear()? {
+                Some(ToKase::MapIds(index, tree)) => {
+                    let (mount, idmap, caller) = mount(index).ok_or_else(|| self.vanished())?;
+                    id_mapped::map(mount, idmap, tree.as_fd(), caller)?;
+                    self.say(ToInit::IdsMapped)?;
+                }
                 Some(ToKase::HooksPlease) => {
                     midwife.hooks(self.process.pid)?;
                     self.say(ToInit::HooksDone)?;

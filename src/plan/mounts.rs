@@ -172,12 +172,10 @@ fn sort<'spec>(
     }
     let idmap = idmap(entry, at, &what, &options, setting)?;
     let what = match what {
-        What::Bind { source, reach } if idmap.is_none() && is_new(&options) => {
-            match in_rootfs(&source, setting.rootfs) {
-                Some(path) => What::Inside { path: path.to_path_buf(), reach },
-                None => What::Bind { source, reach },
-            }
-        }
+        What::Bind { source, reach } if is_new(&options) => match in_rootfs(&source, setting.rootfs) {
+            Some(path) => What::Inside { path: path.to_path_buf(), reach },
+            None => What::Bind { source, reach },
+        },
         what => what,
     };
     Ok(Mount { at, destination, what, options, idmap, marking: None })

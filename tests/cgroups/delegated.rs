@@ -57,7 +57,8 @@ impl Given {
     }
 
     fn run(&self, kase: &Kase, bundle: &Bundle, id: &str) -> Outcome {
-        self.call(kase, &words(["run", "--detach", "-b"], bundle.dir(), [id]))
+        let words = words(["--log-level", "info", "run", "--detach", "-b"], bundle.dir(), [id]);
+        self.call(kase, &words)
     }
 }
 
