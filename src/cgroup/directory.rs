@@ -1,6 +1,7 @@
 //! A cgroup as a directory: made, read, written, removed. The same in both versions.
 
 use crate::fault::{Fault, OrFault};
+use crate::kernel::text::read_text;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
@@ -52,7 +53,22 @@ pub fn unmake(made: &[PathBuf]) {
 /// # Errors
 /// The kernel's.
 pub fn write(file: &Path, text: &str) -> io::Result<()> {
-    let mut file: File = OpenOptions::new().write(true).open(file)?;
+    put(&open(file)?, text)
+}
+
+/// Opens a file of a cgroup for [`put`].
+///
+/// # Errors
+/// The kernel's.
+pub fn open(file: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).open(file)
+}
+
+/// Writes with one write(2). Such a file has no position: each is a command of its own.
+///
+/// # Errors
+/// The kernel's.
+pub fn put(mut file: &File, text: &str) -> io::Result<()> {
     loop {
         match file.write(text.as_bytes()) {
             Ok(_) => return Ok(()),
@@ -64,7 +80,7 @@ pub fn write(file: &Path, text: &str) -> io::Result<()> {
 
 /// The value of `key` in a file with lines `KEY VALUE`.
 pub fn keyed(file: &Path, key: &str) -> io::Result<Option<u64>> {
-    let text = fs::read_to_string(file)?;
+    let text = read_text(file)?;
     Ok(text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' ')?.trim().parse().ok()))
 }
 
@@ -73,7 +89,7 @@ pub fn keyed(file: &Path, key: &str) -> io::Result<Option<u64>> {
 /// # Errors
 /// Those of reading, or that it is none.
 pub fn number(file: &Path) -> io::Result<u64> {
-    let text = fs::read_to_string(file)?;
+    let text = read_text(file)?;
     match text.trim() {
         "max" => Ok(u64::MAX),
         // v1 may write a number that is not quite -1.
@@ -115,10 +131,10 @@ pub fn pids(directory: &Path, reach: Reach) -> io::Result<Vec<i32>> {
 }
 
 fn collect(directory: &Path, reach: Reach, found: &mut Vec<i32>) -> io::Result<()> {
-    let text = match fs::read_to_string(directory.join("cgroup.procs")) {
+    let text = match read_text(directory.join("cgroup.procs")) {
         Err(error) if is_gone(&error) => return Ok(()),
         Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
-            fs::read_to_string(directory.join("cgroup.threads"))?
+            read_text(directory.join("cgroup.threads"))?
         }
         text => text?,
     };

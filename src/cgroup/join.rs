@@ -5,6 +5,7 @@ use super::layout::MOUNT;
 use super::systemd::{self, UnitFacts};
 use super::{Cgroup, Tree, v1};
 use crate::fault::{Fault, OrFault};
+use crate::kernel::text::read_text;
 use std::fs;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
@@ -64,12 +65,12 @@ fn v2_target(path: &Path, inner: Option<&Path>, subs: &[String], init: i32) -> a
 
 /// A cgroup that hands controllers down has processes in those below only, unless it is threaded.
 fn takes_processes(path: &Path) -> bool {
-    fs::read_to_string(path.join("cgroup.subtree_control")).is_ok_and(|list| list.trim().is_empty())
+    read_text(path.join("cgroup.subtree_control")).is_ok_and(|list| list.trim().is_empty())
 }
 
 /// The v2 cgroup of a process.
 pub(super) fn of_process(pid: i32) -> Option<PathBuf> {
-    let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+    let text = read_text(format!("/proc/{pid}/cgroup")).ok()?;
     let path = text.lines().find_map(|line| line.strip_prefix("0::/"))?;
     Some(Path::new(MOUNT).join(path))
 }

@@ -2,6 +2,7 @@
 
 use crate::fault::{Fault, OrFault};
 use crate::host::hierarchies::{self, Hierarchy};
+use crate::kernel::text::read_text;
 use crate::plan::cgroup::Version;
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, TMPFS_MAGIC, statfs};
 use std::cell::OnceCell;
@@ -42,8 +43,7 @@ impl Layout {
     pub fn hierarchies(&self) -> anyhow::Result<&[Hierarchy]> {
         if self.hierarchies.get().is_none() {
             let read = |path: &str| {
-                fs::read_to_string(path)
-                    .or_fault(|| Fault::doing(format!("read {path}")).remedy("mount /proc"))
+                read_text(path).or_fault(|| Fault::doing(format!("read {path}")).remedy("mount /proc"))
             };
             let own = read("/proc/self/cgroup")?;
             let found = match self.version {

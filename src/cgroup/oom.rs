@@ -4,6 +4,7 @@ use super::directory::{is_gone, keyed, write};
 use super::{Cgroup, Tree, v1};
 use crate::fault::{Fault, OrFault};
 use crate::kernel::eventfd::eventfd;
+use crate::kernel::text::read_text;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -133,7 +134,7 @@ fn killed(path: &Path) -> u64 {
 }
 
 fn is_populated(path: &Path) -> io::Result<bool> {
-    match fs::read_to_string(path.join("cgroup.events")) {
+    match read_text(path.join("cgroup.events")) {
         Ok(text) => Ok(text.lines().any(|line| line == "populated 1")),
         Err(error) if is_gone(&error) => Ok(false),
         Err(error) => Err(error),

@@ -7,6 +7,7 @@ mod v1;
 mod v2;
 
 use super::{Cgroup, Tree};
+use crate::kernel::text::read_text;
 use serde_json::{Map, Value, json};
 use std::fs;
 use std::path::Path;
@@ -76,7 +77,7 @@ fn set(map: &mut Map<String, Value>, name: &str, value: impl Into<Value>) {
 }
 
 fn text(directory: &Path, file: &str) -> Option<String> {
-    fs::read_to_string(directory.join(file)).ok()
+    read_text(directory.join(file)).ok()
 }
 
 fn number(directory: &Path, file: &str) -> Option<u64> {

@@ -11,6 +11,7 @@ use super::signal;
 use super::v2::may_write;
 use crate::fault::{Fault, OrFault};
 use crate::host::hierarchies::Hierarchy;
+use crate::kernel::text::read_text;
 use crate::plan::cgroup::{CgroupPlan, Location};
 use std::collections::BTreeMap;
 use std::fs;
@@ -114,9 +115,9 @@ fn inherit(point: &Path, path: &Path) -> io::Result<()> {
     for directory in below {
         let Some(parent) = directory.parent() else { continue };
         for file in ["cpuset.cpus", "cpuset.mems"] {
-            let own = fs::read_to_string(directory.join(file))?;
+            let own = read_text(directory.join(file))?;
             if own.trim().is_empty() {
-                directory::write(&directory.join(file), fs::read_to_string(parent.join(file))?.trim())?;
+                directory::write(&directory.join(file), read_text(parent.join(file))?.trim())?;
             }
         }
     }

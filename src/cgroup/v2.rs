@@ -3,6 +3,7 @@
 use super::directory::{self, Reach, is_gone};
 use super::freezer::{self, State};
 use crate::fault::{Fault, OrFault};
+use crate::kernel::text::read_text;
 use crate::plan::cgroup::CgroupPlan;
 use nix::unistd::{AccessFlags, access};
 use std::fs::{self, File};
@@ -25,7 +26,7 @@ pub fn make(top: &Path, path: &Path) -> io::Result<Vec<PathBuf>> {
 /// Hands every controller of this cgroup on to those below. What fails shows as soon as a limit of that
 /// controller is written, and then with its name.
 pub fn enable(parent: &Path) {
-    let read = |file| fs::read_to_string(parent.join(file)).unwrap_or_default();
+    let read = |file| read_text(parent.join(file)).unwrap_or_default();
     let (there, enabled) = (read("cgroup.controllers"), read("cgroup.subtree_control"));
     let enabled: Vec<&str> = enabled.split_whitespace().collect();
     let missing: Vec<String> = there
@@ -58,7 +59,7 @@ pub fn hand_down(top: &Path, path: &Path) {
 /// A limit of a controller that cannot work in a threaded cgroup.
 pub fn settle(path: &Path, plan: &CgroupPlan) -> anyhow::Result<()> {
     let file = path.join("cgroup.type");
-    let kind = fs::read_to_string(&file).unwrap_or_default();
+    let kind = read_text(&file).unwrap_or_default();
     let kind = kind.trim();
     if !matches!(kind, "domain invalid" | "domain threaded" | "threaded") {
         return Ok(());
@@ -108,7 +109,7 @@ pub fn open(path: &Path) -> io::Result<OwnedFd> {
 /// # Errors
 /// Those of chown(2).
 pub fn give(path: &Path, uid: u32) -> anyhow::Result<()> {
-    let list = fs::read_to_string("/sys/kernel/cgroup/delegate")
+    let list = read_text("/sys/kernel/cgroup/delegate")
         .unwrap_or_else(|_| "cgroup.procs\ncgroup.subtree_control\ncgroup.threads".to_string());
     let chowned = |path: &Path| match chown(path, Some(uid), None) {
         Err(error) if is_gone(&error) => Ok(()),

@@ -6,10 +6,11 @@
 
 use super::directory::{self, is_denied};
 use crate::fault::{Fault, OrFault};
+use crate::kernel::text::read_text;
 use crate::plan::cgroup::Version;
 use crate::plan::cgroup::devices::{self, Rule};
 use crate::plan::cgroup::limits::{At, Check, Limits, Missing, Value, Write};
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
@@ -103,7 +104,7 @@ fn value(place: &Path, path: &Path, write: &Write) -> anyhow::Result<Option<Stri
     match &write.value {
         Value::Text(text) => Ok(Some(text.clone())),
         Value::AfterFirstWord(word) => {
-            let text = fs::read_to_string(path).unwrap_or_default();
+            let text = read_text(path).unwrap_or_default();
             Ok(Some(format!("{} {word}", text.split_whitespace().next().unwrap_or("max"))))
         }
         Value::SwapOf { total } => match limit("memory.max") {
@@ -169,7 +170,7 @@ fn no_controller(write: &Write) -> Fault {
 /// The file is not there: the controller, or this file of it, is missing.
 fn no_file(place: &Path, write: &Write, error: io::Error) -> anyhow::Error {
     let (controller, file) = (&write.controller, &write.file);
-    let there = match fs::read_to_string(place.join("cgroup.controllers")) {
+    let there = match read_text(place.join("cgroup.controllers")) {
         Ok(controllers) => {
             controllers.split_whitespace().any(|word| word == controller) || controller == "cgroup"
         }
@@ -237,12 +238,20 @@ fn refused(place: &Path, write: &Write, file: &str, error: io::Error) -> anyhow:
 /// # Errors
 /// Rules that v1 has no form for, or that the cgroup above does not allow.
 pub fn devices_v1(rules: &[Rule], directory: &Path) -> anyhow::Result<()> {
-    for (file, line) in devices::v1(rules)? {
-        let path = directory.join(file);
-        directory::write(&path, &line).or_fault(|| {
+    // Nearly all lines go into the same file.
+    let mut last: Option<(&str, File)> = None;
+    for (name, line) in devices::v1(rules)? {
+        let path = directory.join(name);
+        let refused = || {
             Fault::at("linux.resources.devices", format!("write {line:?} to {}", path.display()))
                 .remedy("ask for no device that the cgroup above is denied")
-        })?;
+        };
+        let file = match last.take() {
+            Some((open, file)) if open == name => file,
+            _ => directory::open(&path).or_fault(refused)?,
+        };
+        directory::put(&file, &line).or_fault(refused)?;
+        last = Some((name, file));
     }
     Ok(())
 }

@@ -4,6 +4,7 @@ use super::{Container, Status};
 use crate::cgroup::Reach;
 use crate::fault::{Fault, OrFault};
 use crate::kernel::clock::local;
+use crate::kernel::text::read_text;
 use nix::unistd::{SysconfVar, sysconf};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -93,9 +94,9 @@ impl Clock {
         let strange = || Fault::doing("their form is unknown");
         let rate =
             sysconf(SysconfVar::CLK_TCK)?.and_then(|rate| u64::try_from(rate).ok()).unwrap_or(100).max(1);
-        let uptime = fs::read_to_string("/proc/uptime")?;
+        let uptime = read_text("/proc/uptime")?;
         let seconds: f64 = uptime.split(' ').next().and_then(|text| text.parse().ok()).ok_or_else(strange)?;
-        let stat = fs::read_to_string("/proc/stat")?;
+        let stat = read_text("/proc/stat")?;
         let boot = stat.lines().find_map(|line| line.strip_prefix("btime ")?.trim().parse().ok());
         Ok(Self { boot: boot.ok_or_else(strange)?, now: (seconds * rate as f64) as u64, rate })
     }
@@ -103,7 +104,7 @@ impl Clock {
     fn process(&self, pid: i32) -> Option<Process> {
         let directory = PathBuf::from(format!("/proc/{pid}"));
         let uid = fs::metadata(&directory).ok()?.uid();
-        let stat = fs::read_to_string(directory.join("stat")).ok()?;
+        let stat = read_text(directory.join("stat")).ok()?;
         let arguments = fs::read(directory.join("cmdline")).ok()?;
         self.read(pid, uid, &stat, &arguments)
     }

@@ -5,9 +5,9 @@ use super::mounts::Mounter;
 use crate::fault::{Fault, OrFault};
 use crate::host::hierarchies::{self, Hierarchy};
 use crate::kernel::mount::{self, Reach, attribute};
+use crate::kernel::text::read_text;
 use crate::plan::mounts::Mount;
 use std::ffi::CString;
-use std::fs;
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -63,7 +63,7 @@ fn legacy(mounter: &mut Mounter<'_>, entry: &Mount<'_>) -> anyhow::Result<()> {
         .or_fault(|| Fault::at(entry.at, format!("mount a tmpfs ({data}) for the cgroup hierarchies")))?;
     mount::attach(tree.as_fd(), target.as_fd())
         .or_fault(|| Fault::at(entry.at, "mount the cgroup hierarchies' tmpfs"))?;
-    let mountinfo = fs::read_to_string("/proc/self/mountinfo")
+    let mountinfo = read_text("/proc/self/mountinfo")
         .or_fault(|| Fault::at(entry.at, "read the cgroup hierarchies of the host"))?;
     // Others are part of a /sys that is bound in the rootfs, which is covered by now.
     let hosts = |line: &&str| line.split(' ').nth(4).is_some_and(|point| point.starts_with(HOST));

@@ -1,5 +1,6 @@
 //! What a process does to itself, and how it is watched and signalled.
 
+use super::text::read_text;
 use super::{answer, descriptor};
 use std::ffi::{CStr, CString};
 use std::io;
@@ -314,7 +315,7 @@ pub fn set_domain_name(name: &str) -> io::Result<()> {
 /// # Errors
 /// ESRCH when it has ended.
 pub fn pidfd_pid(pidfd: BorrowedFd<'_>) -> io::Result<i32> {
-    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd()))?;
+    let info = read_text(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd()))?;
     info.lines()
         .find_map(|line| line.strip_prefix("Pid:")?.trim().parse().ok())
         .filter(|pid| *pid > 0)
