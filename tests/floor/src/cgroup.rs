@@ -42,6 +42,15 @@ impl Cgroup {
         &self.hierarchy
     }
 
+    /// The directory at which it is mounted.
+    pub fn name(&self) -> &CStr {
+        let whole = self.hierarchy.to_bytes_with_nul();
+        whole
+            .strip_prefix(b"name=")
+            .and_then(|name| CStr::from_bytes_with_nul(name).ok())
+            .unwrap_or(&self.hierarchy)
+    }
+
     pub fn open(&self) -> OwnedFd {
         fs::File::open(&self.directory).unwrap_or_else(|_| die(&self.directory)).into()
     }

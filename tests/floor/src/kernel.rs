@@ -108,6 +108,11 @@ pub fn chdir(path: &CStr) {
     check("chdir", c_long::from(unsafe { libc::chdir(path.as_ptr()) }));
 }
 
+pub fn umask(mask: libc::mode_t) {
+    // SAFETY: umask takes a number and cannot fail.
+    unsafe { libc::umask(mask) };
+}
+
 pub fn mkdir(path: &CStr) {
     // SAFETY: `path` ends in NUL.
     check("mkdir", c_long::from(unsafe { libc::mkdir(path.as_ptr(), 0o755) }));

@@ -1,6 +1,6 @@
 //! The floor of the benchmarks: one container by hand. It makes the same namespaces, mounts, devices and
 //! cgroups as a runtime does for the config of `kase spec`, executes `/true`, waits and cleans up; it reads
-//! no config, keeps no state and checks nothing. Never shipped.
+//! no config, keeps no state and checks nothing. What its container sees is what one of kase sees. Never shipped.
 //!
 //! `floor MODE ROOTFS [HIERARCHY:DIRECTORY…]`, where MODE is `root`, `one-id` or `ranges=UID:GID` (the first
 //! subordinate ids, of 65,536), with `,limits` and `,filter` behind it for limits of memory and processes

@@ -42,6 +42,7 @@ const READONLY: [&CStr; 5] = [c"/proc/bus", c"/proc/fs", c"/proc/irq", c"/proc/s
 
 /// Everything that needs no cgroup; the working directory is the rootfs afterwards.
 pub fn mount_all(floor: &Floor) {
+    kernel::umask(0);
     mount(c"none", c"/", c"none", MS_REC | MS_SLAVE, c"");
     mount(&floor.rootfs, &floor.rootfs, c"none", MS_REC | MS_BIND, c"");
     kernel::chdir(&floor.rootfs);
@@ -77,8 +78,8 @@ pub fn mount_cgroups(floor: &Floor) {
     mount(c"tmpfs", c"sys/fs/cgroup", c"tmpfs", LOCKED, c"mode=755");
     kernel::chdir(c"sys/fs/cgroup");
     for cgroup in floor.cgroups.iter().filter(|cgroup| !cgroup.is_unified()) {
-        mkdir(cgroup.hierarchy());
-        mount(c"cgroup", cgroup.hierarchy(), c"cgroup", LOCKED | MS_RDONLY, cgroup.hierarchy());
+        mkdir(cgroup.name());
+        mount(c"cgroup", cgroup.name(), c"cgroup", LOCKED | MS_RDONLY, cgroup.hierarchy());
     }
     kernel::chdir(&floor.rootfs);
     readonly(c"sys/fs/cgroup");

@@ -24,6 +24,7 @@ pub fn run(floor: &Floor, gate: &Gate) -> ! {
     kernel::pivot();
     kernel::name_host(c"floor");
     mounts::close_off();
+    kernel::umask(0o022);
     kernel::limit_files(1024);
     kernel::keep_capabilities(KEPT);
     if floor.ids != Ids::One {
