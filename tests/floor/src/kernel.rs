@@ -76,6 +76,14 @@ pub fn wait(pid: pid_t) -> c_int {
     if libc::WIFEXITED(status) { libc::WEXITSTATUS(status) } else { 128 + libc::WTERMSIG(status) }
 }
 
+/// Ends a process that waits for what will not come; without one, nothing.
+pub fn kill(pid: pid_t) {
+    if pid > 0 {
+        // SAFETY: kill takes numbers, and this process's child is still its own.
+        unsafe { libc::kill(pid, libc::SIGKILL) };
+    }
+}
+
 pub fn own_ids() -> (u32, u32) {
     // SAFETY: it only asks.
     let uid = unsafe { libc::geteuid() };

@@ -17,6 +17,7 @@ use cgroup::Cgroup;
 use kernel::Gate;
 use std::env::args;
 use std::process::{Command, exit};
+use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
 
 /// What the command line asks for.
 pub struct Floor {
@@ -56,6 +57,7 @@ extern "C" fn main() -> libc::c_int {
     if pid == 0 {
         process::run(&floor, &gate);
     }
+    INIT.store(pid, Relaxed);
     match floor.ids {
         Ids::Root => {
             floor.cgroups.iter().filter(|cgroup| !cgroup.is_unified()).for_each(|cgroup| cgroup.attach(pid));
@@ -126,8 +128,12 @@ fn map_ranges(pid: libc::pid_t, caller: (u32, u32), first: (u32, u32)) {
     }
 }
 
+/// The container's process, once there is one; 0 in itself.
+static INIT: AtomicI32 = AtomicI32::new(0);
+
 /// Ends with what was tried and why the kernel refused it.
 fn die(what: &str) -> ! {
     eprintln!("floor: {what}: {}", std::io::Error::last_os_error());
+    kernel::kill(INIT.load(Relaxed));
     exit(1)
 }
