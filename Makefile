@@ -8,10 +8,12 @@ DATADIR ?= /usr/local/share
 BUILDTAGS ?=
 
 CARGO ?= cargo
+# Scripts that no shell reads.
+PYTHON := scripts/bench scripts/gen-syscalls
 RELEASE := $(CARGO) build --release --locked -p kase $(if $(strip $(BUILDTAGS)),--features "$(BUILDTAGS)")
 
 .DEFAULT_GOAL := help
-.PHONY: help build/kase install/kase extras demo test test-setup test/vm bench/seccomp lint clean
+.PHONY: help build/kase install/kase extras demo test test-setup test/vm bench bench/seccomp lint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z/-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,14 +45,18 @@ test-setup: ## make what the tests use: packages and users if root, else say wha
 test/vm: ## run the cgroup tests in a virtual machine with systemd and cgroup v2 (the first time takes minutes)
 	scripts/vm test
 
+bench: ## measure kase beside runc, crun and the kernel's own work, about half an hour (scripts/bench tells what narrows it)
+	scripts/bench
+
 bench/seccomp: ## time kase's system call filters beside libseccomp's, for the engines' profiles
 	scripts/bench-seccomp
 
-lint: ## format, clippy, layers between the rooms, shell scripts
+lint: ## format, clippy, layers between the rooms, scripts
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	scripts/layers
-	@if command -v shellcheck >/dev/null; then shellcheck .ci/run $(filter-out %.rs %/gen-syscalls,$(wildcard scripts/*)); else echo "lint: no shellcheck here, scripts unchecked"; fi
+	@if command -v shellcheck >/dev/null; then shellcheck .ci/run $(filter-out %.rs $(PYTHON),$(wildcard scripts/*)); else echo "lint: no shellcheck here, shell scripts unchecked"; fi
+	@if command -v python3 >/dev/null; then python3 -c 'import sys; [compile(open(f).read(), f, "exec") for f in sys.argv[1:]]' $(PYTHON); else echo "lint: no python3 here, $(PYTHON) unchecked"; fi
 
 clean: ## remove what was built
 	$(CARGO) clean
