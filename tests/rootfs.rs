@@ -24,6 +24,7 @@ deeds! {
     the_root_has_the_propagation_of_the_config,
     without_pivot_the_root_is_the_same,
     a_root_may_be_an_absolute_path,
+    containers_that_begin_at_once_share_a_rootfs,
 }
 deeds! { root: devices_of_the_config_are_made }
 
@@ -199,6 +200,24 @@ fn devices_of_the_config_are_made(kase: &Kase) {
     });
     let seen = kase.sees(bundle, ["stat", "/dev/nothing", "--", "stat", "/dev/deep/pipe"]);
     assert_eq!(seen, "char mode=0640 owner=3:4 rdev=1:3\nfifo mode=0600 owner=0:0 rdev=0:0\n");
+}
+
+/// Without a mount at /dev they make the same nodes and links in the same directory.
+fn containers_that_begin_at_once_share_a_rootfs(kase: &Kase) {
+    let bundle = kase.bundle().args(["/probe", "readlink", "/dev/ptmx"]).edit(|spec| {
+        let mounts = spec["mounts"].as_array_mut().unwrap();
+        mounts.retain(|mount| !mount["destination"].as_str().unwrap().starts_with("/dev"));
+    });
+    let directory = bundle.dir().to_str().unwrap();
+    for _ in 0..5 {
+        // One after the other finds what the last has left.
+        let _ = fs::remove_file(bundle.path("rootfs/dev/ptmx"));
+        let at_once: Vec<_> =
+            (0..6).map(|_| kase.spawn(kase.command(["run", "-b", directory, &kase.id()]))).collect();
+        for running in at_once {
+            assert_eq!(running.finish().stdout(), "pts/ptmx\n");
+        }
+    }
 }
 
 /// A symlink under a mask's source would lie open at the masked path (CVE-2025-31133).

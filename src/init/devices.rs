@@ -4,7 +4,7 @@ use super::inside;
 use crate::fault::{Fault, OrFault};
 use crate::kernel::mount::{self, Reach};
 use crate::plan::devices::{Device, LINKS, Origin};
-use nix::fcntl::AtFlags;
+use nix::fcntl::{AtFlags, readlinkat};
 use nix::sys::stat::{Mode, SFlag, fstatat, mknodat};
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, symlinkat, unlinkat};
 use std::ffi::{CString, OsStr};
@@ -99,13 +99,23 @@ fn open_file(directory: BorrowedFd<'_>, name: &OsStr) -> io::Result<OwnedFd> {
 
 /// A name that is there already stays: it is the image's choice.
 fn link(dev: BorrowedFd<'_>, name: &str, target: &str) -> io::Result<()> {
-    match symlinkat(target, dev, name) {
-        // The multiplexer of another devpts would give terminals that the container cannot see.
-        Err(nix::Error::EEXIST) if name == "ptmx" => {
-            unlinkat(dev, name, UnlinkatFlags::NoRemoveDir)?;
-            Ok(symlinkat(target, dev, name)?)
+    // Another container that begins on the same rootfs may be doing the same.
+    const RACES: u32 = 100;
+    for _ in 0..RACES {
+        match symlinkat(target, dev, name) {
+            // The multiplexer of another devpts would give terminals that the container cannot see.
+            Err(nix::Error::EEXIST) if name == "ptmx" => {
+                if readlinkat(dev, name).is_ok_and(|there| there == target) {
+                    return Ok(());
+                }
+                match unlinkat(dev, name, UnlinkatFlags::NoRemoveDir) {
+                    Ok(()) | Err(nix::Error::ENOENT) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            Ok(()) | Err(nix::Error::EEXIST) => return Ok(()),
+            Err(error) => return Err(error.into()),
         }
-        Ok(()) | Err(nix::Error::EEXIST) => Ok(()),
-        Err(error) => Err(error.into()),
     }
+    Err(nix::Error::EEXIST.into())
 }
