@@ -35,3 +35,4 @@ mod signals;
 mod spec;
 mod state;
 mod terminal;
+mod wait;

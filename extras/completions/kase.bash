@@ -61,6 +61,9 @@ _kase() {
             kase,update)
                 cmd="kase__subcmd__update"
                 ;;
+            kase,wait)
+                cmd="kase__subcmd__wait"
+                ;;
             *)
                 ;;
         esac
@@ -68,7 +71,7 @@ _kase() {
 
     case "${cmd}" in
         kase)
-            opts="-v -h --version --debug --log --log-format --log-level --root --rootless --cgroup-manager --systemd-cgroup --help create delete events exec features kill list pause ps resume run spec start state update"
+            opts="-v -h --version --debug --log --log-format --log-level --root --rootless --cgroup-manager --systemd-cgroup --help create delete events exec features kill list pause ps resume run spec start state update wait"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -552,6 +555,20 @@ _kase() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        kase__subcmd__wait)
+            opts="-h --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
                 *)
                     COMPREPLY=()
                     ;;

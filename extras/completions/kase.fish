@@ -59,6 +59,7 @@ complete -c kase -n "__fish_kase_needs_command" -f -a "spec" -d 'Write a config.
 complete -c kase -n "__fish_kase_needs_command" -f -a "start" -d 'Start a created container'
 complete -c kase -n "__fish_kase_needs_command" -f -a "state" -d 'Show the state of a container'
 complete -c kase -n "__fish_kase_needs_command" -f -a "update" -d 'Change the limits of a container'
+complete -c kase -n "__fish_kase_needs_command" -f -a "wait" -d 'Wait for a container\'s end'
 complete -c kase -n "__fish_kase_using_subcommand create" -s b -l bundle -d 'The bundle\'s directory' -r -F
 complete -c kase -n "__fish_kase_using_subcommand create" -s f -l config -d 'The configuration, if not config.json; relative to the bundle' -r -F
 complete -c kase -n "__fish_kase_using_subcommand create" -l console-socket -d 'Unix socket to send the terminal\'s master to' -r -F
@@ -143,3 +144,4 @@ complete -c kase -n "__fish_kase_using_subcommand update" -l memory-swap -d 'Mem
 complete -c kase -n "__fish_kase_using_subcommand update" -l kernel-memory-tcp -d 'Memory of TCP buffers (cgroup v1)' -r
 complete -c kase -n "__fish_kase_using_subcommand update" -l pids-limit -d 'Number of processes; -1 for no limit' -r
 complete -c kase -n "__fish_kase_using_subcommand update" -s h -l help -d 'Print help'
+complete -c kase -n "__fish_kase_using_subcommand wait" -s h -l help -d 'Print help'

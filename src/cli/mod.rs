@@ -21,6 +21,7 @@ mod start;
 mod state;
 mod table;
 mod update;
+mod wait;
 
 use crate::container::store::Store;
 use crate::fault::{Fault, Report};
@@ -71,7 +72,7 @@ struct Verb {
     run: Run,
 }
 
-const VERBS: [Verb; 15] = [
+const VERBS: [Verb; 16] = [
     Verb { name: "create", about: "Create a container", arguments: create::arguments, run: create::run },
     Verb { name: "delete", about: "Delete a container", arguments: delete::arguments, run: delete::run },
     Verb {
@@ -112,6 +113,7 @@ const VERBS: [Verb; 15] = [
         arguments: update::arguments,
         run: update::run,
     },
+    Verb { name: "wait", about: "Wait for a container's end", arguments: wait::arguments, run: wait::run },
 ];
 
 fn command() -> Command {

@@ -69,6 +69,7 @@ enum Line {
     Cgroup(CgroupFacts),
     Init(Init),
     Ready,
+    Exit(i32),
 }
 
 /// Everything that the journal says.
@@ -84,6 +85,8 @@ pub struct Record {
     pub complete: Complete,
     /// Whether somebody holds the lock.
     pub lock: Lock,
+    /// How init ended, if somebody waited for it: a shell's code.
+    pub exit: Option<i32>,
 }
 
 /// Whether creation came to its end.
@@ -157,6 +160,15 @@ impl Journal {
     }
 }
 
+/// Adds how init ended to the record in a state directory.
+///
+/// # Errors
+/// Those of openat(2): ENOENT when the container is deleted by now.
+pub fn add_exit(directory: BorrowedFd<'_>, code: i32) -> anyhow::Result<()> {
+    let flags = OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_CLOEXEC;
+    Journal(File::from(openat(directory, FILE, flags, Mode::empty())?)).write(&Line::Exit(code))
+}
+
 /// A write lock on the whole file.
 fn whole() -> libc::flock {
     libc::flock {
@@ -205,11 +217,14 @@ fn parse(text: &[u8], lock: Lock) -> anyhow::Result<Option<Record>> {
                     init: None,
                     complete: Complete::No,
                     lock,
+                    exit: None,
                 });
             }
             (Line::Cgroup(cgroup), Some(record)) => record.cgroup = cgroup,
             (Line::Init(init), Some(record)) => record.init = Some(init),
             (Line::Ready, Some(record)) => record.complete = Complete::Yes,
+            // Each of several who waited may have written it.
+            (Line::Exit(code), Some(record)) => record.exit = Some(code),
             _ => anyhow::bail!("a line is out of order"),
         }
     }
@@ -236,5 +251,12 @@ mod tests {
         let record = parse(text.as_bytes(), Lock::Held).unwrap().unwrap();
         assert_eq!(record.init, Some(Init { pid: 7, start_time: 9 }));
         assert_eq!(record.complete, Complete::Yes);
+        assert_eq!(record.exit, None);
+    }
+
+    #[test]
+    fn several_may_write_down_the_exit_code() {
+        let text = format!("{FACTS}\n\"ready\"\n{{\"exit\":137}}\n{{\"exit\":137}}\n");
+        assert_eq!(parse(text.as_bytes(), Lock::Free).unwrap().unwrap().exit, Some(137));
     }
 }

@@ -51,10 +51,11 @@ pub fn run(store: &Store, caller: Caller, request: &Request, how: How) -> anyhow
     let aside = readiness.as_mut().map(|readiness| readiness as &mut dyn Aside);
     let end = attend(&signals, &mut created, aside)?;
     created.keep();
-    if !how.keep
-        && let Some(container) = store.look(&request.id)?
-    {
-        delete::remove(&container)?;
+    if let Some(container) = store.look(&request.id)? {
+        match how.keep {
+            true => container.record_exit(end.code()),
+            false => delete::remove(&container)?,
+        }
     }
     Ok(end.code())
 }
