@@ -19,6 +19,7 @@ mod logs;
 mod mounts;
 mod namespaces;
 mod network_devices;
+mod overlay;
 mod peers;
 mod pidfd;
 mod process;

@@ -4,6 +4,7 @@ use super::Context;
 use crate::container::create::{self, Request, StartedBy, Terminal};
 use crate::fault::Fault;
 use anyhow::Context as _;
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use std::env;
 use std::fs;
@@ -31,6 +32,14 @@ pub fn shared(command: Command) -> Command {
         .arg(
             flag("no-pivot", "Do not use pivot_root: for a host that runs from an initramfs")
                 .action(ArgAction::SetTrue),
+        )
+        .arg(
+            path("overlay", "Lay an overlay over the rootfs, so that it stays as it is: what changes goes to DIR, or to memory")
+                .num_args(0..=1)
+                .require_equals(true)
+                .default_missing_value("")
+                .value_parser(OsStringValueParser::new().map(PathBuf::from))
+                .value_name("DIR"),
         )
         .arg(flag("no-new-keyring", "Keep the caller's session keyring").action(ArgAction::SetTrue))
         .arg(path("pidfd-socket", "Unix socket to send a pidfd of init to").value_name("SOCKET"))
@@ -62,7 +71,16 @@ pub fn request(context: &Context, matches: &ArgMatches) -> anyhow::Result<Reques
         no_new_keyring: matches.get_flag("no-new-keyring"),
         preserve_fds,
         cgroup_driver: context.cgroup_driver,
+        overlay: path("overlay").map(absolute).transpose()?,
     })
+}
+
+/// From here, unless it is empty.
+fn absolute(path: PathBuf) -> anyhow::Result<PathBuf> {
+    match path.as_os_str().is_empty() {
+        true => Ok(path),
+        false => Ok(std::path::absolute(path)?),
+    }
 }
 
 /// Descriptors that systemd's socket activation, or Podman, handed to kase for the container; sd_listen_fds(3).

@@ -57,6 +57,8 @@ pub struct Request {
     pub preserve_fds: u32,
     /// `--cgroup-manager`, `--systemd-cgroup`.
     pub cgroup_driver: Driver,
+    /// `--overlay`; empty for a tmpfs.
+    pub overlay: Option<PathBuf>,
 }
 
 /// Who lets init go on to the exec.
@@ -129,6 +131,7 @@ pub fn create(
             systemd: systemd(request.cgroup_driver, &host.caller),
             driver: request.cgroup_driver,
         },
+        overlay: request.overlay.as_deref(),
     };
     let plan = Plan::draw(&bundle.config, &host, &options)?;
     if by == StartedBy::Us && bundle.config.process.is_none() {
@@ -167,6 +170,7 @@ pub fn create(
     if request.notify_socket.is_some() {
         readiness::prepare(entry.directory.open()?.as_fd())?;
     }
+    super::overlay::ready(&plan, &host.caller)?;
     let gate = match by {
         StartedBy::Gate => Some(Gate::build(entry.directory.open()?.as_fd())?),
         StartedBy::Us => None,

@@ -6,6 +6,7 @@ pub mod events;
 pub mod exec;
 pub mod id;
 pub mod kill;
+mod overlay;
 pub mod pattern;
 pub mod pause;
 pub mod processes;

@@ -12,6 +12,7 @@ mod filter;
 mod inside;
 mod mounts;
 mod namespaces;
+pub mod overlay;
 mod paths;
 mod process;
 mod program;
@@ -61,6 +62,8 @@ pub struct Hands {
 pub struct Trees {
     /// The rootfs.
     pub rootfs: Option<OwnedFd>,
+    /// What holds the overlay's upper layer.
+    pub layers: Option<overlay::Layers>,
     /// By index into the plan's mounts.
     pub sources: Vec<Option<OwnedFd>>,
     /// Where sources that are copied as symlinks lead, by index into the plan's mounts.
@@ -125,6 +128,7 @@ impl Init<'_> {
             net::loopback_up().or_fault(|| Fault::doing("bring the loopback interface up"))?;
         }
         let root = rootfs::prepare(plan, self.hands.trees.rootfs.take())?;
+        let root = self.overlay(root)?;
         if plan.pivot == Pivot::Chroot {
             self.on_host = Some(root.try_clone()?);
         }
@@ -215,6 +219,16 @@ impl Init<'_> {
             None => (0, 0),
         };
         session::take_ids(uid, gid, self.plan.process.groups)
+    }
+
+    /// What the container changes from here on goes elsewhere.
+    fn overlay(&mut self, root: OwnedFd) -> anyhow::Result<OwnedFd> {
+        match &self.plan.overlay {
+            Some(overlay) => {
+                overlay::lay(overlay, self.plan.mount_label, root.as_fd(), self.hands.trees.layers.take())
+            }
+            None => Ok(root),
+        }
     }
 
     /// Mounts and devices. Returns what becomes read-only when the rest is done.

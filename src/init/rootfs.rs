@@ -30,7 +30,8 @@ pub fn prepare(plan: &Plan<'_>, cloned: Option<OwnedFd>) -> anyhow::Result<Owned
         mount::set_propagation(tree.as_fd(), Propagation::Private, Reach::Recursive)?;
         return put(tree, path);
     }
-    let shared = matches!(plan.propagation, Some((Propagation::Shared, _)));
+    // On a peer of the host's mount, the overlay would show on the host.
+    let shared = matches!(plan.propagation, Some((Propagation::Shared, _))) && plan.overlay.is_none();
     // A shared rootfs stays a peer of the host's mount, so it is cloned before the tie is cut.
     let early = if shared { Some(clone(path)?) } else { None };
     separate(plan)?;

@@ -21,6 +21,7 @@ pub mod mounts;
 pub mod namespaces;
 pub mod net_devices;
 mod number_list;
+pub mod overlay;
 pub mod personality;
 pub mod process;
 pub mod scheduling;
@@ -40,6 +41,7 @@ use mounts::{Mount, Setting};
 use namespaces::{Kind, Namespaces, Offset};
 use net_devices::NetDevice;
 use oci_spec::runtime::{Linux, LinuxTimeOffset};
+use overlay::Overlay;
 use process::Process;
 use rootless::caller::Standing;
 use rootless::id_map::IdMaps;
@@ -84,6 +86,8 @@ pub struct Options<'a> {
     pub id: &'a str,
     /// Who makes cgroups, and of which kind.
     pub cgroups: Cgroups,
+    /// `--overlay`: a directory, or nothing for a tmpfs.
+    pub overlay: Option<&'a Path>,
 }
 
 /// What the host and the command line say about cgroups.
@@ -106,6 +110,8 @@ pub struct Plan<'spec> {
     pub maps: Option<IdMaps>,
     /// The rootfs on the host, absolute.
     pub rootfs: PathBuf,
+    /// What lies over it.
+    pub overlay: Option<Overlay>,
     /// `root.readonly`.
     pub readonly: bool,
     /// `linux.rootfsPropagation`.
@@ -197,8 +203,18 @@ impl<'spec> Plan<'spec> {
             devices::decide(linux.devices().as_deref().unwrap_or_default(), ids, &mut notes)?
         };
         let cgroup = cgroup(config, host, options, &namespaces, ids, &mounts, &mut notes)?;
+        let overlay = overlay::decide(&overlay::Setting {
+            option: options.overlay,
+            annotations,
+            bundle: options.bundle,
+            rootfs: &rootfs,
+            namespaces: &namespaces,
+            maps: maps.as_ref(),
+            confined,
+        })?;
         Ok(Self {
             rootfs,
+            overlay,
             readonly: root.readonly().unwrap_or(false),
             propagation: propagation(linux)?,
             pivot: pivot(&namespaces, options),
@@ -410,6 +426,7 @@ mod tests {
             preserve_fds: 0,
             id: "web",
             cgroups: Cgroups { version: None, systemd: None, driver: cgroup::Driver::Auto },
+            overlay: None,
         };
         Plan::draw(config, host, &options)
     }
