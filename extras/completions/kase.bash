@@ -109,7 +109,7 @@ _kase() {
             return 0
             ;;
         kase__subcmd__create)
-            opts="-b -f -h --bundle --config --console-socket --pid-file --no-pivot --overlay --no-new-keyring --pidfd-socket --preserve-fds --apparmour --help"
+            opts="-b -f -h --bundle --config --console-socket --pid-file --no-pivot --fake-root --overlay --no-new-keyring --pidfd-socket --preserve-fds --apparmour --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -381,7 +381,7 @@ _kase() {
             return 0
             ;;
         kase__subcmd__run)
-            opts="-b -f -d -h --bundle --config --console-socket --pid-file --no-pivot --overlay --no-new-keyring --pidfd-socket --preserve-fds --apparmour --detach --keep --no-subreaper --help"
+            opts="-b -f -d -h --bundle --config --console-socket --pid-file --no-pivot --fake-root --overlay --no-new-keyring --pidfd-socket --preserve-fds --apparmour --detach --keep --no-subreaper --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

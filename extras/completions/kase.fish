@@ -69,6 +69,7 @@ complete -c kase -n "__fish_kase_using_subcommand create" -l pidfd-socket -d 'Un
 complete -c kase -n "__fish_kase_using_subcommand create" -l preserve-fds -d 'Pass N descriptors, from 3 on, to the container' -r
 complete -c kase -n "__fish_kase_using_subcommand create" -l apparmour -d '' -r
 complete -c kase -n "__fish_kase_using_subcommand create" -l no-pivot -d 'Do not use pivot_root: for a host that runs from an initramfs'
+complete -c kase -n "__fish_kase_using_subcommand create" -l fake-root -d 'With one id only: let calls that change owners or users succeed without effect, for package managers; no security'
 complete -c kase -n "__fish_kase_using_subcommand create" -l no-new-keyring -d 'Keep the caller\'s session keyring'
 complete -c kase -n "__fish_kase_using_subcommand create" -s h -l help -d 'Print help'
 complete -c kase -n "__fish_kase_using_subcommand delete" -s f -l force -d 'Kill what runs; a container that does not exist is no error'
@@ -118,6 +119,7 @@ complete -c kase -n "__fish_kase_using_subcommand run" -l pidfd-socket -d 'Unix 
 complete -c kase -n "__fish_kase_using_subcommand run" -l preserve-fds -d 'Pass N descriptors, from 3 on, to the container' -r
 complete -c kase -n "__fish_kase_using_subcommand run" -l apparmour -d '' -r
 complete -c kase -n "__fish_kase_using_subcommand run" -l no-pivot -d 'Do not use pivot_root: for a host that runs from an initramfs'
+complete -c kase -n "__fish_kase_using_subcommand run" -l fake-root -d 'With one id only: let calls that change owners or users succeed without effect, for package managers; no security'
 complete -c kase -n "__fish_kase_using_subcommand run" -l no-new-keyring -d 'Keep the caller\'s session keyring'
 complete -c kase -n "__fish_kase_using_subcommand run" -s d -l detach -d 'Do not wait for the container to end'
 complete -c kase -n "__fish_kase_using_subcommand run" -l keep -d 'Leave the stopped container for inspection, until kase delete'

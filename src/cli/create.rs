@@ -34,6 +34,10 @@ pub fn shared(command: Command) -> Command {
                 .action(ArgAction::SetTrue),
         )
         .arg(
+            flag("fake-root", "With one id only: let calls that change owners or users succeed without effect, for package managers; no security")
+                .action(ArgAction::SetTrue),
+        )
+        .arg(
             path("overlay", "Lay an overlay over the rootfs, so that it stays as it is: what changes goes to DIR, or to memory")
                 .num_args(0..=1)
                 .require_equals(true)
@@ -71,6 +75,7 @@ pub fn request(context: &Context, matches: &ArgMatches) -> anyhow::Result<Reques
         no_new_keyring: matches.get_flag("no-new-keyring"),
         preserve_fds,
         cgroup_driver: context.cgroup_driver,
+        fake_root: matches.get_flag("fake-root"),
         overlay: path("overlay").map(absolute).transpose()?,
     })
 }

@@ -59,6 +59,8 @@ pub struct Request {
     pub cgroup_driver: Driver,
     /// `--overlay`; empty for a tmpfs.
     pub overlay: Option<PathBuf>,
+    /// `--fake-root`.
+    pub fake_root: bool,
 }
 
 /// Who lets init go on to the exec.
@@ -132,6 +134,7 @@ pub fn create(
             driver: request.cgroup_driver,
         },
         overlay: request.overlay.as_deref(),
+        fake_root: request.fake_root,
     };
     let plan = Plan::draw(&bundle.config, &host, &options)?;
     if by == StartedBy::Us && bundle.config.process.is_none() {

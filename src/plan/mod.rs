@@ -11,6 +11,7 @@ pub mod capabilities;
 pub mod cgroup;
 pub mod devices;
 pub mod exec;
+pub mod fake_root;
 pub mod hooks;
 pub mod id_maps;
 pub mod intel_rdt;
@@ -88,6 +89,8 @@ pub struct Options<'a> {
     pub cgroups: Cgroups,
     /// `--overlay`: a directory, or nothing for a tmpfs.
     pub overlay: Option<&'a Path>,
+    /// `--fake-root`.
+    pub fake_root: bool,
 }
 
 /// What the host and the command line say about cgroups.
@@ -203,6 +206,7 @@ impl<'spec> Plan<'spec> {
             devices::decide(linux.devices().as_deref().unwrap_or_default(), ids, &mut notes)?
         };
         let cgroup = cgroup(config, host, options, &namespaces, ids, &mounts, &mut notes)?;
+        let fake_root = fake_root::decide(options.fake_root, annotations, ids, &mut notes)?;
         let overlay = overlay::decide(&overlay::Setting {
             option: options.overlay,
             annotations,
@@ -245,7 +249,7 @@ impl<'spec> Plan<'spec> {
             )?,
             intel_rdt: intel_rdt::decide(linux.intel_rdt().as_ref(), &host.facilities, &mut notes)?,
             cgroup,
-            seccomp: seccomp::decide(linux.seccomp().as_ref(), config.annotations.as_ref(), &mut notes)?,
+            seccomp: seccomp::decide(linux.seccomp().as_ref(), fake_root, annotations, &mut notes)?,
             hooks: hooks::decide(config.hooks.as_ref())?,
             keyring: !options.no_new_keyring,
             preserve_fds: options.preserve_fds,
@@ -427,6 +431,7 @@ mod tests {
             id: "web",
             cgroups: Cgroups { version: None, systemd: None, driver: cgroup::Driver::Auto },
             overlay: None,
+            fake_root: false,
         };
         Plan::draw(config, host, &options)
     }

@@ -43,6 +43,9 @@ pub fn can(what: &str, rest: &[&str]) -> String {
         ("setuid", [uid]) => {
             outcome(nix::unistd::setuid(nix::unistd::Uid::from_raw(uid.parse().unwrap_or(0))))
         }
+        ("setgroups", [gid]) => {
+            outcome(nix::unistd::setgroups(&[nix::unistd::Gid::from_raw(gid.parse().unwrap_or(0))]))
+        }
         _ => format!("no such deed: {what} {}", rest.join(" ")),
     }
 }
