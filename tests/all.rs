@@ -14,6 +14,7 @@ mod crash;
 mod exec;
 mod fake_root;
 mod features;
+mod gc;
 mod hooks;
 mod life;
 mod logs;

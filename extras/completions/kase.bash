@@ -31,6 +31,9 @@ _kase() {
             kase,features)
                 cmd="kase__subcmd__features"
                 ;;
+            kase,gc)
+                cmd="kase__subcmd__gc"
+                ;;
             kase,kill)
                 cmd="kase__subcmd__kill"
                 ;;
@@ -71,7 +74,7 @@ _kase() {
 
     case "${cmd}" in
         kase)
-            opts="-v -h --version --debug --log --log-format --log-level --root --rootless --cgroup-manager --systemd-cgroup --help create delete events exec features kill list pause ps resume run spec start state update wait"
+            opts="-v -h --version --debug --log --log-format --log-level --root --rootless --cgroup-manager --systemd-cgroup --help create delete events exec features gc kill list pause ps resume run spec start state update wait"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -287,6 +290,28 @@ _kase() {
                 return 0
             fi
             case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        kase__subcmd__gc)
+            opts="-f -h --format --dry-run --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --format)
+                    COMPREPLY=($(compgen -W "table json" -- "${cur}"))
+                    return 0
+                    ;;
+                -f)
+                    COMPREPLY=($(compgen -W "table json" -- "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;

@@ -49,6 +49,7 @@ complete -c kase -n "__fish_kase_needs_command" -f -a "delete" -d 'Delete a cont
 complete -c kase -n "__fish_kase_needs_command" -f -a "events" -d 'Show what a container uses'
 complete -c kase -n "__fish_kase_needs_command" -f -a "exec" -d 'Run a program in a running container'
 complete -c kase -n "__fish_kase_needs_command" -f -a "features" -d 'Show what kase supports'
+complete -c kase -n "__fish_kase_needs_command" -f -a "gc" -d 'Remove what a crash or a reboot left'
 complete -c kase -n "__fish_kase_needs_command" -f -a "kill" -d 'Send a signal to a container'
 complete -c kase -n "__fish_kase_needs_command" -f -a "list" -d 'List containers'
 complete -c kase -n "__fish_kase_needs_command" -f -a "pause" -d 'Freeze a container'
@@ -98,6 +99,10 @@ complete -c kase -n "__fish_kase_using_subcommand exec" -l ignore-paused -d 'All
 complete -c kase -n "__fish_kase_using_subcommand exec" -l no-subreaper -d 'Do not adopt its orphans'
 complete -c kase -n "__fish_kase_using_subcommand exec" -s h -l help -d 'Print help'
 complete -c kase -n "__fish_kase_using_subcommand features" -s h -l help -d 'Print help'
+complete -c kase -n "__fish_kase_using_subcommand gc" -s f -l format -d 'How to show it' -r -f -a "table\t''
+json\t''"
+complete -c kase -n "__fish_kase_using_subcommand gc" -l dry-run -d 'Show it only'
+complete -c kase -n "__fish_kase_using_subcommand gc" -s h -l help -d 'Print help'
 complete -c kase -n "__fish_kase_using_subcommand kill" -s a -l all -d 'Send it to every process of the container'
 complete -c kase -n "__fish_kase_using_subcommand kill" -s r -l regex -d 'Take ID for a regular expression, and act on every container whose id it matches'
 complete -c kase -n "__fish_kase_using_subcommand kill" -s h -l help -d 'Print help'

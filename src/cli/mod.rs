@@ -10,6 +10,7 @@ mod documents;
 mod events;
 mod exec;
 mod features;
+mod gc;
 mod kill;
 mod list;
 mod pause;
@@ -72,7 +73,7 @@ struct Verb {
     run: Run,
 }
 
-const VERBS: [Verb; 16] = [
+const VERBS: [Verb; 17] = [
     Verb { name: "create", about: "Create a container", arguments: create::arguments, run: create::run },
     Verb { name: "delete", about: "Delete a container", arguments: delete::arguments, run: delete::run },
     Verb {
@@ -92,6 +93,12 @@ const VERBS: [Verb; 16] = [
         about: "Show what kase supports",
         arguments: features::arguments,
         run: features::run,
+    },
+    Verb {
+        name: "gc",
+        about: "Remove what a crash or a reboot left",
+        arguments: gc::arguments,
+        run: gc::run,
     },
     Verb { name: "kill", about: "Send a signal to a container", arguments: kill::arguments, run: kill::run },
     Verb { name: "list", about: "List containers", arguments: list::arguments, run: list::run },

@@ -2,7 +2,7 @@
 
 use super::record::Facts;
 use super::store::{Entry, Store};
-use super::{init_facts, readiness, record};
+use super::{boot, init_facts, readiness, record};
 use crate::bundle::Bundle;
 use crate::cgroup::layout::Layout;
 use crate::cgroup::{Cgroup, CgroupFacts};
@@ -310,6 +310,7 @@ fn facts(bundle: &Bundle, plan: &Plan<'_>, id: &str) -> Facts {
         bundle: bundle.directory.clone(),
         rootfs: plan.rootfs.clone(),
         created: humantime::format_rfc3339_nanos(SystemTime::now()).to_string(),
+        boot: boot(),
         namespaces: plan.namespaces.all(),
         keyring: plan.keyring,
         annotations: hook::State::annotations(bundle.config.annotations.as_ref()),

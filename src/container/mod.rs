@@ -4,6 +4,7 @@ pub mod create;
 pub mod delete;
 pub mod events;
 pub mod exec;
+pub mod gc;
 pub mod id;
 pub mod kill;
 mod overlay;
@@ -209,6 +210,12 @@ fn stat(pid: i32) -> Option<Stat> {
 /// Facts about a process that has just been made.
 fn init_facts(pid: i32) -> Option<Init> {
     stat(pid).map(|stat| Init { pid, start_time: stat.start_time })
+}
+
+/// What the kernel calls this boot; nothing where it does not say.
+fn boot() -> String {
+    let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    id.trim_end().to_string()
 }
 
 /// Whether it is still that process, and no zombie.

@@ -3,8 +3,8 @@
 //! A journal of JSON lines, so that a kase which is killed in the middle leaves what it had written, whole:
 //! what was asked for, then who init is, then that it was ready. The file is locked (F_OFD_SETLK) by an open
 //! file description that init inherits and that its exec closes, so a lock that is held means that the
-//! container has not been started. A status is never written down, it follows from these facts and from the
-//! living process.
+//! container has not been started. The kase that creates it holds one of its own (F_SETLK), which no child
+//! inherits. A status is never written down, it follows from these facts and from the living process.
 
 use crate::cgroup::CgroupFacts;
 use crate::fault::{Fault, OrFault};
@@ -33,6 +33,9 @@ pub struct Facts {
     pub rootfs: PathBuf,
     /// When, as RFC 3339 in UTC with nanoseconds.
     pub created: String,
+    /// The host's boot that it was created in.
+    #[serde(default)]
+    pub boot: String,
     /// CLONE_NEW* flags of the namespaces that it does not share with its creator.
     pub namespaces: u64,
     /// Whether it has a session keyring of its own.
@@ -120,7 +123,8 @@ impl Journal {
         let begin = || {
             let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_APPEND | OFlag::O_CLOEXEC;
             let file = File::from(openat(directory, FILE, flags, Mode::from_bits_truncate(0o600))?);
-            fcntl(&file, FcntlArg::F_OFD_SETLK(&whole()))?;
+            fcntl(&file, FcntlArg::F_OFD_SETLK(&byte(INIT)))?;
+            fcntl(&file, FcntlArg::F_SETLK(&byte(CREATOR)))?;
             let journal = Self(file);
             journal.write(&Line::Facts(facts))?;
             anyhow::Ok(journal)
@@ -169,15 +173,33 @@ pub fn add_exit(directory: BorrowedFd<'_>, code: i32) -> anyhow::Result<()> {
     Journal(File::from(openat(directory, FILE, flags, Mode::empty())?)).write(&Line::Exit(code))
 }
 
-/// A write lock on the whole file.
-fn whole() -> libc::flock {
+/// Whether the kase that creates the container is at it.
+///
+/// # Errors
+/// Those of openat(2) and fcntl(2).
+pub fn creator(directory: BorrowedFd<'_>) -> anyhow::Result<Lock> {
+    look(&File::from(openat(directory, FILE, OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty())?), CREATOR)
+}
+
+/// Whose lock it is, by the byte that it is on.
+const INIT: libc::off_t = 0;
+const CREATOR: libc::off_t = 1;
+
+/// A write lock on a byte of the file.
+fn byte(start: libc::off_t) -> libc::flock {
     libc::flock {
         l_type: libc::F_WRLCK as libc::c_short,
         l_whence: libc::SEEK_SET as libc::c_short,
-        l_start: 0,
-        l_len: 0,
+        l_start: start,
+        l_len: 1,
         l_pid: 0,
     }
+}
+
+fn look(file: &File, start: libc::off_t) -> anyhow::Result<Lock> {
+    let mut lock = byte(start);
+    fcntl(file, FcntlArg::F_OFD_GETLK(&mut lock))?;
+    Ok(if lock.l_type == libc::F_UNLCK as libc::c_short { Lock::Free } else { Lock::Held })
 }
 
 impl Record {
@@ -191,9 +213,7 @@ impl Record {
             Err(nix::Error::ENOENT) => return Ok(None),
             file => File::from(file.or_fault(|| Fault::doing("open the container's record"))?),
         };
-        let mut lock = whole();
-        fcntl(&file, FcntlArg::F_OFD_GETLK(&mut lock))?;
-        let lock = if lock.l_type == libc::F_UNLCK as libc::c_short { Lock::Free } else { Lock::Held };
+        let lock = look(&file, INIT)?;
         let mut text = Vec::with_capacity(1024);
         file.read_to_end(&mut text)?;
         parse(&text, lock).or_fault(|| {
