@@ -12,6 +12,7 @@ mod bad_input;
 mod command_line;
 mod crash;
 mod exec;
+mod explain;
 mod fake_root;
 mod features;
 mod gc;

@@ -48,6 +48,7 @@ complete -c kase -n "__fish_kase_needs_command" -f -a "create" -d 'Create a cont
 complete -c kase -n "__fish_kase_needs_command" -f -a "delete" -d 'Delete a container'
 complete -c kase -n "__fish_kase_needs_command" -f -a "events" -d 'Show what a container uses'
 complete -c kase -n "__fish_kase_needs_command" -f -a "exec" -d 'Run a program in a running container'
+complete -c kase -n "__fish_kase_needs_command" -f -a "explain" -d 'Show what would become of a bundle here'
 complete -c kase -n "__fish_kase_needs_command" -f -a "features" -d 'Show what kase supports'
 complete -c kase -n "__fish_kase_needs_command" -f -a "gc" -d 'Remove what a crash or a reboot left'
 complete -c kase -n "__fish_kase_needs_command" -f -a "kill" -d 'Send a signal to a container'
@@ -98,6 +99,20 @@ complete -c kase -n "__fish_kase_using_subcommand exec" -l no-new-privs -d 'Set 
 complete -c kase -n "__fish_kase_using_subcommand exec" -l ignore-paused -d 'Allow it in a paused container, where it waits'
 complete -c kase -n "__fish_kase_using_subcommand exec" -l no-subreaper -d 'Do not adopt its orphans'
 complete -c kase -n "__fish_kase_using_subcommand exec" -s h -l help -d 'Print help'
+complete -c kase -n "__fish_kase_using_subcommand explain" -s b -l bundle -d 'The bundle\'s directory' -r -F
+complete -c kase -n "__fish_kase_using_subcommand explain" -s f -l config -d 'The configuration, if not config.json; relative to the bundle' -r -F
+complete -c kase -n "__fish_kase_using_subcommand explain" -l console-socket -d 'Unix socket to send the terminal\'s master to' -r -F
+complete -c kase -n "__fish_kase_using_subcommand explain" -l pid-file -d 'File to write init\'s process id to' -r -F
+complete -c kase -n "__fish_kase_using_subcommand explain" -l overlay -d 'Lay an overlay over the rootfs, so that it stays as it is: what changes goes to DIR, or to memory' -r -F
+complete -c kase -n "__fish_kase_using_subcommand explain" -l pidfd-socket -d 'Unix socket to send a pidfd of init to' -r -F
+complete -c kase -n "__fish_kase_using_subcommand explain" -l preserve-fds -d 'Pass N descriptors, from 3 on, to the container' -r
+complete -c kase -n "__fish_kase_using_subcommand explain" -l apparmour -d '' -r
+complete -c kase -n "__fish_kase_using_subcommand explain" -l format -d 'How to show it' -r -f -a "table\t''
+json\t''"
+complete -c kase -n "__fish_kase_using_subcommand explain" -l no-pivot -d 'Do not use pivot_root: for a host that runs from an initramfs'
+complete -c kase -n "__fish_kase_using_subcommand explain" -l fake-root -d 'With one id only: let calls that change owners or users succeed without effect, for package managers; no security'
+complete -c kase -n "__fish_kase_using_subcommand explain" -l no-new-keyring -d 'Keep the caller\'s session keyring'
+complete -c kase -n "__fish_kase_using_subcommand explain" -s h -l help -d 'Print help'
 complete -c kase -n "__fish_kase_using_subcommand features" -s h -l help -d 'Print help'
 complete -c kase -n "__fish_kase_using_subcommand gc" -s f -l format -d 'How to show it' -r -f -a "table\t''
 json\t''"

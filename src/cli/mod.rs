@@ -9,6 +9,7 @@ mod delete;
 mod documents;
 mod events;
 mod exec;
+mod explain;
 mod features;
 mod gc;
 mod kill;
@@ -73,7 +74,7 @@ struct Verb {
     run: Run,
 }
 
-const VERBS: [Verb; 17] = [
+const VERBS: [Verb; 18] = [
     Verb { name: "create", about: "Create a container", arguments: create::arguments, run: create::run },
     Verb { name: "delete", about: "Delete a container", arguments: delete::arguments, run: delete::run },
     Verb {
@@ -87,6 +88,12 @@ const VERBS: [Verb; 17] = [
         about: "Run a program in a running container",
         arguments: exec::arguments,
         run: exec::run,
+    },
+    Verb {
+        name: "explain",
+        about: "Show what would become of a bundle here",
+        arguments: explain::arguments,
+        run: explain::run,
     },
     Verb {
         name: "features",

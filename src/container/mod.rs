@@ -2,8 +2,10 @@
 
 pub mod create;
 pub mod delete;
+mod draft;
 pub mod events;
 pub mod exec;
+pub mod explain;
 pub mod gc;
 pub mod id;
 pub mod kill;
