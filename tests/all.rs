@@ -39,4 +39,5 @@ mod signals;
 mod spec;
 mod state;
 mod terminal;
+mod trace;
 mod wait;

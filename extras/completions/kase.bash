@@ -77,7 +77,7 @@ _kase() {
 
     case "${cmd}" in
         kase)
-            opts="-v -h --version --debug --log --log-format --log-level --root --rootless --cgroup-manager --systemd-cgroup --help create delete events exec explain features gc kill list pause ps resume run spec start state update wait"
+            opts="-v -h --version --debug --log --log-format --log-level --root --rootless --cgroup-manager --trace --systemd-cgroup --help create delete events exec explain features gc kill list pause ps resume run spec start state update wait"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -105,6 +105,10 @@ _kase() {
                     ;;
                 --cgroup-manager)
                     COMPREPLY=($(compgen -W "systemd cgroupfs disabled" -- "${cur}"))
+                    return 0
+                    ;;
+                --trace)
+                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 *)

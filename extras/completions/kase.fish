@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_kase_global_optspecs
-    string join \n v/version debug log= log-format= log-level= root= rootless= cgroup-manager= systemd-cgroup h/help
+    string join \n v/version debug log= log-format= log-level= root= rootless= cgroup-manager= trace= systemd-cgroup h/help
 end
 
 function __fish_kase_needs_command
@@ -40,6 +40,7 @@ false\t''"
 complete -c kase -n "__fish_kase_needs_command" -l cgroup-manager -d 'Who makes the containers\' cgroups' -r -f -a "systemd\t''
 cgroupfs\t''
 disabled\t''"
+complete -c kase -n "__fish_kase_needs_command" -l trace -d 'Write how long each step of create, run or exec takes, for chrome://tracing or Perfetto' -r -F
 complete -c kase -n "__fish_kase_needs_command" -s v -l version -d 'Print the version'
 complete -c kase -n "__fish_kase_needs_command" -l debug -d 'Log everything, like --log-level debug'
 complete -c kase -n "__fish_kase_needs_command" -l systemd-cgroup -d 'Let systemd make the containers\' cgroups'
@@ -66,7 +67,7 @@ complete -c kase -n "__fish_kase_using_subcommand create" -s b -l bundle -d 'The
 complete -c kase -n "__fish_kase_using_subcommand create" -s f -l config -d 'The configuration, if not config.json; relative to the bundle' -r -F
 complete -c kase -n "__fish_kase_using_subcommand create" -l console-socket -d 'Unix socket to send the terminal\'s master to' -r -F
 complete -c kase -n "__fish_kase_using_subcommand create" -l pid-file -d 'File to write init\'s process id to' -r -F
-complete -c kase -n "__fish_kase_using_subcommand create" -l overlay -d 'Lay an overlay over the rootfs, so that it stays as it is: what changes goes to DIR, or to memory' -r -F
+complete -c kase -n "__fish_kase_using_subcommand create" -l overlay -d 'Lay an overlay over the rootfs, so that it stays as it is: what changes goes to DIR, or to memory' -r
 complete -c kase -n "__fish_kase_using_subcommand create" -l pidfd-socket -d 'Unix socket to send a pidfd of init to' -r -F
 complete -c kase -n "__fish_kase_using_subcommand create" -l preserve-fds -d 'Pass N descriptors, from 3 on, to the container' -r
 complete -c kase -n "__fish_kase_using_subcommand create" -l apparmour -d '' -r
@@ -103,7 +104,7 @@ complete -c kase -n "__fish_kase_using_subcommand explain" -s b -l bundle -d 'Th
 complete -c kase -n "__fish_kase_using_subcommand explain" -s f -l config -d 'The configuration, if not config.json; relative to the bundle' -r -F
 complete -c kase -n "__fish_kase_using_subcommand explain" -l console-socket -d 'Unix socket to send the terminal\'s master to' -r -F
 complete -c kase -n "__fish_kase_using_subcommand explain" -l pid-file -d 'File to write init\'s process id to' -r -F
-complete -c kase -n "__fish_kase_using_subcommand explain" -l overlay -d 'Lay an overlay over the rootfs, so that it stays as it is: what changes goes to DIR, or to memory' -r -F
+complete -c kase -n "__fish_kase_using_subcommand explain" -l overlay -d 'Lay an overlay over the rootfs, so that it stays as it is: what changes goes to DIR, or to memory' -r
 complete -c kase -n "__fish_kase_using_subcommand explain" -l pidfd-socket -d 'Unix socket to send a pidfd of init to' -r -F
 complete -c kase -n "__fish_kase_using_subcommand explain" -l preserve-fds -d 'Pass N descriptors, from 3 on, to the container' -r
 complete -c kase -n "__fish_kase_using_subcommand explain" -l apparmour -d '' -r
@@ -134,7 +135,7 @@ complete -c kase -n "__fish_kase_using_subcommand run" -s b -l bundle -d 'The bu
 complete -c kase -n "__fish_kase_using_subcommand run" -s f -l config -d 'The configuration, if not config.json; relative to the bundle' -r -F
 complete -c kase -n "__fish_kase_using_subcommand run" -l console-socket -d 'Unix socket to send the terminal\'s master to' -r -F
 complete -c kase -n "__fish_kase_using_subcommand run" -l pid-file -d 'File to write init\'s process id to' -r -F
-complete -c kase -n "__fish_kase_using_subcommand run" -l overlay -d 'Lay an overlay over the rootfs, so that it stays as it is: what changes goes to DIR, or to memory' -r -F
+complete -c kase -n "__fish_kase_using_subcommand run" -l overlay -d 'Lay an overlay over the rootfs, so that it stays as it is: what changes goes to DIR, or to memory' -r
 complete -c kase -n "__fish_kase_using_subcommand run" -l pidfd-socket -d 'Unix socket to send a pidfd of init to' -r -F
 complete -c kase -n "__fish_kase_using_subcommand run" -l preserve-fds -d 'Pass N descriptors, from 3 on, to the container' -r
 complete -c kase -n "__fish_kase_using_subcommand run" -l apparmour -d '' -r

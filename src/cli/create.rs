@@ -4,9 +4,9 @@ use super::Context;
 use crate::container::create::{self, Request, StartedBy, Terminal};
 use crate::fault::Fault;
 use anyhow::Context as _;
-use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use std::env;
+use std::ffi::OsString;
 use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -42,7 +42,7 @@ pub fn shared(command: Command) -> Command {
                 .num_args(0..=1)
                 .require_equals(true)
                 .default_missing_value("")
-                .value_parser(OsStringValueParser::new().map(PathBuf::from))
+                .value_parser(value_parser!(OsString))
                 .value_name("DIR"),
         )
         .arg(flag("no-new-keyring", "Keep the caller's session keyring").action(ArgAction::SetTrue))
@@ -76,14 +76,14 @@ pub fn request(context: &Context, matches: &ArgMatches) -> anyhow::Result<Reques
         preserve_fds,
         cgroup_driver: context.cgroup_driver,
         fake_root: matches.get_flag("fake-root"),
-        overlay: path("overlay").map(absolute).transpose()?,
+        overlay: matches.get_one::<OsString>("overlay").map(absolute).transpose()?,
     })
 }
 
 /// From here, unless it is empty.
-fn absolute(path: PathBuf) -> anyhow::Result<PathBuf> {
-    match path.as_os_str().is_empty() {
-        true => Ok(path),
+fn absolute(path: &OsString) -> anyhow::Result<PathBuf> {
+    match path.is_empty() {
+        true => Ok(PathBuf::new()),
         false => Ok(std::path::absolute(path)?),
     }
 }

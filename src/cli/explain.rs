@@ -32,8 +32,7 @@ pub fn run(context: Context, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     let explained = explain::explain(context.caller, &request).context("explain")?;
     let mut out = io::BufWriter::new(io::stdout().lock());
     if table::is_json(matches) {
-        serde_json::to_writer_pretty(&mut out, &explained)?;
-        writeln!(out)?;
+        writeln!(out, "{}", serde_json::to_string_pretty(&explained)?)?;
     } else {
         for section in explained.0.iter().filter(|section| !section.entries.is_empty()) {
             writeln!(out, "{}", section.name)?;

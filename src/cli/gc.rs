@@ -2,11 +2,13 @@
 
 use super::Context;
 use super::table;
-use crate::container::gc::{self, Reason};
+use crate::container::explain::Entry;
+use crate::container::gc;
 use crate::fault::Report;
 use clap::{Arg, ArgAction, ArgMatches, Command};
-use serde::Serialize;
-use std::io;
+use std::fmt::Display;
+use std::io::{self, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 pub fn arguments(command: Command) -> Command {
@@ -14,14 +16,6 @@ pub fn arguments(command: Command) -> Command {
         .arg(table::format())
         .arg(Arg::new("dry-run").long("dry-run").action(ArgAction::SetTrue).help("Show it only"))
         .after_help("Removes entries whose creation was interrupted, when nobody is at it any more, and those of before the host was booted; never a container that was created and has stopped.")
-}
-
-/// What was removed, or would be.
-#[derive(Serialize)]
-struct Removed {
-    id: String,
-    reason: Reason,
-    bundle: String,
 }
 
 pub fn run(context: Context, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
@@ -35,23 +29,22 @@ pub fn run(context: Context, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
             code = ExitCode::FAILURE;
             continue;
         }
-        let bundle = container.facts().map_or_else(String::new, |facts| facts.bundle.display().to_string());
-        removed.push(Removed { id: container.id().to_string(), reason, bundle });
+        let bundle = container.facts().map_or(Path::new(""), |facts| &facts.bundle);
+        let fields: [(_, &dyn Display); 3] =
+            [("id", &container.id()), ("reason", &reason.word()), ("bundle", &bundle.display())];
+        removed.push(Entry::of(&fields));
     }
     let mut out = io::stdout().lock();
     if table::is_json(matches) {
-        serde_json::to_writer(&mut out, &removed)?;
-        io::Write::write_all(&mut out, b"\n")?;
+        writeln!(out, "{}", serde_json::to_string_pretty(&removed)?)?;
         return Ok(code);
     }
-    let header = ["ID", "REASON", "BUNDLE"].map(String::from);
-    let rows = removed.into_iter().map(|one| {
-        let reason = match one.reason {
-            Reason::Interrupted => "interrupted",
-            Reason::Rebooted => "rebooted",
-        };
-        [one.id, reason.to_string(), one.bundle]
-    });
-    table::wide(&std::iter::once(header).chain(rows).collect::<Vec<_>>(), &mut out)?;
+    let mut rows = vec![["ID", "REASON", "BUNDLE"].map(String::from)];
+    rows.extend(
+        removed.into_iter().filter_map(|entry| {
+            entry.0.into_iter().map(|(_, value)| value).collect::<Vec<_>>().try_into().ok()
+        }),
+    );
+    table::wide::<3>(&rows, &mut out)?;
     Ok(code)
 }

@@ -26,11 +26,12 @@ mod update;
 mod wait;
 
 use crate::container::store::Store;
-use crate::fault::{Fault, Report};
+use crate::fault::{Fault, OrFault, Report};
 use crate::log;
 use crate::plan::Adapt;
 use crate::plan::cgroup::Driver;
 use crate::seal;
+use crate::trace;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
@@ -149,6 +150,7 @@ fn command() -> Command {
         .arg(flag("root", "Directory of the containers' state [default: /run/kase for root, $XDG_RUNTIME_DIR/kase for others]").value_parser(value_parser!(PathBuf)).value_name("DIR"))
         .arg(flag("rootless", "Adapt config.json to what an ordinary user can have").value_parser(PossibleValuesParser::new(["auto", "true", "false"])).default_value("auto"))
         .arg(flag("cgroup-manager", "Who makes the containers' cgroups").value_parser(PossibleValuesParser::new(["systemd", "cgroupfs", "disabled"])))
+        .arg(flag("trace", "Write how long each step of create, run or exec takes, for chrome://tracing or Perfetto").value_parser(value_parser!(PathBuf)).value_name("FILE"))
         .arg(flag("systemd-cgroup", "Let systemd make the containers' cgroups").action(ArgAction::SetTrue));
     for verb in VERBS {
         command = command.subcommand(Command::new(verb.name).about(verb.about).defer(verb.arguments));
@@ -215,10 +217,18 @@ fn dispatch(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
         "disabled" => Driver::Disabled,
         _ => Driver::Auto,
     };
+    if let Some(file) = matches.get_one::<PathBuf>("trace") {
+        trace::begin(file).or_fault(|| {
+            Fault::doing(format!("write the trace {}", file.display()))
+                .remedy("give --trace a file in a directory that you may write to")
+        })?;
+    }
     let context = Context { cgroup_driver, caller, root: matches.get_one("root").cloned(), adapt };
     let verb =
         VERBS.iter().find(|verb| verb.name == name).expect("clap knows the commands of the table only");
-    (verb.run)(context, arguments)
+    let done = (verb.run)(context, arguments);
+    trace::finish();
+    done
 }
 
 /// clap's complaint in our own form: one line and a remedy.

@@ -15,6 +15,7 @@ use crate::launch::pidfd::Receiver;
 use crate::launch::{self, Init, Making, Midwife, console, notify};
 use crate::plan::cgroup::Driver;
 use crate::plan::{Adapt, Notes, Plan};
+use crate::trace;
 use rootless::caller::Caller;
 use std::ffi::OsString;
 use std::fs;
@@ -107,6 +108,7 @@ pub fn create(
     by: StartedBy,
     terminal: Terminal,
 ) -> anyhow::Result<Created> {
+    trace::step("bundle");
     super::id::check(&request.id)?;
     let mut bundle = Bundle::open(&request.bundle, request.config.as_deref())?;
     extend(&mut bundle.config, store, request)?;
@@ -140,6 +142,7 @@ pub fn create(
     };
     let poststart = facts.poststart.clone();
     let share = facts.intel_rdt.as_deref().cloned();
+    trace::step("state");
     let entry = store.claim(&request.id, &host.caller, facts, &bundle.text)?;
     if let Some(filter) = &plan.seccomp {
         entry.directory.keep("filter", &filter.program.to_bytes())?;
@@ -152,6 +155,7 @@ pub fn create(
         StartedBy::Gate => Some(Gate::build(entry.directory.open()?.as_fd())?),
         StartedBy::Us => None,
     };
+    trace::step("cgroup");
     let planned = Cgroup::planned(&plan.cgroup, &layout)?;
     if !planned.is_none() {
         entry.journal().cgroup(planned.clone())?;
@@ -177,6 +181,7 @@ pub fn create(
     };
     let init = launch::launch(&plan, &host, making, &mut midwife)?;
     let master = midwife.master;
+    trace::step("record");
     entry.journal().ready()?;
     for receiver in receivers.iter().flatten() {
         receiver.send(init.process.pidfd.as_fd(), b"standard")?;

@@ -10,6 +10,7 @@ use crate::plan::cgroup::Driver;
 use crate::plan::cgroup::unit::Bus;
 use crate::plan::mounts::rootfs_missing;
 use crate::plan::{Cgroups, Options, Plan, attributes};
+use crate::trace;
 use rootless::caller::{Caller, Standing};
 use rootless::delegation;
 use std::fs;
@@ -25,6 +26,7 @@ pub fn draw<'spec>(
     layout: &Layout,
     request: &Request,
 ) -> anyhow::Result<(Host, Plan<'spec>)> {
+    trace::step("host");
     let config = &bundle.config;
     let needs = attributes::needs(config.process.as_ref(), config.linux.as_ref());
     let host = Host::look(caller, subids(config), &needs)?;
@@ -43,6 +45,7 @@ pub fn draw<'spec>(
         overlay: request.overlay.as_deref(),
         fake_root: request.fake_root,
     };
+    trace::step("plan");
     let plan = Plan::draw(config, &host, &options)?;
     check_rootfs(&plan.rootfs)?;
     Ok((host, plan))

@@ -3,8 +3,9 @@
 use super::create::Request;
 use super::draft;
 use crate::bundle::Bundle;
-use crate::cgroup::Cgroup;
 use crate::cgroup::layout::Layout;
+use crate::cgroup::{Cgroup, CgroupFacts};
+use crate::fault::Place;
 use crate::hook;
 use crate::kernel::mount::Reach;
 use crate::plan::cgroup::devices::{self, Answer, Rule};
@@ -15,11 +16,20 @@ use crate::plan::namespaces::Kind;
 use crate::plan::overlay::Upper;
 use crate::plan::{Pivot, Plan};
 use rootless::caller::Caller;
+use rootless::id_map::Line;
 use serde::ser::{Serialize, SerializeMap, Serializer};
+use std::fmt::Display;
 use std::path::Path;
 
 /// One thing, as names and values; the first value says which.
 pub struct Entry(pub Vec<(&'static str, String)>);
+
+impl Entry {
+    /// Of anything that can be shown.
+    pub fn of(fields: &[(&'static str, &dyn Display)]) -> Self {
+        Self(fields.iter().map(|(name, value)| (*name, value.to_string())).collect())
+    }
+}
 
 /// Things of a kind.
 pub struct Section {
@@ -56,19 +66,8 @@ pub fn explain(caller: Caller, request: &Request) -> anyhow::Result<Explained> {
     let bundle = Bundle::open(&request.bundle, request.config.as_deref())?;
     let layout = Layout::look();
     let (_, plan) = draft::draw(&bundle, caller, &layout, request)?;
-    let section = |name, entries| Section { name, entries };
     let planned = Cgroup::planned(&plan.cgroup, &layout)?;
-    // On a host of version 1, the tree of version 2 has no controllers and no name.
-    let v1 = planned
-        .v1
-        .iter()
-        .map(|(hierarchy, path)| pair(if hierarchy.is_empty() { "v2" } else { hierarchy }, path.display()));
-    let cgroup = planned
-        .v2
-        .iter()
-        .map(|path| pair("v2", path.display()))
-        .chain(v1)
-        .chain(planned.unit.iter().map(|unit| pair("systemd", &unit.name)));
+    let section = |name, entries| Section { name, entries };
     Ok(Explained(vec![
         section("container", vec![container(&plan)]),
         section("namespaces", Kind::ALL.map(|kind| namespace(&plan, kind)).into()),
@@ -77,83 +76,70 @@ pub fn explain(caller: Caller, request: &Request) -> anyhow::Result<Explained> {
         section("devices", plan.devices.iter().map(|node| device(node, plan.device_origin)).collect()),
         section("maskedPaths", paths(&plan.masked)),
         section("readonlyPaths", paths(&plan.readonly_paths)),
-        section("sysctl", plan.sysctl.iter().map(|one| pair(one.name, one.value)).collect()),
+        section("sysctl", plan.sysctl.iter().map(|one| pair(&one.name, &one.value)).collect()),
         section("capabilities", capabilities(&plan)),
-        section("cgroup", cgroup.collect()),
+        section("cgroup", cgroups(&planned)),
         section("cgroupWrites", plan.cgroup.limits.writes.iter().map(write).collect()),
         section("deviceRules", plan.cgroup.limits.devices.iter().flatten().map(rule).collect()),
         section("seccomp", seccomp(&plan)),
         section("hooks", hooks(&plan)),
-        section(
-            "notes",
-            plan.notes
-                .iter()
-                .map(|(level, text)| {
-                    Entry(vec![("text", text.clone()), ("level", level.as_str().to_lowercase())])
-                })
-                .collect(),
-        ),
+        section("notes", plan.notes.iter().map(note).collect()),
     ]))
 }
 
-fn pair(name: impl ToString, value: impl ToString) -> Entry {
-    Entry(vec![("name", name.to_string()), ("value", value.to_string())])
+fn pair(name: &dyn Display, value: &dyn Display) -> Entry {
+    Entry::of(&[("name", name), ("value", value)])
 }
 
 fn container(plan: &Plan<'_>) -> Entry {
     let process = &plan.process;
     let words: Vec<_> = process.arguments.iter().map(|word| word.to_string_lossy()).collect();
-    let pivot = match plan.pivot {
+    let entered = match plan.pivot {
         Pivot::Root => "pivot_root",
         Pivot::Move => "move and chroot",
         Pivot::Chroot => "chroot",
     };
-    let overlay = plan.overlay.as_ref().map(|overlay| match &overlay.upper {
-        Upper::Memory => "in memory".to_string(),
-        Upper::Directory(directory) => directory.display().to_string(),
-    });
-    let mut entry = vec![
-        ("rootfs", plan.rootfs.display().to_string()),
-        ("root", if plan.readonly { "read-only" } else { "writable" }.to_string()),
-        ("entered", pivot.to_string()),
-        ("program", words.join(" ")),
-        ("directory", process.cwd.display().to_string()),
-        ("user", format!("{}:{}", process.user.uid, process.user.gid)),
-        ("terminal", yes(process.terminal.is_some())),
-        ("noNewPrivileges", yes(process.no_new_privileges)),
-    ];
-    entry.extend(overlay.map(|overlay| ("overlay", overlay)));
-    entry.extend(plan.hostname.map(|name| ("hostname", name.to_string())));
-    Entry(entry)
-}
-
-fn yes(answer: bool) -> String {
-    if answer { "yes" } else { "no" }.to_string()
+    let yes = |answer| if answer { "yes" } else { "no" };
+    let mut entry = Entry::of(&[
+        ("rootfs", &plan.rootfs.display()),
+        ("root", &if plan.readonly { "read-only" } else { "writable" }),
+        ("entered", &entered),
+        ("program", &words.join(" ")),
+        ("directory", &process.cwd.display()),
+        ("user", &format_args!("{}:{}", process.user.uid, process.user.gid)),
+        ("terminal", &yes(process.terminal.is_some())),
+        ("noNewPrivileges", &yes(process.no_new_privileges)),
+    ]);
+    entry.0.extend(plan.overlay.as_ref().map(|overlay| match &overlay.upper {
+        Upper::Memory => ("overlay", "in memory".to_string()),
+        Upper::Directory(directory) => ("overlay", directory.display().to_string()),
+    }));
+    entry.0.extend(plan.hostname.map(|name| ("hostname", name.to_string())));
+    entry
 }
 
 fn namespace(plan: &Plan<'_>, kind: Kind) -> Entry {
-    let how = match plan.namespaces.join(kind) {
-        Some(join) => format!("joined: {}", join.path.display()),
-        None if plan.namespaces.makes(kind) => "new".to_string(),
-        None => "the caller's".to_string(),
+    let joined = plan.namespaces.join(kind).map(|join| format!("joined: {}", join.path.display()));
+    let which = match &joined {
+        Some(joined) => joined,
+        None if plan.namespaces.makes(kind) => "new",
+        None => "the caller's",
     };
-    Entry(vec![("kind", kind.word().to_string()), ("which", how)])
+    Entry::of(&[("kind", &kind.word()), ("which", &which)])
 }
 
 fn ids(plan: &Plan<'_>) -> Vec<Entry> {
     let Some(maps) = &plan.maps else { return Vec::new() };
-    let lines =
-        maps.uids.0.iter().map(|line| ("uid", line)).chain(maps.gids.0.iter().map(|line| ("gid", line)));
-    lines
-        .map(|(kind, line)| {
-            Entry(vec![
-                ("kind", kind.to_string()),
-                ("inside", line.inside.to_string()),
-                ("outside", line.outside.to_string()),
-                ("count", line.count.to_string()),
-            ])
-        })
-        .collect()
+    let lines = [("uid", &maps.uids.0), ("gid", &maps.gids.0)];
+    let entry = |kind: &'static str, line: &Line| {
+        Entry::of(&[
+            ("kind", &kind),
+            ("inside", &line.inside),
+            ("outside", &line.outside),
+            ("count", &line.count),
+        ])
+    };
+    lines.into_iter().flat_map(|(kind, lines)| lines.iter().map(move |line| entry(kind, line))).collect()
 }
 
 fn mount(mount: &Mount<'_>) -> Entry {
@@ -165,15 +151,15 @@ fn mount(mount: &Mount<'_>) -> Entry {
         What::FileSystem { kind, fallback: Some(host), .. } => format!("a new {kind}, or the host's {host}"),
         What::Cgroup => "the cgroups".to_string(),
     };
-    let mut entry = vec![
-        ("destination", Path::new("/").join(mount.destination).display().to_string()),
-        ("what", what),
-        ("flags", mount.options.flags().join(",")),
-        ("data", mount.options.data.join(",")),
-        ("place", mount.at.to_string()),
-    ];
-    entry.extend(mount.idmap.as_ref().map(|_| ("ids", "mapped".to_string())));
-    Entry(entry)
+    let mut entry = Entry::of(&[
+        ("destination", &Path::new("/").join(mount.destination).display()),
+        ("what", &what),
+        ("flags", &mount.options.flags().join(",")),
+        ("data", &mount.options.data.join(",")),
+        ("place", &mount.at),
+    ]);
+    entry.0.extend(mount.idmap.as_ref().map(|_| ("ids", "mapped".to_string())));
+    entry
 }
 
 fn device(device: &Device<'_>, origin: Origin) -> Entry {
@@ -182,42 +168,46 @@ fn device(device: &Device<'_>, origin: Origin) -> Entry {
         libc::S_IFIFO => "fifo",
         _ => "char",
     };
-    let number = format!("{}:{}", libc::major(device.number), libc::minor(device.number));
-    let how = match origin {
-        Origin::Made => format!("made, {:04o}, of {}:{}", device.mode, device.uid, device.gid),
-        Origin::Host => "the host's".to_string(),
-    };
-    Entry(vec![
-        ("path", device.path.display().to_string()),
-        ("kind", kind.to_string()),
-        ("number", number),
-        ("origin", how),
+    let made = format_args!("made, {:04o}, of {}:{}", device.mode, device.uid, device.gid).to_string();
+    let origin = if origin == Origin::Made { made.as_str() } else { "the host's" };
+    Entry::of(&[
+        ("path", &device.path.display()),
+        ("kind", &kind),
+        ("number", &format_args!("{}:{}", libc::major(device.number), libc::minor(device.number))),
+        ("origin", &origin),
     ])
 }
 
-fn paths(paths: &[(crate::fault::Place, &Path)]) -> Vec<Entry> {
-    paths.iter().map(|(_, path)| Entry(vec![("path", path.display().to_string())])).collect()
+fn paths(paths: &[(Place, &Path)]) -> Vec<Entry> {
+    paths.iter().map(|(_, path)| Entry::of(&[("path", &path.display())])).collect()
 }
 
 fn capabilities(plan: &Plan<'_>) -> Vec<Entry> {
     let sets = &plan.process.capabilities;
-    [
+    let listed = [
         ("bounding", sets.bounding),
         ("effective", sets.effective),
         ("permitted", sets.permitted),
         ("inheritable", sets.inheritable),
         ("ambient", sets.ambient),
-    ]
-    .into_iter()
-    .map(|(set, bits)| {
-        let names = (0..64).filter(|bit| bits & 1 << bit != 0);
-        let known = caps::all();
-        let name = |bit: u8| {
-            known.iter().find(|one| one.index() == bit).map_or_else(|| bit.to_string(), ToString::to_string)
-        };
-        pair(set, names.map(name).collect::<Vec<_>>().join(" "))
-    })
-    .collect()
+    ];
+    // What the kernel knows and kase has no name for has its number.
+    let name = |bit: u8| {
+        let known = caps::all().into_iter().find(|one| one.index() == bit);
+        known.map_or_else(|| bit.to_string(), |one| one.to_string())
+    };
+    let names =
+        |bits: u64| (0..64).filter(|bit| bits & 1 << bit != 0).map(name).collect::<Vec<_>>().join(" ");
+    listed.into_iter().map(|(set, bits)| pair(&set, &names(bits))).collect()
+}
+
+fn cgroups(facts: &CgroupFacts) -> Vec<Entry> {
+    // On a host of version 1, the tree of version 2 has no controllers and no name.
+    let v1 = facts.v1.iter().map(|(name, path)| (if name.is_empty() { "v2" } else { name }, path));
+    let paths = facts.v2.iter().map(|path| ("v2", path)).chain(v1);
+    let mut entries: Vec<_> = paths.map(|(name, path)| pair(&name, &path.display())).collect();
+    entries.extend(facts.unit.as_ref().map(|unit| pair(&"systemd", &unit.name)));
+    entries
 }
 
 fn write(write: &Write) -> Entry {
@@ -227,11 +217,11 @@ fn write(write: &Write) -> Entry {
         Value::SwapOf { total } => format!("{total} with memory"),
         Value::SwapBeside { memory } => format!("what is left beside {memory} of memory"),
     };
-    let place = match &write.at {
-        At::Place(place) => place.to_string(),
-        At::Key(place, key) => format!("{place}[{key:?}]"),
+    let place: &dyn Display = match &write.at {
+        At::Place(place) => place,
+        At::Key(place, key) => &format!("{place}[{key:?}]"),
     };
-    Entry(vec![("file", write.file.to_string()), ("value", value.trim_end().to_string()), ("place", place)])
+    Entry::of(&[("file", &write.file), ("value", &value.trim_end()), ("place", place)])
 }
 
 fn rule(rule: &Rule) -> Entry {
@@ -241,27 +231,29 @@ fn rule(rule: &Rule) -> Entry {
         None => "any",
     };
     let number = |number: Option<u32>| number.map_or("*".to_string(), |number| number.to_string());
-    Entry(vec![
-        ("answer", if rule.answer == Answer::Allow { "allow" } else { "deny" }.to_string()),
-        ("kind", kind.to_string()),
-        ("number", format!("{}:{}", number(rule.major), number(rule.minor))),
-        ("access", rule.access.letters()),
+    Entry::of(&[
+        ("answer", &if rule.answer == Answer::Allow { "allow" } else { "deny" }),
+        ("kind", &kind),
+        ("number", &format_args!("{}:{}", number(rule.major), number(rule.minor))),
+        ("access", &rule.access.letters()),
     ])
 }
 
 fn seccomp(plan: &Plan<'_>) -> Vec<Entry> {
     let Some(filter) = &plan.seccomp else { return Vec::new() };
-    let mut entry = vec![
-        ("instructions", filter.program.instructions.len().to_string()),
-        ("flags", filter.program.flags.to_string()),
-    ];
-    entry.extend(filter.listener.map(|listener| ("listener", listener.path.display().to_string())));
-    vec![Entry(entry)]
+    let program = &filter.program;
+    let mut entry = Entry::of(&[("instructions", &program.instructions.len()), ("flags", &program.flags)]);
+    entry.0.extend(filter.listener.map(|listener| ("listener", listener.path.display().to_string())));
+    vec![entry]
 }
 
 fn hooks(plan: &Plan<'_>) -> Vec<Entry> {
-    hook::Kind::ALL
-        .into_iter()
-        .flat_map(|kind| plan.hooks.of(kind).iter().map(move |hook| pair(kind.word(), hook.path().display())))
-        .collect()
+    let of = |kind: hook::Kind| {
+        plan.hooks.of(kind).iter().map(move |hook| pair(&kind.word(), &hook.path().display()))
+    };
+    hook::Kind::ALL.into_iter().flat_map(of).collect()
+}
+
+fn note((level, text): &(tracing::Level, String)) -> Entry {
+    Entry::of(&[("text", text), ("level", &level.as_str().to_lowercase())])
 }

@@ -7,18 +7,26 @@ use super::store::Store;
 use super::{Container, boot, delete};
 use crate::fault::Report;
 use nix::sys::stat::fstat;
-use serde::Serialize;
 use std::os::fd::AsFd;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Why an entry is nobody's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reason {
     /// Its creation did not come to its end, and nobody is at it any more.
     Interrupted,
     /// The host was booted since.
     Rebooted,
+}
+
+impl Reason {
+    /// For the table and for JSON.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Interrupted => "interrupted",
+            Self::Rebooted => "rebooted",
+        }
+    }
 }
 
 /// Entries that are nobody's, sorted by id.

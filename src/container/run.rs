@@ -8,6 +8,7 @@ use crate::hook;
 use crate::kernel::process::{End, become_subreaper};
 use crate::launch::console;
 use crate::launch::relay::{self, Aside, Screen, Signals};
+use crate::trace;
 use rootless::caller::Caller;
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -61,6 +62,7 @@ pub fn run(store: &Store, caller: Caller, request: &Request, how: How) -> anyhow
 }
 
 fn start(created: &Created) -> anyhow::Result<()> {
+    trace::step("start");
     created.init.start()?;
     let state = created.state.now("running", Some(created.init.process.pid));
     hook::run(
@@ -68,7 +70,10 @@ fn start(created: &Created) -> anyhow::Result<()> {
         &created.poststart,
         &state,
         hook::Around::directory(Path::new(&state.bundle)),
-    )
+    )?;
+    // What follows is the container's time.
+    trace::finish();
+    Ok(())
 }
 
 fn readiness(created: &Created, request: &Request, main: i32) -> anyhow::Result<Option<Readiness>> {

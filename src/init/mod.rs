@@ -32,6 +32,7 @@ use crate::plan::mounts::What;
 use crate::plan::namespaces::Kind;
 use crate::plan::{Pivot, Plan};
 use crate::seccomp::Program;
+use crate::trace::{self, Who};
 use cgroup_mount::View;
 use nix::sys::stat::{Mode, umask};
 use std::collections::HashMap;
@@ -72,6 +73,7 @@ pub struct Trees {
 
 /// Runs init, or the hop and then init. Never returns: the process becomes the container's or ends.
 pub fn run(plan: &Plan<'_>, hands: Hands) -> ! {
+    trace::enter(if plan.namespaces.needs_hop() { Who::Hop } else { Who::Init });
     let mut init =
         Init { plan, hands, begun: false, own_cgroups: String::new(), on_host: None, starter: None };
     let Err(error) = init.recipe();
@@ -125,6 +127,7 @@ impl Init<'_> {
         let keyring = plan.keyring.then_some(self.hands.keyring.as_c_str());
         session::begin(keyring, plan.attributes.labels.selinux, &proc)?;
         if plan.namespaces.makes(Kind::Network) {
+            trace::step("loopback");
             net::loopback_up().or_fault(|| Fault::doing("bring the loopback interface up"))?;
         }
         let root = rootfs::prepare(plan, self.hands.trees.rootfs.take())?;
@@ -185,7 +188,9 @@ impl Init<'_> {
         if self.begun {
             return Ok(());
         }
+        trace::step("wait for ids and cgroup");
         self.expect(ToInit::Begin)?;
+        trace::step("set-up");
         self.begun = true;
         if self.plan.mounts.iter().any(|mount| mount.what == What::Cgroup) {
             self.own_cgroups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
@@ -238,6 +243,7 @@ impl Init<'_> {
             true => View::Namespace,
             false => View::Host,
         };
+        trace::step("mounts");
         let mut mounter = mounts::Mounter {
             root: root.as_fd(),
             sources,
@@ -266,6 +272,7 @@ impl Init<'_> {
     fn hooks(&self, root: &OwnedFd) -> anyhow::Result<()> {
         let hooks = &self.plan.hooks;
         if hooks.runtime_has_some() {
+            trace::step("wait for hooks");
             self.hands.kase.say(&ToKase::HooksPlease)?;
             self.expect(ToInit::HooksDone)?;
         }
@@ -303,6 +310,11 @@ impl Init<'_> {
     }
 
     fn wait_for_start(&mut self) -> anyhow::Result<()> {
+        match self.hands.gate {
+            // Whoever knocks comes after the trace.
+            Some(_) => trace::leave(),
+            None => trace::step("wait for the start"),
+        }
         self.hands.kase.say(&ToKase::Ready)?;
         match self.hands.gate.take() {
             Some(gate) => self.starter = Some(gate.wait()?),

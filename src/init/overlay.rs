@@ -14,6 +14,7 @@ use crate::kernel::mount::{self, Reach, attribute};
 use crate::kernel::path::{Resolve, openat2};
 use crate::plan::labels::MountLabel;
 use crate::plan::overlay::{Marks, Overlay, Upper};
+use crate::trace;
 use nix::sys::stat::{Mode, fchmod, fstat, mkdirat};
 use nix::sys::statvfs::{FsFlags, fstatvfs};
 use std::ffi::{CStr, CString};
@@ -74,6 +75,7 @@ pub fn lay(
     rootfs: BorrowedFd<'_>,
     layers: Option<Layers>,
 ) -> anyhow::Result<OwnedFd> {
+    trace::step("overlay");
     let layers = match (layers, &overlay.upper) {
         (Some(layers), _) => layers,
         (None, Upper::Memory) => {

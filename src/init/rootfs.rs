@@ -7,6 +7,7 @@ use crate::kernel::mount::{self, Attributes, Propagation, Reach, attribute};
 use crate::plan::mounts::rootfs_missing;
 use crate::plan::namespaces::Kind;
 use crate::plan::{Pivot, Plan};
+use crate::trace;
 use nix::fcntl::{OFlag, open};
 use nix::mount::{MntFlags, umount2};
 use nix::sys::stat::Mode;
@@ -23,6 +24,7 @@ use std::path::Path;
 /// # Errors
 /// No rootfs, or a mount that the kernel refuses.
 pub fn prepare(plan: &Plan<'_>, cloned: Option<OwnedFd>) -> anyhow::Result<OwnedFd> {
+    trace::step("rootfs");
     let path = plan.rootfs.as_path();
     if plan.pivot == Pivot::Chroot {
         // These mounts are the host's. On a mount of their own they show in one place and go all at once.
@@ -97,6 +99,7 @@ fn clone(path: &Path) -> anyhow::Result<OwnedFd> {
 /// # Errors
 /// What the kernel refuses.
 pub fn enter(plan: &Plan<'_>, root: BorrowedFd<'_>) -> anyhow::Result<()> {
+    trace::step("pivot");
     match plan.pivot {
         Pivot::Root => pivot(root).or_fault(|| {
             Fault::at("root.path", "make the rootfs the root")
