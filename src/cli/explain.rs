@@ -2,7 +2,7 @@
 
 use super::Context;
 use super::table;
-use crate::container::explain::{self, Entry};
+use crate::container::explain::{self, Entry, SECTIONS};
 use anyhow::Context as _;
 use clap::{ArgMatches, Command};
 use std::io::{self, Write};
@@ -34,9 +34,9 @@ pub fn run(context: Context, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     if table::is_json(matches) {
         writeln!(out, "{}", serde_json::to_string_pretty(&explained)?)?;
     } else {
-        for section in explained.0.iter().filter(|section| !section.entries.is_empty()) {
-            writeln!(out, "{}", section.name)?;
-            section.entries.iter().try_for_each(|entry| show(entry, &mut out))?;
+        for (name, entries) in SECTIONS.iter().zip(&explained.0).filter(|(_, entries)| !entries.is_empty()) {
+            writeln!(out, "{name}")?;
+            entries.iter().try_for_each(|entry| show(entry, &mut out))?;
         }
     }
     out.flush()?;

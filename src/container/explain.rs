@@ -5,19 +5,17 @@ use super::draft;
 use crate::bundle::Bundle;
 use crate::cgroup::layout::Layout;
 use crate::cgroup::{Cgroup, CgroupFacts};
-use crate::fault::Place;
 use crate::hook;
 use crate::kernel::mount::Reach;
-use crate::plan::cgroup::devices::{self, Answer, Rule};
-use crate::plan::cgroup::limits::{At, Value, Write};
+use crate::plan::cgroup::devices::{self, Answer};
+use crate::plan::cgroup::limits::{At, Value};
 use crate::plan::devices::{Device, Origin};
 use crate::plan::mounts::{Mount, What};
 use crate::plan::namespaces::Kind;
 use crate::plan::overlay::Upper;
 use crate::plan::{Pivot, Plan};
 use rootless::caller::Caller;
-use rootless::id_map::Line;
-use serde::ser::{Serialize, SerializeMap, Serializer};
+use serde::ser::{Serialize, Serializer};
 use std::fmt::Display;
 use std::path::Path;
 
@@ -31,32 +29,42 @@ impl Entry {
     }
 }
 
-/// Things of a kind.
-pub struct Section {
-    /// Its name, as a key of JSON.
-    pub name: &'static str,
-    /// Its entries.
-    pub entries: Vec<Entry>,
-}
-
 impl Serialize for Entry {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_map(self.0.iter().map(|(name, value)| (*name, value)))
     }
 }
 
-/// The whole, as one object.
-pub struct Explained(pub Vec<Section>);
+/// The whole: things by their kind, in the order of [`SECTIONS`].
+pub struct Explained(pub [Vec<Entry>; SECTIONS.len()]);
+
+/// The kinds, as keys of JSON.
+pub const SECTIONS: [&str; 15] = [
+    "container",
+    "namespaces",
+    "ids",
+    "mounts",
+    "devices",
+    "maskedPaths",
+    "readonlyPaths",
+    "sysctl",
+    "capabilities",
+    "cgroup",
+    "cgroupWrites",
+    "deviceRules",
+    "seccomp",
+    "hooks",
+    "notes",
+];
 
 impl Serialize for Explained {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(self.0.len()))?;
-        for section in &self.0 {
-            map.serialize_entry(section.name, &section.entries)?;
-        }
-        map.end()
+        serializer.collect_map(SECTIONS.iter().zip(&self.0))
     }
 }
+
+/// Where what is found goes.
+type Tell<'a> = &'a mut dyn FnMut(&str, &[(&'static str, &dyn Display)]);
 
 /// Explains; nothing is made.
 ///
@@ -67,31 +75,49 @@ pub fn explain(caller: Caller, request: &Request) -> anyhow::Result<Explained> {
     let layout = Layout::look();
     let (_, plan) = draft::draw(&bundle, caller, &layout, request)?;
     let planned = Cgroup::planned(&plan.cgroup, &layout)?;
-    let section = |name, entries| Section { name, entries };
-    Ok(Explained(vec![
-        section("container", vec![container(&plan)]),
-        section("namespaces", Kind::ALL.map(|kind| namespace(&plan, kind)).into()),
-        section("ids", ids(&plan)),
-        section("mounts", plan.mounts.iter().map(mount).collect()),
-        section("devices", plan.devices.iter().map(|node| device(node, plan.device_origin)).collect()),
-        section("maskedPaths", paths(&plan.masked)),
-        section("readonlyPaths", paths(&plan.readonly_paths)),
-        section("sysctl", plan.sysctl.iter().map(|one| pair(&one.name, &one.value)).collect()),
-        section("capabilities", capabilities(&plan)),
-        section("cgroup", cgroups(&planned)),
-        section("cgroupWrites", plan.cgroup.limits.writes.iter().map(write).collect()),
-        section("deviceRules", plan.cgroup.limits.devices.iter().flatten().map(rule).collect()),
-        section("seccomp", seccomp(&plan)),
-        section("hooks", hooks(&plan)),
-        section("notes", plan.notes.iter().map(note).collect()),
-    ]))
+    let mut explained = Explained(Default::default());
+    let tell: Tell<'_> = &mut |section, fields| {
+        let place = SECTIONS.iter().position(|name| *name == section).expect("only these are told of");
+        explained.0[place].push(Entry::of(fields));
+    };
+    container(&plan, tell);
+    for kind in Kind::ALL {
+        namespace(&plan, kind, tell);
+    }
+    ids(&plan, tell);
+    for one in &plan.mounts {
+        mount(one, tell);
+    }
+    for one in &plan.devices {
+        device(one, plan.device_origin, tell);
+    }
+    for (section, paths) in [("maskedPaths", &plan.masked), ("readonlyPaths", &plan.readonly_paths)] {
+        for (_, path) in paths {
+            tell(section, &[("path", &path.display())]);
+        }
+    }
+    for one in &plan.sysctl {
+        tell("sysctl", &[("name", &one.name), ("value", &one.value)]);
+    }
+    capabilities(&plan, tell);
+    cgroup(&plan, &planned, tell);
+    if let Some(filter) = &plan.seccomp {
+        let listener = filter.listener.map_or(Path::new(""), |listener| listener.path);
+        let (length, flags) = (filter.program.instructions.len(), filter.program.flags);
+        tell("seccomp", &[("instructions", &length), ("flags", &flags), ("listener", &listener.display())]);
+    }
+    for kind in hook::Kind::ALL {
+        for hook in plan.hooks.of(kind) {
+            tell("hooks", &[("kind", &kind.word()), ("path", &hook.path().display())]);
+        }
+    }
+    for (level, text) in plan.notes.iter() {
+        tell("notes", &[("text", text), ("level", &level.as_str().to_lowercase())]);
+    }
+    Ok(explained)
 }
 
-fn pair(name: &dyn Display, value: &dyn Display) -> Entry {
-    Entry::of(&[("name", name), ("value", value)])
-}
-
-fn container(plan: &Plan<'_>) -> Entry {
+fn container(plan: &Plan<'_>, tell: Tell<'_>) {
     let process = &plan.process;
     let words: Vec<_> = process.arguments.iter().map(|word| word.to_string_lossy()).collect();
     let entered = match plan.pivot {
@@ -99,50 +125,50 @@ fn container(plan: &Plan<'_>) -> Entry {
         Pivot::Move => "move and chroot",
         Pivot::Chroot => "chroot",
     };
+    let overlay = match plan.overlay.as_ref().map(|overlay| &overlay.upper) {
+        None => Path::new(""),
+        Some(Upper::Memory) => Path::new("in memory"),
+        Some(Upper::Directory(directory)) => directory,
+    };
     let yes = |answer| if answer { "yes" } else { "no" };
-    let mut entry = Entry::of(&[
-        ("rootfs", &plan.rootfs.display()),
-        ("root", &if plan.readonly { "read-only" } else { "writable" }),
-        ("entered", &entered),
-        ("program", &words.join(" ")),
-        ("directory", &process.cwd.display()),
-        ("user", &format_args!("{}:{}", process.user.uid, process.user.gid)),
-        ("terminal", &yes(process.terminal.is_some())),
-        ("noNewPrivileges", &yes(process.no_new_privileges)),
-    ]);
-    entry.0.extend(plan.overlay.as_ref().map(|overlay| match &overlay.upper {
-        Upper::Memory => ("overlay", "in memory".to_string()),
-        Upper::Directory(directory) => ("overlay", directory.display().to_string()),
-    }));
-    entry.0.extend(plan.hostname.map(|name| ("hostname", name.to_string())));
-    entry
+    tell(
+        "container",
+        &[
+            ("rootfs", &plan.rootfs.display()),
+            ("root", &if plan.readonly { "read-only" } else { "writable" }),
+            ("overlay", &overlay.display()),
+            ("entered", &entered),
+            ("hostname", &plan.hostname.unwrap_or_default()),
+            ("program", &words.join(" ")),
+            ("directory", &process.cwd.display()),
+            ("user", &format_args!("{}:{}", process.user.uid, process.user.gid)),
+            ("terminal", &yes(process.terminal.is_some())),
+            ("noNewPrivileges", &yes(process.no_new_privileges)),
+        ],
+    );
 }
 
-fn namespace(plan: &Plan<'_>, kind: Kind) -> Entry {
+fn namespace(plan: &Plan<'_>, kind: Kind, tell: Tell<'_>) {
     let joined = plan.namespaces.join(kind).map(|join| format!("joined: {}", join.path.display()));
     let which = match &joined {
         Some(joined) => joined,
         None if plan.namespaces.makes(kind) => "new",
         None => "the caller's",
     };
-    Entry::of(&[("kind", &kind.word()), ("which", &which)])
+    tell("namespaces", &[("kind", &kind.word()), ("which", &which)]);
 }
 
-fn ids(plan: &Plan<'_>) -> Vec<Entry> {
-    let Some(maps) = &plan.maps else { return Vec::new() };
-    let lines = [("uid", &maps.uids.0), ("gid", &maps.gids.0)];
-    let entry = |kind: &'static str, line: &Line| {
-        Entry::of(&[
-            ("kind", &kind),
-            ("inside", &line.inside),
-            ("outside", &line.outside),
-            ("count", &line.count),
-        ])
-    };
-    lines.into_iter().flat_map(|(kind, lines)| lines.iter().map(move |line| entry(kind, line))).collect()
+fn ids(plan: &Plan<'_>, tell: Tell<'_>) {
+    let Some(maps) = &plan.maps else { return };
+    for (kind, map) in [("uid", &maps.uids), ("gid", &maps.gids)] {
+        for line in &map.0 {
+            let (inside, outside) = (&line.inside, &line.outside);
+            tell("ids", &[("kind", &kind), ("inside", inside), ("outside", outside), ("count", &line.count)]);
+        }
+    }
 }
 
-fn mount(mount: &Mount<'_>) -> Entry {
+fn mount(mount: &Mount<'_>, tell: Tell<'_>) {
     let deep = |reach: &Reach| if *reach == Reach::Recursive { ", and what is mounted below" } else { "" };
     let what = match &mount.what {
         What::Bind { source, reach } => format!("{} of the host{}", source.display(), deep(reach)),
@@ -151,109 +177,89 @@ fn mount(mount: &Mount<'_>) -> Entry {
         What::FileSystem { kind, fallback: Some(host), .. } => format!("a new {kind}, or the host's {host}"),
         What::Cgroup => "the cgroups".to_string(),
     };
-    let mut entry = Entry::of(&[
-        ("destination", &Path::new("/").join(mount.destination).display()),
-        ("what", &what),
-        ("flags", &mount.options.flags().join(",")),
-        ("data", &mount.options.data.join(",")),
-        ("place", &mount.at),
-    ]);
-    entry.0.extend(mount.idmap.as_ref().map(|_| ("ids", "mapped".to_string())));
-    entry
+    tell(
+        "mounts",
+        &[
+            ("destination", &Path::new("/").join(mount.destination).display()),
+            ("what", &what),
+            ("flags", &mount.options.flags().join(",")),
+            ("data", &mount.options.data.join(",")),
+            ("ids", &if mount.idmap.is_some() { "mapped" } else { "" }),
+            ("place", &mount.at),
+        ],
+    );
 }
 
-fn device(device: &Device<'_>, origin: Origin) -> Entry {
+fn device(device: &Device<'_>, origin: Origin, tell: Tell<'_>) {
     let kind = match device.kind {
         libc::S_IFBLK => "block",
         libc::S_IFIFO => "fifo",
         _ => "char",
     };
-    let made = format_args!("made, {:04o}, of {}:{}", device.mode, device.uid, device.gid).to_string();
+    let made = format!("made, {:04o}, of {}:{}", device.mode, device.uid, device.gid);
     let origin = if origin == Origin::Made { made.as_str() } else { "the host's" };
-    Entry::of(&[
-        ("path", &device.path.display()),
-        ("kind", &kind),
-        ("number", &format_args!("{}:{}", libc::major(device.number), libc::minor(device.number))),
-        ("origin", &origin),
-    ])
+    let number = format_args!("{}:{}", libc::major(device.number), libc::minor(device.number)).to_string();
+    tell(
+        "devices",
+        &[("path", &device.path.display()), ("kind", &kind), ("number", &number), ("origin", &origin)],
+    );
 }
 
-fn paths(paths: &[(Place, &Path)]) -> Vec<Entry> {
-    paths.iter().map(|(_, path)| Entry::of(&[("path", &path.display())])).collect()
-}
-
-fn capabilities(plan: &Plan<'_>) -> Vec<Entry> {
+fn capabilities(plan: &Plan<'_>, tell: Tell<'_>) {
     let sets = &plan.process.capabilities;
-    let listed = [
+    for (set, bits) in [
         ("bounding", sets.bounding),
         ("effective", sets.effective),
         ("permitted", sets.permitted),
         ("inheritable", sets.inheritable),
         ("ambient", sets.ambient),
-    ];
-    // What the kernel knows and kase has no name for has its number.
-    let name = |bit: u8| {
-        let known = caps::all().into_iter().find(|one| one.index() == bit);
-        known.map_or_else(|| bit.to_string(), |one| one.to_string())
-    };
-    let names =
-        |bits: u64| (0..64).filter(|bit| bits & 1 << bit != 0).map(name).collect::<Vec<_>>().join(" ");
-    listed.into_iter().map(|(set, bits)| pair(&set, &names(bits))).collect()
+    ] {
+        let mut names = String::new();
+        for bit in (0..64).filter(|bit| bits & 1 << bit != 0) {
+            let known = caps::all().into_iter().find(|one| one.index() == bit);
+            // What the kernel knows and kase has no name for has its number.
+            names.push_str(&known.map_or_else(|| bit.to_string(), |one| one.to_string()));
+            names.push(' ');
+        }
+        tell("capabilities", &[("set", &set), ("names", &names.trim_end())]);
+    }
 }
 
-fn cgroups(facts: &CgroupFacts) -> Vec<Entry> {
+fn cgroup(plan: &Plan<'_>, facts: &CgroupFacts, tell: Tell<'_>) {
     // On a host of version 1, the tree of version 2 has no controllers and no name.
     let v1 = facts.v1.iter().map(|(name, path)| (if name.is_empty() { "v2" } else { name }, path));
-    let paths = facts.v2.iter().map(|path| ("v2", path)).chain(v1);
-    let mut entries: Vec<_> = paths.map(|(name, path)| pair(&name, &path.display())).collect();
-    entries.extend(facts.unit.as_ref().map(|unit| pair(&"systemd", &unit.name)));
-    entries
-}
-
-fn write(write: &Write) -> Entry {
-    let value = match &write.value {
-        Value::Text(text) => text.clone(),
-        Value::AfterFirstWord(text) => format!("the quota that is there, {text}"),
-        Value::SwapOf { total } => format!("{total} with memory"),
-        Value::SwapBeside { memory } => format!("what is left beside {memory} of memory"),
-    };
-    let place: &dyn Display = match &write.at {
-        At::Place(place) => place,
-        At::Key(place, key) => &format!("{place}[{key:?}]"),
-    };
-    Entry::of(&[("file", &write.file), ("value", &value.trim_end()), ("place", place)])
-}
-
-fn rule(rule: &Rule) -> Entry {
-    let kind = match rule.kind {
-        Some(devices::Kind::Character) => "char",
-        Some(devices::Kind::Block) => "block",
-        None => "any",
-    };
-    let number = |number: Option<u32>| number.map_or("*".to_string(), |number| number.to_string());
-    Entry::of(&[
-        ("answer", &if rule.answer == Answer::Allow { "allow" } else { "deny" }),
-        ("kind", &kind),
-        ("number", &format_args!("{}:{}", number(rule.major), number(rule.minor))),
-        ("access", &rule.access.letters()),
-    ])
-}
-
-fn seccomp(plan: &Plan<'_>) -> Vec<Entry> {
-    let Some(filter) = &plan.seccomp else { return Vec::new() };
-    let program = &filter.program;
-    let mut entry = Entry::of(&[("instructions", &program.instructions.len()), ("flags", &program.flags)]);
-    entry.0.extend(filter.listener.map(|listener| ("listener", listener.path.display().to_string())));
-    vec![entry]
-}
-
-fn hooks(plan: &Plan<'_>) -> Vec<Entry> {
-    let of = |kind: hook::Kind| {
-        plan.hooks.of(kind).iter().map(move |hook| pair(&kind.word(), &hook.path().display()))
-    };
-    hook::Kind::ALL.into_iter().flat_map(of).collect()
-}
-
-fn note((level, text): &(tracing::Level, String)) -> Entry {
-    Entry::of(&[("text", text), ("level", &level.as_str().to_lowercase())])
+    for (name, path) in facts.v2.iter().map(|path| ("v2", path)).chain(v1) {
+        tell("cgroup", &[("hierarchy", &name), ("path", &path.display())]);
+    }
+    if let Some(unit) = &facts.unit {
+        tell("cgroup", &[("hierarchy", &"systemd"), ("path", &unit.name)]);
+    }
+    for write in &plan.cgroup.limits.writes {
+        let value = match &write.value {
+            Value::Text(text) => text.trim_end().to_string(),
+            Value::AfterFirstWord(text) => format!("the quota that is there, {text}"),
+            Value::SwapOf { total } => format!("{total} with memory"),
+            Value::SwapBeside { memory } => format!("what is left beside {memory} of memory"),
+        };
+        let place = match &write.at {
+            At::Place(place) => place.to_string(),
+            At::Key(place, key) => format!("{place}[{key:?}]"),
+        };
+        tell("cgroupWrites", &[("file", &write.file), ("value", &value), ("place", &place)]);
+    }
+    for rule in plan.cgroup.limits.devices.iter().flatten() {
+        let answer = if rule.answer == Answer::Allow { "allow" } else { "deny" };
+        let kind = match rule.kind {
+            Some(devices::Kind::Character) => "char",
+            Some(devices::Kind::Block) => "block",
+            None => "any",
+        };
+        let number = |number: Option<u32>| number.map_or("*".to_string(), |number| number.to_string());
+        let number = format!("{}:{}", number(rule.major), number(rule.minor));
+        let access = rule.access.letters();
+        tell(
+            "deviceRules",
+            &[("answer", &answer), ("kind", &kind), ("number", &number), ("access", &access)],
+        );
+    }
 }
