@@ -129,6 +129,7 @@ fn what_changes_in_a_directory_is_there_again(kase: &Kase) {
     assert_eq!(kase.run_with(&bundle, [&option]).stdout(), "after\nnew\nENOENT\nok\nagain\n");
     assert_eq!(sum(bundle.dir()), before);
     assert_eq!(fs::read_to_string(kase.path("changes/upper/new")).unwrap(), "new");
+    assert_eq!(fs::metadata(kase.path("changes")).unwrap().mode() & 0o777, 0o700);
     // A relative one is the caller's.
     let relative = kase.run_with(&bundle, ["--overlay=changes"]);
     assert!(relative.stdout().starts_with("again\nnew\n"), "{relative}");

@@ -22,7 +22,8 @@ pub fn ready(plan: &Plan<'_>, caller: &Caller) -> anyhow::Result<()> {
         Fault::doing(format!("make the overlay's directory {}", directory.display()))
             .remedy("name one in a directory that exists and that you may write to")
     };
-    make(directory, 0o755).or_fault(doing)?;
+    // What the container marks set-user-ID in it is nobody else's to execute.
+    make(directory, 0o700).or_fault(doing)?;
     let real = fs::canonicalize(directory).or_fault(doing)?;
     let rootfs = fs::canonicalize(&plan.rootfs).or_fault(doing)?;
     if overlaps(&real, &rootfs) {

@@ -127,12 +127,14 @@ pub fn unopened(directory: &Path) -> Fault {
 }
 
 fn refused(overlay: &Overlay) -> Fault {
-    let fault = Fault::doing("lay an overlay over the rootfs");
-    match &overlay.upper {
-        Upper::Memory => fault.remedy("see `dmesg` for what the kernel says; nothing may be mounted below the rootfs on the host"),
-        Upper::Directory(directory) => fault.remedy(format!(
-            "see `dmesg` for what the kernel says; {} must be on a file system with extended attributes, such as ext4, XFS or tmpfs, and nothing may be mounted below the rootfs on the host",
+    let directory = match &overlay.upper {
+        Upper::Memory => String::new(),
+        Upper::Directory(directory) => format!(
+            "; {} has to be on a file system with extended attributes (ext4, XFS, tmpfs), else mount one with fuse-overlayfs and name that in root.path",
             directory.display()
-        )),
-    }
+        ),
+    };
+    Fault::doing("lay an overlay over the rootfs").remedy(format!(
+        "see `dmesg` for the kernel's reason; below the rootfs nothing may be mounted on the host{directory}"
+    ))
 }
