@@ -9,6 +9,7 @@ mod output;
 pub use output::Output;
 
 use crate::fault::{Fault, OrFault, Report};
+use crate::trace;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::memfd::{MFdFlags, memfd_create};
@@ -126,6 +127,7 @@ pub fn run(kind: Kind, hooks: &[Hook], state: &State, around: Around<'_>) -> any
     if hooks.is_empty() {
         return Ok(());
     }
+    trace::step(kind.word());
     let input = serde_json::to_vec(state)?;
     for (index, hook) in hooks.iter().enumerate() {
         one(hook, &input, around, &state.output).or_fault(|| {

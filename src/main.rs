@@ -18,6 +18,7 @@ mod log;
 mod plan;
 mod seal;
 mod seccomp;
+mod trace;
 
 fn main() -> std::process::ExitCode {
     cli::main()

@@ -28,8 +28,14 @@ _kase() {
             kase,exec)
                 cmd="kase__subcmd__exec"
                 ;;
+            kase,explain)
+                cmd="kase__subcmd__explain"
+                ;;
             kase,features)
                 cmd="kase__subcmd__features"
+                ;;
+            kase,gc)
+                cmd="kase__subcmd__gc"
                 ;;
             kase,kill)
                 cmd="kase__subcmd__kill"
@@ -61,6 +67,9 @@ _kase() {
             kase,update)
                 cmd="kase__subcmd__update"
                 ;;
+            kase,wait)
+                cmd="kase__subcmd__wait"
+                ;;
             *)
                 ;;
         esac
@@ -68,7 +77,7 @@ _kase() {
 
     case "${cmd}" in
         kase)
-            opts="-v -h --version --debug --log --log-format --log-level --root --rootless --cgroup-manager --systemd-cgroup --help create delete events exec features kill list pause ps resume run spec start state update"
+            opts="-v -h --version --debug --log --log-format --log-level --root --rootless --cgroup-manager --trace --systemd-cgroup --help create delete events exec explain features gc kill list pause ps resume run spec start state update wait"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -98,6 +107,10 @@ _kase() {
                     COMPREPLY=($(compgen -W "systemd cgroupfs disabled" -- "${cur}"))
                     return 0
                     ;;
+                --trace)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -106,7 +119,7 @@ _kase() {
             return 0
             ;;
         kase__subcmd__create)
-            opts="-b -f -h --bundle --config --console-socket --pid-file --no-pivot --no-new-keyring --no-subreaper --pidfd-socket --preserve-fds --help"
+            opts="-b -f -h --bundle --config --console-socket --pid-file --no-pivot --fake-root --overlay --no-new-keyring --no-subreaper --pidfd-socket --preserve-fds --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -133,6 +146,10 @@ _kase() {
                     return 0
                     ;;
                 --pid-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --overlay)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -269,6 +286,60 @@ _kase() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        kase__subcmd__explain)
+            opts="-b -f -h --bundle --config --console-socket --pid-file --no-pivot --fake-root --overlay --no-new-keyring --no-subreaper --pidfd-socket --preserve-fds --format --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --bundle)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -b)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -f)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --console-socket)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --pid-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --overlay)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --pidfd-socket)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --preserve-fds)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --format)
+                    COMPREPLY=($(compgen -W "table json" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         kase__subcmd__features)
             opts="-h --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
@@ -276,6 +347,28 @@ _kase() {
                 return 0
             fi
             case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        kase__subcmd__gc)
+            opts="-f -h --format --dry-run --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --format)
+                    COMPREPLY=($(compgen -W "table json" -- "${cur}"))
+                    return 0
+                    ;;
+                -f)
+                    COMPREPLY=($(compgen -W "table json" -- "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -370,7 +463,7 @@ _kase() {
             return 0
             ;;
         kase__subcmd__run)
-            opts="-b -f -d -h --bundle --config --console-socket --pid-file --no-pivot --no-new-keyring --no-subreaper --pidfd-socket --preserve-fds --detach --keep --help"
+            opts="-b -f -d -h --bundle --config --console-socket --pid-file --no-pivot --fake-root --overlay --no-new-keyring --no-subreaper --pidfd-socket --preserve-fds --detach --keep --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -397,6 +490,10 @@ _kase() {
                     return 0
                     ;;
                 --pid-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --overlay)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -552,6 +649,20 @@ _kase() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        kase__subcmd__wait)
+            opts="-h --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
                 *)
                     COMPREPLY=()
                     ;;

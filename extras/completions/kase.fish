@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_kase_global_optspecs
-    string join \n v/version debug log= log-format= log-level= root= rootless= cgroup-manager= systemd-cgroup h/help
+    string join \n v/version debug log= log-format= log-level= root= rootless= cgroup-manager= trace= systemd-cgroup h/help
 end
 
 function __fish_kase_needs_command
@@ -40,6 +40,7 @@ false\t''"
 complete -c kase -n "__fish_kase_needs_command" -l cgroup-manager -d 'Who makes the containers\' cgroups' -r -f -a "systemd\t''
 cgroupfs\t''
 disabled\t''"
+complete -c kase -n "__fish_kase_needs_command" -l trace -d 'Write how long each step of create, run or exec takes, for chrome://tracing or Perfetto' -r -F
 complete -c kase -n "__fish_kase_needs_command" -s v -l version -d 'Print the version'
 complete -c kase -n "__fish_kase_needs_command" -l debug -d 'Log everything, like --log-level debug'
 complete -c kase -n "__fish_kase_needs_command" -l systemd-cgroup -d 'Let systemd make the containers\' cgroups'
@@ -48,7 +49,9 @@ complete -c kase -n "__fish_kase_needs_command" -f -a "create" -d 'Create a cont
 complete -c kase -n "__fish_kase_needs_command" -f -a "delete" -d 'Delete a container'
 complete -c kase -n "__fish_kase_needs_command" -f -a "events" -d 'Show what a container uses'
 complete -c kase -n "__fish_kase_needs_command" -f -a "exec" -d 'Run a program in a running container'
+complete -c kase -n "__fish_kase_needs_command" -f -a "explain" -d 'Show what would become of a bundle here'
 complete -c kase -n "__fish_kase_needs_command" -f -a "features" -d 'Show what kase supports'
+complete -c kase -n "__fish_kase_needs_command" -f -a "gc" -d 'Remove what a crash or a reboot left'
 complete -c kase -n "__fish_kase_needs_command" -f -a "kill" -d 'Send a signal to a container'
 complete -c kase -n "__fish_kase_needs_command" -f -a "list" -d 'List containers'
 complete -c kase -n "__fish_kase_needs_command" -f -a "pause" -d 'Freeze a container'
@@ -59,13 +62,16 @@ complete -c kase -n "__fish_kase_needs_command" -f -a "spec" -d 'Write a config.
 complete -c kase -n "__fish_kase_needs_command" -f -a "start" -d 'Start a created container'
 complete -c kase -n "__fish_kase_needs_command" -f -a "state" -d 'Show the state of a container'
 complete -c kase -n "__fish_kase_needs_command" -f -a "update" -d 'Change the limits of a container'
+complete -c kase -n "__fish_kase_needs_command" -f -a "wait" -d 'Wait for a container\'s end'
 complete -c kase -n "__fish_kase_using_subcommand create" -s b -l bundle -d 'The bundle\'s directory' -r -F
 complete -c kase -n "__fish_kase_using_subcommand create" -s f -l config -d 'The configuration, if not config.json; relative to the bundle' -r -F
 complete -c kase -n "__fish_kase_using_subcommand create" -l console-socket -d 'Unix socket to send the terminal\'s master to' -r -F
 complete -c kase -n "__fish_kase_using_subcommand create" -l pid-file -d 'File to write init\'s process id to' -r -F
+complete -c kase -n "__fish_kase_using_subcommand create" -l overlay -d 'Lay an overlay over the rootfs, so that it stays as it is: what changes goes to DIR, or to memory' -r
 complete -c kase -n "__fish_kase_using_subcommand create" -l pidfd-socket -d 'Unix socket to send a pidfd of init to' -r -F
 complete -c kase -n "__fish_kase_using_subcommand create" -l preserve-fds -d 'Pass N descriptors, from 3 on, to the container' -r
 complete -c kase -n "__fish_kase_using_subcommand create" -l no-pivot -d 'Do not use pivot_root: for a host that runs from an initramfs'
+complete -c kase -n "__fish_kase_using_subcommand create" -l fake-root -d 'With one id only: let calls that change owners or users succeed without effect, for package managers; no security'
 complete -c kase -n "__fish_kase_using_subcommand create" -l no-new-keyring -d 'Keep the caller\'s session keyring'
 complete -c kase -n "__fish_kase_using_subcommand create" -l no-subreaper -d 'Do not adopt the container\'s orphans, which only run and exec do'
 complete -c kase -n "__fish_kase_using_subcommand create" -s h -l help -d 'Print help'
@@ -94,7 +100,25 @@ complete -c kase -n "__fish_kase_using_subcommand exec" -l no-new-privs -d 'Set 
 complete -c kase -n "__fish_kase_using_subcommand exec" -l ignore-paused -d 'Allow it in a paused container, where it waits'
 complete -c kase -n "__fish_kase_using_subcommand exec" -l no-subreaper -d 'Do not adopt its orphans'
 complete -c kase -n "__fish_kase_using_subcommand exec" -s h -l help -d 'Print help'
+complete -c kase -n "__fish_kase_using_subcommand explain" -s b -l bundle -d 'The bundle\'s directory' -r -F
+complete -c kase -n "__fish_kase_using_subcommand explain" -s f -l config -d 'The configuration, if not config.json; relative to the bundle' -r -F
+complete -c kase -n "__fish_kase_using_subcommand explain" -l console-socket -d 'Unix socket to send the terminal\'s master to' -r -F
+complete -c kase -n "__fish_kase_using_subcommand explain" -l pid-file -d 'File to write init\'s process id to' -r -F
+complete -c kase -n "__fish_kase_using_subcommand explain" -l overlay -d 'Lay an overlay over the rootfs, so that it stays as it is: what changes goes to DIR, or to memory' -r
+complete -c kase -n "__fish_kase_using_subcommand explain" -l pidfd-socket -d 'Unix socket to send a pidfd of init to' -r -F
+complete -c kase -n "__fish_kase_using_subcommand explain" -l preserve-fds -d 'Pass N descriptors, from 3 on, to the container' -r
+complete -c kase -n "__fish_kase_using_subcommand explain" -l format -d 'How to show it' -r -f -a "table\t''
+json\t''"
+complete -c kase -n "__fish_kase_using_subcommand explain" -l no-pivot -d 'Do not use pivot_root: for a host that runs from an initramfs'
+complete -c kase -n "__fish_kase_using_subcommand explain" -l fake-root -d 'With one id only: let calls that change owners or users succeed without effect, for package managers; no security'
+complete -c kase -n "__fish_kase_using_subcommand explain" -l no-new-keyring -d 'Keep the caller\'s session keyring'
+complete -c kase -n "__fish_kase_using_subcommand explain" -l no-subreaper -d 'Do not adopt the container\'s orphans, which only run and exec do'
+complete -c kase -n "__fish_kase_using_subcommand explain" -s h -l help -d 'Print help'
 complete -c kase -n "__fish_kase_using_subcommand features" -s h -l help -d 'Print help'
+complete -c kase -n "__fish_kase_using_subcommand gc" -s f -l format -d 'How to show it' -r -f -a "table\t''
+json\t''"
+complete -c kase -n "__fish_kase_using_subcommand gc" -l dry-run -d 'Show it only'
+complete -c kase -n "__fish_kase_using_subcommand gc" -s h -l help -d 'Print help'
 complete -c kase -n "__fish_kase_using_subcommand kill" -s a -l all -d 'Send it to every process of the container'
 complete -c kase -n "__fish_kase_using_subcommand kill" -s r -l regex -d 'Take ID for a regular expression, and act on every container whose id it matches'
 complete -c kase -n "__fish_kase_using_subcommand kill" -s h -l help -d 'Print help'
@@ -111,9 +135,11 @@ complete -c kase -n "__fish_kase_using_subcommand run" -s b -l bundle -d 'The bu
 complete -c kase -n "__fish_kase_using_subcommand run" -s f -l config -d 'The configuration, if not config.json; relative to the bundle' -r -F
 complete -c kase -n "__fish_kase_using_subcommand run" -l console-socket -d 'Unix socket to send the terminal\'s master to' -r -F
 complete -c kase -n "__fish_kase_using_subcommand run" -l pid-file -d 'File to write init\'s process id to' -r -F
+complete -c kase -n "__fish_kase_using_subcommand run" -l overlay -d 'Lay an overlay over the rootfs, so that it stays as it is: what changes goes to DIR, or to memory' -r
 complete -c kase -n "__fish_kase_using_subcommand run" -l pidfd-socket -d 'Unix socket to send a pidfd of init to' -r -F
 complete -c kase -n "__fish_kase_using_subcommand run" -l preserve-fds -d 'Pass N descriptors, from 3 on, to the container' -r
 complete -c kase -n "__fish_kase_using_subcommand run" -l no-pivot -d 'Do not use pivot_root: for a host that runs from an initramfs'
+complete -c kase -n "__fish_kase_using_subcommand run" -l fake-root -d 'With one id only: let calls that change owners or users succeed without effect, for package managers; no security'
 complete -c kase -n "__fish_kase_using_subcommand run" -l no-new-keyring -d 'Keep the caller\'s session keyring'
 complete -c kase -n "__fish_kase_using_subcommand run" -l no-subreaper -d 'Do not adopt the container\'s orphans, which only run and exec do'
 complete -c kase -n "__fish_kase_using_subcommand run" -s d -l detach -d 'Do not wait for the container to end'
@@ -144,3 +170,4 @@ complete -c kase -n "__fish_kase_using_subcommand update" -l memory-swap -d 'Mem
 complete -c kase -n "__fish_kase_using_subcommand update" -l kernel-memory-tcp -d 'Memory of TCP buffers (cgroup v1)' -r
 complete -c kase -n "__fish_kase_using_subcommand update" -l pids-limit -d 'Number of processes; -1 for no limit' -r
 complete -c kase -n "__fish_kase_using_subcommand update" -s h -l help -d 'Print help'
+complete -c kase -n "__fish_kase_using_subcommand wait" -s h -l help -d 'Print help'

@@ -6,6 +6,7 @@ use crate::fault::Fault;
 use anyhow::Context as _;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use std::env;
+use std::ffi::OsString;
 use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -31,6 +32,18 @@ pub fn shared(command: Command) -> Command {
         .arg(
             flag("no-pivot", "Do not use pivot_root: for a host that runs from an initramfs")
                 .action(ArgAction::SetTrue),
+        )
+        .arg(
+            flag("fake-root", "With one id only: let calls that change owners or users succeed without effect, for package managers; no security")
+                .action(ArgAction::SetTrue),
+        )
+        .arg(
+            path("overlay", "Lay an overlay over the rootfs, so that it stays as it is: what changes goes to DIR, or to memory")
+                .num_args(0..=1)
+                .require_equals(true)
+                .default_missing_value("")
+                .value_parser(value_parser!(OsString))
+                .value_name("DIR"),
         )
         .arg(flag("no-new-keyring", "Keep the caller's session keyring").action(ArgAction::SetTrue))
         .arg(
@@ -65,7 +78,17 @@ pub fn request(context: &Context, matches: &ArgMatches) -> anyhow::Result<Reques
         no_new_keyring: matches.get_flag("no-new-keyring"),
         preserve_fds,
         cgroup_driver: context.cgroup_driver,
+        fake_root: matches.get_flag("fake-root"),
+        overlay: matches.get_one::<OsString>("overlay").map(absolute).transpose()?,
     })
+}
+
+/// From here, unless it is empty.
+fn absolute(path: &OsString) -> anyhow::Result<PathBuf> {
+    match path.is_empty() {
+        true => Ok(PathBuf::new()),
+        false => Ok(std::path::absolute(path)?),
+    }
 }
 
 /// Descriptors that systemd's socket activation, or Podman, handed to kase for the container; sd_listen_fds(3).

@@ -28,7 +28,7 @@ pub fn run(_: Context, _: &ArgMatches) -> anyhow::Result<ExitCode> {
         },
         // What whoever passes annotations of strangers on had better not: each changes what kase does on the
         // host. A dot at the end stands for all that begins so.
-        "potentiallyUnsafeConfigAnnotations": ["org.systemd.property.", "run.oci."],
+        "potentiallyUnsafeConfigAnnotations": ["kase.", "org.systemd.property.", "run.oci."],
     });
     writeln!(std::io::stdout(), "{}", serde_json::to_string_pretty(&features)?)?;
     Ok(ExitCode::SUCCESS)

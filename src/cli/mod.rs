@@ -9,7 +9,9 @@ mod delete;
 mod documents;
 mod events;
 mod exec;
+mod explain;
 mod features;
+mod gc;
 mod kill;
 mod list;
 mod pause;
@@ -21,13 +23,15 @@ mod start;
 mod state;
 mod table;
 mod update;
+mod wait;
 
 use crate::container::store::Store;
-use crate::fault::{Fault, Report};
+use crate::fault::{Fault, OrFault, Report};
 use crate::log;
 use crate::plan::Adapt;
 use crate::plan::cgroup::Driver;
 use crate::seal;
+use crate::trace;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
@@ -74,7 +78,7 @@ struct Verb {
     run: Run,
 }
 
-const VERBS: [Verb; 15] = [
+const VERBS: [Verb; 18] = [
     Verb { name: "create", about: "Create a container", arguments: create::arguments, run: create::run },
     Verb { name: "delete", about: "Delete a container", arguments: delete::arguments, run: delete::run },
     Verb {
@@ -90,10 +94,22 @@ const VERBS: [Verb; 15] = [
         run: exec::run,
     },
     Verb {
+        name: "explain",
+        about: "Show what would become of a bundle here",
+        arguments: explain::arguments,
+        run: explain::run,
+    },
+    Verb {
         name: "features",
         about: "Show what kase supports",
         arguments: features::arguments,
         run: features::run,
+    },
+    Verb {
+        name: "gc",
+        about: "Remove what a crash or a reboot left",
+        arguments: gc::arguments,
+        run: gc::run,
     },
     Verb { name: "kill", about: "Send a signal to a container", arguments: kill::arguments, run: kill::run },
     Verb { name: "list", about: "List containers", arguments: list::arguments, run: list::run },
@@ -115,6 +131,7 @@ const VERBS: [Verb; 15] = [
         arguments: update::arguments,
         run: update::run,
     },
+    Verb { name: "wait", about: "Wait for a container's end", arguments: wait::arguments, run: wait::run },
 ];
 
 fn command() -> Command {
@@ -136,6 +153,7 @@ fn command() -> Command {
         .arg(flag("root", "Directory of the containers' state [default: /run/kase for root, $XDG_RUNTIME_DIR/kase for others]").value_parser(value_parser!(PathBuf)).value_name("DIR"))
         .arg(flag("rootless", "Adapt config.json to what an ordinary user can have").value_parser(PossibleValuesParser::new(["auto", "true", "false"])).default_value("auto"))
         .arg(flag("cgroup-manager", "Who makes the containers' cgroups").value_parser(PossibleValuesParser::new(["systemd", "cgroupfs", "disabled"])))
+        .arg(flag("trace", "Write how long each step of create, run or exec takes, for chrome://tracing or Perfetto").value_parser(value_parser!(PathBuf)).value_name("FILE"))
         .arg(flag("systemd-cgroup", "Let systemd make the containers' cgroups").action(ArgAction::SetTrue));
     for verb in VERBS {
         command = command.subcommand(Command::new(verb.name).about(verb.about).defer(verb.arguments));
@@ -194,10 +212,18 @@ fn dispatch(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
         "disabled" => Driver::Disabled,
         _ => Driver::Auto,
     };
+    if let Some(file) = matches.get_one::<PathBuf>("trace") {
+        trace::begin(file).or_fault(|| {
+            Fault::doing(format!("write the trace {}", file.display()))
+                .remedy("give --trace a file in a directory that you may write to")
+        })?;
+    }
     let context = Context { cgroup_driver, caller, root: matches.get_one("root").cloned(), adapt };
     let verb =
         VERBS.iter().find(|verb| verb.name == name).expect("clap knows the commands of the table only");
-    (verb.run)(context, arguments)
+    let done = (verb.run)(context, arguments);
+    trace::finish();
+    done
 }
 
 /// The least important level that is told.

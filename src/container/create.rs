@@ -2,24 +2,21 @@
 
 use super::record::Facts;
 use super::store::{Entry, Store};
-use super::{init_facts, readiness, record};
+use super::{boot, draft, init_facts, readiness, record};
 use crate::bundle::Bundle;
 use crate::cgroup::layout::Layout;
-use crate::cgroup::systemd::which;
 use crate::cgroup::{Cgroup, CgroupFacts};
 use crate::config::Config;
 use crate::fault::{Fault, OrFault};
 use crate::gate::Gate;
 use crate::hook;
-use crate::host::{Host, Subids};
 use crate::launch::intel_rdt::Share;
 use crate::launch::pidfd::Receiver;
 use crate::launch::{self, Init, Making, Midwife, console, notify};
 use crate::plan::cgroup::Driver;
-use crate::plan::cgroup::unit::Bus;
-use crate::plan::mounts::rootfs_missing;
-use crate::plan::{Adapt, Cgroups, Notes, Options, Plan, attributes};
-use rootless::caller::{Caller, Standing};
+use crate::plan::{Adapt, Notes, Plan};
+use crate::trace;
+use rootless::caller::Caller;
 use std::ffi::OsString;
 use std::fs;
 use std::io;
@@ -57,6 +54,10 @@ pub struct Request {
     pub preserve_fds: u32,
     /// `--cgroup-manager`, `--systemd-cgroup`.
     pub cgroup_driver: Driver,
+    /// `--overlay`; empty for a tmpfs.
+    pub overlay: Option<PathBuf>,
+    /// `--fake-root`.
+    pub fake_root: bool,
 }
 
 /// Who lets init go on to the exec.
@@ -107,36 +108,17 @@ pub fn create(
     by: StartedBy,
     terminal: Terminal,
 ) -> anyhow::Result<Created> {
+    trace::step("bundle");
     super::id::check(&request.id)?;
     let mut bundle = Bundle::open(&request.bundle, request.config.as_deref())?;
     extend(&mut bundle.config, store, request)?;
-    let process = bundle.config.process.as_ref();
-    let host = Host::look(
-        caller,
-        subids(&bundle.config),
-        &attributes::needs(process, bundle.config.linux.as_ref()),
-    )?;
     let layout = Layout::look();
-    let options = Options {
-        bundle: &bundle.directory,
-        adapt: request.adapt,
-        no_pivot: request.no_pivot,
-        no_new_keyring: request.no_new_keyring,
-        preserve_fds: request.preserve_fds,
-        id: &request.id,
-        cgroups: Cgroups {
-            version: layout.version(),
-            systemd: systemd(request.cgroup_driver, &host.caller),
-            driver: request.cgroup_driver,
-        },
-    };
-    let plan = Plan::draw(&bundle.config, &host, &options)?;
+    let (host, plan) = draft::draw(&bundle, caller, &layout, request)?;
     if by == StartedBy::Us && bundle.config.process.is_none() {
         return Err(Fault::at("process", "is missing, and there is nothing to run without it")
             .remedy("add process to config.json; `kase spec` writes a complete one")
             .into());
     }
-    check_rootfs(&plan.rootfs)?;
     say(&plan.notes);
     let console = console(&plan, request, terminal)?;
     let agent = match plan.seccomp.as_ref().and_then(|filter| filter.listener) {
@@ -160,6 +142,7 @@ pub fn create(
     };
     let poststart = facts.poststart.clone();
     let share = facts.intel_rdt.as_deref().cloned();
+    trace::step("state");
     let entry = store.claim(&request.id, &host.caller, facts, &bundle.text)?;
     if let Some(filter) = &plan.seccomp {
         entry.directory.keep("filter", &filter.program.to_bytes())?;
@@ -167,10 +150,12 @@ pub fn create(
     if request.notify_socket.is_some() {
         readiness::prepare(entry.directory.open()?.as_fd())?;
     }
+    super::overlay::ready(&plan, &host.caller)?;
     let gate = match by {
         StartedBy::Gate => Some(Gate::build(entry.directory.open()?.as_fd())?),
         StartedBy::Us => None,
     };
+    trace::step("cgroup");
     let planned = Cgroup::planned(&plan.cgroup, &layout)?;
     if !planned.is_none() {
         entry.journal().cgroup(planned.clone())?;
@@ -196,6 +181,7 @@ pub fn create(
     };
     let init = launch::launch(&plan, &host, making, &mut midwife)?;
     let master = midwife.master;
+    trace::step("record");
     entry.journal().ready()?;
     for receiver in receivers.iter().flatten() {
         receiver.send(init.process.pidfd.as_fd(), b"standard")?;
@@ -224,36 +210,6 @@ fn extend(config: &mut Config, store: &Store, request: &Request) -> anyhow::Resu
         readiness::announce(config, &store.place_of(&request.id)?);
     }
     Ok(())
-}
-
-/// The systemd that may make cgroups for us, if it runs. Root has to ask for it.
-fn systemd(driver: Driver, caller: &Caller) -> Option<Bus> {
-    match (driver, caller.standing) {
-        (Driver::Systemd, _) | (Driver::Auto, Standing::User | Standing::NamespaceRoot) => which(caller),
-        (Driver::Auto, Standing::Root) | (Driver::Cgroupfs | Driver::Disabled, _) => None,
-    }
-}
-
-/// A map of one's own id needs nothing from /etc/subuid.
-fn subids(config: &Config) -> Subids {
-    let single = config.linux.as_ref().is_some_and(|linux| {
-        let one = |maps: &Option<Vec<oci_spec::runtime::LinuxIdMapping>>| {
-            matches!(maps.as_deref(), Some([map]) if map.size() == 1)
-        };
-        one(linux.uid_mappings()) && one(linux.gid_mappings())
-    });
-    if single { Subids::Unneeded } else { Subids::Needed }
-}
-
-/// Before anything is made: the most frequent mistake, and init could only say it later.
-fn check_rootfs(path: &Path) -> anyhow::Result<()> {
-    let metadata = fs::metadata(path).or_fault(|| rootfs_missing(path))?;
-    if metadata.is_dir() {
-        return Ok(());
-    }
-    Err(Fault::at("root.path", format!("{} is not a directory", path.display()))
-        .remedy("name the directory that holds the container's files")
-        .into())
 }
 
 /// Logs what planning has to say.
@@ -300,6 +256,7 @@ fn facts(bundle: &Bundle, plan: &Plan<'_>, id: &str) -> Facts {
         bundle: bundle.directory.clone(),
         rootfs: plan.rootfs.clone(),
         created: humantime::format_rfc3339_nanos(SystemTime::now()).to_string(),
+        boot: boot(),
         namespaces: plan.namespaces.all(),
         keyring: plan.keyring,
         annotations: hook::State::annotations(bundle.config.annotations.as_ref()),

@@ -51,8 +51,13 @@ pub fn remove(container: &Container) -> anyhow::Result<()> {
         .directory
         .remove()
         .or_fault(|| Fault::doing(format!("remove the state of container {:?}", container.id())))?;
+    poststop(container);
+    Ok(())
+}
+
+/// Runs the poststop hooks.
+pub fn poststop(container: &Container) {
     if let (Some(facts), Some(state)) = (container.facts(), container.hook_state("stopped", None)) {
         hook::run_all(hook::Kind::Poststop, &facts.poststop, &state, hook::Around::directory(&facts.bundle));
     }
-    Ok(())
 }

@@ -23,6 +23,7 @@ use crate::plan::exec::{self, Changes};
 use crate::plan::process::groups;
 use crate::plan::seccomp::Listener;
 use crate::seccomp::Program;
+use crate::trace;
 use nix::fcntl::{OFlag, open, openat};
 use nix::sys::stat::Mode;
 use std::ffi::CStr;
@@ -65,6 +66,7 @@ pub struct Request {
 /// # Errors
 /// A container that does not run, or whatever keeps the process from running.
 pub fn exec(container: &Container, mut request: Request) -> anyhow::Result<i32> {
+    trace::step("container");
     match container.status() {
         Status::Running | Status::Created => {}
         Status::Paused if request.ignore_paused => {}
@@ -89,6 +91,7 @@ pub fn exec(container: &Container, mut request: Request) -> anyhow::Result<i32> 
     let own = config.process.as_ref().ok_or_else(|| Fault::at("process", "the container has none"))?;
     request.changes.user = request.user.take().map(|user| look_up(pid, &user)).transpose()?;
     let process = wanted(own, &mut request)?;
+    trace::step("plan");
     let mut notes = Notes::default();
     let last_capability = capability::last();
     let plan =
@@ -102,6 +105,7 @@ pub fn exec(container: &Container, mut request: Request) -> anyhow::Result<i32> 
     if !request.detach && !request.no_subreaper {
         become_subreaper()?;
     }
+    trace::step("cgroup");
     let cgroup = container.cgroup().join(&request.cgroups, pid)?;
     let place = cgroup.clone_target().map(|place| place.try_clone_to_owned()).transpose()?;
     let placed = place.is_some();
@@ -140,7 +144,9 @@ pub fn exec(container: &Container, mut request: Request) -> anyhow::Result<i32> 
     if let Some(receiver) = receiver {
         receiver.send(init.process.pidfd.as_fd(), b"setns")?;
     }
+    trace::step("start");
     init.start()?;
+    trace::finish();
     match signals {
         Some(signals) => attend(&signals, &mut init, witness.master),
         None => {

@@ -2,10 +2,14 @@
 
 pub mod create;
 pub mod delete;
+mod draft;
 pub mod events;
 pub mod exec;
+pub mod explain;
+pub mod gc;
 pub mod id;
 pub mod kill;
+mod overlay;
 pub mod pattern;
 pub mod pause;
 pub mod processes;
@@ -16,18 +20,20 @@ pub mod start;
 pub mod state;
 pub mod store;
 pub mod update;
+pub mod wait;
 
 use crate::cgroup::layout::Layout;
 use crate::cgroup::{Cgroup, State};
 use crate::fault::{Fault, Report};
 use crate::hook;
-use crate::kernel::process::pidfd_open;
+use crate::kernel::process::{End, pidfd_open};
 use crate::kernel::text::read_text;
 use crate::plan::cgroup::Version;
 use crate::plan::namespaces::Kind;
 use record::{Complete, Facts, Init, Lock, Record};
 use serde::Serialize;
 use std::fmt;
+use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use store::Directory;
@@ -90,6 +96,20 @@ impl Container {
     /// Who init was, dead or alive.
     fn init(&self) -> Option<Init> {
         self.record.as_ref().and_then(|record| record.init)
+    }
+
+    /// How init ended, once somebody who waited has written it down.
+    pub fn exit(&self) -> Option<i32> {
+        self.record.as_ref().and_then(|record| record.exit)
+    }
+
+    /// Writes down how init ended. That it cannot be is no error: the container may be deleted by now.
+    pub fn record_exit(&self, code: i32) {
+        if self.exit().is_none()
+            && let Err(error) = record::add_exit(self.own.as_fd(), code)
+        {
+            tracing::debug!("keep the exit code of container {:?}: {error:#}", self.id());
+        }
     }
 
     /// Its cgroup.
@@ -168,21 +188,55 @@ fn output(facts: &Facts) -> hook::Output {
     })
 }
 
-/// A process's start time, in clock ticks since boot, and its state's letter; proc_pid_stat(5).
-fn stat(pid: i32) -> Option<(char, u64)> {
+/// Of proc_pid_stat(5), what tells who a process is and how it is.
+struct Stat {
+    state: char,
+    start_time: u64,
+    /// As waitpid(2) would have it; 0 to whoever may not look.
+    exit_code: i32,
+}
+
+impl Stat {
+    /// Whether it is this process, dead or alive.
+    fn is(&self, init: Init) -> bool {
+        self.start_time == init.start_time
+    }
+
+    fn has_ended(&self) -> bool {
+        matches!(self.state, 'Z' | 'X')
+    }
+}
+
+fn stat(pid: i32) -> Option<Stat> {
     let stat = read_text(format!("/proc/{pid}/stat")).ok()?;
     // The name in parentheses may itself hold anything.
     let mut fields = stat.rsplit_once(") ")?.1.split(' ');
     let state = fields.next()?.chars().next()?;
-    Some((state, fields.nth(18)?.parse().ok()?))
+    let start_time = fields.nth(18)?.parse().ok()?;
+    let exit_code = fields.nth(29).and_then(|code| code.trim_end().parse().ok()).unwrap_or(0);
+    Some(Stat { state, start_time, exit_code })
 }
 
 /// Facts about a process that has just been made.
 fn init_facts(pid: i32) -> Option<Init> {
-    stat(pid).map(|(_, start_time)| Init { pid, start_time })
+    stat(pid).map(|stat| Init { pid, start_time: stat.start_time })
+}
+
+/// What the kernel calls this boot; nothing where it does not say.
+fn boot() -> String {
+    let id = read_text("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    id.trim_end().to_string()
 }
 
 /// Whether it is still that process, and no zombie.
 fn is_alive(init: Init) -> bool {
-    matches!(stat(init.pid), Some((state, time)) if time == init.start_time && !matches!(state, 'Z' | 'X'))
+    stat(init.pid).is_some_and(|stat| stat.is(init) && !stat.has_ended())
+}
+
+/// How a process has ended that nobody has waited for yet.
+fn ended_with(init: Init) -> Option<End> {
+    let stat = stat(init.pid).filter(|stat| stat.is(init) && stat.has_ended())?;
+    // What may not be seen reads as 0; this file, under the same rule, cannot be read at all.
+    let may_look = || fs::read(format!("/proc/{}/io", init.pid)).is_ok();
+    (stat.exit_code != 0 || may_look()).then(|| End::of_status(stat.exit_code))
 }

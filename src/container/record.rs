@@ -3,8 +3,8 @@
 //! A journal of JSON lines, so that a kase which is killed in the middle leaves what it had written, whole:
 //! what was asked for, then who init is, then that it was ready. The file is locked (F_OFD_SETLK) by an open
 //! file description that init inherits and that its exec closes, so a lock that is held means that the
-//! container has not been started. A status is never written down, it follows from these facts and from the
-//! living process.
+//! container has not been started. The kase that creates it holds one of its own (F_SETLK), which no child
+//! inherits. A status is never written down, it follows from these facts and from the living process.
 
 use crate::cgroup::CgroupFacts;
 use crate::fault::{Fault, OrFault};
@@ -33,6 +33,9 @@ pub struct Facts {
     pub rootfs: PathBuf,
     /// When, as RFC 3339 in UTC with nanoseconds.
     pub created: String,
+    /// The host's boot that it was created in.
+    #[serde(default)]
+    pub boot: String,
     /// CLONE_NEW* flags of the namespaces that it does not share with its creator.
     pub namespaces: u64,
     /// Whether it has a session keyring of its own.
@@ -71,6 +74,7 @@ enum Line {
     Ready,
     /// By an update: there was no place in resctrl before.
     Share(Share),
+    Exit(i32),
 }
 
 /// Everything that the journal says.
@@ -86,6 +90,8 @@ pub struct Record {
     pub complete: Complete,
     /// Whether somebody holds the lock.
     pub lock: Lock,
+    /// How init ended, if somebody waited for it: a shell's code.
+    pub exit: Option<i32>,
 }
 
 /// Whether creation came to its end.
@@ -119,7 +125,8 @@ impl Journal {
         let begin = || {
             let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_APPEND | OFlag::O_CLOEXEC;
             let file = File::from(openat(directory, FILE, flags, Mode::from_bits_truncate(0o600))?);
-            fcntl(&file, FcntlArg::F_OFD_SETLK(&whole()))?;
+            fcntl(&file, FcntlArg::F_OFD_SETLK(&byte(INIT)))?;
+            fcntl(&file, FcntlArg::F_SETLK(&byte(CREATOR)))?;
             let journal = Self(file);
             journal.write(&Line::Facts(facts))?;
             anyhow::Ok(journal)
@@ -169,15 +176,42 @@ impl Journal {
     }
 }
 
-/// A write lock on the whole file.
-fn whole() -> libc::flock {
+/// Adds how init ended to the record in a state directory.
+///
+/// # Errors
+/// Those of openat(2): ENOENT when the container is deleted by now.
+pub fn add_exit(directory: BorrowedFd<'_>, code: i32) -> anyhow::Result<()> {
+    let flags = OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_CLOEXEC;
+    Journal(File::from(openat(directory, FILE, flags, Mode::empty())?)).write(&Line::Exit(code))
+}
+
+/// Whether the kase that creates the container is at it.
+///
+/// # Errors
+/// Those of openat(2) and fcntl(2).
+pub fn creator(directory: BorrowedFd<'_>) -> anyhow::Result<Lock> {
+    look(&File::from(openat(directory, FILE, OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty())?), CREATOR)
+}
+
+/// Whose lock it is, by the byte that it is on.
+const INIT: libc::off_t = 0;
+const CREATOR: libc::off_t = 1;
+
+/// A write lock on a byte of the file.
+fn byte(start: libc::off_t) -> libc::flock {
     libc::flock {
         l_type: libc::F_WRLCK as libc::c_short,
         l_whence: libc::SEEK_SET as libc::c_short,
-        l_start: 0,
-        l_len: 0,
+        l_start: start,
+        l_len: 1,
         l_pid: 0,
     }
+}
+
+fn look(file: &File, start: libc::off_t) -> anyhow::Result<Lock> {
+    let mut lock = byte(start);
+    fcntl(file, FcntlArg::F_OFD_GETLK(&mut lock))?;
+    Ok(if lock.l_type == libc::F_UNLCK as libc::c_short { Lock::Free } else { Lock::Held })
 }
 
 impl Record {
@@ -191,9 +225,7 @@ impl Record {
             Err(nix::Error::ENOENT) => return Ok(None),
             file => File::from(file.or_fault(|| Fault::doing("open the container's record"))?),
         };
-        let mut lock = whole();
-        fcntl(&file, FcntlArg::F_OFD_GETLK(&mut lock))?;
-        let lock = if lock.l_type == libc::F_UNLCK as libc::c_short { Lock::Free } else { Lock::Held };
+        let lock = look(&file, INIT)?;
         let mut text = Vec::with_capacity(1024);
         file.read_to_end(&mut text)?;
         parse(&text, lock).or_fault(|| {
@@ -217,12 +249,15 @@ fn parse(text: &[u8], lock: Lock) -> anyhow::Result<Option<Record>> {
                     init: None,
                     complete: Complete::No,
                     lock,
+                    exit: None,
                 });
             }
             (Line::Cgroup(cgroup), Some(record)) => record.cgroup = cgroup,
             (Line::Init(init), Some(record)) => record.init = Some(init),
             (Line::Ready, Some(record)) => record.complete = Complete::Yes,
             (Line::Share(share), Some(record)) => record.facts.intel_rdt = Some(Box::new(share)),
+            // Each of several who waited may have written it.
+            (Line::Exit(code), Some(record)) => record.exit = Some(code),
             _ => anyhow::bail!("a line is out of order"),
         }
     }
@@ -249,5 +284,12 @@ mod tests {
         let record = parse(text.as_bytes(), Lock::Held).unwrap().unwrap();
         assert_eq!(record.init, Some(Init { pid: 7, start_time: 9 }));
         assert_eq!(record.complete, Complete::Yes);
+        assert_eq!(record.exit, None);
+    }
+
+    #[test]
+    fn several_may_write_down_the_exit_code() {
+        let text = format!("{FACTS}\n\"ready\"\n{{\"exit\":137}}\n{{\"exit\":137}}\n");
+        assert_eq!(parse(text.as_bytes(), Lock::Free).unwrap().unwrap().exit, Some(137));
     }
 }

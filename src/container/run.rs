@@ -8,6 +8,7 @@ use crate::hook;
 use crate::kernel::process::{End, become_subreaper};
 use crate::launch::console;
 use crate::launch::relay::{self, Aside, Screen, Signals};
+use crate::trace;
 use rootless::caller::Caller;
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -51,15 +52,17 @@ pub fn run(store: &Store, caller: Caller, request: &Request, how: How) -> anyhow
     let aside = readiness.as_mut().map(|readiness| readiness as &mut dyn Aside);
     let end = attend(&signals, &mut created, aside)?;
     created.keep();
-    if !how.keep
-        && let Some(container) = store.look(&request.id)?
-    {
-        delete::remove(&container)?;
+    if let Some(container) = store.look(&request.id)? {
+        match how.keep {
+            true => container.record_exit(end.code()),
+            false => delete::remove(&container)?,
+        }
     }
     Ok(end.code())
 }
 
 fn start(created: &Created) -> anyhow::Result<()> {
+    trace::step("start");
     created.init.start()?;
     let state = created.state.now("running", Some(created.init.process.pid));
     hook::run(
@@ -67,7 +70,10 @@ fn start(created: &Created) -> anyhow::Result<()> {
         &created.poststart,
         &state,
         hook::Around::directory(Path::new(&state.bundle)),
-    )
+    )?;
+    // What follows is the container's time.
+    trace::finish();
+    Ok(())
 }
 
 fn readiness(created: &Created, request: &Request, main: i32) -> anyhow::Result<Option<Readiness>> {

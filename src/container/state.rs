@@ -28,6 +28,9 @@ pub struct State<'a> {
     pub annotations: Option<&'a BTreeMap<String, String>>,
     /// The user who made it, by name if it has one.
     pub owner: String,
+    /// How it ended, if somebody waited for it; kase's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i32>,
 }
 
 impl<'a> State<'a> {
@@ -45,6 +48,7 @@ impl<'a> State<'a> {
             created: facts.map_or("", |facts| &facts.created),
             annotations: facts.map(|facts| &facts.annotations).filter(|annotations| !annotations.is_empty()),
             owner,
+            exit_code: container.exit(),
         }
     }
 }

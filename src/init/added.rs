@@ -10,6 +10,7 @@ use crate::kernel::process::{Dumpable, exit_now, set_dumpable, setns};
 use crate::plan::attributes::Attributes;
 use crate::plan::process::Process;
 use crate::seccomp::Program;
+use crate::trace::{self, Who};
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use nix::unistd::{chdir, chroot, fchdir};
@@ -42,6 +43,7 @@ pub struct Added {
 
 /// Runs the added process. Never returns.
 pub fn run(plan: &Process<'_>, attributes: &Attributes<'_>, added: &Added) -> ! {
+    trace::enter(Who::Init);
     let Err(error) = recipe(plan, attributes, added);
     // When kase is gone there is nobody left to tell.
     let _ = added.kase.say(&ToKase::Failed(Report::of(&error)));
@@ -56,8 +58,10 @@ fn recipe(plan: &Process<'_>, attributes: &Attributes<'_>, added: &Added) -> any
         process::set_oom_score(score)?;
     }
     // In its cgroup first: joining a cgroup namespace from outside of it shows another root.
+    trace::step("wait for the cgroup");
     expect(added, ToInit::Begin)?;
     if added.namespaces != 0 {
+        trace::step("join namespaces");
         setns(added.target.as_fd(), added.namespaces)
             .or_fault(|| Fault::doing("join the container's namespaces"))?;
     }
@@ -91,6 +95,7 @@ fn recipe(plan: &Process<'_>, attributes: &Attributes<'_>, added: &Added) -> any
     if early || added.filter.is_none() {
         filter::confine(plan, added.filter.as_ref(), Some(&added.kase))?;
     }
+    trace::step("wait for the start");
     added.kase.say(&ToKase::Ready)?;
     expect(added, ToInit::Start)?;
     if !early && added.filter.is_some() {

@@ -8,6 +8,7 @@ use crate::plan::labels::Labels;
 use crate::plan::memory_policy::MemoryPolicy;
 use crate::plan::personality::Domain;
 use crate::plan::scheduling::{IoPriority, Scheduler};
+use crate::trace;
 use std::io;
 
 /// Sets them all. While this process still has its privileges and no filter: afterwards the kernel, or the
@@ -16,6 +17,7 @@ use std::io;
 /// # Errors
 /// What the kernel refuses, with its place.
 pub fn set(attributes: &Attributes<'_>, proc: &Procfs) -> anyhow::Result<()> {
+    trace::step("attributes");
     if let Some(scheduler) = &attributes.scheduler {
         set_scheduler(scheduler)?;
     }

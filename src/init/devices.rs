@@ -4,6 +4,7 @@ use super::inside;
 use crate::fault::{Fault, OrFault};
 use crate::kernel::mount::{self, Reach};
 use crate::plan::devices::{Device, LINKS, Origin};
+use crate::trace;
 use nix::fcntl::{AtFlags, readlinkat};
 use nix::sys::stat::{Mode, SFlag, fstatat, mknodat};
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, symlinkat, unlinkat};
@@ -18,6 +19,7 @@ use std::path::Path;
 /// # Errors
 /// What the kernel refuses, with the device's place.
 pub fn make(root: BorrowedFd<'_>, devices: &[Device<'_>], origin: Origin) -> anyhow::Result<()> {
+    trace::step("devices");
     if devices.is_empty() {
         return Ok(());
     }

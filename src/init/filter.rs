@@ -13,12 +13,18 @@ use crate::kernel::process::set_no_new_privileges;
 use crate::kernel::seccomp::{Installed, Instruction, install};
 use crate::plan::process::Process;
 use crate::seccomp::Program;
+use crate::trace;
 
 /// The privileges of the process from here on, in their order with the filter.
 ///
 /// # Errors
 /// What the kernel refuses.
 pub fn confine(plan: &Process<'_>, program: Option<&Program>, kase: Option<&InitEnd>) -> anyhow::Result<()> {
+    // What the filter allows from here on is the container's affair.
+    match program {
+        Some(_) => trace::leave(),
+        None => trace::step("capabilities"),
+    }
     // Asked before the filter is there, which may not allow the question.
     let own = capability::permitted()?;
     if plan.no_new_privileges {

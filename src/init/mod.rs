@@ -12,6 +12,7 @@ mod filter;
 mod inside;
 mod mounts;
 mod namespaces;
+pub mod overlay;
 mod paths;
 mod process;
 mod program;
@@ -32,6 +33,7 @@ use crate::plan::mounts::What;
 use crate::plan::namespaces::Kind;
 use crate::plan::{Pivot, Plan};
 use crate::seccomp::Program;
+use crate::trace::{self, Who};
 use cgroup_mount::View;
 use nix::sys::stat::{Mode, umask};
 use std::collections::HashMap;
@@ -62,6 +64,8 @@ pub struct Hands {
 pub struct Trees {
     /// The rootfs.
     pub rootfs: Option<OwnedFd>,
+    /// What holds the overlay's upper layer.
+    pub layers: Option<overlay::Layers>,
     /// By index into the plan's mounts.
     pub sources: Vec<Option<OwnedFd>>,
     /// Where sources that are copied as symlinks lead, by index into the plan's mounts.
@@ -70,6 +74,7 @@ pub struct Trees {
 
 /// Runs init, or the hop and then init. Never returns: the process becomes the container's or ends.
 pub fn run(plan: &Plan<'_>, hands: Hands) -> ! {
+    trace::enter(if plan.namespaces.needs_hop() { Who::Hop } else { Who::Init });
     let mut init =
         Init { plan, hands, begun: false, own_cgroups: String::new(), on_host: None, starter: None };
     let Err(error) = init.recipe();
@@ -123,9 +128,11 @@ impl Init<'_> {
         let keyring = plan.keyring.then_some(self.hands.keyring.as_c_str());
         session::begin(keyring, plan.attributes.labels.selinux, &proc)?;
         if plan.namespaces.makes(Kind::Network) {
+            trace::step("loopback");
             net::loopback_up().or_fault(|| Fault::doing("bring the loopback interface up"))?;
         }
         let root = rootfs::prepare(plan, self.hands.trees.rootfs.take())?;
+        let root = self.overlay(root)?;
         if plan.pivot == Pivot::Chroot {
             self.on_host = Some(root.try_clone()?);
         }
@@ -182,7 +189,9 @@ impl Init<'_> {
         if self.begun {
             return Ok(());
         }
+        trace::step("wait for ids and cgroup");
         self.expect(ToInit::Begin)?;
+        trace::step("set-up");
         self.begun = true;
         if self.plan.mounts.iter().any(|mount| mount.what == What::Cgroup) {
             self.own_cgroups = read_text("/proc/self/cgroup").unwrap_or_default();
@@ -218,6 +227,16 @@ impl Init<'_> {
         session::take_ids(uid, gid, self.plan.process.groups)
     }
 
+    /// What the container changes from here on goes elsewhere.
+    fn overlay(&mut self, root: OwnedFd) -> anyhow::Result<OwnedFd> {
+        match &self.plan.overlay {
+            Some(overlay) => {
+                overlay::lay(overlay, self.plan.mount_label, root.as_fd(), self.hands.trees.layers.take())
+            }
+            None => Ok(root),
+        }
+    }
+
     /// Mounts and devices. Returns what becomes read-only when the rest is done.
     fn furnish(&mut self, root: &OwnedFd) -> anyhow::Result<Vec<OwnedFd>> {
         let sources = std::mem::take(&mut self.hands.trees.sources);
@@ -225,6 +244,7 @@ impl Init<'_> {
             true => View::Namespace,
             false => View::Host,
         };
+        trace::step("mounts");
         let mut mounter = mounts::Mounter {
             root: root.as_fd(),
             sources,
@@ -267,6 +287,7 @@ impl Init<'_> {
     fn hooks(&self, root: &OwnedFd) -> anyhow::Result<()> {
         let hooks = &self.plan.hooks;
         if hooks.runtime_has_some() {
+            trace::step("wait for hooks");
             self.hands.kase.say(&ToKase::HooksPlease)?;
             self.expect(ToInit::HooksDone)?;
         }
@@ -304,6 +325,11 @@ impl Init<'_> {
     }
 
     fn wait_for_start(&mut self) -> anyhow::Result<()> {
+        match self.hands.gate {
+            // Whoever knocks comes after the trace.
+            Some(_) => trace::leave(),
+            None => trace::step("wait for the start"),
+        }
         self.hands.kase.say(&ToKase::Ready)?;
         match self.hands.gate.take() {
             Some(gate) => {

@@ -6,6 +6,7 @@ use crate::kernel::clone::{Child, Cloned, clone3};
 use crate::kernel::process;
 use crate::plan::Plan;
 use crate::plan::namespaces::{Join, Kind, Offset};
+use crate::trace::{self, Who};
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use std::io::ErrorKind;
@@ -19,6 +20,7 @@ use std::os::fd::{AsFd, OwnedFd};
 /// # Errors
 /// A path that is missing, of another kind, or not ours to join.
 pub fn join(joins: &[Join<'_>]) -> anyhow::Result<()> {
+    trace::step("join namespaces");
     // All are opened first: joining a mount namespace changes what the paths mean.
     let mut open: Vec<(&Join<'_>, OwnedFd)> =
         joins.iter().map(|join| Ok((join, open_one(join)?))).collect::<anyhow::Result<_>>()?;
@@ -71,8 +73,12 @@ pub fn hop(plan: &Plan<'_>, kase: &InitEnd) -> anyhow::Result<()> {
     match clone3(made, Child::OfOurParent, None)
         .or_fault(|| Fault::at("linux.namespaces", "make the namespaces"))?
     {
-        Cloned::New => Ok(()),
+        Cloned::New => {
+            trace::enter(Who::Init);
+            Ok(())
+        }
         Cloned::Caller(init) => {
+            trace::leave();
             // Init would fail at its first word if kase were gone, so there is nobody to tell.
             let _ = kase.say(&ToKase::Born(init.pidfd));
             process::exit_now(0)

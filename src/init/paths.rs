@@ -4,6 +4,7 @@ use super::inside;
 use crate::fault::{Fault, OrFault, Place};
 use crate::kernel::mount::{self, Attributes, Reach, attribute};
 use crate::plan::labels::MountLabel;
+use crate::trace;
 use std::ffi::{CString, NulError};
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -14,6 +15,7 @@ use std::path::Path;
 /// # Errors
 /// What the kernel refuses, with the entry's place.
 pub fn readonly(root: BorrowedFd<'_>, paths: &[(Place, &Path)]) -> anyhow::Result<()> {
+    trace::step("read-only paths");
     for (at, path) in paths {
         one_readonly(root, path).or_fault(|| Fault::at(at, format!("make {} read-only", path.display())))?;
     }
@@ -37,6 +39,7 @@ pub fn mask(
     paths: &[(Place, &Path)],
     label: Option<MountLabel<'_>>,
 ) -> anyhow::Result<()> {
+    trace::step("masked paths");
     let label =
         label.map(|label| Ok::<_, NulError>((CString::new(label.option)?, CString::new(label.label)?)));
     let mut empty = Empty { first: None, label: label.transpose()? };

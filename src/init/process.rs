@@ -6,6 +6,7 @@ use crate::fault::{Fault, OrFault};
 use crate::kernel::{capability, process};
 use crate::plan::capabilities::Capabilities;
 use crate::plan::process::{Groups, Ids, Limit, Process};
+use crate::trace;
 use nix::sys::stat::{Mode, fstat, umask};
 use nix::unistd::{Gid, Uid, chdir, dup2_stderr, dup2_stdin, dup2_stdout, fchown, getcwd};
 use std::ffi::CString;
@@ -98,6 +99,7 @@ pub fn replace(number: usize, fd: &OwnedFd) -> nix::Result<()> {
 /// # Errors
 /// What the kernel refuses, with its place.
 pub fn become_user(plan: &Process<'_>, last_capability: u8) -> anyhow::Result<()> {
+    trace::step("user and capabilities");
     drop_bounding(plan.capabilities.bounding, last_capability)?;
     umask(Mode::from_bits_truncate(plan.user.umask));
     let as_root = chdir(plan.cwd);

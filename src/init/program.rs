@@ -3,6 +3,7 @@
 use crate::fault::Fault;
 use crate::kernel::process::execve;
 use crate::plan::process::search_path;
+use crate::trace;
 use nix::fcntl::AtFlags;
 use nix::unistd::{AccessFlags, faccessat};
 use std::ffi::{CStr, CString, OsStr};
@@ -73,6 +74,7 @@ fn not_executable(path: &Path, error: &io::Error) -> Fault {
 /// Executes the program. Returns only to say why not.
 pub fn execute(path: &CStr, arguments: &[CString], environment: &[CString]) -> anyhow::Error {
     const NONE: &str = "no such file or directory";
+    trace::leave();
     let error = execve(path, arguments, environment);
     let shown = path.to_string_lossy();
     let fault = |said: String| Fault::doing(format!("exec {shown}: {said}"));

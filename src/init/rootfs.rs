@@ -8,6 +8,7 @@ use crate::kernel::text::read_text;
 use crate::plan::mounts::rootfs_missing;
 use crate::plan::namespaces::Kind;
 use crate::plan::{Pivot, Plan};
+use crate::trace;
 use nix::fcntl::{OFlag, open};
 use nix::mount::{MntFlags, umount2};
 use nix::sys::stat::Mode;
@@ -24,6 +25,7 @@ use std::path::Path;
 /// # Errors
 /// No rootfs, or a mount that the kernel refuses.
 pub fn prepare(plan: &Plan<'_>, cloned: Option<OwnedFd>) -> anyhow::Result<OwnedFd> {
+    trace::step("rootfs");
     let path = plan.rootfs.as_path();
     if plan.pivot == Pivot::Chroot {
         // These mounts are the host's. On a mount of their own they show in one place and go all at once.
@@ -31,7 +33,8 @@ pub fn prepare(plan: &Plan<'_>, cloned: Option<OwnedFd>) -> anyhow::Result<Owned
         mount::set_propagation(tree.as_fd(), Propagation::Private, Reach::Recursive)?;
         return put(tree, path);
     }
-    let shared = matches!(plan.propagation, Some((Propagation::Shared, _)));
+    // On a peer of the host's mount, the overlay would show on the host.
+    let shared = matches!(plan.propagation, Some((Propagation::Shared, _))) && plan.overlay.is_none();
     // A shared rootfs stays a peer of the host's mount, so it is cloned before the tie is cut.
     let early = if shared { Some(clone(path)?) } else { None };
     separate(plan)?;
@@ -97,6 +100,7 @@ fn clone(path: &Path) -> anyhow::Result<OwnedFd> {
 /// # Errors
 /// What the kernel refuses.
 pub fn enter(plan: &Plan<'_>, root: BorrowedFd<'_>) -> anyhow::Result<()> {
+    trace::step("pivot");
     match plan.pivot {
         Pivot::Root => pivot(root).or_fault(|| {
             Fault::at("root.path", "make the rootfs the root")

@@ -5,6 +5,7 @@ use super::sysctl::Procfs;
 use crate::fault::{Fault, OrFault};
 use crate::kernel::process;
 use crate::plan::process::Groups;
+use crate::trace;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal};
 use nix::unistd::setsid;
 use std::ffi::CStr;
@@ -15,6 +16,7 @@ use std::ffi::CStr;
 /// # Errors
 /// Those of setsid(2), a label that the policy does not have; not that there are no keys to be had.
 pub fn begin(keyring: Option<&CStr>, label: Option<&str>, proc: &Procfs) -> anyhow::Result<()> {
+    trace::step("session");
     setsid().or_fault(|| Fault::doing("start a session"))?;
     // The handlers are the defaults already (CLONE_CLEAR_SIGHAND). What is ignored stays ignored, and Rust
     // ignores SIGPIPE.

@@ -3,6 +3,7 @@
 use crate::fault::{Fault, OrFault};
 use crate::kernel::path::{Resolve, openat2};
 use crate::plan::sysctl::Setting;
+use crate::trace;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
@@ -35,6 +36,7 @@ impl Procfs {
     /// # Errors
     /// Those of openat2(2) and write(2).
     pub fn write(&self, path: &str, value: &str) -> io::Result<()> {
+        trace::step("sysctl");
         let file = openat2(self.0.as_fd(), &CString::new(path)?, libc::O_WRONLY, 0, Resolve::SAME_MOUNT)?;
         File::from(file).write_all(value.as_bytes())
     }

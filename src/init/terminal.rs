@@ -7,6 +7,7 @@ use crate::handshake::{InitEnd, ToKase};
 use crate::kernel::mount::{self, Reach};
 use crate::kernel::path::Resolve;
 use crate::kernel::terminal::{self, Size};
+use crate::trace;
 use nix::sys::stat::fchmod;
 use nix::sys::statfs::{FsType, fstatfs};
 use nix::unistd::{Gid, Uid, fchown};
@@ -25,6 +26,7 @@ pub fn take(
     console: Console,
     kase: &InitEnd,
 ) -> anyhow::Result<()> {
+    trace::step("terminal");
     let at = || Fault::at("process.terminal", "open a terminal in the container's /dev/pts");
     let remedy = "mount devpts on /dev/pts (`kase spec` shows how), or set process.terminal to false";
     let ptmx = inside::open_as(

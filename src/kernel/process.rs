@@ -250,6 +250,14 @@ impl End {
             Self::Signalled(signal) => 128 + signal,
         }
     }
+
+    /// What a status of waitpid(2) says.
+    pub fn of_status(status: i32) -> Self {
+        match libc::WIFSIGNALED(status) {
+            true => Self::Signalled(libc::WTERMSIG(status)),
+            false => Self::Exited(libc::WEXITSTATUS(status)),
+        }
+    }
 }
 
 /// Reaps the child `pid` (-1: any), waiting for it or not.
@@ -263,12 +271,8 @@ fn wait(pid: i32, flags: libc::c_int) -> io::Result<Option<(i32, End)>> {
         match answer(unsafe { libc::waitpid(pid, &raw mut status, flags) }.into()) {
             Ok(0) => return Ok(None),
             Ok(pid) => {
-                let end = if libc::WIFSIGNALED(status) {
-                    End::Signalled(libc::WTERMSIG(status))
-                } else {
-                    End::Exited(libc::WEXITSTATUS(status))
-                };
-                return Ok(Some((i32::try_from(pid).expect("the kernel's process ids are ints"), end)));
+                let pid = i32::try_from(pid).expect("the kernel's process ids are ints");
+                return Ok(Some((pid, End::of_status(status))));
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
@@ -290,6 +294,35 @@ pub fn wait_for(pid: i32) -> io::Result<End> {
 /// ECHILD when there are no children.
 pub fn reap() -> io::Result<Option<(i32, End)>> {
     wait(-1, libc::WNOHANG)
+}
+
+/// How the process behind `pidfd` ended, whoever's child it was.
+///
+/// # Errors
+/// EAGAIN before its parent has waited for it, and always from a kernel before Linux 6.15, ESRCH when the descriptor
+/// was opened too late, ENOTTY from a kernel before Linux 6.13.
+pub fn pidfd_end(pidfd: BorrowedFd<'_>) -> io::Result<End> {
+    let mut info = PidfdInfo { mask: PIDFD_INFO_EXIT, ..PidfdInfo::default() };
+    // SAFETY: the number holds the size of `info`, which outlives the call.
+    answer(unsafe { libc::ioctl(pidfd.as_raw_fd(), PIDFD_GET_INFO, &raw mut info) }.into())?;
+    match info.mask & PIDFD_INFO_EXIT {
+        0 => Err(io::Error::from_raw_os_error(libc::EAGAIN)),
+        _ => Ok(End::of_status(info.exit_code)),
+    }
+}
+
+const PIDFD_INFO_EXIT: u64 = 1 << 3;
+/// `_IOWR(0xFF, 11, struct pidfd_info)` with the struct's first size.
+const PIDFD_GET_INFO: libc::c_ulong = 0xc040_ff0b;
+
+/// `struct pidfd_info` of linux/pidfd.h, in its size of Linux 6.13.
+#[repr(C)]
+#[derive(Default)]
+struct PidfdInfo {
+    mask: u64,
+    cgroup: u64,
+    ids: [u32; 11],
+    exit_code: i32,
 }
 
 /// Sets how a signal is taken.

@@ -11,6 +11,7 @@ use crate::plan::exec;
 use crate::plan::namespaces::Kind;
 use crate::plan::process::Process;
 use crate::seccomp::Program;
+use crate::trace;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use std::ffi::CString;
@@ -50,6 +51,7 @@ pub fn join(
     target: Target<'_>,
     midwife: &mut dyn Midwife,
 ) -> anyhow::Result<Init> {
+    trace::step("join namespaces");
     affinity::begin(&attributes.affinity)?;
     let (kase, process_end) = handshake::pair()?;
     let root = match target.namespaces & Kind::Mount.flag() {
@@ -68,6 +70,7 @@ pub fn join(
         last_capability: target.last_capability,
         filter: target.filter,
     };
+    trace::step("clone");
     let process = match clone3(0, Child::Ours, target.cgroup.as_ref().map(AsFd::as_fd))
         .or_fault(|| Fault::doing("make the process"))?
     {
@@ -79,6 +82,7 @@ pub fn join(
     };
     drop(added);
     let init = Init::new(process, kase);
+    trace::step("cgroup and limits");
     midwife.born(init.process.pid)?;
     limits::raise(&plan.limits, init.process.pid)?;
     affinity::settle(init.process.pid, &attributes.affinity)?;

@@ -22,6 +22,7 @@ use crate::kernel::process::{pidfd_send_signal, wait_for};
 use crate::plan::Plan;
 use crate::plan::namespaces::Kind;
 use crate::plan::scheduling::Affinity;
+use crate::trace;
 use intel_rdt::Share;
 use rootless::caller::Caller;
 use rootless::id_writer::{self, Means};
@@ -86,6 +87,7 @@ pub fn launch(
         Some(maps) => Some(Means::choose(&host.caller, maps).or_fault(|| no_means(host))?),
         None => None,
     };
+    trace::step("clone");
     let mut births = births(plan);
     let share = hands.share.clone();
     let mut init = spawn::spawn(plan, host, hands, midwife)?;
@@ -104,6 +106,7 @@ pub fn launch(
     if let Some(hop) = hop {
         wait_for(hop)?;
     }
+    trace::step("record and cgroup");
     midwife.born(init.process.pid)?;
     limits::raise(&plan.process.limits, init.process.pid)?;
     // It is in its cgroup by now, which says what may be used of all.
@@ -156,6 +159,7 @@ fn no_means(host: &Host) -> Fault {
 
 fn map(plan: &Plan<'_>, host: &Host, means: Option<&Means>, pid: i32) -> anyhow::Result<()> {
     let (Some(maps), Some(means)) = (&plan.maps, means) else { return Ok(()) };
+    trace::step("id maps");
     id_writer::write(pid.unsigned_abs(), maps, means).map_err(|error| {
         let fault = Fault::doing("map the container's user and group ids");
         let fault = match error.hurdle(&host.caller) {
@@ -205,6 +209,7 @@ impl Init {
             Some((mount, mount.idmap.as_ref()?, caller))
         };
         loop {
+            trace::step("wait for init");
             match self.kase.hear()? {
                 Some(ToKase::MapIds(index, tree)) => {
                     let (mount, idmap, caller) = mount(index).ok_or_else(|| self.vanished())?;

@@ -4,6 +4,7 @@ use super::{Init, Making, Midwife, id_mapped};
 use crate::fault::{Fault, OrFault};
 use crate::handshake;
 use crate::host::Host;
+use crate::init::overlay::{Layers, unopened};
 use crate::init::{self, Hands, Trees};
 use crate::kernel::clone::{Child, Cloned, clone3};
 use crate::kernel::mount::{Propagation, Reach, clone_host_tree, set_propagation};
@@ -11,6 +12,7 @@ use crate::plan::Plan;
 use crate::plan::mount_options::Extension;
 use crate::plan::mounts::{Mount, What, rootfs_missing, source_missing};
 use crate::plan::namespaces::Kind;
+use crate::plan::overlay::{Overlay, Upper};
 use nix::errno::Errno;
 use rootless::caller::Standing;
 use std::collections::HashMap;
@@ -98,6 +100,12 @@ fn trees(plan: &Plan<'_>, host: &Host) -> anyhow::Result<Trees> {
         true => Some(tree(&plan.rootfs, Reach::Recursive).or_fault(|| rootfs_missing(&plan.rootfs))?),
         false => None,
     };
+    let layers = match &plan.overlay {
+        Some(Overlay { upper: Upper::Directory(directory), .. }) if blind => {
+            Some(Layers::of_host(directory).or_fault(|| unopened(directory))?)
+        }
+        _ => None,
+    };
     let source = |(index, mount): (usize, &Mount<'_>)| match &mount.what {
         _ if links.contains_key(&index) => Ok(None),
         What::Bind { source, reach } if blind || mount.idmap.is_some() => {
@@ -110,7 +118,7 @@ fn trees(plan: &Plan<'_>, host: &Host) -> anyhow::Result<Trees> {
         _ => Ok(None),
     };
     let sources = plan.mounts.iter().enumerate().map(source).collect::<anyhow::Result<_>>()?;
-    Ok(Trees { rootfs, sources, links })
+    Ok(Trees { rootfs, layers, sources, links })
 }
 
 /// The sources that are symlinks, of those that are to be copied as such.

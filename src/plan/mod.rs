@@ -11,6 +11,7 @@ pub mod capabilities;
 pub mod cgroup;
 pub mod devices;
 pub mod exec;
+pub mod fake_root;
 pub mod hooks;
 pub mod id_maps;
 pub mod intel_rdt;
@@ -21,6 +22,7 @@ pub mod mounts;
 pub mod namespaces;
 pub mod net_devices;
 mod number_list;
+pub mod overlay;
 pub mod personality;
 pub mod process;
 pub mod scheduling;
@@ -40,6 +42,7 @@ use mounts::{Mount, Setting};
 use namespaces::{Kind, Namespaces, Offset};
 use net_devices::NetDevice;
 use oci_spec::runtime::{Linux, LinuxTimeOffset};
+use overlay::Overlay;
 use process::Process;
 use rootless::caller::Standing;
 use rootless::id_map::IdMaps;
@@ -84,6 +87,10 @@ pub struct Options<'a> {
     pub id: &'a str,
     /// Who makes cgroups, and of which kind.
     pub cgroups: Cgroups,
+    /// `--overlay`: a directory, or nothing for a tmpfs.
+    pub overlay: Option<&'a Path>,
+    /// `--fake-root`.
+    pub fake_root: bool,
 }
 
 /// What the host and the command line say about cgroups.
@@ -106,6 +113,8 @@ pub struct Plan<'spec> {
     pub maps: Option<IdMaps>,
     /// The rootfs on the host, absolute.
     pub rootfs: PathBuf,
+    /// What lies over it.
+    pub overlay: Option<Overlay>,
     /// `root.readonly`.
     pub readonly: bool,
     /// `linux.rootfsPropagation`.
@@ -197,8 +206,19 @@ impl<'spec> Plan<'spec> {
             devices::decide(linux.devices().as_deref().unwrap_or_default(), ids, &mut notes)?
         };
         let cgroup = cgroup(config, host, options, &namespaces, ids, &mounts, &mut notes)?;
+        let fake_root = fake_root::decide(options.fake_root, annotations, ids, &mut notes)?;
+        let overlay = overlay::decide(&overlay::Setting {
+            option: options.overlay,
+            annotations,
+            bundle: options.bundle,
+            rootfs: &rootfs,
+            namespaces: &namespaces,
+            maps: maps.as_ref(),
+            confined,
+        })?;
         Ok(Self {
             rootfs,
+            overlay,
             readonly: root.readonly().unwrap_or(false),
             propagation: propagation(linux)?,
             pivot: pivot(&namespaces, options),
@@ -229,7 +249,7 @@ impl<'spec> Plan<'spec> {
             )?,
             intel_rdt: intel_rdt::decide(linux.intel_rdt().as_ref(), &host.facilities)?,
             cgroup,
-            seccomp: seccomp::decide(linux.seccomp().as_ref(), config.annotations.as_ref(), &mut notes)?,
+            seccomp: seccomp::decide(linux.seccomp().as_ref(), fake_root, annotations, &mut notes)?,
             hooks: hooks::decide(config.hooks.as_ref())?,
             keyring: !options.no_new_keyring,
             preserve_fds: options.preserve_fds,
@@ -415,6 +435,8 @@ mod tests {
             preserve_fds: 0,
             id: "web",
             cgroups: Cgroups { version: None, systemd: None, driver: cgroup::Driver::Auto },
+            overlay: None,
+            fake_root: false,
         };
         Plan::draw(config, host, &options)
     }

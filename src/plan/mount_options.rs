@@ -140,6 +140,29 @@ pub fn known() -> impl Iterator<Item = &'static str> {
 }
 
 impl<'spec> Options<'spec> {
+    /// The words that say what is left of all of them.
+    pub fn flags(&self) -> Vec<&'static str> {
+        let atime = |change: Attributes, kind: u64| {
+            change.clear & attribute::ATIME != 0 && change.set & attribute::ATIME == kind
+        };
+        let holds = |word: &Word| match *word {
+            Word::Set(bit) => self.attributes.set & bit != 0,
+            Word::Clear(bit) => self.attributes.clear & bit != 0 && self.attributes.set & bit == 0,
+            Word::Atime(kind) => atime(self.attributes, kind),
+            Word::RecursiveSet(bit) => self.recursive.set & bit != 0,
+            Word::RecursiveClear(bit) => self.recursive.clear & bit != 0 && self.recursive.set & bit == 0,
+            Word::RecursiveAtime(kind) => atime(self.recursive, kind),
+            Word::Super(bit) => self.super_flags & bit != 0,
+            Word::Propagate(propagation, reach) => self.propagation.contains(&(propagation, reach)),
+            Word::IdMap(reach) => self.idmap == Some(reach),
+            Word::Remount => self.remount == Remount::Yes,
+            Word::Extend(extension) => self.extension == extension,
+            // Binding is not how, but what; the others ask for what is so anyway.
+            Word::Bind(_) | Word::NotSuper(_) | Word::NotNoatime | Word::Nothing => false,
+        };
+        WORDS.iter().filter(|(_, word)| holds(word)).map(|(name, _)| *name).collect()
+    }
+
     /// Sorts the words of one mount. Of contradicting words the later wins; an unknown one belongs to the
     /// file system, which will say so if it does not know it either.
     pub fn sort(words: impl IntoIterator<Item = &'spec str>) -> Self {

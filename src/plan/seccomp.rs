@@ -1,6 +1,6 @@
 //! The container's system call filter, compiled.
 
-use super::Notes;
+use super::{Notes, fake_root};
 use crate::fault::{Fault, Place};
 use crate::seccomp::{Arch, Program, compile};
 use oci_spec::runtime::{LinuxSeccomp, LinuxSeccompAction};
@@ -36,21 +36,26 @@ impl<'spec> Listener<'spec> {
 /// With this annotation, a name that no architecture has is an error; crun(1).
 const STRICT: &str = "run.oci.seccomp_fail_unknown_syscall";
 
-/// Compiles `linux.seccomp`.
+/// Compiles `linux.seccomp`, and with `fake_root` what that adds.
 ///
 /// # Errors
 /// Whatever the profile makes impossible.
 pub fn decide<'spec>(
     profile: Option<&'spec LinuxSeccomp>,
+    faked: bool,
     annotations: Option<&HashMap<String, String>>,
     notes: &mut Notes,
 ) -> Result<Option<Filter<'spec>>, Fault> {
-    let Some(profile) = profile else { return Ok(None) };
+    if profile.is_none() && !faked {
+        return Ok(None);
+    }
     let native = Arch::native().ok_or_else(|| {
         Fault::at("linux.seccomp", "kase has no system call table for this machine's architecture")
             .remedy("leave linux.seccomp out, at your own risk")
     })?;
-    let program = compile(profile, native)
+    let faked = faked.then(|| fake_root::profile(profile));
+    let Some(compiled) = faked.as_ref().or(profile) else { return Ok(None) };
+    let program = compile(compiled, native)
         .map_err(|refusal| Fault::at(refusal.place, refusal.what).remedy(refusal.remedy))?;
     // runc's words, which its own test suite looks for.
     notes.debug(format!("seccomp filter flags: {}", program.flags));
@@ -68,9 +73,9 @@ pub fn decide<'spec>(
             unknown.place, unknown.name
         ));
     }
-    let listener = match program.notifies() {
-        true => Some(listener(profile)?),
-        false => None,
+    let listener = match profile.filter(|_| program.notifies()) {
+        Some(profile) => Some(listener(profile)?),
+        None => None,
     };
     Ok(Some(Filter { program, listener }))
 }

@@ -16,6 +16,14 @@ pub fn outcome<T, E: Into<Error>>(result: Result<T, E>) -> String {
     result.map_or_else(|error| errno_name(&error.into()), |_| "ok".into())
 }
 
+/// A file, or a directory and what is in it.
+pub fn remove(path: &str) -> std::io::Result<()> {
+    match std::fs::symlink_metadata(path)?.is_dir() {
+        true => std::fs::remove_dir_all(path),
+        false => std::fs::remove_file(path),
+    }
+}
+
 pub fn can(what: &str, rest: &[&str]) -> String {
     match (what, rest) {
         ("mknod", [path]) => {
@@ -34,6 +42,9 @@ pub fn can(what: &str, rest: &[&str]) -> String {
         ("sethostname", [name]) => outcome(nix::unistd::sethostname(*name)),
         ("setuid", [uid]) => {
             outcome(nix::unistd::setuid(nix::unistd::Uid::from_raw(uid.parse().unwrap_or(0))))
+        }
+        ("setgroups", [gid]) => {
+            outcome(nix::unistd::setgroups(&[nix::unistd::Gid::from_raw(gid.parse().unwrap_or(0))]))
         }
         _ => format!("no such deed: {what} {}", rest.join(" ")),
     }

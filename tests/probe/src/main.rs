@@ -67,6 +67,7 @@ fn answer(command: &[String]) -> Answer {
 
         ["can", what, rest @ ..] => Ok(deeds::can(what, rest)),
         ["write", path, text] => Ok(deeds::outcome(std::fs::write(path, text))),
+        ["remove", path] => Ok(deeds::outcome(deeds::remove(path))),
         ["mkdir", path] => Ok(deeds::outcome(std::fs::create_dir_all(path))),
 
         ["syscall", name, rest @ ..] => Ok(calls::call(name, rest)),

@@ -1,0 +1,67 @@
+//! `kase explain`.
+
+use super::Context;
+use super::table;
+use crate::container::explain::{self, Entry, SECTIONS};
+use anyhow::Context as _;
+use clap::{ArgMatches, Command};
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+/// What `create` takes and a plan does not depend on.
+const UNUSED: [&str; 4] = ["console-socket", "pid-file", "pidfd-socket", "preserve-fds"];
+
+pub fn arguments(command: Command) -> Command {
+    super::create::shared(command)
+        .mut_args(|argument| match argument.get_id().as_str() {
+            // Paths of cgroups have it in them.
+            "id" => argument.required(false).default_value("ID"),
+            id => {
+                let hidden = UNUSED.contains(&id) || argument.is_hide_set();
+                argument.hide(hidden)
+            }
+        })
+        .arg(table::format().short(None))
+        .after_help(
+            "Shows what create would do with the bundle on this host, for this user; nothing is made.",
+        )
+}
+
+pub fn run(context: Context, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
+    let request = super::create::request(&context, matches)?;
+    let explained = explain::explain(context.caller, &request).context("explain")?;
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    if table::is_json(matches) {
+        writeln!(out, "{}", serde_json::to_string_pretty(&explained)?)?;
+    } else {
+        for (name, entries) in SECTIONS.iter().zip(&explained.0).filter(|(_, entries)| !entries.is_empty()) {
+            writeln!(out, "{name}")?;
+            entries.iter().try_for_each(|entry| show(entry, &mut out))?;
+        }
+    }
+    out.flush()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The first value alone, the others with their names.
+fn show(entry: &Entry, out: &mut impl Write) -> io::Result<()> {
+    let mut values = entry.0.iter().filter(|(_, value)| !value.is_empty());
+    let first = values.next().map_or("", |(_, value)| value);
+    match values.clone().count() {
+        // A name and a value.
+        1 => {
+            let (_, value) = values.next().expect("there is one");
+            writeln!(out, "  {first}: {value}")
+        }
+        _ => {
+            let rest: Vec<_> = values
+                .map(|(name, value)| match *name {
+                    "what" => value.clone(),
+                    name => format!("{name} {value}"),
+                })
+                .collect();
+            let colon = if rest.is_empty() { "" } else { ": " };
+            writeln!(out, "  {first}{colon}{}", rest.join("; "))
+        }
+    }
+}

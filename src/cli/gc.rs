@@ -1,0 +1,50 @@
+//! `kase gc`.
+
+use super::Context;
+use super::table;
+use crate::container::explain::Entry;
+use crate::container::gc;
+use crate::fault::Report;
+use clap::{Arg, ArgAction, ArgMatches, Command};
+use std::fmt::Display;
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+pub fn arguments(command: Command) -> Command {
+    command
+        .arg(table::format())
+        .arg(Arg::new("dry-run").long("dry-run").action(ArgAction::SetTrue).help("Show it only"))
+        .after_help("Removes entries whose creation was interrupted, when nobody is at it any more, and those of before the host was booted; never a container that was created and has stopped.")
+}
+
+pub fn run(context: Context, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
+    let mut code = ExitCode::SUCCESS;
+    let mut removed = Vec::new();
+    for (container, reason) in gc::find(&context.store()?)? {
+        if !matches.get_flag("dry-run")
+            && let Err(error) = gc::remove(&container, reason)
+        {
+            tracing::warn!("{}: {}", container.id(), Report::of(&error).line);
+            code = ExitCode::FAILURE;
+            continue;
+        }
+        let bundle = container.facts().map_or(Path::new(""), |facts| &facts.bundle);
+        let fields: [(_, &dyn Display); 3] =
+            [("id", &container.id()), ("reason", &reason.word()), ("bundle", &bundle.display())];
+        removed.push(Entry::of(&fields));
+    }
+    let mut out = io::stdout().lock();
+    if table::is_json(matches) {
+        writeln!(out, "{}", serde_json::to_string_pretty(&removed)?)?;
+        return Ok(code);
+    }
+    let mut rows = vec![["ID", "REASON", "BUNDLE"].map(String::from)];
+    rows.extend(
+        removed.into_iter().filter_map(|entry| {
+            entry.0.into_iter().map(|(_, value)| value).collect::<Vec<_>>().try_into().ok()
+        }),
+    );
+    table::wide::<3>(&rows, &mut out)?;
+    Ok(code)
+}

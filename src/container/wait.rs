@@ -1,0 +1,83 @@
+//! Waits for a container's end, and learns how it ended.
+//!
+//! Nobody but its parent is told how a process ended, and a detached container's parent is whoever adopts
+//! orphans. But the kernel keeps the answer for whoever held a descriptor of the process while it was there
+//! (PIDFD_INFO_EXIT, Linux 6.15), once its parent has asked; and until then the zombie shows it in /proc. So a
+//! wait that begins before the end learns the code, and writes it into the record for those who ask later.
+
+use super::record::Init;
+use super::store::Store;
+use super::{Status, ended_with, stat};
+use crate::fault::{Fault, OrFault};
+use crate::kernel::process::{End, pidfd_end, pidfd_open};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::thread;
+use std::time::Duration;
+
+/// Waits until the container `id` ends. The code is its own: of its exit, or 128 and the signal that ended it;
+/// nothing when it cannot be known.
+///
+/// # Errors
+/// A container that does not exist.
+pub fn wait(store: &Store, id: &str) -> anyhow::Result<Option<i32>> {
+    const MOMENT: Duration = Duration::from_millis(10);
+    let mut container = store.container(id)?;
+    // Whoever creates it has not come to its init yet.
+    while container.init().is_none() && container.status() == Status::Creating {
+        thread::sleep(MOMENT);
+        container = store.container(id)?;
+    }
+    if let Some(code) = container.exit() {
+        return Ok(Some(code));
+    }
+    let Some(init) = container.init() else { return Ok(None) };
+    // A zombie will do: what counts is that it is not reaped.
+    let pidfd = pidfd_open(init.pid).ok();
+    let Some(pidfd) = pidfd.filter(|_| stat(init.pid).is_some_and(|stat| stat.is(init))) else {
+        return late(store, id);
+    };
+    until(pidfd.as_fd(), PollFlags::POLLIN, PollTimeout::NONE)?;
+    let end = match ended_with(init) {
+        Some(end) => Some(end),
+        None => reaped(pidfd.as_fd(), init)?,
+    };
+    match end {
+        Some(end) => {
+            container.record_exit(end.code());
+            Ok(Some(end.code()))
+        }
+        None => late(store, id),
+    }
+}
+
+/// The end of a process that is reaped meanwhile.
+fn reaped(pidfd: BorrowedFd<'_>, init: Init) -> anyhow::Result<Option<End>> {
+    const MOMENT: u16 = 100;
+    loop {
+        // Asked first: what is kept is there before the process is gone.
+        let there = stat(init.pid).is_some_and(|stat| stat.is(init));
+        match pidfd_end(pidfd) {
+            Ok(end) => return Ok(Some(end)),
+            Err(_) if !there => return Ok(None),
+            // Older kernels do not tell when it is reaped.
+            Err(_) => until(pidfd, PollFlags::empty(), MOMENT.into())?,
+        }
+    }
+}
+
+/// Whoever has waited for it may have written it down.
+fn late(store: &Store, id: &str) -> anyhow::Result<Option<i32>> {
+    Ok(store.look(id)?.and_then(|container| container.exit()))
+}
+
+/// POLLHUP, which comes when the process is reaped, is always waited for.
+fn until(pidfd: BorrowedFd<'_>, what: PollFlags, timeout: PollTimeout) -> anyhow::Result<()> {
+    loop {
+        match poll(&mut [PollFd::new(pidfd, what)], timeout) {
+            Err(Errno::EINTR) => {}
+            polled => return polled.map(drop).or_fault(|| Fault::doing("wait for the container's init")),
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! `--trace`: how long each step of a birth takes, in both halves, for Chrome's trace viewer or Perfetto.
+//!
+//! One file of JSON's array form, which both halves append to, an event a write(2). Steps follow one another: one
+//! ends where the next begins. Without `--trace`, a step is a look at one word of memory.
+
+use std::fmt::Write as _;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write as _};
+use std::path::Path;
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+static TRACE: OnceLock<Trace> = OnceLock::new();
+
+struct Trace {
+    file: File,
+    origin: Instant,
+    now: Mutex<Now>,
+}
+
+/// Where this process is.
+struct Now {
+    who: Who,
+    step: Option<(&'static str, Duration)>,
+    gone: bool,
+}
+
+/// A row of the picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Who {
+    /// kase.
+    Kase = 1,
+    /// The container's first process, or the one that exec adds.
+    Init = 2,
+    /// The process that goes ahead of init.
+    Hop = 3,
+}
+
+/// Begins a trace in a new file.
+///
+/// # Errors
+/// Those of open(2).
+pub fn begin(path: &Path) -> io::Result<()> {
+    // Emptied by itself: append and truncate do not go together.
+    File::create(path)?;
+    let file = OpenOptions::new().append(true).open(path)?;
+    let now = Mutex::new(Now { who: Who::Kase, step: None, gone: false });
+    let trace = TRACE.get_or_init(|| Trace { file, origin: Instant::now(), now });
+    trace.write("[\n");
+    trace.name(Who::Kase, "kase", "");
+    Ok(())
+}
+
+/// This process, a copy of another, goes on under its own name.
+pub fn enter(who: Who) {
+    let Some(trace) = TRACE.get() else { return };
+    let mut now = trace.now.lock().unwrap_or_else(PoisonError::into_inner);
+    *now = Now { who, step: Some(("set-up", trace.origin.elapsed())), gone: false };
+    trace.name(who, if who == Who::Hop { "hop" } else { "init" }, ",\n");
+}
+
+/// The step before is over, and this one begins.
+#[inline]
+pub fn step(name: &'static str) {
+    if let Some(trace) = TRACE.get() {
+        trace.change(Some(name));
+    }
+}
+
+/// The last step of this process is over, whatever it does from here on: under the container's filter it may not
+/// be allowed to write, and after the gate kase has finished.
+pub fn leave() {
+    if let Some(trace) = TRACE.get() {
+        trace.change(None);
+        trace.now.lock().unwrap_or_else(PoisonError::into_inner).gone = true;
+    }
+}
+
+/// The whole trace is over: called by kase, when init writes no more. The second call does nothing.
+pub fn finish() {
+    if let Some(trace) = TRACE.get()
+        && !trace.now.lock().unwrap_or_else(PoisonError::into_inner).gone
+    {
+        leave();
+        trace.write("\n]\n");
+    }
+}
+
+impl Trace {
+    #[cold]
+    fn change(&self, name: Option<&'static str>) {
+        let mut now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
+        let time = self.origin.elapsed();
+        if let Some((name, since)) = now.step.take() {
+            let mut event =
+                format!(",\n{{\"name\":\"{name}\",\"ph\":\"X\",\"pid\":1,\"tid\":{}", now.who as u32);
+            for (key, time) in [("ts", since), ("dur", time - since)] {
+                // Microseconds; a string takes all that is written into it.
+                let _ = write!(event, ",\"{key}\":{}.{:03}", time.as_micros(), time.as_nanos() % 1000);
+            }
+            event.push('}');
+            self.write(&event);
+        }
+        now.step = name.filter(|_| !now.gone).map(|name| (name, time));
+    }
+
+    fn name(&self, who: Who, name: &str, before: &str) {
+        let tid = who as u32;
+        self.write(&format!(
+            "{before}{{\"name\":\"thread_name\",\"ph\":\"M\",\"pid\":1,\"tid\":{tid},\"args\":{{\"name\":\"{name}\"}}}}"
+        ));
+    }
+
+    fn write(&self, text: &str) {
+        // A full disk spoils the trace, not the container.
+        let _ = (&self.file).write_all(text.as_bytes());
+    }
+}

@@ -1,0 +1,195 @@
+//! `--fake-root`: where there is one id, calls that change owners and users succeed without effect.
+
+use crate::common::{Bundle, Container, Kase, json};
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+deeds! { all: nothing_is_faked_without_it }
+deeds! { user: a_config_with_one_id_has_it_too, with_more_ids_it_is_left_out_and_it_is_said }
+deeds! { bare:
+    owners_and_users_change_in_words_only,
+    an_annotation_asks_for_it,
+    an_annotation_that_is_no_answer_is_refused,
+    it_is_merged_into_the_containers_filter,
+    an_added_process_has_it_too,
+    dpkg_installs_what_changes_owners,
+}
+
+const CALLS: [&str; 12] =
+    ["/probe", "can", "chown", "/etc", "33", "--", "can", "setgroups", "33", "--", "stat", "/etc"];
+
+fn nothing_is_faked_without_it(kase: &Kase) {
+    let faked = kase
+        .sees(kase.bundle().writable(), ["can", "chown", "/etc", "70000", "--", "can", "setuid", "70000"]);
+    assert!(!faked.contains("ok"), "{faked}");
+}
+
+fn owners_and_users_change_in_words_only(kase: &Kase) {
+    let bundle = kase.bundle().writable().args(CALLS);
+    assert!(kase.run(&bundle).stdout().starts_with("EINVAL\nEPERM\n"));
+    let outcome = kase.run_with(&bundle, ["--fake-root"]);
+    assert!(outcome.stdout().starts_with("ok\nok\ndirectory "), "{outcome}");
+    assert!(outcome.out.contains("owner=0:0"), "{outcome}");
+    let bundle = bundle.args([
+        "/probe",
+        "can",
+        "setuid",
+        "33",
+        "--",
+        "status",
+        "Uid",
+        "--",
+        "can",
+        "sethostname",
+        "x",
+    ]);
+    assert_eq!(kase.run_with(&bundle, ["--fake-root"]).stdout(), "ok\nUid: 0 0 0 0\nEPERM\n");
+}
+
+fn a_config_with_one_id_has_it_too(kase: &Kase) {
+    let maps = |id: u32| json!([{"containerID": 0, "hostID": id, "size": 1}]);
+    let bundle = kase.bundle().writable().args(CALLS).namespace(json!({"type": "user"})).edit(|spec| {
+        spec["linux"]["uidMappings"] = maps(kase.identity.uid);
+        spec["linux"]["gidMappings"] = maps(kase.identity.gid);
+    });
+    assert!(kase.run_with(&bundle, ["--fake-root"]).stdout().starts_with("ok\nok\n"));
+}
+
+fn with_more_ids_it_is_left_out_and_it_is_said(kase: &Kase) {
+    let outcome = kase.run_with(&kase.bundle().writable().args(CALLS), ["--fake-root"]);
+    assert!(outcome.stdout().starts_with("EPERM\n") || outcome.stdout().starts_with("ok\n"), "{outcome}");
+    assert!(outcome.err.contains("--fake-root is left out"), "{outcome}");
+    let more = kase.bundle().writable().args(["/probe", "can", "chown", "/etc", "70000"]);
+    assert_eq!(kase.run_with(&more, ["--fake-root"]).stdout(), "EINVAL\n");
+}
+
+fn an_annotation_asks_for_it(kase: &Kase) {
+    let bundle = kase.bundle().writable().args(CALLS);
+    let bundle = bundle.edit(|spec| spec["annotations"] = json!({"kase.fake-root": "true"}));
+    assert!(kase.run(&bundle).stdout().starts_with("ok\nok\n"));
+}
+
+fn an_annotation_that_is_no_answer_is_refused(kase: &Kase) {
+    let bundle = kase.bundle().edit(|spec| spec["annotations"] = json!({"kase.fake-root": "maybe"}));
+    kase.run(&bundle).refused(&["annotations[\"kase.fake-root\"]", "maybe"]);
+}
+
+fn it_is_merged_into_the_containers_filter(kase: &Kase) {
+    let filter = json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
+        {"names": ["chown", "fchownat", "mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 100},
+    ]});
+    let commands = [
+        "/probe",
+        "can",
+        "chown",
+        "/etc",
+        "33",
+        "--",
+        "syscall",
+        "mkdir",
+        "/new",
+        "--",
+        "can",
+        "setgroups",
+        "33",
+    ];
+    for quiet in [true, false] {
+        let bundle = kase.bundle().writable().args(commands).edit(|spec| {
+            spec["linux"]["seccomp"] = filter.clone();
+            spec["process"]["noNewPrivileges"] = json!(quiet);
+        });
+        assert_eq!(kase.run(&bundle).stdout(), "ENETDOWN\nENETDOWN\nEPERM\n");
+        assert_eq!(kase.run_with(&bundle, ["--fake-root"]).stdout(), "ok\nENETDOWN\nok\n");
+    }
+}
+
+fn an_added_process_has_it_too(kase: &Kase) {
+    let bundle = kase.bundle().writable().args(["/probe", "sleep"]);
+    let container = Container::create(kase, &bundle, &["--fake-root"]);
+    container.start();
+    assert!(container.call("exec", CALLS).stdout().starts_with("ok\nok\n"));
+}
+
+/// A package whose program's owner is another user, as made by dpkg-deb.
+fn package(kase: &Kase) -> PathBuf {
+    let tree = kase.path("package");
+    fs::create_dir_all(tree.join("DEBIAN")).unwrap();
+    fs::create_dir_all(tree.join("opt/thing")).unwrap();
+    fs::set_permissions(tree.join("opt"), fs::Permissions::from_mode(0o755)).unwrap();
+    fs::set_permissions(tree.join("opt/thing"), fs::Permissions::from_mode(0o755)).unwrap();
+    fs::write(tree.join("opt/thing/file"), "installed\n").unwrap();
+    let control = "Package: thing\nVersion: 1\nArchitecture: all\nMaintainer: nobody <n@example.org>\nDescription: a thing\n";
+    fs::write(tree.join("DEBIAN/control"), control).unwrap();
+    let script = tree.join("DEBIAN/postinst");
+    fs::write(&script, "#!/bin/sh\nset -e\nchown daemon:daemon /opt/thing/file\n").unwrap();
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    let deb = kase.path("thing.deb");
+    let built = Command::new("dpkg-deb")
+        .arg("--root-owner-group")
+        .arg("--build")
+        .args([&tree, &deb])
+        .output()
+        .unwrap();
+    assert!(built.status.success(), "{built:?}");
+    deb
+}
+
+/// The host's /usr, and a dpkg without a package.
+fn debian(kase: &Kase, deb: &Path) -> Bundle {
+    let bundle = [
+        "usr",
+        "opt",
+        "root",
+        "var",
+        "var/lib",
+        "var/lib/dpkg",
+        "var/lib/dpkg/info",
+        "var/lib/dpkg/updates",
+        "var/log",
+    ]
+    .iter()
+    .fold(kase.bundle().writable(), |bundle, name| bundle.directory(name));
+    for name in ["bin", "sbin", "lib", "lib64"] {
+        symlink(format!("usr/{name}"), bundle.rootfs(name)).unwrap();
+    }
+    fs::copy(deb, bundle.rootfs("thing.deb")).unwrap();
+    bundle
+        .file("var/lib/dpkg/status", "")
+        .file("var/lib/dpkg/available", "")
+        .file("etc/passwd", "root:x:0:0::/root:/bin/sh\ndaemon:x:1:1::/:/bin/sh\n")
+        .file("etc/group", "root:x:0:\ndaemon:x:1:\n")
+        .mount(json!({"destination": "/usr", "type": "bind", "source": "/usr", "options": ["rbind", "ro"]}))
+        .edit(|spec| {
+            let all = json!([
+                "CAP_CHOWN",
+                "CAP_DAC_OVERRIDE",
+                "CAP_FOWNER",
+                "CAP_FSETID",
+                "CAP_SETUID",
+                "CAP_SETGID"
+            ]);
+            for set in ["bounding", "effective", "permitted"] {
+                spec["process"]["capabilities"][set] = all.clone();
+            }
+            spec["process"]["env"].as_array_mut().unwrap().push(json!("PATH=/usr/sbin:/usr/bin:/sbin:/bin"));
+        })
+        .args(["/usr/bin/dpkg", "-i", "/thing.deb"])
+}
+
+fn dpkg_installs_what_changes_owners(kase: &Kase) {
+    if !Path::new("/usr/bin/dpkg").exists() || !Path::new("/usr/bin/dpkg-deb").exists() {
+        skip!("needs dpkg");
+    }
+    let bundle = debian(kase, &package(kase));
+    let without = kase.run_with(&bundle, ["--overlay"]);
+    assert_ne!(without.code, 0, "{without}");
+    assert!(without.err.contains("daemon:daemon") || without.err.contains("changing ownership"), "{without}");
+    let with = kase.run_with(&bundle, ["--fake-root"]);
+    assert!(with.stdout().contains("Setting up thing (1)"), "{with}");
+    assert_eq!(fs::read_to_string(bundle.rootfs("opt/thing/file")).unwrap(), "installed\n");
+    assert!(
+        fs::read_to_string(bundle.rootfs("var/lib/dpkg/status")).unwrap().contains("install ok installed")
+    );
+}

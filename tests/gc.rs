@@ -1,0 +1,176 @@
+//! `gc`: what a crash or a reboot left goes, and nothing else.
+
+use crate::common::{Container, Kase, Value, json, wait_until, words};
+use std::fs;
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, SystemTime};
+
+deeds! {
+    killed_at_any_system_call_create_leaves_nothing_that_gc_does_not_clear,
+    containers_are_left_alone_in_every_state,
+    an_entry_of_another_boot_goes_and_no_process_with_it,
+    an_interrupted_creation_shows_in_the_table_and_goes,
+    an_entry_that_is_just_being_made_is_left_alone,
+    hooks_run_for_what_goes,
+}
+
+fn entries(kase: &Kase) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(kase.state_dir()) else { return Vec::new() };
+    entries.map(|entry| entry.unwrap().path()).collect()
+}
+
+fn gc<const N: usize>(kase: &Kase, options: [&str; N]) -> Value {
+    let words = ["gc", "--format", "json"].into_iter().chain(options);
+    let removed: Value = serde_json::from_str(kase.call(words).stdout()).unwrap();
+    for one in removed.as_array().unwrap() {
+        let mut keys: Vec<&String> = one.as_object().unwrap().keys().collect();
+        keys.sort();
+        assert_eq!(keys, ["bundle", "id", "reason"]);
+        assert!(["interrupted", "rebooted"].contains(&one["reason"].as_str().unwrap()), "{one}");
+        assert!(one["id"].is_string() && one["bundle"].is_string(), "{one}");
+    }
+    removed
+}
+
+/// As if an entry without a word in its record had been there for an hour.
+fn age(kase: &Kase) {
+    let old = fs::FileTimes::new().set_modified(SystemTime::now() - Duration::from_secs(3600));
+    let begun =
+        |entry: &PathBuf| fs::read_to_string(entry.join("record")).is_ok_and(|record| record.contains('\n'));
+    for entry in entries(kase).iter().filter(|entry| !begun(entry)) {
+        fs::File::open(entry).unwrap().set_times(old).unwrap();
+    }
+}
+
+/// strace kills kase as it enters each of these calls for the n-th time; every leftover is checked against what gc
+/// says of it.
+fn killed_at_any_system_call_create_leaves_nothing_that_gc_does_not_clear(kase: &Kase) {
+    let Ok(output) = Command::new("strace").arg("--version").output() else {
+        skip!("needs strace");
+    };
+    assert!(output.status.success());
+    let bundle = kase.bundle().args(["/probe", "sleep"]);
+    let mut cleared = 0;
+    for name in ["openat", "write", "clone3", "mkdirat", "sendmsg", "recvmsg", "fcntl"] {
+        for call in 1.. {
+            let id = kase.id();
+            let create = kase.command(words(["create", "-b"], bundle.dir(), [id.as_str()]));
+            let mut strace = kase.program("strace");
+            strace.args(["-o", "/dev/null", "-e"]).arg(format!("inject={name}:signal=KILL:when={call}"));
+            strace.arg("--").arg(create.get_program()).args(create.get_args());
+            let mut running = kase.spawn(strace);
+            let mut status = None;
+            wait_until("strace to end", || {
+                status = running.child.try_wait().unwrap();
+                status.is_some()
+            });
+            let record = fs::read_to_string(kase.state_dir().join(&id).join("record")).unwrap_or_default();
+            if record.contains("\"ready\"") {
+                // It came to be, whatever has become of the kase that made it.
+                assert_eq!(gc(kase, []), json!([]), "at {name} {call}");
+                kase.call(["delete", "--force", &id]).succeeded();
+            } else {
+                age(kase);
+                for e in entries(kase) {
+                    for f in fs::read_dir(&e).unwrap() {
+                        eprintln!("{name} {call} {:?}", f.unwrap().path());
+                    }
+                    eprintln!("{:?}", fs::read_to_string(e.join("record")));
+                }
+                // Its init may have a moment to live.
+                wait_until("gc to clear it", || {
+                    cleared += gc(kase, []).as_array().unwrap().len();
+                    entries(kase).is_empty()
+                });
+            }
+            if status.unwrap().signal() != Some(9) {
+                break;
+            }
+        }
+    }
+    assert!(cleared > 20, "{cleared}");
+}
+
+fn containers_are_left_alone_in_every_state(kase: &Kase) {
+    let sleeping = kase.bundle().args(["/probe", "sleep"]);
+    let containers =
+        [kase.create(&sleeping), kase.run_detached(&sleeping), kase.run_detached(&kase.bundle())];
+    containers[2].becomes("stopped");
+    assert_eq!(gc(kase, []), json!([]));
+    assert_eq!(kase.call(["gc"]).stdout().lines().count(), 1);
+    let states: Vec<String> = containers.iter().map(Container::status).collect();
+    assert_eq!(states, ["created", "running", "stopped"]);
+}
+
+fn record(container: &Container<'_>) -> PathBuf {
+    container.kase.state_dir().join(&container.id).join("record")
+}
+
+fn an_entry_of_another_boot_goes_and_no_process_with_it(kase: &Kase) {
+    let container = kase.run_detached(&kase.bundle().args(["/probe", "sleep"]));
+    let pid = container.pid();
+    let text = fs::read_to_string(record(&container)).unwrap();
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+    assert!(text.contains(boot.trim_end()));
+    let other = text.replace(boot.trim_end(), "01234567-89ab-cdef-0123-456789abcdef");
+    fs::write(record(&container), &other).unwrap();
+    let expected = json!([{"id": container.id, "reason": "rebooted", "bundle": container.state()["bundle"]}]);
+    assert_eq!(gc(kase, ["--dry-run"]), expected);
+    assert_eq!(container.status(), "running");
+    assert_eq!(gc(kase, []), expected);
+    assert!(entries(kase).is_empty());
+    // With that id a process of this boot is somebody else's, and so is the cgroup.
+    let alive = || fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "));
+    assert!(alive(), "{pid}");
+    // Put back, so that what runs is cleared away.
+    let directory = kase.directory(record(&container).parent().unwrap().to_str().unwrap());
+    kase.file(directory.join("record").to_str().unwrap(), &text);
+    container.call("delete", ["--force"]).succeeded();
+    assert!(!alive());
+}
+
+fn interrupted(kase: &Kase) -> Container<'_> {
+    let container = kase.run_detached(&kase.bundle());
+    container.becomes("stopped");
+    let text = fs::read_to_string(record(&container)).unwrap();
+    fs::write(record(&container), text.replace("\"ready\"\n", "")).unwrap();
+    container
+}
+
+fn an_interrupted_creation_shows_in_the_table_and_goes(kase: &Kase) {
+    let container = interrupted(kase);
+    for options in [["gc", "--dry-run"].as_slice(), &["gc"]] {
+        let table = kase.call(options);
+        let rows: Vec<Vec<&str>> =
+            table.stdout().lines().map(|line| line.split_whitespace().collect()).collect();
+        assert_eq!(rows[0], ["ID", "REASON", "BUNDLE"]);
+        assert_eq!(rows[1][..2], [container.id.as_str(), "interrupted"], "{table}");
+        assert_eq!(rows.len(), 2);
+    }
+    assert!(entries(kase).is_empty());
+}
+
+fn an_entry_that_is_just_being_made_is_left_alone(kase: &Kase) {
+    let state = kase.state_dir();
+    kase.directory(state.to_str().unwrap());
+    let entry = kase.directory(state.join("young").to_str().unwrap());
+    assert_eq!(gc(kase, []), json!([]));
+    assert!(entry.exists());
+    age(kase);
+    assert_eq!(gc(kase, []), json!([{"id": "young", "reason": "interrupted", "bundle": ""}]));
+    assert!(!entry.exists());
+}
+
+fn hooks_run_for_what_goes(kase: &Kase) {
+    let log = kase.file("log", "");
+    let script = format!("echo ran >> {}", log.display());
+    let hook = json!([{"path": "/bin/sh", "args": ["sh", "-c", script]}]);
+    let container = kase.run_detached(&kase.bundle().edit(|spec| spec["hooks"]["poststop"] = hook));
+    container.becomes("stopped");
+    let text = fs::read_to_string(record(&container)).unwrap();
+    fs::write(record(&container), text.replace("\"ready\"\n", "")).unwrap();
+    gc(kase, []);
+    assert_eq!(fs::read_to_string(&log).unwrap(), "ran\n");
+}
