@@ -1,25 +1,21 @@
 //! Creates a container: plans, claims the id, launches init.
 
+use super::ground::{self, Ground};
 use super::record::Facts;
 use super::store::{Entry, Store};
 use super::{init_facts, readiness, record};
 use crate::bundle::Bundle;
-use crate::cgroup::layout::Layout;
 use crate::cgroup::{Cgroup, CgroupFacts};
 use crate::config::Config;
 use crate::fault::{Fault, OrFault};
 use crate::gate::Gate;
 use crate::hook;
-use crate::host::{Host, Subids};
 use crate::launch::intel_rdt::Share;
 use crate::launch::pidfd::Receiver;
 use crate::launch::{self, Init, Making, Midwife, console, notify};
 use crate::plan::cgroup::Driver;
-use crate::plan::cgroup::unit::Bus;
-use crate::plan::mounts::rootfs_missing;
-use crate::plan::{Adapt, Cgroups, Notes, Options, Plan, attributes};
-use rootless::caller::{Caller, Standing};
-use rootless::delegation;
+use crate::plan::{Adapt, Notes, Plan};
+use rootless::caller::Caller;
 use std::ffi::OsString;
 use std::fs;
 use std::io;
@@ -110,33 +106,12 @@ pub fn create(
     super::id::check(&request.id)?;
     let mut bundle = Bundle::open(&request.bundle, request.config.as_deref())?;
     extend(&mut bundle.config, store, request)?;
-    let process = bundle.config.process.as_ref();
-    let host = Host::look(
-        caller,
-        subids(&bundle.config),
-        &attributes::needs(process, bundle.config.linux.as_ref()),
-    )?;
-    let layout = Layout::look();
-    let options = Options {
-        bundle: &bundle.directory,
-        adapt: request.adapt,
-        no_pivot: request.no_pivot,
-        no_new_keyring: request.no_new_keyring,
-        preserve_fds: request.preserve_fds,
-        id: &request.id,
-        cgroups: Cgroups {
-            version: layout.version(),
-            systemd: systemd(request.cgroup_driver, &host.caller),
-            driver: request.cgroup_driver,
-        },
-    };
-    let plan = Plan::draw(&bundle.config, &host, &options)?;
-    if by == StartedBy::Us && bundle.config.process.is_none() {
-        return Err(Fault::at("process", "is missing, and there is nothing to run without it")
-            .remedy("add process to config.json; `kase spec` writes a complete one")
-            .into());
+    let ground = Ground::look(caller, &bundle.config)?;
+    let plan = ground.draw(&bundle, request)?;
+    if by == StartedBy::Us {
+        ground::check_process(&bundle.config)?;
     }
-    check_rootfs(&plan.rootfs)?;
+    let Ground { host, layout } = &ground;
     say(&plan.notes);
     let console = console(&plan, request, terminal)?;
     let agent = match plan.seccomp.as_ref().and_then(|filter| filter.listener) {
@@ -171,11 +146,11 @@ pub fn create(
         StartedBy::Gate => Some(Gate::build(entry.directory.open()?.as_fd())?),
         StartedBy::Us => None,
     };
-    let planned = Cgroup::planned(&plan.cgroup, &layout)?;
+    let planned = Cgroup::planned(&plan.cgroup, layout)?;
     if !planned.is_none() {
         entry.journal().cgroup(planned.clone())?;
     }
-    let mut cgroup = Cgroup::make(&plan.cgroup, &layout)?;
+    let mut cgroup = Cgroup::make(&plan.cgroup, layout)?;
     // Init is in it from the start, but for a hop's, which only the hop could put there.
     let target = match plan.namespaces.needs_hop() {
         true => None,
@@ -194,7 +169,7 @@ pub fn create(
         agent,
         master: None,
     };
-    let init = launch::launch(&plan, &host, making, &mut midwife)?;
+    let init = launch::launch(&plan, host, making, &mut midwife)?;
     let master = midwife.master;
     entry.journal().ready()?;
     for receiver in receivers.iter().flatten() {
@@ -224,39 +199,6 @@ fn extend(config: &mut Config, store: &Store, request: &Request) -> anyhow::Resu
         readiness::announce(config, &store.place_of(&request.id)?);
     }
     Ok(())
-}
-
-/// The systemd that may make cgroups for us, if it runs. Root has to ask for it.
-fn systemd(driver: Driver, caller: &Caller) -> Option<Bus> {
-    match (driver, caller.standing) {
-        (Driver::Systemd, Standing::Root) => Path::new("/run/systemd/system").exists().then_some(Bus::System),
-        (Driver::Systemd | Driver::Auto, Standing::User | Standing::NamespaceRoot) => {
-            delegation::user_bus(caller).map(|_| Bus::User)
-        }
-        _ => None,
-    }
-}
-
-/// A map of one's own id needs nothing from /etc/subuid.
-fn subids(config: &Config) -> Subids {
-    let single = config.linux.as_ref().is_some_and(|linux| {
-        let one = |maps: &Option<Vec<oci_spec::runtime::LinuxIdMapping>>| {
-            matches!(maps.as_deref(), Some([map]) if map.size() == 1)
-        };
-        one(linux.uid_mappings()) && one(linux.gid_mappings())
-    });
-    if single { Subids::Unneeded } else { Subids::Needed }
-}
-
-/// Before anything is made: the most frequent mistake, and init could only say it later.
-fn check_rootfs(path: &Path) -> anyhow::Result<()> {
-    let metadata = fs::metadata(path).or_fault(|| rootfs_missing(path))?;
-    if metadata.is_dir() {
-        return Ok(());
-    }
-    Err(Fault::at("root.path", format!("{} is not a directory", path.display()))
-        .remedy("name the directory that holds the container's files")
-        .into())
 }
 
 /// Logs what planning has to say.
