@@ -6,6 +6,7 @@ mod cgroup;
 mod cli;
 mod config;
 mod container;
+mod doctor;
 mod fault;
 mod gate;
 mod handshake;

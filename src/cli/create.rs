@@ -21,11 +21,7 @@ pub fn shared(command: Command) -> Command {
     command
         .arg(super::id())
         .arg(path("bundle", "The bundle's directory").short('b').default_value(".").value_name("DIR"))
-        .arg(
-            path("config", "The configuration, if not config.json; relative to the bundle")
-                .short('f')
-                .value_name("FILE"),
-        )
+        .arg(config())
         .arg(path("console-socket", "Unix socket to send the terminal's master to").value_name("SOCKET"))
         .arg(path("pid-file", "File to write init's process id to").value_name("FILE"))
         .arg(
@@ -41,6 +37,16 @@ pub fn shared(command: Command) -> Command {
                 .value_name("N"),
         )
         .arg(flag("apparmour", "").action(ArgAction::Set).hide(true))
+}
+
+/// `--config`.
+pub fn config() -> Arg {
+    Arg::new("config")
+        .short('f')
+        .long("config")
+        .value_parser(value_parser!(PathBuf))
+        .value_name("FILE")
+        .help("The configuration, if not config.json; relative to the bundle")
 }
 
 /// The request that the arguments make.

@@ -7,11 +7,13 @@ mod create;
 mod delete;
 #[cfg(test)]
 mod documents;
+mod doctor;
 mod events;
 mod exec;
 mod features;
 mod kill;
 mod list;
+mod paint;
 mod pause;
 mod ps;
 mod resume;
@@ -71,9 +73,15 @@ struct Verb {
     run: Run,
 }
 
-const VERBS: [Verb; 15] = [
+const VERBS: [Verb; 16] = [
     Verb { name: "create", about: "Create a container", arguments: create::arguments, run: create::run },
     Verb { name: "delete", about: "Delete a container", arguments: delete::arguments, run: delete::run },
+    Verb {
+        name: "doctor",
+        about: "Check whether containers run on this host",
+        arguments: doctor::arguments,
+        run: doctor::run,
+    },
     Verb {
         name: "events",
         about: "Show what a container uses",
