@@ -26,14 +26,23 @@ impl Bundle {
     /// A file that is missing, or that is no configuration: the line, the column and the field.
     pub fn open(directory: &Path, config: Option<&Path>) -> anyhow::Result<Self> {
         let directory = absolute(directory)?;
+        let text = read(&directory, config)?;
         let file = directory.join(config.unwrap_or(Path::new("config.json")));
-        let text = fs::read(&file).or_fault(|| {
-            Fault::doing(format!("read {}", file.display()))
-                .remedy("name the bundle's directory with --bundle; `kase spec` writes a config.json into it")
-        })?;
         let config = parse(&text).map_err(|fault| fault.within(format!("parse {}", file.display())))?;
         Ok(Self { directory, text, config })
     }
+}
+
+/// The text of the bundle's config.json, or of the file that takes its place.
+///
+/// # Errors
+/// Those of open(2) and read(2).
+pub fn read(directory: &Path, config: Option<&Path>) -> anyhow::Result<Vec<u8>> {
+    let file = directory.join(config.unwrap_or(Path::new("config.json")));
+    fs::read(&file).or_fault(|| {
+        Fault::doing(format!("read {}", file.display()))
+            .remedy("name the bundle's directory with --bundle; `kase spec` writes a config.json into it")
+    })
 }
 
 fn absolute(path: &Path) -> anyhow::Result<PathBuf> {

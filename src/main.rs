@@ -15,6 +15,7 @@ mod host;
 mod init;
 mod kernel;
 mod launch;
+mod lint;
 mod log;
 mod plan;
 mod seal;

@@ -1,7 +1,7 @@
 //! `kase create`.
 
 use super::Context;
-use crate::container::create::{self, Request, StartedBy, Terminal};
+use crate::container::create::{self, Request, StartedBy, Strictness, Terminal};
 use crate::fault::Fault;
 use anyhow::Context as _;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
@@ -28,6 +28,7 @@ pub fn shared(command: Command) -> Command {
             flag("no-pivot", "Do not use pivot_root: for a host that runs from an initramfs")
                 .action(ArgAction::SetTrue),
         )
+        .arg(flag("strict", "Refuse a config.json in which kase lint finds an error").action(ArgAction::SetTrue))
         .arg(flag("no-new-keyring", "Keep the caller's session keyring").action(ArgAction::SetTrue))
         .arg(path("pidfd-socket", "Unix socket to send a pidfd of init to").value_name("SOCKET"))
         .arg(
@@ -65,6 +66,7 @@ pub fn request(context: &Context, matches: &ArgMatches) -> anyhow::Result<Reques
         notify_socket: super::start::notify_socket(),
         adapt: context.adapt,
         no_pivot: matches.get_flag("no-pivot"),
+        strictness: if matches.get_flag("strict") { Strictness::Strict } else { Strictness::Lenient },
         no_new_keyring: matches.get_flag("no-new-keyring"),
         preserve_fds,
         cgroup_driver: context.cgroup_driver,

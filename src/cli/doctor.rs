@@ -2,7 +2,7 @@
 
 use super::Context;
 use super::paint::{Colour, Paint};
-use crate::container::create::Request;
+use crate::container::create::{Request, Strictness};
 use crate::doctor::{self, Outlook};
 use clap::{Arg, ArgMatches, Command, value_parser};
 use rootless::checks::{Check, Level};
@@ -59,6 +59,7 @@ fn request(context: &Context, matches: &ArgMatches, bundle: PathBuf) -> Request 
         environment: Vec::new(),
         notify_socket: None,
         adapt: context.adapt,
+        strictness: Strictness::Lenient,
         no_pivot: false,
         no_new_keyring: false,
         preserve_fds: 0,

@@ -12,6 +12,7 @@ mod events;
 mod exec;
 mod features;
 mod kill;
+mod lint;
 mod list;
 mod paint;
 mod pause;
@@ -73,7 +74,7 @@ struct Verb {
     run: Run,
 }
 
-const VERBS: [Verb; 16] = [
+const VERBS: [Verb; 17] = [
     Verb { name: "create", about: "Create a container", arguments: create::arguments, run: create::run },
     Verb { name: "delete", about: "Delete a container", arguments: delete::arguments, run: delete::run },
     Verb {
@@ -101,6 +102,12 @@ const VERBS: [Verb; 16] = [
         run: features::run,
     },
     Verb { name: "kill", about: "Send a signal to a container", arguments: kill::arguments, run: kill::run },
+    Verb {
+        name: "lint",
+        about: "Tell what is wrong or weak in a config.json",
+        arguments: lint::arguments,
+        run: lint::run,
+    },
     Verb { name: "list", about: "List containers", arguments: list::arguments, run: list::run },
     Verb { name: "pause", about: "Freeze a container", arguments: pause::arguments, run: pause::run },
     Verb { name: "ps", about: "Show the processes of a container", arguments: ps::arguments, run: ps::run },

@@ -12,6 +12,7 @@ use crate::gate::Gate;
 use crate::hook;
 use crate::launch::intel_rdt::Share;
 use crate::launch::pidfd::Receiver;
+use crate::lint;
 use crate::launch::{self, Init, Making, Midwife, console, notify};
 use crate::plan::cgroup::Driver;
 use crate::plan::{Adapt, Notes, Plan};
@@ -45,6 +46,8 @@ pub struct Request {
     pub notify_socket: Option<OsString>,
     /// `--rootless`.
     pub adapt: Adapt,
+    /// `--strict`.
+    pub strictness: Strictness,
     /// `--no-pivot`.
     pub no_pivot: bool,
     /// `--no-new-keyring`.
@@ -53,6 +56,15 @@ pub struct Request {
     pub preserve_fds: u32,
     /// `--cgroup-manager`, `--systemd-cgroup`.
     pub cgroup_driver: Driver,
+}
+
+/// Whether config.json must be without fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Strictness {
+    /// As the specification has it: what is unknown is ignored.
+    Lenient,
+    /// What `kase lint` calls an error is refused.
+    Strict,
 }
 
 /// Who lets init go on to the exec.
@@ -105,6 +117,9 @@ pub fn create(
 ) -> anyhow::Result<Created> {
     super::id::check(&request.id)?;
     let mut bundle = Bundle::open(&request.bundle, request.config.as_deref())?;
+    if request.strictness == Strictness::Strict {
+        lint::strict(&bundle.text)?;
+    }
     extend(&mut bundle.config, store, request)?;
     let ground = Ground::look(caller, &bundle.config)?;
     let plan = ground.draw(&bundle, request)?;
