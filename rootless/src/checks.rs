@@ -91,7 +91,8 @@ pub fn helpers(caller: &Caller) -> Check {
     }
     match Means::helpers(std::env::var_os("PATH").as_deref()) {
         Ok(Means::Helpers { newuidmap, newgidmap }) => {
-            let hurdle = [&newuidmap, &newgidmap].into_iter().find_map(|path| hurdles::powerless_helper(path));
+            let hurdle =
+                [&newuidmap, &newgidmap].into_iter().find_map(|path| hurdles::powerless_helper(path));
             match hurdle {
                 Some(hurdle) => Check::hurdle(NAME, Level::Failure, hurdle),
                 None => Check::ok(NAME, format!("{}, {}", newuidmap.display(), newgidmap.display())),

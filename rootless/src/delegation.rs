@@ -105,7 +105,9 @@ impl Given {
 pub fn dead_bus(uid: u32, path: &Path, error: &std::io::Error) -> Hurdle {
     Hurdle::new(
         format!("nobody answers at {}: {error}", path.display()),
-        format!("log in again, or run as root: systemctl restart user@{uid}; or unset DBUS_SESSION_BUS_ADDRESS"),
+        format!(
+            "log in again, or run as root: systemctl restart user@{uid}; or unset DBUS_SESSION_BUS_ADDRESS"
+        ),
     )
 }
 
@@ -133,9 +135,10 @@ pub fn missing_in(root: &Root, caller: &Caller, controller: &str) -> Option<Hurd
             "run kase in the user's own systemd: `systemd-run --user --scope kase …`, \
              or set XDG_RUNTIME_DIR so that kase finds its bus",
         ),
-        Some(list) => {
-            Hurdle::new(format!("uid {uid} was given {:?} only ({shown})", list.join(" ")), drop_in(uid, controller))
-        }
+        Some(list) => Hurdle::new(
+            format!("uid {uid} was given {:?} only ({shown})", list.join(" ")),
+            drop_in(uid, controller),
+        ),
         None => {
             let cause = format!("no cgroup was delegated to uid {uid} (there is no {shown})");
             // The unified hierarchy is what can be delegated safely; cgroup v1 cannot be.
@@ -158,7 +161,9 @@ pub fn missing_in(root: &Root, caller: &Caller, controller: &str) -> Option<Hurd
 const BY_DEFAULT: [&str; 2] = ["memory", "pids"];
 
 fn linger(uid: u32) -> String {
-    format!("log in as that user, or run as root, so that systemd starts its manager: loginctl enable-linger {uid}")
+    format!(
+        "log in as that user, or run as root, so that systemd starts its manager: loginctl enable-linger {uid}"
+    )
 }
 
 fn drop_in(uid: u32, controller: &str) -> String {

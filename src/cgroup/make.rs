@@ -195,8 +195,10 @@ fn delegated(plan: &CgroupPlan) -> anyhow::Result<()> {
     let Some(write) = lacking.filter(|_| caller.standing != Standing::Root) else { return Ok(()) };
     let fault = Fault::at(&write.at, format!("cannot set {} limit", write.controller));
     Err(match rootless::delegation::missing(&write.controller) {
-        Some(hurdle) => Fault::at(&write.at, format!("cannot set {} limit ({})", write.controller, hurdle.cause))
-            .remedy(hurdle.remedy),
+        Some(hurdle) => {
+            Fault::at(&write.at, format!("cannot set {} limit ({})", write.controller, hurdle.cause))
+                .remedy(hurdle.remedy)
+        }
         None => fault,
     }
     .into())

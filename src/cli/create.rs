@@ -28,7 +28,10 @@ pub fn shared(command: Command) -> Command {
             flag("no-pivot", "Do not use pivot_root: for a host that runs from an initramfs")
                 .action(ArgAction::SetTrue),
         )
-        .arg(flag("strict", "Refuse a config.json in which kase lint finds an error").action(ArgAction::SetTrue))
+        .arg(
+            flag("strict", "Refuse a config.json in which kase lint finds an error")
+                .action(ArgAction::SetTrue),
+        )
         .arg(flag("no-new-keyring", "Keep the caller's session keyring").action(ArgAction::SetTrue))
         .arg(path("pidfd-socket", "Unix socket to send a pidfd of init to").value_name("SOCKET"))
         .arg(

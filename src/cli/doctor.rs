@@ -19,7 +19,9 @@ pub fn arguments(command: Command) -> Command {
                 .long("bundle")
                 .value_parser(value_parser!(PathBuf))
                 .value_name("DIR")
-                .help("Tell also whether the container of this bundle runs here, and how it would be adapted"),
+                .help(
+                    "Tell also whether the container of this bundle runs here, and how it would be adapted",
+                ),
         )
         .arg(super::create::config())
         .arg(super::paint::format())

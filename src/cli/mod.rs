@@ -5,9 +5,9 @@
 
 mod create;
 mod delete;
+mod doctor;
 #[cfg(test)]
 mod documents;
-mod doctor;
 mod events;
 mod exec;
 mod features;

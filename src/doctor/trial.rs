@@ -19,8 +19,10 @@ use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
+type Deed = fn() -> io::Result<()>;
+
 /// What the process in the new namespaces tries, in this order.
-const DEEDS: [(&str, fn() -> io::Result<()>); 2] = [("proc", proc), ("overlay", overlay)];
+const DEEDS: [(&str, Deed); 2] = [("proc", proc), ("overlay", overlay)];
 
 /// Namespaces, id maps, and mounts in them.
 pub fn checks(host: &Host) -> Vec<Check> {
@@ -95,7 +97,8 @@ fn hear(ours: &OwnedFd, worst: Level) -> Vec<Check> {
             ("proc", Errno::UnknownErrno) => Check::ok("proc", "a container gets one of its own"),
             ("proc", errno) => {
                 // AppArmor's restriction lets namespaces be made, and nothing be done in them.
-                let hurdle = hurdles::file_system(errno, "proc", &[]).or_else(|| hurdles::user_namespace(errno));
+                let hurdle =
+                    hurdles::file_system(errno, "proc", &[]).or_else(|| hurdles::user_namespace(errno));
                 failed("proc", worst, &errno.into(), hurdle)
             }
             (_, Errno::UnknownErrno) => Check::ok("overlay", "works in a user namespace"),

@@ -61,13 +61,19 @@ fn not_executable(path: &Path, error: &io::Error) -> Fault {
         ErrorKind::PermissionDenied if Path::new(&path.to_string()).is_dir() => {
             ("is a directory: permission denied".to_string(), "name a program".to_string())
         }
-        ErrorKind::PermissionDenied => (
-            "permission denied".to_string(),
-            format!("make it executable (chmod +x {path}), or choose a user who may execute it"),
-        ),
+        ErrorKind::PermissionDenied => denied(Path::new(&path.to_string())).unwrap_or_else(|| {
+            let remedy = format!("make it executable (chmod +x {path}), or choose a user who may execute it");
+            ("permission denied".to_string(), remedy)
+        }),
         _ => (error.to_string(), format!("check {path} in the rootfs")),
     };
     Fault::at("process.args[0]", format!("exec: \"{path}\": {said}")).remedy(remedy)
+}
+
+/// What the mount has against it.
+fn denied(path: &Path) -> Option<(String, String)> {
+    let hurdle = rootless::hurdles::noexec(path)?;
+    Some((format!("permission denied ({})", hurdle.cause), hurdle.remedy))
 }
 
 /// Executes the program. Returns only to say why not.
@@ -90,9 +96,15 @@ pub fn execute(path: &CStr, arguments: &[CString], environment: &[CString]) -> a
             "use an image for {}, or begin a script with #! and its interpreter",
             std::env::consts::ARCH
         )),
-        Some(libc::EACCES) => fault("permission denied".into()).remedy(format!(
-            "check that {shown} and its interpreter are executable, and that their mount is not noexec"
-        )),
+        Some(libc::EACCES) => {
+            // It may be executed, as was seen before; so it is its interpreter that may not.
+            let interpreter = named_interpreter(path).unwrap_or_default();
+            match denied(&interpreter) {
+                Some((said, remedy)) => fault(said).remedy(remedy),
+                None => fault("permission denied".into())
+                    .remedy(format!("check that {shown} and its interpreter are executable")),
+            }
+        }
         _ => fault(error.to_string()),
     }
     .into()
@@ -100,6 +112,10 @@ pub fn execute(path: &CStr, arguments: &[CString], environment: &[CString]) -> a
 
 /// The interpreter that a script or a dynamic program names, if it is not there.
 fn interpreter(path: &CStr) -> Option<PathBuf> {
+    named_interpreter(path).filter(|name| !name.exists())
+}
+
+fn named_interpreter(path: &CStr) -> Option<PathBuf> {
     let head = head(path)?;
     let name = match head.strip_prefix(b"#!") {
         Some(line) => line
@@ -111,8 +127,7 @@ fn interpreter(path: &CStr) -> Option<PathBuf> {
             .to_vec(),
         None => elf_interpreter(&head)?,
     };
-    let name = PathBuf::from(OsStr::from_bytes(&name));
-    (!name.exists()).then_some(name)
+    Some(PathBuf::from(OsStr::from_bytes(&name)))
 }
 
 /// What makes the file no program here.

@@ -106,7 +106,12 @@ fn object(tree: &Tree, path: &str, known: &'static str, findings: &mut Findings<
     for (index, field) in tree.fields().iter().enumerate() {
         let at = if path.is_empty() { field.name.clone() } else { format!("{path}.{}", field.name) };
         if tree.fields()[..index].iter().any(|earlier| earlier.name == field.name) {
-            findings.error(field.at, &at, "stands twice in this object; the last counts", "leave one of them out");
+            findings.error(
+                field.at,
+                &at,
+                "stands twice in this object; the last counts",
+                "leave one of them out",
+            );
         }
         match entries(known).find(|known| known.name == field.name) {
             Some(Known { kind: Kind::Named, fields: "", .. }) => {}
@@ -123,7 +128,12 @@ fn map(tree: &Tree, path: &str, fields: &'static str, findings: &mut Findings<'_
     for (index, field) in tree.fields().iter().enumerate() {
         let at = format!("{path}[{:?}]", field.name);
         if tree.fields()[..index].iter().any(|earlier| earlier.name == field.name) {
-            findings.error(field.at, &at, "stands twice in this object; the last counts", "leave one of them out");
+            findings.error(
+                field.at,
+                &at,
+                "stands twice in this object; the last counts",
+                "leave one of them out",
+            );
         }
         if !fields.is_empty() {
             object(&field.value, &at, fields, findings);

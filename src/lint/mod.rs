@@ -89,7 +89,9 @@ pub fn lint(text: &[u8]) -> Vec<Finding> {
         weak::check(tree, &mut findings);
     }
     let mut list = findings.list;
-    list.sort_by(|one, other| (one.line, one.column, one.level).cmp(&(other.line, other.column, other.level)));
+    list.sort_by(|one, other| {
+        (one.line, one.column, one.level).cmp(&(other.line, other.column, other.level))
+    });
     // A rule and the plan may see the same.
     list.dedup_by(|later, earlier| {
         later.place == earlier.place && later.level == Level::Error && earlier.level == Level::Error

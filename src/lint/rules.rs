@@ -60,9 +60,9 @@ fn mounts(listed: &[Tree], findings: &mut Findings<'_>) {
         if words("remount") {
             continue;
         }
-        let covered = listed[..index].iter().position(|earlier| {
-            destination(earlier).is_some_and(|earlier| earlier.starts_with(here))
-        });
+        let covered = listed[..index]
+            .iter()
+            .position(|earlier| destination(earlier).is_some_and(|earlier| earlier.starts_with(here)));
         if let Some(earlier) = covered {
             findings.warning(
                 mount.find("destination"),
@@ -114,7 +114,12 @@ fn ids(config: &Tree, findings: &mut Findings<'_>) {
         let mut report = |at: usize, place: String, id: i64| {
             if !mapped(id) {
                 let what = format!("{own} {id} is not mapped into the container's user namespace");
-                findings.error(at, &place, what, format!("use one that linux.{own}Mappings has, or map it there"));
+                findings.error(
+                    at,
+                    &place,
+                    what,
+                    format!("use one that linux.{own}Mappings has, or map it there"),
+                );
             }
         };
         if let Some(user) = config.down(&["process", "user"])
@@ -129,7 +134,10 @@ fn ids(config: &Tree, findings: &mut Findings<'_>) {
         }
         for (index, mount) in list(config, &["mounts"]).iter().enumerate() {
             for (word, place, option) in mount.get("options").into_iter().flat_map(Tree::words) {
-                let id = option.split_once('=').filter(|(name, _)| *name == own).and_then(|(_, id)| id.parse().ok());
+                let id = option
+                    .split_once('=')
+                    .filter(|(name, _)| *name == own)
+                    .and_then(|(_, id)| id.parse().ok());
                 if let Some(id) = id {
                     report(place.at, format!("mounts[{index}].options[{word}]"), id);
                 }

@@ -64,31 +64,43 @@ fn a_field_that_nobody_reads_is_told_with_what_was_meant() {
     let place = one(|config| config["maskedPaths"] = json!([]));
     assert!(place.ends_with("(did you mean linux.maskedPaths? The field belongs there)"), "{place}");
     let deep = one(|config| config["mounts"][1]["option"] = json!([]));
-    assert!(deep.starts_with("Error mounts[1].option: ") && deep.ends_with("(did you mean options?)"), "{deep}");
+    assert!(
+        deep.starts_with("Error mounts[1].option: ") && deep.ends_with("(did you mean options?)"),
+        "{deep}"
+    );
     assert_eq!(said(|config| config["annotations"] = json!({"my.own": "x"})), [] as [&str; 0]);
 }
 
 #[test]
 fn a_place_is_a_line_and_a_column() {
-    let text = "{\n  \"ociVersion\": \"1.3.0\",\n  \"proces\": {},\n  \"linux\": {}, \"root\": {\"path\": \"r\"}\n}";
+    let text =
+        "{\n  \"ociVersion\": \"1.3.0\",\n  \"proces\": {},\n  \"linux\": {}, \"root\": {\"path\": \"r\"}\n}";
     let finding = lint(text.as_bytes()).into_iter().find(|finding| finding.place == "proces").unwrap();
     assert_eq!((finding.line, finding.column), (3, 3));
 }
 
 #[test]
 fn words_that_the_kernel_does_not_know_are_told() {
-    let capability = one(|config| add(&mut config["process"]["capabilities"]["bounding"], json!("CAP_NET_AMDIN")));
+    let capability =
+        one(|config| add(&mut config["process"]["capabilities"]["bounding"], json!("CAP_NET_AMDIN")));
     assert!(capability.ends_with("there is no capability CAP_NET_AMDIN (did you mean CAP_NET_ADMIN?)"));
     let call = one(|config| {
-        config["linux"]["seccomp"]["syscalls"] = json!([{"names": ["mkdir", "opneat"], "action": "SCMP_ACT_ERRNO"}]);
+        config["linux"]["seccomp"]["syscalls"] =
+            json!([{"names": ["mkdir", "opneat"], "action": "SCMP_ACT_ERRNO"}]);
     });
-    assert!(call.starts_with("Warning linux.seccomp.syscalls[0].names[1]: ") && call.contains("openat"), "{call}");
+    assert!(
+        call.starts_with("Warning linux.seccomp.syscalls[0].names[1]: ") && call.contains("openat"),
+        "{call}"
+    );
     let option = one(|config| config["mounts"][1]["options"][0] = json!("nosiud"));
     assert_eq!(option, "Error mounts[1].options[0]: there is no mount option nosiud (did you mean nosuid?)");
     let own = one(|config| config["mounts"][1]["options"][0] = json!("lowerdir=/x"));
     assert!(own.contains("tmpfs has no option lowerdir"), "{own}");
     let bind = one(|config| {
-        add(&mut config["mounts"], json!({"destination": "/a", "source": "/a", "options": ["bind", "size=1"]}));
+        add(
+            &mut config["mounts"],
+            json!({"destination": "/a", "source": "/a", "options": ["bind", "size=1"]}),
+        );
     });
     assert!(bind.starts_with("Warning mounts[2].options[1]: size=1 has no effect"), "{bind}");
 }
@@ -98,7 +110,10 @@ fn a_masked_path_that_is_misspelt_is_told() {
     let path = one(|config| config["linux"]["maskedPaths"][1] = json!("/proc/kyes"));
     assert!(path.starts_with("Error linux.maskedPaths[1]: ") && path.ends_with("(did you mean /proc/keys?)"));
     assert_eq!(said(|config| add(&mut config["linux"]["maskedPaths"], json!("/proc/stat"))), [] as [&str; 0]);
-    assert_eq!(said(|config| add(&mut config["linux"]["maskedPaths"], json!("/sys/firmware/efi"))), [] as [&str; 0]);
+    assert_eq!(
+        said(|config| add(&mut config["linux"]["maskedPaths"], json!("/sys/firmware/efi"))),
+        [] as [&str; 0]
+    );
 }
 
 #[test]
@@ -146,7 +161,8 @@ fn contradictions_are_told() {
     assert!(covered.starts_with("Warning mounts[3].destination: covers mounts[2]"), "{covered}");
     let size = one(|config| config["process"]["consoleSize"] = json!({"height": 1, "width": 1}));
     assert!(size.contains("no effect without a terminal"));
-    let memory = one(|config| config["linux"]["resources"] = json!({"memory": {"limit": 10, "reservation": 20}}));
+    let memory =
+        one(|config| config["linux"]["resources"] = json!({"memory": {"limit": 10, "reservation": 20}}));
     assert!(memory.starts_with("Warning linux.resources.memory.reservation"), "{memory}");
 }
 
@@ -170,7 +186,10 @@ fn what_leaves_a_container_open_is_told() {
             add(&mut c["process"]["capabilities"]["bounding"], json!("CAP_SYS_ADMIN"));
         }),
         ("Warning mounts[2].source: whoever speaks to that socket", |c| {
-            add(&mut c["mounts"], json!({"destination": "/s", "source": "/run/docker.sock", "options": ["bind"]}));
+            add(
+                &mut c["mounts"],
+                json!({"destination": "/s", "source": "/run/docker.sock", "options": ["bind"]}),
+            );
         }),
         ("Warning linux.resources.devices[0]: allows every device", |c| {
             c["linux"]["resources"] = json!({"devices": [{"allow": true, "access": "rwm"}]});
@@ -196,7 +215,11 @@ fn broken_json_and_wrong_types_have_a_place() {
 
 #[test]
 fn a_name_that_stands_twice_is_told() {
-    let text = format!("{:#}", good()).replacen("\"mounts\"", "\"annotations\": {\"a\": \"1\", \"a\": \"2\"}, \"mounts\"", 1);
+    let text = format!("{:#}", good()).replacen(
+        "\"mounts\"",
+        "\"annotations\": {\"a\": \"1\", \"a\": \"2\"}, \"mounts\"",
+        1,
+    );
     let said = lint(text.as_bytes());
     assert_eq!((said.len(), said[0].place.as_str()), (1, "annotations[\"a\"]"), "{said:?}");
 }

@@ -261,7 +261,8 @@ mod tests {
                     && fields.iter().all(|field| map.contains_key(&field.name))
             }
             (Node::List(elements), Value::Array(list)) => {
-                elements.len() == list.len() && elements.iter().zip(list).all(|(tree, value)| same(tree, value))
+                elements.len() == list.len()
+                    && elements.iter().zip(list).all(|(tree, value)| same(tree, value))
             }
             (Node::Text(text), Value::String(other)) => text == other,
             (Node::Plain(word), value) => serde_json::from_str::<Value>(word).unwrap() == *value,

@@ -33,9 +33,9 @@ pub fn check(config: &Tree, findings: &mut Findings<'_>) {
     }
     binds(config, findings);
     for (index, rule) in list(config, &["linux", "resources", "devices"]).iter().enumerate() {
-        let everything = ["type", "major", "minor"]
-            .into_iter()
-            .all(|name| rule.get(name).is_none_or(|value| value.text() == Some("a") || value.number() == Some(-1)));
+        let everything = ["type", "major", "minor"].into_iter().all(|name| {
+            rule.get(name).is_none_or(|value| value.text() == Some("a") || value.number() == Some(-1))
+        });
         if everything && rule.get("allow").is_some_and(Tree::is_true) {
             findings.warning(
                 rule.at,
@@ -73,9 +73,8 @@ fn namespaces(config: &Tree, at: usize, findings: &mut Findings<'_>) -> bool {
 /// Parts of /proc and /sys that are the host's.
 fn hidden(config: &Tree, at: usize, findings: &mut Findings<'_>) {
     let mounts = list(config, &["mounts"]);
-    let mounted = |place: &str| {
-        mounts.iter().any(|mount| mount.get("destination").and_then(Tree::text) == Some(place))
-    };
+    let mounted =
+        |place: &str| mounts.iter().any(|mount| mount.get("destination").and_then(Tree::text) == Some(place));
     if !mounted("/proc") {
         return;
     }

@@ -30,9 +30,12 @@ pub fn keys_in(root: &Root, caller: &Caller) -> Option<Hurdle> {
     let raise = |name: &str, most: u64| format!("kernel.keys.{prefix}{name}={}", most.saturating_mul(10));
     // A new session takes one key and a few bytes for its name.
     let used_up = held >= most || bytes + 64 >= most_bytes;
+    let outside = caller.uid_outside();
     used_up.then(|| {
         Hurdle::new(
-            format!("uid {uid} has used up its quota of keys: {held} of {most}, {bytes} of {most_bytes} bytes"),
+            format!(
+                "uid {outside} has used up its quota of keys: {held} of {most}, {bytes} of {most_bytes} bytes"
+            ),
             format!("run as root: sysctl -w {} {}", raise("maxkeys", most), raise("maxbytes", most_bytes)),
         )
     })
@@ -45,8 +48,10 @@ mod tests {
 
     #[test]
     fn a_quota_that_is_used_up_is_told_with_what_raises_it() {
-        let host = StandIn::new()
-            .file("/proc/key-users", "    0:     9 8/8 3/1000000 48/25000000\n 1000: 5 5/5 200/200 90/20000\n");
+        let host = StandIn::new().file(
+            "/proc/key-users",
+            "    0:     9 8/8 3/1000000 48/25000000\n 1000: 5 5/5 200/200 90/20000\n",
+        );
         let user = Caller::assumed(Standing::User, 1000, 1000);
         let hurdle = keys_in(&host.root(), &user).unwrap();
         assert_eq!(

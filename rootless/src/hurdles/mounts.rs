@@ -40,10 +40,14 @@ pub fn noexec(program: &Path) -> Option<Hurdle> {
         Hurdle::new(
             format!("{shown} is on a file system that is mounted noexec"),
             match mount_point(&Root::host(), program).as_deref() {
-                Some("/") | None => "put the bundle on a file system that is mounted with exec, or run as root: \
+                Some("/") | None => {
+                    "put the bundle on a file system that is mounted with exec, or run as root: \
                                      mount -o remount,exec on the one that has its rootfs"
-                    .to_owned(),
-                Some(point) => format!("leave noexec out of the options of the mount on {point} in config.json"),
+                        .to_owned()
+                }
+                Some(point) => {
+                    format!("leave noexec out of the options of the mount on {point} in config.json")
+                }
             },
         )
     })
@@ -77,7 +81,10 @@ fn covered(root: &Root) -> Option<Hurdle> {
     };
     points.truncate(SHOWN);
     Some(Hurdle::new(
-        format!("{}{more} are covered here, as in a container, and a new proc would show them", points.join(", ")),
+        format!(
+            "{}{more} are covered here, as in a container, and a new proc would show them",
+            points.join(", ")
+        ),
         "start what surrounds this without these masks (docker run --security-opt systempaths=unconfined, \
          podman run --security-opt unmask=ALL), or leave {\"type\": \"pid\"} out of linux.namespaces",
     ))
@@ -193,7 +200,8 @@ mod tests {
 
     #[test]
     fn an_id_that_is_not_mapped_is_named() {
-        let host = StandIn::new().file("/proc/self/uid_map", "0 1000 1\n").file("/proc/self/gid_map", "0 7 1\n");
+        let host =
+            StandIn::new().file("/proc/self/uid_map", "0 1000 1\n").file("/proc/self/gid_map", "0 7 1\n");
         let hurdle = file_system_in(&host.root(), Errno::EINVAL, "tmpfs", &["uid=0", "gid=5"]).unwrap();
         assert_eq!(hurdle.cause, "gid=5 is not mapped in this user namespace");
         assert_eq!(file_system_in(&host.root(), Errno::EINVAL, "tmpfs", &["size=1", "gid=0"]), None);
