@@ -154,7 +154,7 @@ pub fn session_bus(caller: &Caller) -> Check {
             Level::Warning,
             Hurdle::new(
                 format!("the manager of uid {uid} runs, but has no bus at /run/user/{uid}/bus"),
-                format!("{}; then: systemctl restart user@{uid}", Package::SessionBus.remedy()),
+                Package::SessionBus.remedy_and(&format!("systemctl restart user@{uid}")),
             ),
         ),
         None if !Path::new("/run/systemd/system").exists() => {
@@ -165,10 +165,7 @@ pub fn session_bus(caller: &Caller) -> Check {
             Level::Warning,
             Hurdle::new(
                 format!("none for uid {uid}: there is no /run/user/{uid}/bus"),
-                format!(
-                    "{}; then log in as that user, or run as root: loginctl enable-linger {uid}",
-                    Package::SessionBus.remedy()
-                ),
+                Package::SessionBus.remedy_and(&format!("loginctl enable-linger {uid}")),
             ),
         ),
     }

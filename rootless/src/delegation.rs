@@ -105,9 +105,7 @@ impl Given {
 pub fn dead_bus(uid: u32, path: &Path, error: &std::io::Error) -> Hurdle {
     Hurdle::new(
         format!("nobody answers at {}: {error}", path.display()),
-        format!(
-            "log in again, or run as root: systemctl restart user@{uid}; or unset DBUS_SESSION_BUS_ADDRESS"
-        ),
+        format!("unset DBUS_SESSION_BUS_ADDRESS, log in again, or run as root: systemctl restart user@{uid}"),
     )
 }
 
@@ -135,24 +133,28 @@ pub fn missing_in(root: &Root, caller: &Caller, controller: &str) -> Option<Hurd
             "run kase in the user's own systemd: `systemd-run --user --scope kase …`, \
              or set XDG_RUNTIME_DIR so that kase finds its bus",
         ),
-        Some(list) => Hurdle::new(
-            format!("uid {uid} was given {:?} only ({shown})", list.join(" ")),
-            drop_in(uid, controller),
-        ),
+        Some(list) => {
+            let remedy = drop_in(controller, &format!("systemctl restart user@{uid}"));
+            Hurdle::new(
+                format!("uid {uid} was given {:?} only ({shown})", list.join(" ")),
+                format!("this ends that user's services, not its logins; run as root: {remedy}"),
+            )
+        }
         None => {
             let cause = format!("no cgroup was delegated to uid {uid} (there is no {shown})");
             // The unified hierarchy is what can be delegated safely; cgroup v1 cannot be.
-            match given.unified {
-                Unified::Yes if BY_DEFAULT.contains(&controller) => Hurdle::new(cause, linger(uid)),
-                Unified::Yes => {
-                    Hurdle::new(cause, format!("{}; then {}", linger(uid), drop_in(uid, controller)))
+            let remedy = match given.unified {
+                Unified::Yes if BY_DEFAULT.contains(&controller) => {
+                    format!("log in as that user, or run as root: loginctl enable-linger {uid}")
                 }
-                Unified::No => Hurdle::new(
-                    cause,
-                    "leave linux.resources out, run kase as root, or boot with cgroup v2 \
-                     (systemd.unified_cgroup_hierarchy=1)",
-                ),
-            }
+                Unified::Yes => {
+                    format!("run as root: {}", drop_in(controller, &format!("loginctl enable-linger {uid}")))
+                }
+                Unified::No => "leave linux.resources out, run kase as root, or boot with cgroup v2 \
+                                (systemd.unified_cgroup_hierarchy=1)"
+                    .to_owned(),
+            };
+            Hurdle::new(cause, remedy)
         }
     })
 }
@@ -160,18 +162,13 @@ pub fn missing_in(root: &Root, caller: &Caller, controller: &str) -> Option<Hurd
 /// What systemd delegates to a user's manager without being told.
 const BY_DEFAULT: [&str; 2] = ["memory", "pids"];
 
-fn linger(uid: u32) -> String {
-    format!(
-        "log in as that user, or run as root, so that systemd starts its manager: loginctl enable-linger {uid}"
-    )
-}
-
-fn drop_in(uid: u32, controller: &str) -> String {
+/// The command that has systemd delegate more, ending with the one by which the user gets it.
+fn drop_in(controller: &str, last: &str) -> String {
     let known = CONTROLLERS.split(' ').any(|known| known == controller);
     let list = if known { CONTROLLERS.to_owned() } else { format!("{CONTROLLERS} {controller}") };
     format!(
-        "run as root: mkdir -p {DIRECTORY} && printf '[Service]\\nDelegate={list}\\n' >{DIRECTORY}/delegate.conf && \
-         systemctl daemon-reload && systemctl restart user@{uid} (which ends that user's services)"
+        "mkdir -p {DIRECTORY} && printf '[Service]\\nDelegate={list}\\n' >{DIRECTORY}/delegate.conf && \
+         systemctl daemon-reload && {last}"
     )
 }
 

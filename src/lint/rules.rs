@@ -98,50 +98,44 @@ fn capabilities(config: &Tree, findings: &mut Findings<'_>) {
     }
 }
 
-/// Owners that the container's user namespace does not have.
+/// Owners that the container's user namespace does not have. Of a devpts they are left out by kase.
 fn ids(config: &Tree, findings: &mut Findings<'_>) {
     for (own, maps) in [("uid", "uidMappings"), ("gid", "gidMappings")] {
         let maps = list(config, &["linux", maps]);
         if maps.is_empty() {
             continue;
         }
+        let mut named = Vec::new();
+        if let Some(user) = config.down(&["process", "user"]) {
+            named.push((user.find(own), "process.user".to_string(), user.get(own).and_then(Tree::number)));
+        }
+        for (index, device) in list(config, &["linux", "devices"]).iter().enumerate() {
+            let id = device.get(own).and_then(Tree::number);
+            named.push((device.find(own), format!("linux.devices[{index}]"), id));
+        }
+        for place in named.iter_mut().map(|(_, place, _)| place) {
+            *place = format!("{place}.{own}");
+        }
+        for (index, mount) in list(config, &["mounts"]).iter().enumerate() {
+            let devpts = mount.get("type").and_then(Tree::text) == Some("devpts");
+            let words = mount.get("options").into_iter().flat_map(Tree::words);
+            for (word, place, option) in words.filter(|_| !devpts) {
+                let id = option.strip_prefix(own).and_then(|rest| rest.strip_prefix('=')?.parse().ok());
+                named.push((place.at, format!("mounts[{index}].options[{word}]"), id));
+            }
+        }
         let mapped = |id: i64| {
             maps.iter().any(|map| {
                 let number = |name| map.get(name).and_then(Tree::number).unwrap_or(0);
-                (number("containerID")..number("containerID") + number("size")).contains(&id)
+                let first = number("containerID");
+                (first..first.saturating_add(number("size"))).contains(&id)
             })
         };
-        let mut report = |at: usize, place: String, id: i64| {
-            if !mapped(id) {
-                let what = format!("{own} {id} is not mapped into the container's user namespace");
-                findings.error(
-                    at,
-                    &place,
-                    what,
-                    format!("use one that linux.{own}Mappings has, or map it there"),
-                );
-            }
-        };
-        if let Some(user) = config.down(&["process", "user"])
-            && let Some(id) = user.get(own).and_then(Tree::number)
-        {
-            report(user.find(own), format!("process.user.{own}"), id);
-        }
-        for (index, device) in list(config, &["linux", "devices"]).iter().enumerate() {
-            if let Some(id) = device.get(own).and_then(Tree::number) {
-                report(device.find(own), format!("linux.devices[{index}].{own}"), id);
-            }
-        }
-        for (index, mount) in list(config, &["mounts"]).iter().enumerate() {
-            for (word, place, option) in mount.get("options").into_iter().flat_map(Tree::words) {
-                let id = option
-                    .split_once('=')
-                    .filter(|(name, _)| *name == own)
-                    .and_then(|(_, id)| id.parse().ok());
-                if let Some(id) = id {
-                    report(place.at, format!("mounts[{index}].options[{word}]"), id);
-                }
-            }
+        for (at, place, id) in named {
+            let Some(id) = id.filter(|id| !mapped(*id)) else { continue };
+            let what = format!("{own} {id} is not mapped into the container's user namespace");
+            let remedy = format!("use one that linux.{own}Mappings has, or map it there");
+            findings.error(at, &place, what, remedy);
         }
     }
 }

@@ -21,6 +21,16 @@ impl Package {
         self.remedy_in(&Root::host())
     }
 
+    /// The command that installs it here, and the one that then makes use of it.
+    #[must_use]
+    pub fn remedy_and(self, then: &str) -> String {
+        let install = self.remedy();
+        match install.starts_with(AS_ROOT) {
+            true => format!("{install} && {then}"),
+            false => format!("{install}, then {AS_ROOT}{then}"),
+        }
+    }
+
     /// As [`Package::remedy`], with `/etc` and `/usr` below another root.
     #[must_use]
     pub fn remedy_in(self, root: &Root) -> String {
@@ -52,7 +62,7 @@ impl Package {
             Some((family.command(), self.named(family)))
         });
         match found {
-            Some((command, package)) => format!("run as root: {command} {package}"),
+            Some((command, package)) => format!("{AS_ROOT}{command} {package}"),
             None => format!("install {}", self.described()),
         }
     }
@@ -82,6 +92,9 @@ impl Package {
         }
     }
 }
+
+/// How a remedy that is a command begins.
+const AS_ROOT: &str = "run as root: ";
 
 #[derive(Debug, Clone, Copy)]
 enum Family {
