@@ -24,6 +24,8 @@ deeds! { user:
     no_new_privileges_around_us_are_told,
     a_limit_above_the_hard_one_is_named_with_its_value,
     what_covers_proc_is_named,
+    a_flag_that_the_host_has_locked_is_named,
+    a_rootfs_on_a_noexec_file_system_is_told,
     ranges_of_a_directory_service_count,
 }
 deeds! { bare:
@@ -267,6 +269,36 @@ fn what_covers_proc_is_named(kase: &Kase) {
     assert!(outcome.help().contains("leave {\"type\": \"pid\"} out of linux.namespaces"), "{outcome}");
     let shared = bundle.without_namespace("pid");
     assert_eq!(host.once(&run(kase, &shared)).stdout(), "kase\n");
+}
+
+fn a_flag_that_the_host_has_locked_is_named(kase: &Kase) {
+    needs_root!();
+    let source = kase.directory("locked");
+    let host = Surroundings::mounts(kase, &format!("mount -t tmpfs -o nosuid tmpfs {}", source.display()));
+    let bound = |options: &[&str]| {
+        kase.bundle()
+            .args(["/probe", "hostname"])
+            .mount(json!({"destination": "/mnt", "type": "bind", "source": source, "options": options}))
+    };
+    let bundle = bound(&["bind", "suid"]);
+    let outcome = host.once(&run(kase, &bundle));
+    outcome.refused(&[&bundle.last_mount(), "the host has locked nosuid on this mount"]);
+    assert_eq!(outcome.help(), "leave out the word that takes nosuid away");
+    assert_eq!(host.once(&run(kase, &bound(&["bind"]))).stdout(), "kase\n");
+}
+
+fn a_rootfs_on_a_noexec_file_system_is_told(kase: &Kase) {
+    needs_root!();
+    let bundle = kase.bundle().args(["/probe", "hostname"]);
+    let lock = format!("mount --bind {0} {0}; mount -o remount,bind,noexec {0}", bundle.dir().display());
+    let outcome = Surroundings::mounts(kase, &lock).once(&run(kase, &bundle));
+    outcome.refused(&["process.args[0]", "/probe is on a file system that is mounted noexec"]);
+    assert!(
+        outcome.help().starts_with("put the bundle on a file system that is mounted with exec"),
+        "{outcome}"
+    );
+    let repaired = format!("{lock}; mount -o remount,bind,exec {}", bundle.dir().display());
+    assert_eq!(Surroundings::mounts(kase, &repaired).once(&run(kase, &bundle)).stdout(), "kase\n");
 }
 
 fn an_unmapped_owner_of_a_mount_is_named(kase: &Kase) {

@@ -1,12 +1,12 @@
 //! `kase doctor`: a check list of this host for this user, each item with its remedy.
 
 use super::Context;
-use super::paint::{Colour, Paint};
-use crate::container::create::{Request, Strictness};
+use super::paint::{Colour, Paint, counted, object};
+use crate::container::create::Request;
 use crate::doctor::{self, Outlook};
 use clap::{Arg, ArgMatches, Command, value_parser};
 use rootless::checks::{Check, Level};
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -31,15 +31,18 @@ pub fn run(context: Context, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     let checks = doctor::host(&context.caller)?;
     let bundle = matches.get_one::<PathBuf>("bundle").cloned();
     let heading = format!("what this host gives uid {} ({})", context.caller.uid, context.caller.called());
-    let outlook = bundle.map(|bundle| {
-        let shown = bundle.display().to_string();
-        (shown, doctor::outlook(context.caller.clone(), &request(&context, matches, bundle)))
-    });
+    let outlook = match bundle {
+        Some(bundle) => {
+            let shown = bundle.display().to_string();
+            Some((shown, doctor::outlook(context.caller.clone(), &request(&context, matches, bundle)?)))
+        }
+        None => None,
+    };
     let failed = checks.iter().any(|check| check.level == Level::Failure)
         || outlook.as_ref().is_some_and(|(_, outlook)| outlook.fault.is_some());
     let mut out = io::BufWriter::new(io::stdout().lock());
     match super::paint::is_json(matches) {
-        true => writeln!(out, "{:#}", document(&checks, outlook.as_ref(), !failed))?,
+        true => writeln!(out, "{}", document(&checks, outlook.as_ref(), !failed))?,
         false => {
             writeln!(out, "{heading}:\n")?;
             show(&checks, outlook.as_ref(), Paint::of_stdout(), &mut out)?;
@@ -50,23 +53,14 @@ pub fn run(context: Context, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
 }
 
 /// As `create` would be asked, with nothing more than the bundle.
-fn request(context: &Context, matches: &ArgMatches, bundle: PathBuf) -> Request {
-    Request {
-        id: "doctor".to_string(),
-        bundle,
-        config: matches.get_one("config").cloned(),
-        console_socket: None,
-        pid_file: None,
-        pidfd_socket: None,
-        environment: Vec::new(),
-        notify_socket: None,
-        adapt: context.adapt,
-        strictness: Strictness::Lenient,
-        no_pivot: false,
-        no_new_keyring: false,
-        preserve_fds: 0,
-        cgroup_driver: context.cgroup_driver,
+fn request(context: &Context, matches: &ArgMatches, bundle: PathBuf) -> anyhow::Result<Request> {
+    let mut words = vec!["create".into(), "--bundle".into(), bundle.into_os_string()];
+    if let Some(config) = matches.get_one::<PathBuf>("config") {
+        words.extend(["--config".into(), config.clone().into_os_string()]);
     }
+    words.push("doctor".into());
+    let matches = super::create::shared(Command::new("create")).try_get_matches_from(words)?;
+    super::create::request(context, &matches)
 }
 
 fn word(level: Level) -> &'static str {
@@ -102,12 +96,7 @@ fn show(
     let failures =
         count(Level::Failure) + usize::from(outlook.is_some_and(|(_, outlook)| outlook.fault.is_some()));
     let warnings = count(Level::Warning);
-    writeln!(
-        out,
-        "\n{}, {}",
-        super::paint::counted(failures, "failure"),
-        super::paint::counted(warnings, "warning")
-    )
+    writeln!(out, "\n{}, {}", counted(failures, "failure"), counted(warnings, "warning"))
 }
 
 fn line(
@@ -130,31 +119,32 @@ fn line(
     }
 }
 
-/// The same as JSON: extras/schema/doctor.json.
+/// The same as JSON: extras/schemas/doctor.json.
 fn document(checks: &[Check], outlook: Option<&(String, Outlook)>, ok: bool) -> Value {
-    let listed: Vec<Value> = checks
-        .iter()
-        .map(|check| {
-            let mut one = json!({ "name": check.name, "level": word(check.level), "found": check.found });
-            if let Some(remedy) = &check.remedy {
-                one["remedy"] = remedy.as_str().into();
-            }
-            one
-        })
-        .collect();
-    let mut document = json!({ "ok": ok, "checks": listed });
-    if let Some((path, outlook)) = outlook {
-        let adaptations: Vec<Value> = outlook
-            .adaptations
-            .iter()
-            .map(|(level, text)| json!({ "level": level.as_str().to_lowercase(), "text": text }))
-            .collect();
-        let mut bundle = json!({ "path": path, "runs": outlook.fault.is_none(), "adaptations": adaptations });
-        if let Some(report) = &outlook.fault {
-            bundle["fault"] = report.line.as_str().into();
-            bundle["remedy"] = report.remedy.as_deref().into();
-        }
-        document["bundle"] = bundle;
-    }
-    document
+    let one = |check: &Check| {
+        object([
+            ("name", check.name.into()),
+            ("level", word(check.level).into()),
+            ("found", check.found.as_str().into()),
+            ("remedy", check.remedy.as_deref().into()),
+        ])
+    };
+    let bundle = |(path, outlook): &(String, Outlook)| {
+        let adapted = |(level, text): &(tracing::Level, String)| {
+            object([("level", level.as_str().to_lowercase().into()), ("text", text.as_str().into())])
+        };
+        let fault = outlook.fault.as_ref();
+        object([
+            ("path", path.as_str().into()),
+            ("runs", fault.is_none().into()),
+            ("fault", fault.map(|report| report.line.as_str()).into()),
+            ("remedy", fault.and_then(|report| report.remedy.as_deref()).into()),
+            ("adaptations", outlook.adaptations.iter().map(adapted).collect()),
+        ])
+    };
+    object([
+        ("ok", ok.into()),
+        ("checks", checks.iter().map(one).collect()),
+        ("bundle", outlook.map(bundle).into()),
+    ])
 }

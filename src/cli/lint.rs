@@ -1,11 +1,11 @@
 //! `kase lint`: what is wrong with a config.json, and what is weak.
 
 use super::Context;
-use super::paint::{Colour, Paint, counted};
+use super::paint::{Colour, Paint, counted, object};
 use crate::bundle;
 use crate::lint::{Finding, Level, lint};
 use clap::{Arg, ArgMatches, Command, value_parser};
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -36,10 +36,13 @@ pub fn run(_: Context, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     let mut out = io::BufWriter::new(io::stdout().lock());
     if super::paint::is_json(matches) {
         let listed: Vec<Value> = findings.iter().map(document).collect();
-        let whole = json!({
-            "file": shown.display().to_string(), "errors": errors, "warnings": warnings, "findings": listed,
-        });
-        writeln!(out, "{whole:#}")?;
+        let whole = object([
+            ("file", shown.to_string_lossy().into()),
+            ("errors", errors.into()),
+            ("warnings", warnings.into()),
+            ("findings", listed.into()),
+        ]);
+        writeln!(out, "{whole}")?;
     } else {
         let paint = Paint::of_stdout();
         for finding in &findings {
@@ -75,11 +78,12 @@ fn show(finding: &Finding, file: &Path, paint: Paint, out: &mut impl Write) -> i
 }
 
 fn document(finding: &Finding) -> Value {
-    let Finding { level, line, column, place, what, remedy } = finding;
-    let mut one =
-        json!({ "level": word(*level), "line": line, "column": column, "place": place, "message": what });
-    if let Some(remedy) = remedy {
-        one["remedy"] = remedy.as_str().into();
-    }
-    one
+    object([
+        ("level", word(finding.level).into()),
+        ("line", finding.line.into()),
+        ("column", finding.column.into()),
+        ("place", finding.place.as_str().into()),
+        ("message", finding.what.as_str().into()),
+        ("remedy", finding.remedy.as_deref().into()),
+    ])
 }

@@ -2,6 +2,7 @@
 
 use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgMatches};
+use serde_json::{Map, Value};
 use std::io::{self, IsTerminal};
 
 /// `--format`.
@@ -17,6 +18,17 @@ pub fn format() -> Arg {
 /// Whether JSON is asked for.
 pub fn is_json(matches: &ArgMatches) -> bool {
     matches.get_one::<String>("format").is_some_and(|format| format == "json")
+}
+
+/// A JSON object of these fields; one that is null is left out.
+pub fn object<const N: usize>(fields: [(&str, Value); N]) -> Value {
+    let mut map = Map::new();
+    for (name, value) in fields {
+        if !value.is_null() {
+            map.insert(name.to_string(), value);
+        }
+    }
+    Value::Object(map)
 }
 
 /// Whether words are coloured.

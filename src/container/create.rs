@@ -1,10 +1,10 @@
 //! Creates a container: plans, claims the id, launches init.
 
-use super::ground::{self, Ground};
 use super::record::Facts;
 use super::store::{Entry, Store};
-use super::{init_facts, readiness, record};
+use super::{draft, init_facts, readiness, record};
 use crate::bundle::Bundle;
+use crate::cgroup::layout::Layout;
 use crate::cgroup::{Cgroup, CgroupFacts};
 use crate::config::Config;
 use crate::fault::{Fault, OrFault};
@@ -121,12 +121,11 @@ pub fn create(
         lint::strict(&bundle.text)?;
     }
     extend(&mut bundle.config, store, request)?;
-    let ground = Ground::look(caller, &bundle.config)?;
-    let plan = ground.draw(&bundle, request)?;
+    let layout = Layout::look();
+    let (host, plan) = draft::draw(&bundle, caller, &layout, request)?;
     if by == StartedBy::Us {
-        ground::check_process(&bundle.config)?;
+        check_process(&bundle.config)?;
     }
-    let Ground { host, layout } = &ground;
     say(&plan.notes);
     let console = console(&plan, request, terminal)?;
     let agent = match plan.seccomp.as_ref().and_then(|filter| filter.listener) {
@@ -161,11 +160,11 @@ pub fn create(
         StartedBy::Gate => Some(Gate::build(entry.directory.open()?.as_fd())?),
         StartedBy::Us => None,
     };
-    let planned = Cgroup::planned(&plan.cgroup, layout)?;
+    let planned = Cgroup::planned(&plan.cgroup, &layout)?;
     if !planned.is_none() {
         entry.journal().cgroup(planned.clone())?;
     }
-    let mut cgroup = Cgroup::make(&plan.cgroup, layout)?;
+    let mut cgroup = Cgroup::make(&plan.cgroup, &layout)?;
     // Init is in it from the start, but for a hop's, which only the hop could put there.
     let target = match plan.namespaces.needs_hop() {
         true => None,
@@ -184,7 +183,7 @@ pub fn create(
         agent,
         master: None,
     };
-    let init = launch::launch(&plan, host, making, &mut midwife)?;
+    let init = launch::launch(&plan, &host, making, &mut midwife)?;
     let master = midwife.master;
     entry.journal().ready()?;
     for receiver in receivers.iter().flatten() {
@@ -214,6 +213,19 @@ fn extend(config: &mut Config, store: &Store, request: &Request) -> anyhow::Resu
         readiness::announce(config, &store.place_of(&request.id)?);
     }
     Ok(())
+}
+
+/// Refuses a container that could not even be started.
+///
+/// # Errors
+/// config.json without a process.
+pub fn check_process(config: &Config) -> anyhow::Result<()> {
+    if config.process.is_some() {
+        return Ok(());
+    }
+    Err(Fault::at("process", "is missing, and there is nothing to run without it")
+        .remedy("add process to config.json; `kase spec` writes a complete one")
+        .into())
 }
 
 /// Logs what planning has to say.

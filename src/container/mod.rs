@@ -2,9 +2,9 @@
 
 pub mod create;
 pub mod delete;
+pub mod draft;
 pub mod events;
 pub mod exec;
-pub mod ground;
 pub mod id;
 pub mod kill;
 pub mod pattern;

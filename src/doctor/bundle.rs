@@ -2,8 +2,9 @@
 
 use crate::bundle::Bundle;
 use crate::cgroup::Cgroup;
-use crate::container::create::Request;
-use crate::container::ground::{self, Ground};
+use crate::cgroup::layout::Layout;
+use crate::container::create::{Request, check_process};
+use crate::container::draft;
 use crate::fault::Report;
 use rootless::caller::Caller;
 use tracing::Level;
@@ -26,11 +27,11 @@ pub fn outlook(caller: Caller, request: &Request) -> Outlook {
 
 fn look(caller: Caller, request: &Request, adaptations: &mut Vec<(Level, String)>) -> anyhow::Result<()> {
     let bundle = Bundle::open(&request.bundle, request.config.as_deref())?;
-    let ground = Ground::look(caller, &bundle.config)?;
-    let plan = ground.draw(&bundle, request)?;
+    let layout = Layout::look();
+    let (_, plan) = draft::draw(&bundle, caller, &layout, request)?;
     // Not an adaptation: what runc's tests want to see in the log.
     let told = plan.notes.iter().filter(|(_, text)| !text.starts_with("seccomp filter flags"));
     adaptations.extend(told.cloned());
-    ground::check_process(&bundle.config)?;
-    Cgroup::possible(&plan.cgroup, &ground.layout)
+    check_process(&bundle.config)?;
+    Cgroup::possible(&plan.cgroup, &layout)
 }

@@ -27,7 +27,7 @@ pub fn host(caller: &Caller) -> anyhow::Result<Vec<Check>> {
     let host = Host::look(caller.clone(), Subids::Needed, &[])?;
     let mut checks = vec![kernel()];
     let tried = trial::checks(&host);
-    let overlay = tried.iter().any(|check| check.name == "overlay" && check.level == Level::Ok);
+    let refused = tried.iter().any(|check| check.name == "overlay" && check.level != Level::Ok);
     checks.extend(tried);
     checks.push(checks::subordinate_ids(caller));
     checks.push(checks::helpers(caller));
@@ -35,7 +35,7 @@ pub fn host(caller: &Caller) -> anyhow::Result<Vec<Check>> {
     checks.extend(checks::delegation(caller));
     checks.push(checks::session_bus(caller));
     checks.push(checks::linger(caller));
-    checks.push(fuse_overlayfs(overlay));
+    checks.push(fuse_overlayfs(refused));
     checks.push(seccomp());
     checks.push(security_modules());
     checks.push(open_files());
@@ -77,12 +77,12 @@ fn cgroup_version() -> Check {
     }
 }
 
-fn fuse_overlayfs(overlay: bool) -> Check {
+fn fuse_overlayfs(needed: bool) -> Check {
     const NAME: &str = "fuse-overlayfs";
-    match (checks::program(NAME), overlay) {
+    match (checks::program(NAME), needed) {
         (Some(path), _) => Check::ok(NAME, path.display().to_string()),
-        (None, true) => Check::ok(NAME, "not installed, and not needed where the kernel makes overlays"),
-        (None, false) => Check::hurdle(
+        (None, false) => Check::ok(NAME, "not installed; needed where the kernel refuses an overlay"),
+        (None, true) => Check::hurdle(
             NAME,
             Level::Warning,
             Hurdle { cause: "not installed".to_string(), remedy: Package::FuseOverlayfs.remedy() },

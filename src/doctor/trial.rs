@@ -58,11 +58,10 @@ pub fn checks(host: &Host) -> Vec<Check> {
     checks
 }
 
-fn failed(name: &'static str, level: Level, error: &io::Error, hurdle: Option<Hurdle>) -> Check {
-    match hurdle {
-        Some(hurdle) => Check::hurdle(name, level, hurdle),
-        None => Check { name, level, found: error.to_string(), remedy: None },
-    }
+fn failed(name: &'static str, level: Level, error: &dyn std::fmt::Display, hurdle: Option<Hurdle>) -> Check {
+    let unknown =
+        || Hurdle { cause: error.to_string(), remedy: "look at dmesg, which may say more".to_string() };
+    Check::hurdle(name, level, hurdle.unwrap_or_else(unknown))
 }
 
 /// Writes the maps that a container without maps of its own would get.
@@ -73,10 +72,7 @@ fn map(host: &Host, pid: i32, level: Level) -> Check {
         .and_then(|means| id_writer::write(pid.unsigned_abs(), &maps, &means));
     match written {
         Ok(()) => Check::ok(NAME, id_maps::describe(&maps)),
-        Err(error) => match error.hurdle(&host.caller) {
-            Some(hurdle) => Check::hurdle(NAME, level, hurdle),
-            None => Check { name: NAME, level, found: error.to_string(), remedy: None },
-        },
+        Err(error) => failed(NAME, level, &error, error.hurdle(&host.caller)),
     }
 }
 
@@ -99,15 +95,15 @@ fn hear(ours: &OwnedFd, worst: Level) -> Vec<Check> {
                 // AppArmor's restriction lets namespaces be made, and nothing be done in them.
                 let hurdle =
                     hurdles::file_system(errno, "proc", &[]).or_else(|| hurdles::user_namespace(errno));
-                failed("proc", worst, &errno.into(), hurdle)
+                failed("proc", worst, &io::Error::from(errno), hurdle)
             }
             (_, Errno::UnknownErrno) => Check::ok("overlay", "works in a user namespace"),
             (_, errno) => {
                 let hurdle = match errno {
-                    Errno::ENODEV => hurdles::file_system(errno, "overlay", &[]),
-                    _ => Some(hurdles::no_overlay()),
+                    Errno::EPERM | Errno::EINVAL => Some(hurdles::no_overlay()),
+                    errno => hurdles::file_system(errno, "overlay", &[]),
                 };
-                failed("overlay", Level::Warning, &errno.into(), hurdle)
+                failed("overlay", Level::Warning, &io::Error::from(errno), hurdle)
             }
         });
     }

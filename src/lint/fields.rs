@@ -105,39 +105,33 @@ fn object(tree: &Tree, path: &str, known: &'static str, findings: &mut Findings<
     }
     for (index, field) in tree.fields().iter().enumerate() {
         let at = if path.is_empty() { field.name.clone() } else { format!("{path}.{}", field.name) };
-        if tree.fields()[..index].iter().any(|earlier| earlier.name == field.name) {
-            findings.error(
-                field.at,
-                &at,
-                "stands twice in this object; the last counts",
-                "leave one of them out",
-            );
-        }
+        twice(tree, index, &at, findings);
         match entries(known).find(|known| known.name == field.name) {
-            Some(Known { kind: Kind::Named, fields: "", .. }) => {}
-            Some(Known { kind: Kind::Named, fields, .. }) => object(&field.value, &at, fields, findings),
+            Some(Known { kind: Kind::Named, fields, .. }) => below(&field.value, &at, fields, findings),
             Some(Known { kind: Kind::Map, fields, .. }) => {
-                map(&field.value, &at, fields, findings);
+                for (index, entry) in field.value.fields().iter().enumerate() {
+                    let at = format!("{at}[{:?}]", entry.name);
+                    twice(&field.value, index, &at, findings);
+                    below(&entry.value, &at, fields, findings);
+                }
             }
             None => unknown(field.at, &at, &field.name, known, findings),
         }
     }
 }
 
-fn map(tree: &Tree, path: &str, fields: &'static str, findings: &mut Findings<'_>) {
-    for (index, field) in tree.fields().iter().enumerate() {
-        let at = format!("{path}[{:?}]", field.name);
-        if tree.fields()[..index].iter().any(|earlier| earlier.name == field.name) {
-            findings.error(
-                field.at,
-                &at,
-                "stands twice in this object; the last counts",
-                "leave one of them out",
-            );
-        }
-        if !fields.is_empty() {
-            object(&field.value, &at, fields, findings);
-        }
+/// Of a value without known fields, what is in it is not looked at.
+fn below(tree: &Tree, path: &str, fields: &'static str, findings: &mut Findings<'_>) {
+    if !fields.is_empty() {
+        object(tree, path, fields, findings);
+    }
+}
+
+fn twice(tree: &Tree, index: usize, path: &str, findings: &mut Findings<'_>) {
+    let (earlier, field) = (&tree.fields()[..index], &tree.fields()[index]);
+    if earlier.iter().any(|other| other.name == field.name) {
+        let what = "stands twice in this object; the last counts";
+        findings.error(field.at, path, what, "leave one of them out");
     }
 }
 

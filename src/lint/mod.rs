@@ -65,8 +65,14 @@ impl Findings<'_> {
     }
 
     fn add(&mut self, level: Level, at: usize, place: &str, what: String, remedy: Option<String>) {
+        // A rule and the plan may see the same.
+        let known = |finding: &Finding| finding.level == level && finding.place == place;
+        if level == Level::Error && self.list.iter().any(known) {
+            return;
+        }
         let (line, column) = tree::line_and_column(self.text, at);
-        self.list.push(Finding { level, line, column, place: place.to_string(), what, remedy });
+        let before = self.list.iter().filter(|other| (other.line, other.column) <= (line, column)).count();
+        self.list.insert(before, Finding { level, line, column, place: place.to_string(), what, remedy });
     }
 }
 
@@ -88,15 +94,7 @@ pub fn lint(text: &[u8]) -> Vec<Finding> {
         rules::check(tree, &mut findings);
         weak::check(tree, &mut findings);
     }
-    let mut list = findings.list;
-    list.sort_by(|one, other| {
-        (one.line, one.column, one.level).cmp(&(other.line, other.column, other.level))
-    });
-    // A rule and the plan may see the same.
-    list.dedup_by(|later, earlier| {
-        later.place == earlier.place && later.level == Level::Error && earlier.level == Level::Error
-    });
-    list
+    findings.list
 }
 
 /// Refuses what has an error.
