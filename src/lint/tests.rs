@@ -235,3 +235,45 @@ fn strict_refuses_the_first_error_and_counts_the_rest() {
     let fault = strict(config.to_string().as_bytes()).unwrap_err().to_string();
     assert!(fault.contains("and 1 more: kase lint lists them"), "{fault}");
 }
+
+/// Every place of a config, as a JSON pointer.
+fn pointers(value: &Value, at: &str, found: &mut Vec<String>) {
+    found.push(at.to_string());
+    match value {
+        Value::Object(map) => {
+            map.iter().for_each(|(name, value)| pointers(value, &format!("{at}/{name}"), found))
+        }
+        Value::Array(list) => {
+            list.iter()
+                .enumerate()
+                .for_each(|(index, value)| pointers(value, &format!("{at}/{index}"), found));
+        }
+        _ => {}
+    }
+}
+
+#[test]
+fn whatever_stands_wherever_is_told_and_nothing_more() {
+    let mut full = good();
+    add(&mut full["linux"]["namespaces"], json!({"type": "user"}));
+    for maps in ["uidMappings", "gidMappings"] {
+        full["linux"][maps] = json!([{"containerID": 0, "hostID": 1000, "size": 10}]);
+    }
+    full["linux"]["devices"] = json!([{"path": "/dev/x", "type": "c", "major": 1, "minor": 3, "uid": 1}]);
+    full["linux"]["resources"] =
+        json!({"memory": {"limit": 5, "reservation": 4}, "devices": [{"allow": true}]});
+    let mut places = Vec::new();
+    pointers(&full, "", &mut places);
+    let odd = json!([null, true, 0, -1, u64::MAX, i64::MIN, 4294967295_u32, 0.5, "", "\u{0}", "ü/..", [], {}, [[]], {"": 1}]);
+    for place in &places {
+        for value in odd.as_array().unwrap() {
+            let mut config = full.clone();
+            *config.pointer_mut(place).unwrap() = value.clone();
+            let text = format!("{config:#}");
+            for finding in lint(text.as_bytes()) {
+                let line = text.lines().nth(finding.line - 1).unwrap();
+                assert!(finding.column <= line.chars().count() + 1, "{place} = {value}: {finding:?}");
+            }
+        }
+    }
+}
