@@ -241,7 +241,7 @@ fn pointers(value: &Value, at: &str, found: &mut Vec<String>) {
     found.push(at.to_string());
     match value {
         Value::Object(map) => {
-            map.iter().for_each(|(name, value)| pointers(value, &format!("{at}/{name}"), found))
+            map.iter().for_each(|(name, value)| pointers(value, &format!("{at}/{name}"), found));
         }
         Value::Array(list) => {
             list.iter()
