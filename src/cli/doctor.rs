@@ -119,6 +119,15 @@ fn line(
     }
 }
 
+/// As `--log-level` has it.
+fn importance(level: tracing::Level) -> &'static str {
+    match level {
+        tracing::Level::WARN => "warn",
+        tracing::Level::INFO => "info",
+        _ => "debug",
+    }
+}
+
 /// The same as JSON: extras/schemas/doctor.json.
 fn document(checks: &[Check], outlook: Option<&(String, Outlook)>, ok: bool) -> Value {
     let one = |check: &Check| {
@@ -131,7 +140,7 @@ fn document(checks: &[Check], outlook: Option<&(String, Outlook)>, ok: bool) -> 
     };
     let bundle = |(path, outlook): &(String, Outlook)| {
         let adapted = |(level, text): &(tracing::Level, String)| {
-            object([("level", level.as_str().to_lowercase().into()), ("text", text.as_str().into())])
+            object([("level", importance(*level).into()), ("text", text.as_str().into())])
         };
         let fault = outlook.fault.as_ref();
         object([
