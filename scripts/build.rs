@@ -1,4 +1,5 @@
-//! Tells the binary which commit it is of, where there is one: a tarball builds as `unknown`.
+//! Tells the binary which commit it is of, where there is one: a tarball builds as `unknown`. Packs its relocations
+//! where linker and C library can.
 
 use std::env;
 use std::path::Path;
@@ -9,6 +10,25 @@ fn main() {
     println!("cargo:rerun-if-env-changed=KASE_COMMIT");
     let commit = env::var("KASE_COMMIT").ok().or_else(commit).unwrap_or_else(|| "unknown".into());
     println!("cargo:rustc-env=KASE_COMMIT={commit}");
+    if packs_relocations() {
+        println!("cargo:rustc-link-arg-bins=-Wl,-z,pack-relative-relocs");
+    }
+}
+
+/// A static program relocates itself, every pointer in its tables by an entry of 24 bytes. Packed (DT_RELR), they
+/// are a thirtieth of that: the linker has to write them and the C library that is linked in to read them.
+fn packs_relocations() -> bool {
+    let says = |program: &str, word: &str| -> Option<String> {
+        let output = Command::new(program).arg(word).output().ok()?;
+        String::from_utf8(output.stdout).ok()
+    };
+    let links = says("ld", "--help").is_some_and(|help| help.contains("pack-relative-relocs"));
+    // glibc 2.36 came with it.
+    let version = says("getconf", "GNU_LIBC_VERSION").unwrap_or_default();
+    let mut numbers = version.trim().trim_start_matches("glibc ").split('.').map(str::parse::<u32>);
+    let reads = matches!((numbers.next(), numbers.next()), (Some(Ok(2)), Some(Ok(36..))));
+    let own = env::var("HOST") == env::var("TARGET");
+    links && reads && own && env::var("CARGO_CFG_TARGET_ENV").as_deref() == Ok("gnu")
 }
 
 fn commit() -> Option<String> {

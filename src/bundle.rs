@@ -29,11 +29,8 @@ impl Bundle {
     /// A file that is missing, or that is no configuration: the line, the column and the field.
     pub fn open(directory: &Path, config: Option<&Path>) -> anyhow::Result<Self> {
         let directory = absolute(directory)?;
+        let text = read(&directory, config)?;
         let file = directory.join(config.unwrap_or(Path::new("config.json")));
-        let text = fs::read(&file).or_fault(|| {
-            Fault::doing(format!("read {}", file.display()))
-                .remedy("name the bundle's directory with --bundle; `kase spec` writes a config.json into it")
-        })?;
         let within = |fault: Fault| fault.within(format!("parse {}", file.display()));
         let mut config: Config = parse(&text).map_err(within)?;
         if let Some(resources) = config.linux.as_mut().and_then(|linux| linux.resources_mut().as_mut()) {
@@ -58,6 +55,18 @@ fn correct(resources: &mut LinuxResources, text: &[u8], field: &str) {
     if resources.pids().as_ref().is_some_and(|pids| pids.limit() == 0) && !has_field(text, field) {
         resources.set_pids(None);
     }
+}
+
+/// The text of the bundle's config.json, or of the file that takes its place.
+///
+/// # Errors
+/// Those of open(2) and read(2).
+pub fn read(directory: &Path, config: Option<&Path>) -> anyhow::Result<Vec<u8>> {
+    let file = directory.join(config.unwrap_or(Path::new("config.json")));
+    fs::read(&file).or_fault(|| {
+        Fault::doing(format!("read {}", file.display()))
+            .remedy("name the bundle's directory with --bundle; `kase spec` writes a config.json into it")
+    })
 }
 
 fn absolute(path: &Path) -> anyhow::Result<PathBuf> {

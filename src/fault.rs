@@ -62,6 +62,11 @@ impl Fault {
         Self { at: None, doing: doing.into(), remedy: None, cause: None }
     }
 
+    /// The place in config.json, if it has one.
+    pub fn place(&self) -> Option<&str> {
+        self.at.as_deref()
+    }
+
     /// What the reader can do about it; starts with a verb.
     pub fn remedy(mut self, remedy: impl Into<String>) -> Self {
         self.remedy = Some(remedy.into());

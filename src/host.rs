@@ -95,8 +95,7 @@ impl Host {
         }
     }
 
-    /// A host that is told, for tests of decisions.
-    #[cfg(test)]
+    /// A host that is told, without looking: for what is to be said of any host, and for tests of decisions.
     pub fn assumed(caller: Caller) -> Self {
         Self {
             caller,

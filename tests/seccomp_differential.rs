@@ -369,7 +369,7 @@ fn number_of(arch: SpecArch, name: &str) -> Option<u32> {
 }
 
 fn names() -> Vec<&'static str> {
-    seccomp::names()
+    seccomp::names().collect()
 }
 
 #[derive(Clone, Copy, Eq, PartialEq)]

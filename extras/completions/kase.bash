@@ -22,6 +22,9 @@ _kase() {
             kase,delete)
                 cmd="kase__subcmd__delete"
                 ;;
+            kase,doctor)
+                cmd="kase__subcmd__doctor"
+                ;;
             kase,events)
                 cmd="kase__subcmd__events"
                 ;;
@@ -39,6 +42,9 @@ _kase() {
                 ;;
             kase,kill)
                 cmd="kase__subcmd__kill"
+                ;;
+            kase,lint)
+                cmd="kase__subcmd__lint"
                 ;;
             kase,list)
                 cmd="kase__subcmd__list"
@@ -77,7 +83,7 @@ _kase() {
 
     case "${cmd}" in
         kase)
-            opts="-v -h --version --debug --log --log-format --log-level --root --rootless --cgroup-manager --trace --systemd-cgroup --help create delete events exec explain features gc kill list pause ps resume run spec start state update wait"
+            opts="-v -h --version --debug --log --log-format --log-level --root --rootless --cgroup-manager --trace --systemd-cgroup --help create delete doctor events exec explain features gc kill lint list pause ps resume run spec start state update wait"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -119,7 +125,7 @@ _kase() {
             return 0
             ;;
         kase__subcmd__create)
-            opts="-b -f -h --bundle --config --console-socket --pid-file --no-pivot --fake-root --overlay --no-new-keyring --no-subreaper --pidfd-socket --preserve-fds --help"
+            opts="-b -f -h --bundle --config --console-socket --pid-file --no-pivot --fake-root --overlay --strict --no-new-keyring --no-subreaper --pidfd-socket --preserve-fds --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -175,6 +181,40 @@ _kase() {
                 return 0
             fi
             case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        kase__subcmd__doctor)
+            opts="-b -f -h --bundle --config --format --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --bundle)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -b)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -f)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --format)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -287,7 +327,7 @@ _kase() {
             return 0
             ;;
         kase__subcmd__explain)
-            opts="-b -f -h --bundle --config --console-socket --pid-file --no-pivot --fake-root --overlay --no-new-keyring --no-subreaper --pidfd-socket --preserve-fds --format --help"
+            opts="-b -f -h --bundle --config --console-socket --pid-file --no-pivot --fake-root --overlay --strict --no-new-keyring --no-subreaper --pidfd-socket --preserve-fds --format --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -390,6 +430,40 @@ _kase() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        kase__subcmd__lint)
+            opts="-b -f -h --bundle --config --format --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --bundle)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -b)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -f)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --format)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         kase__subcmd__list)
             opts="-f -q -h --format --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
@@ -463,7 +537,7 @@ _kase() {
             return 0
             ;;
         kase__subcmd__run)
-            opts="-b -f -d -h --bundle --config --console-socket --pid-file --no-pivot --fake-root --overlay --no-new-keyring --no-subreaper --pidfd-socket --preserve-fds --detach --keep --help"
+            opts="-b -f -d -h --bundle --config --console-socket --pid-file --no-pivot --fake-root --overlay --strict --no-new-keyring --no-subreaper --pidfd-socket --preserve-fds --detach --keep --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -47,12 +47,14 @@ complete -c kase -n "__fish_kase_needs_command" -l systemd-cgroup -d 'Let system
 complete -c kase -n "__fish_kase_needs_command" -s h -l help -d 'Print help'
 complete -c kase -n "__fish_kase_needs_command" -f -a "create" -d 'Create a container'
 complete -c kase -n "__fish_kase_needs_command" -f -a "delete" -d 'Delete a container'
+complete -c kase -n "__fish_kase_needs_command" -f -a "doctor" -d 'Check whether containers run on this host'
 complete -c kase -n "__fish_kase_needs_command" -f -a "events" -d 'Show what a container uses'
 complete -c kase -n "__fish_kase_needs_command" -f -a "exec" -d 'Run a program in a running container'
 complete -c kase -n "__fish_kase_needs_command" -f -a "explain" -d 'Show what would become of a bundle here'
 complete -c kase -n "__fish_kase_needs_command" -f -a "features" -d 'Show what kase supports'
 complete -c kase -n "__fish_kase_needs_command" -f -a "gc" -d 'Remove what a crash or a reboot left'
 complete -c kase -n "__fish_kase_needs_command" -f -a "kill" -d 'Send a signal to a container'
+complete -c kase -n "__fish_kase_needs_command" -f -a "lint" -d 'Tell what is wrong or weak in a config.json'
 complete -c kase -n "__fish_kase_needs_command" -f -a "list" -d 'List containers'
 complete -c kase -n "__fish_kase_needs_command" -f -a "pause" -d 'Freeze a container'
 complete -c kase -n "__fish_kase_needs_command" -f -a "ps" -d 'Show the processes of a container'
@@ -72,12 +74,18 @@ complete -c kase -n "__fish_kase_using_subcommand create" -l pidfd-socket -d 'Un
 complete -c kase -n "__fish_kase_using_subcommand create" -l preserve-fds -d 'Pass N descriptors, from 3 on, to the container' -r
 complete -c kase -n "__fish_kase_using_subcommand create" -l no-pivot -d 'Do not use pivot_root: for a host that runs from an initramfs'
 complete -c kase -n "__fish_kase_using_subcommand create" -l fake-root -d 'With one id only: let calls that change owners or users succeed without effect, for package managers; no security'
+complete -c kase -n "__fish_kase_using_subcommand create" -l strict -d 'Refuse a config.json in which kase lint finds an error'
 complete -c kase -n "__fish_kase_using_subcommand create" -l no-new-keyring -d 'Keep the caller\'s session keyring'
 complete -c kase -n "__fish_kase_using_subcommand create" -l no-subreaper -d 'Do not adopt the container\'s orphans, which only run and exec do'
 complete -c kase -n "__fish_kase_using_subcommand create" -s h -l help -d 'Print help'
 complete -c kase -n "__fish_kase_using_subcommand delete" -s f -l force -d 'Kill what runs; a container that does not exist is no error'
 complete -c kase -n "__fish_kase_using_subcommand delete" -s r -l regex -d 'Take ID for a regular expression, and act on every container whose id it matches'
 complete -c kase -n "__fish_kase_using_subcommand delete" -s h -l help -d 'Print help'
+complete -c kase -n "__fish_kase_using_subcommand doctor" -s b -l bundle -d 'Tell also whether the container of this bundle runs here, and how it would be adapted' -r -F
+complete -c kase -n "__fish_kase_using_subcommand doctor" -s f -l config -d 'The configuration, if not config.json; relative to the bundle' -r -F
+complete -c kase -n "__fish_kase_using_subcommand doctor" -l format -d 'How to show it' -r -f -a "text\t''
+json\t''"
+complete -c kase -n "__fish_kase_using_subcommand doctor" -s h -l help -d 'Print help'
 complete -c kase -n "__fish_kase_using_subcommand events" -l interval -d 'Time between statistics' -r
 complete -c kase -n "__fish_kase_using_subcommand events" -l stats -d 'Show the statistics once, and no events'
 complete -c kase -n "__fish_kase_using_subcommand events" -s h -l help -d 'Print help'
@@ -111,6 +119,7 @@ complete -c kase -n "__fish_kase_using_subcommand explain" -l format -d 'How to 
 json\t''"
 complete -c kase -n "__fish_kase_using_subcommand explain" -l no-pivot -d 'Do not use pivot_root: for a host that runs from an initramfs'
 complete -c kase -n "__fish_kase_using_subcommand explain" -l fake-root -d 'With one id only: let calls that change owners or users succeed without effect, for package managers; no security'
+complete -c kase -n "__fish_kase_using_subcommand explain" -l strict -d 'Refuse a config.json in which kase lint finds an error'
 complete -c kase -n "__fish_kase_using_subcommand explain" -l no-new-keyring -d 'Keep the caller\'s session keyring'
 complete -c kase -n "__fish_kase_using_subcommand explain" -l no-subreaper -d 'Do not adopt the container\'s orphans, which only run and exec do'
 complete -c kase -n "__fish_kase_using_subcommand explain" -s h -l help -d 'Print help'
@@ -122,6 +131,11 @@ complete -c kase -n "__fish_kase_using_subcommand gc" -s h -l help -d 'Print hel
 complete -c kase -n "__fish_kase_using_subcommand kill" -s a -l all -d 'Send it to every process of the container'
 complete -c kase -n "__fish_kase_using_subcommand kill" -s r -l regex -d 'Take ID for a regular expression, and act on every container whose id it matches'
 complete -c kase -n "__fish_kase_using_subcommand kill" -s h -l help -d 'Print help'
+complete -c kase -n "__fish_kase_using_subcommand lint" -s b -l bundle -d 'The bundle\'s directory' -r -F
+complete -c kase -n "__fish_kase_using_subcommand lint" -s f -l config -d 'The configuration, if not config.json; relative to the bundle' -r -F
+complete -c kase -n "__fish_kase_using_subcommand lint" -l format -d 'How to show it' -r -f -a "text\t''
+json\t''"
+complete -c kase -n "__fish_kase_using_subcommand lint" -s h -l help -d 'Print help'
 complete -c kase -n "__fish_kase_using_subcommand list" -s f -l format -d 'How to show it' -r -f -a "table\t''
 json\t''"
 complete -c kase -n "__fish_kase_using_subcommand list" -s q -l quiet -d 'Show the ids only'
@@ -140,6 +154,7 @@ complete -c kase -n "__fish_kase_using_subcommand run" -l pidfd-socket -d 'Unix 
 complete -c kase -n "__fish_kase_using_subcommand run" -l preserve-fds -d 'Pass N descriptors, from 3 on, to the container' -r
 complete -c kase -n "__fish_kase_using_subcommand run" -l no-pivot -d 'Do not use pivot_root: for a host that runs from an initramfs'
 complete -c kase -n "__fish_kase_using_subcommand run" -l fake-root -d 'With one id only: let calls that change owners or users succeed without effect, for package managers; no security'
+complete -c kase -n "__fish_kase_using_subcommand run" -l strict -d 'Refuse a config.json in which kase lint finds an error'
 complete -c kase -n "__fish_kase_using_subcommand run" -l no-new-keyring -d 'Keep the caller\'s session keyring'
 complete -c kase -n "__fish_kase_using_subcommand run" -l no-subreaper -d 'Do not adopt the container\'s orphans, which only run and exec do'
 complete -c kase -n "__fish_kase_using_subcommand run" -s d -l detach -d 'Do not wait for the container to end'

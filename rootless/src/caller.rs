@@ -117,7 +117,7 @@ impl Caller {
     /// The uid by which the world outside knows this caller: for a namespace's root, the one that
     /// its 0 is mapped to.
     #[must_use]
-    pub(crate) fn uid_outside(&self) -> u32 {
+    pub fn uid_outside(&self) -> u32 {
         match self.standing {
             Standing::NamespaceRoot => {
                 self.maps().ok().and_then(|maps| maps.uids.outside(self.uid)).unwrap_or(self.uid)

@@ -53,8 +53,64 @@ pub fn manager_cgroup(caller: &Caller) -> PathBuf {
     PathBuf::from(format!("user.slice/user-{uid}.slice/user@{uid}.service"))
 }
 
-/// Why an ordinary user lacks `controller`, and the drop-in that delegates it. Nothing for root, to whom
-/// nothing needs to be delegated.
+/// What systemd has given the caller, as far as cgroup v2 shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Given {
+    /// The cgroup of the caller's manager, absolute.
+    pub cgroup: PathBuf,
+    /// Its controllers; nothing where no manager runs.
+    pub controllers: Option<Vec<String>>,
+    /// Whether cgroup v2 has the controllers of this host.
+    pub unified: Unified,
+}
+
+/// Which version has the controllers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unified {
+    /// v2.
+    Yes,
+    /// v1, which cannot be delegated safely, or none.
+    No,
+}
+
+impl Given {
+    /// Looks.
+    #[must_use]
+    pub fn look(caller: &Caller) -> Self {
+        Self::look_in(&Root::host(), caller)
+    }
+
+    /// As [`Given::look`], with `/sys` below another root.
+    #[must_use]
+    pub fn look_in(root: &Root, caller: &Caller) -> Self {
+        let cgroup = Path::new("/sys/fs/cgroup").join(manager_cgroup(caller));
+        let text = root.read(&cgroup.join("cgroup.controllers").to_string_lossy()).ok().flatten();
+        let controllers = text.map(|text| text.split_whitespace().map(str::to_owned).collect());
+        let unified = match root.join("/sys/fs/cgroup/cgroup.controllers").exists() {
+            true => Unified::Yes,
+            false => Unified::No,
+        };
+        Self { cgroup, controllers, unified }
+    }
+
+    /// Whether the caller may limit containers by this controller.
+    #[must_use]
+    pub fn has(&self, controller: &str) -> bool {
+        self.controllers.iter().flatten().any(|given| given == controller)
+    }
+}
+
+/// A bus whose socket is there and where nobody answers, as after its user's manager was killed.
+#[must_use]
+pub fn dead_bus(uid: u32, path: &Path, error: &std::io::Error) -> Hurdle {
+    Hurdle::new(
+        format!("nobody answers at {}: {error}", path.display()),
+        format!("unset DBUS_SESSION_BUS_ADDRESS, log in again, or run as root: systemctl restart user@{uid}"),
+    )
+}
+
+/// Why an ordinary user lacks `controller`, and what delegates it. Nothing for root, to whom nothing needs to be
+/// delegated.
 #[must_use]
 pub fn missing(controller: &str) -> Option<Hurdle> {
     let caller = Caller::look().ok()?;
@@ -68,52 +124,56 @@ pub fn missing_in(root: &Root, caller: &Caller, controller: &str) -> Option<Hurd
         return None;
     }
     let uid = caller.uid_outside();
-    let cgroup = Path::new("/sys/fs/cgroup").join(manager_cgroup(caller));
-    let file = cgroup.join("cgroup.controllers");
+    let given = Given::look_in(root, caller);
+    let file = given.cgroup.join("cgroup.controllers");
     let shown = file.display();
-    let remedy = match root.read(&file.to_string_lossy()).ok().flatten() {
-        Some(given) if given.split_whitespace().any(|given| given == controller) => {
-            return Some(Hurdle {
-                cause: format!("uid {uid} was given {controller} in {shown}, but we are not below it"),
-                remedy: "run kase in the user's own systemd: `systemd-run --user --scope kase …`, \
-                         or set XDG_RUNTIME_DIR so that kase finds its bus"
-                    .to_owned(),
-            });
+    Some(match &given.controllers {
+        Some(_) if given.has(controller) => Hurdle::new(
+            format!("uid {uid} was given {controller} in {shown}, but we are not below it"),
+            "run kase in the user's own systemd: `systemd-run --user --scope kase …`, \
+             or set XDG_RUNTIME_DIR so that kase finds its bus",
+        ),
+        Some(list) => {
+            let remedy = drop_in(controller, &format!("systemctl restart user@{uid}"));
+            Hurdle::new(
+                format!("uid {uid} was given {:?} only ({shown})", list.join(" ")),
+                format!("this ends that user's services, not its logins; run as root: {remedy}"),
+            )
         }
-        Some(given) => Hurdle {
-            cause: format!("uid {uid} was given {:?} only ({shown})", given.trim()),
-            remedy: drop_in(controller),
-        },
         None => {
+            let cause = format!("no cgroup was delegated to uid {uid} (there is no {shown})");
             // The unified hierarchy is what can be delegated safely; cgroup v1 cannot be.
-            let unified = root.join("/sys/fs/cgroup/cgroup.controllers").exists();
-            Hurdle {
-                cause: format!("no cgroup was delegated to uid {uid} (there is no {shown})"),
-                remedy: match unified {
-                    true => format!(
-                        "log in as that user, or run `loginctl enable-linger {uid}` as root, so that systemd \
-                         starts its manager; then {}",
-                        drop_in(controller)
-                    ),
-                    false => "leave linux.resources out, run kase as root, or boot with cgroup v2 \
-                              (systemd.unified_cgroup_hierarchy=1)"
-                        .to_owned(),
-                },
-            }
+            let remedy = match given.unified {
+                Unified::Yes if BY_DEFAULT.contains(&controller) => {
+                    format!("log in as that user, or run as root: loginctl enable-linger {uid}")
+                }
+                Unified::Yes => {
+                    format!("run as root: {}", drop_in(controller, &format!("loginctl enable-linger {uid}")))
+                }
+                Unified::No => "leave linux.resources out, run kase as root, or boot with cgroup v2 \
+                                (systemd.unified_cgroup_hierarchy=1)"
+                    .to_owned(),
+            };
+            Hurdle::new(cause, remedy)
         }
-    };
-    Some(remedy)
+    })
 }
 
-fn drop_in(controller: &str) -> String {
+/// What systemd delegates to a user's manager without being told.
+const BY_DEFAULT: [&str; 2] = ["memory", "pids"];
+
+/// The command that has systemd delegate more, ending with the one by which the user gets it.
+fn drop_in(controller: &str, last: &str) -> String {
     let known = CONTROLLERS.split(' ').any(|known| known == controller);
     let list = if known { CONTROLLERS.to_owned() } else { format!("{CONTROLLERS} {controller}") };
     format!(
-        "as root, write \"[Service]\\nDelegate={list}\\n\" to \
-         /etc/systemd/system/user@.service.d/delegate.conf (printf knows \\n), run `systemctl daemon-reload` and \
-         log in again"
+        "mkdir -p {DIRECTORY} && printf '[Service]\\nDelegate={list}\\n' >{DIRECTORY}/delegate.conf && \
+         systemctl daemon-reload && {last}"
     )
 }
+
+/// Where systemd reads what is added to every user's manager.
+const DIRECTORY: &str = "/etc/systemd/system/user@.service.d";
 
 /// The caller's cgroup at `directory` is theirs: they own it and its process list.
 #[must_use]

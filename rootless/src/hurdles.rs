@@ -4,7 +4,12 @@
 //! is found there is no answer: a wrong remedy is worse than none.
 
 mod helpers;
+mod keys;
+mod mounts;
+mod packages;
 mod ranges;
+
+use std::path::Path;
 
 use nix::errno::Errno;
 
@@ -12,6 +17,9 @@ use crate::caller::Caller;
 use crate::id_writer::Error;
 use crate::root::Root;
 
+pub use keys::{keys, keys_in};
+pub use mounts::{file_system, file_system_in, no_overlay, noexec};
+pub use packages::Package;
 pub use ranges::{no_ranges, no_ranges_in};
 
 /// What stood in the way.
@@ -77,6 +85,12 @@ pub fn id_writer_in(root: &Root, error: &Error, caller: &Caller) -> Option<Hurdl
             _ => None,
         },
     }
+}
+
+/// What is wrong with newuidmap(1) and newgidmap(1), found at these paths, before they are needed.
+#[must_use]
+pub fn powerless_helper(program: &Path) -> Option<Hurdle> {
+    helpers::powerless(&Root::host(), program)
 }
 
 fn switched_off(root: &Root) -> Option<Hurdle> {

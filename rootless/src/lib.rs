@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 pub mod caller;
+pub mod checks;
 pub mod delegation;
 pub mod hurdles;
 pub mod id_map;

@@ -8,6 +8,8 @@ use super::{Cgroup, CgroupFacts, Tree, join, systemd, v1, v2};
 use crate::fault::{Fault, OrFault};
 use crate::plan::cgroup::unit::Unit;
 use crate::plan::cgroup::{CgroupPlan, Location, Version};
+use rootless::caller::{Caller, Standing};
+use rootless::delegation::Given;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
@@ -31,6 +33,31 @@ impl Cgroup {
             }
         }
         Ok(facts)
+    }
+
+    /// Whether [`make`](Self::make) and [`attach`](Self::attach) have a chance, as far as owners and modes say;
+    /// makes nothing.
+    ///
+    /// # Errors
+    /// Theirs, where something asked for a cgroup or a limit that the caller may not have.
+    pub fn possible(plan: &CgroupPlan, layout: &Layout) -> anyhow::Result<()> {
+        if plan.asked.is_none() {
+            return Ok(());
+        }
+        if let Location::Unit(_) = &plan.location {
+            return delegated(plan);
+        }
+        for hierarchy in layout.hierarchies()? {
+            let unified = layout.version() == Some(Version::V2);
+            let path = if unified { v2_place(plan, &hierarchy.own) } else { v1::path(plan, hierarchy) };
+            let Some(path) = path else { continue };
+            let nearest = path.ancestors().find(|above| above.is_dir()).unwrap_or(&path);
+            let movable = !hierarchy.is_unified() || v2::may_move(&hierarchy.own, &path);
+            if !movable || !v2::may_write(nearest) {
+                return Err(not_made(plan, &path, io::Error::from_raw_os_error(libc::EACCES)));
+            }
+        }
+        Ok(())
     }
 
     /// Makes what is planned, and writes the limits.
@@ -59,11 +86,7 @@ impl Cgroup {
     fn make_v2(plan: &CgroupPlan, layout: &Layout) -> anyhow::Result<Self> {
         let top = Path::new(MOUNT);
         let own = layout.hierarchies()?.first().map_or(top, |tree| &tree.own);
-        let path = match &plan.location {
-            Location::FromRoot(path) => top.join(path),
-            Location::FromOwn(path) => beside(own, top).join(path),
-            Location::Nowhere | Location::Unit(_) => return Ok(Self::none()),
-        };
+        let Some(path) = v2_place(plan, own) else { return Ok(Self::none()) };
         let made = match v2::may_move(own, &path) {
             true => v2::make(top, &path),
             false => Err(io::Error::from_raw_os_error(libc::EACCES)),
@@ -162,6 +185,32 @@ impl Cgroup {
         v2::hand_down(Path::new(MOUNT), &path);
         self.tree = Tree::V2 { path, open: Some(open) };
         self.write(&plan.limits).map(drop)
+    }
+}
+
+/// Whether systemd was given what the limits of its unit need.
+fn delegated(plan: &CgroupPlan) -> anyhow::Result<()> {
+    let caller = Caller::look()?;
+    let given = Given::look(&caller);
+    let lacking = plan.limits.writes.iter().find(|write| !given.has(&write.controller));
+    let Some(write) = lacking.filter(|_| caller.standing != Standing::Root) else { return Ok(()) };
+    let fault = Fault::at(&write.at, format!("cannot set {} limit", write.controller));
+    Err(match rootless::delegation::missing(&write.controller) {
+        Some(hurdle) => {
+            Fault::at(&write.at, format!("cannot set {} limit ({})", write.controller, hurdle.cause))
+                .remedy(hurdle.remedy)
+        }
+        None => fault,
+    }
+    .into())
+}
+
+fn v2_place(plan: &CgroupPlan, own: &Path) -> Option<PathBuf> {
+    let top = Path::new(MOUNT);
+    match &plan.location {
+        Location::FromRoot(path) => Some(top.join(path)),
+        Location::FromOwn(path) => Some(beside(own, top).join(path)),
+        Location::Nowhere | Location::Unit(_) => None,
     }
 }
 

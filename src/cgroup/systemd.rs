@@ -74,13 +74,17 @@ fn socket(which: Which) -> anyhow::Result<PathBuf> {
 
 fn connect(which: Which) -> anyhow::Result<Bus> {
     let socket = socket(which)?;
-    Bus::connect(&socket).or_fault(|| {
-        let (word, start) = match which {
-            Which::System => ("system", "systemctl start dbus"),
-            Which::User => ("user", "systemctl --user start dbus"),
+    Bus::connect(&socket).map_err(|error| {
+        let (word, start) = match (which, Caller::look()) {
+            (Which::User, Ok(caller)) => {
+                ("user", rootless::delegation::dead_bus(caller.uid_outside(), &socket, &error).remedy)
+            }
+            (Which::User, Err(_)) => ("user", "log in again".to_string()),
+            (Which::System, _) => ("system", "run as root: systemctl start dbus".to_string()),
         };
         Fault::doing(format!("connect to systemd on the {word} bus at {}", socket.display()))
-            .remedy(format!("run `{start}`, or give --cgroup-manager cgroupfs"))
+            .remedy(format!("{start}; or give --cgroup-manager cgroupfs"))
+            .caused_by(error)
     })
 }
 

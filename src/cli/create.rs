@@ -1,7 +1,7 @@
 //! `kase create`.
 
 use super::Context;
-use crate::container::create::{self, Request, StartedBy, Terminal};
+use crate::container::create::{self, Request, StartedBy, Strictness, Terminal};
 use crate::fault::Fault;
 use anyhow::Context as _;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
@@ -22,11 +22,7 @@ pub fn shared(command: Command) -> Command {
     command
         .arg(super::id())
         .arg(path("bundle", "The bundle's directory").short('b').default_value(".").value_name("DIR"))
-        .arg(
-            path("config", "The configuration, if not config.json; relative to the bundle")
-                .short('f')
-                .value_name("FILE"),
-        )
+        .arg(config())
         .arg(path("console-socket", "Unix socket to send the terminal's master to").value_name("SOCKET"))
         .arg(path("pid-file", "File to write init's process id to").value_name("FILE"))
         .arg(
@@ -45,6 +41,10 @@ pub fn shared(command: Command) -> Command {
                 .value_parser(value_parser!(OsString))
                 .value_name("DIR"),
         )
+        .arg(
+            flag("strict", "Refuse a config.json in which kase lint finds an error")
+                .action(ArgAction::SetTrue),
+        )
         .arg(flag("no-new-keyring", "Keep the caller's session keyring").action(ArgAction::SetTrue))
         .arg(
             flag("no-subreaper", "Do not adopt the container's orphans, which only run and exec do")
@@ -57,6 +57,16 @@ pub fn shared(command: Command) -> Command {
                 .default_value("0")
                 .value_name("N"),
         )
+}
+
+/// `--config`.
+pub fn config() -> Arg {
+    Arg::new("config")
+        .short('f')
+        .long("config")
+        .value_parser(value_parser!(PathBuf))
+        .value_name("FILE")
+        .help("The configuration, if not config.json; relative to the bundle")
 }
 
 /// The request that the arguments make.
@@ -75,6 +85,7 @@ pub fn request(context: &Context, matches: &ArgMatches) -> anyhow::Result<Reques
         notify_socket: super::start::notify_socket(),
         adapt: context.adapt,
         no_pivot: matches.get_flag("no-pivot"),
+        strictness: if matches.get_flag("strict") { Strictness::Strict } else { Strictness::Lenient },
         no_new_keyring: matches.get_flag("no-new-keyring"),
         preserve_fds,
         cgroup_driver: context.cgroup_driver,

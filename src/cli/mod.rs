@@ -5,6 +5,7 @@
 
 mod create;
 mod delete;
+mod doctor;
 #[cfg(test)]
 mod documents;
 mod events;
@@ -13,7 +14,9 @@ mod explain;
 mod features;
 mod gc;
 mod kill;
+mod lint;
 mod list;
+mod paint;
 mod pause;
 mod ps;
 mod resume;
@@ -78,9 +81,15 @@ struct Verb {
     run: Run,
 }
 
-const VERBS: [Verb; 18] = [
+const VERBS: [Verb; 20] = [
     Verb { name: "create", about: "Create a container", arguments: create::arguments, run: create::run },
     Verb { name: "delete", about: "Delete a container", arguments: delete::arguments, run: delete::run },
+    Verb {
+        name: "doctor",
+        about: "Check whether containers run on this host",
+        arguments: doctor::arguments,
+        run: doctor::run,
+    },
     Verb {
         name: "events",
         about: "Show what a container uses",
@@ -112,6 +121,12 @@ const VERBS: [Verb; 18] = [
         run: gc::run,
     },
     Verb { name: "kill", about: "Send a signal to a container", arguments: kill::arguments, run: kill::run },
+    Verb {
+        name: "lint",
+        about: "Tell what is wrong or weak in a config.json",
+        arguments: lint::arguments,
+        run: lint::run,
+    },
     Verb { name: "list", about: "List containers", arguments: list::arguments, run: list::run },
     Verb { name: "pause", about: "Freeze a container", arguments: pause::arguments, run: pause::run },
     Verb { name: "ps", about: "Show the processes of a container", arguments: ps::arguments, run: ps::run },

@@ -13,6 +13,7 @@ use crate::hook;
 use crate::launch::intel_rdt::Share;
 use crate::launch::pidfd::Receiver;
 use crate::launch::{self, Init, Making, Midwife, console, notify};
+use crate::lint;
 use crate::plan::cgroup::Driver;
 use crate::plan::{Adapt, Notes, Plan};
 use crate::trace;
@@ -46,6 +47,8 @@ pub struct Request {
     pub notify_socket: Option<OsString>,
     /// `--rootless`.
     pub adapt: Adapt,
+    /// `--strict`.
+    pub strictness: Strictness,
     /// `--no-pivot`.
     pub no_pivot: bool,
     /// `--no-new-keyring`.
@@ -58,6 +61,15 @@ pub struct Request {
     pub overlay: Option<PathBuf>,
     /// `--fake-root`.
     pub fake_root: bool,
+}
+
+/// Whether config.json must be without fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Strictness {
+    /// As the specification has it: what is unknown is ignored.
+    Lenient,
+    /// What `kase lint` calls an error is refused.
+    Strict,
 }
 
 /// Who lets init go on to the exec.
@@ -111,13 +123,14 @@ pub fn create(
     trace::step("bundle");
     super::id::check(&request.id)?;
     let mut bundle = Bundle::open(&request.bundle, request.config.as_deref())?;
+    if request.strictness == Strictness::Strict {
+        lint::strict(&bundle.text)?;
+    }
     extend(&mut bundle.config, store, request)?;
     let layout = Layout::look();
     let (host, plan) = draft::draw(&bundle, caller, &layout, request)?;
-    if by == StartedBy::Us && bundle.config.process.is_none() {
-        return Err(Fault::at("process", "is missing, and there is nothing to run without it")
-            .remedy("add process to config.json; `kase spec` writes a complete one")
-            .into());
+    if by == StartedBy::Us {
+        check_process(&bundle.config)?;
     }
     say(&plan.notes);
     let console = console(&plan, request, terminal)?;
@@ -210,6 +223,19 @@ fn extend(config: &mut Config, store: &Store, request: &Request) -> anyhow::Resu
         readiness::announce(config, &store.place_of(&request.id)?);
     }
     Ok(())
+}
+
+/// Refuses a container that could not even be started.
+///
+/// # Errors
+/// config.json without a process.
+pub fn check_process(config: &Config) -> anyhow::Result<()> {
+    if config.process.is_some() {
+        return Ok(());
+    }
+    Err(Fault::at("process", "is missing, and there is nothing to run without it")
+        .remedy("add process to config.json; `kase spec` writes a complete one")
+        .into())
 }
 
 /// Logs what planning has to say.

@@ -2,7 +2,7 @@
 
 pub mod create;
 pub mod delete;
-mod draft;
+pub mod draft;
 pub mod events;
 pub mod exec;
 pub mod explain;

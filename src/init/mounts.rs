@@ -11,6 +11,7 @@ use crate::kernel::path::Resolve;
 use crate::plan::labels::Marking;
 use crate::plan::mount_options::{Extension, Options, Remount};
 use crate::plan::mounts::{Mount, What, source_missing};
+use nix::errno::Errno;
 use nix::sys::stat::fstat;
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 use nix::sys::statvfs::FsFlags;
@@ -96,9 +97,15 @@ impl Mounter<'_> {
 
     fn remount(&self, mount: &Mount<'_>) -> anyhow::Result<()> {
         let target = self.target(mount, Shape::Directory)?;
-        mount::set_attributes(target.as_fd(), mount.options.attributes, Reach::One).or_fault(|| {
-            Fault::at(mount.at, format!("remount {}", mount.destination.display()))
-                .remedy("name a mount point that an earlier entry made")
+        mount::set_attributes(target.as_fd(), mount.options.attributes, Reach::One).map_err(|error| {
+            let fault = Fault::at(mount.at, format!("remount {}", mount.destination.display()));
+            let remedy = match error.kind() {
+                ErrorKind::PermissionDenied => {
+                    "leave out the words that loosen a flag (rw, exec, dev, suid): the host has locked it"
+                }
+                _ => "name a mount point that an earlier entry made",
+            };
+            fault.remedy(remedy).caused_by(error)
         })
     }
 
@@ -149,7 +156,8 @@ impl Mounter<'_> {
                     tracing::debug!("{}: no new {kind} is allowed here: the host's is bound", mount.at);
                     return self.bind(mount, clone_source(mount, host, Reach::Recursive)?);
                 }
-                done => done.or_fault(|| refused(mount, kind))?,
+                Err(error) => return Err(refused(mount, kind, &error).caused_by(error)),
+                Ok(()) => {}
             }
         }
         self.finish(mount, late)
@@ -274,9 +282,15 @@ fn attach(mount: &Mount<'_>, tree: BorrowedFd<'_>, target: BorrowedFd<'_>) -> an
     })
 }
 
-fn refused(mount: &Mount<'_>, kind: &str) -> Fault {
-    Fault::at(mount.at, format!("mount {kind} on {}", mount.destination.display()))
-        .remedy(format!("check the options [{}]; `dmesg` may say more", mount.options.data.join(", ")))
+fn refused(mount: &Mount<'_>, kind: &str, error: &io::Error) -> Fault {
+    let doing = format!("mount {kind} on {}", mount.destination.display());
+    let errno = Errno::from_raw(error.raw_os_error().unwrap_or(0));
+    // /proc is still the host's here.
+    match rootless::hurdles::file_system(errno, kind, &mount.options.data) {
+        Some(hurdle) => Fault::at(mount.at, format!("{doing} ({})", hurdle.cause)).remedy(hurdle.remedy),
+        None => Fault::at(mount.at, doing)
+            .remedy(format!("check the options [{}]; `dmesg` may say more", mount.options.data.join(", "))),
+    }
 }
 
 fn mount_classic(kind: &str, source: &str, options: &Options<'_>, target: BorrowedFd<'_>) -> io::Result<()> {

@@ -10,7 +10,7 @@ use std::ffi::{CStr, CString, OsStr};
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The path of `process.args[0]`, looked for in the container, as its user.
 ///
@@ -62,13 +62,19 @@ fn not_executable(path: &Path, error: &io::Error) -> Fault {
         ErrorKind::PermissionDenied if Path::new(&path.to_string()).is_dir() => {
             ("is a directory: permission denied".to_string(), "name a program".to_string())
         }
-        ErrorKind::PermissionDenied => (
-            "permission denied".to_string(),
-            format!("make it executable (chmod +x {path}), or choose a user who may execute it"),
-        ),
+        ErrorKind::PermissionDenied => denied(Path::new(&path.to_string())).unwrap_or_else(|| {
+            let remedy = format!("make it executable (chmod +x {path}), or choose a user who may execute it");
+            ("permission denied".to_string(), remedy)
+        }),
         _ => (error.to_string(), format!("check {path} in the rootfs")),
     };
     Fault::at("process.args[0]", format!("exec: \"{path}\": {said}")).remedy(remedy)
+}
+
+/// What the mount has against it.
+fn denied(path: &Path) -> Option<(String, String)> {
+    let hurdle = rootless::hurdles::noexec(path)?;
+    Some((format!("permission denied ({})", hurdle.cause), hurdle.remedy))
 }
 
 /// Executes the program. Returns only to say why not.
@@ -81,18 +87,25 @@ pub fn execute(path: &CStr, arguments: &[CString], environment: &[CString]) -> a
     match error.raw_os_error() {
         // Without a remedy where it could only repeat the line: this is what engines show of a container's end.
         Some(libc::ENOENT) => match interpreter(path) {
-            Some((missing, Interpreter::Script)) => fault(format!("{NONE}: its interpreter {missing} is missing")),
-            Some((missing, Interpreter::Loader)) => fault(format!("{NONE}: its loader {missing} is missing"))
-                .remedy(format!("add the C library's package, which has {missing}, to the image, or link the program statically")),
+            Some((missing, Interpreter::Script)) => fault(format!("{NONE}: its interpreter {} is missing", missing.display())),
+            Some((missing, Interpreter::Loader)) => {
+                let missing = missing.display();
+                fault(format!("{NONE}: its loader {missing} is missing")).remedy(format!("add the C library's package, which has {missing}, to the image, or link the program statically"))
+            }
             None => fault(NONE.into()),
         },
         Some(libc::ENOEXEC) => fault(format!("exec format error: {}", foreign(path))).remedy(format!(
             "use an image for {}, or begin a script with #! and its interpreter",
             std::env::consts::ARCH
         )),
-        Some(libc::EACCES) => fault("permission denied".into()).remedy(format!(
-            "check that {shown} and its interpreter are executable, and that their mount is not noexec"
-        )),
+        Some(libc::EACCES) => {
+            // It may be executed, as was seen before; so it is its interpreter that may not.
+            match named_interpreter(path).and_then(|(interpreter, _)| denied(&interpreter)) {
+                Some((said, remedy)) => fault(said).remedy(remedy),
+                None => fault("permission denied".into())
+                    .remedy(format!("check that {shown} and its interpreter are executable")),
+            }
+        }
         _ => fault(error.to_string()),
     }
     .into()
@@ -105,7 +118,11 @@ enum Interpreter {
 }
 
 /// The interpreter that a script or a dynamic program names, if it is not there.
-fn interpreter(path: &CStr) -> Option<(String, Interpreter)> {
+fn interpreter(path: &CStr) -> Option<(PathBuf, Interpreter)> {
+    named_interpreter(path).filter(|(name, _)| !name.exists())
+}
+
+fn named_interpreter(path: &CStr) -> Option<(PathBuf, Interpreter)> {
     let head = head(path)?;
     let kind = if head.starts_with(b"#!") { Interpreter::Script } else { Interpreter::Loader };
     let name = match head.strip_prefix(b"#!") {
@@ -118,8 +135,7 @@ fn interpreter(path: &CStr) -> Option<(String, Interpreter)> {
             .to_vec(),
         None => elf_interpreter(&head)?,
     };
-    let name = Path::new(OsStr::from_bytes(&name));
-    (!name.exists()).then(|| (name.display().to_string(), kind))
+    Some((PathBuf::from(OsStr::from_bytes(&name)), kind))
 }
 
 /// What makes the file no program here.

@@ -6,8 +6,10 @@ use crate::fault::{Fault, OrFault};
 use crate::kernel::process;
 use crate::plan::process::Groups;
 use crate::trace;
+use nix::errno::Errno;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal};
 use nix::unistd::setsid;
+use rootless::caller::Caller;
 use std::ffi::CStr;
 
 /// Begins a session with default signals, and joins the session keyring of this name, if one is given, with
@@ -31,12 +33,14 @@ pub fn begin(keyring: Option<&CStr>, label: Option<&str>, proc: &Procfs) -> anyh
 
 /// Without keys in the kernel, or with the user's quota used up, containers still run.
 fn join_keyring(name: &CStr) {
-    match process::join_session_keyring(name) {
-        Err(error) if error.raw_os_error() != Some(libc::ENOSYS) => {
-            tracing::warn!("the container shares the session keyring of its caller: {error}");
-        }
-        _ => {}
+    let Err(error) = process::join_session_keyring(name) else { return };
+    let errno = Errno::from_raw(error.raw_os_error().unwrap_or(0));
+    if errno == Errno::ENOSYS {
+        return;
     }
+    let hurdle = Caller::look().ok().and_then(|caller| rootless::hurdles::keys(errno, &caller));
+    let why = hurdle.map_or(String::new(), |hurdle| format!(" ({}; {})", hurdle.cause, hurdle.remedy));
+    tracing::warn!("the container shares the session keyring of its caller: {error}{why}");
 }
 
 /// Becomes this user of a user namespace, without groups of the caller's where the kernel lets them go and

@@ -17,7 +17,7 @@ use nix::errno::Errno;
 use rootless::caller::Standing;
 use std::collections::HashMap;
 use std::ffi::CString;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -97,7 +97,14 @@ fn trees(plan: &Plan<'_>, host: &Host) -> anyhow::Result<Trees> {
         return Ok(Trees { links, ..Trees::default() });
     }
     let rootfs = match blind && plan.namespaces.join(Kind::Mount).is_none() {
-        true => Some(tree(&plan.rootfs, Reach::Recursive).or_fault(|| rootfs_missing(&plan.rootfs))?),
+        true => Some(tree(&plan.rootfs, Reach::Recursive).map_err(|error| {
+            let fault = rootfs_missing(&plan.rootfs);
+            match error.kind() {
+                ErrorKind::PermissionDenied => fault.remedy(NO_MOUNTS),
+                _ => fault,
+            }
+            .caused_by(error)
+        })?),
         false => None,
     };
     let layers = match &plan.overlay {
@@ -120,6 +127,10 @@ fn trees(plan: &Plan<'_>, host: &Host) -> anyhow::Result<Trees> {
     let sources = plan.mounts.iter().enumerate().map(source).collect::<anyhow::Result<_>>()?;
     Ok(Trees { rootfs, layers, sources, links })
 }
+
+/// Only who rules over a mount namespace may clone its trees.
+const NO_MOUNTS: &str = "check that you may open it, and start kase with mounts of its own: unshare --user \
+                         --map-root-user --mount, where the user namespace was made without --mount";
 
 /// The sources that are symlinks, of those that are to be copied as such.
 fn links(plan: &Plan<'_>) -> HashMap<usize, PathBuf> {

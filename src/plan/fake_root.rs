@@ -66,7 +66,7 @@ pub fn decide(
     let single = |map: &IdMap| matches!(map.0[..], [line] if line.count == 1);
     let useful = ids.is_some_and(|ids| single(&ids.uids) || single(&ids.gids));
     if !useful {
-        notes.info("--fake-root is left out: the container has more than one id, so that calls which change owners work".into());
+        notes.warn("--fake-root is left out: the container has more than one id, so that calls which change owners work".into());
     }
     Ok(useful)
 }

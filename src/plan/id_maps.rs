@@ -52,9 +52,9 @@ pub fn decide(
     Ok(Some(maps))
 }
 
-/// An ordinary user gets all that is theirs. Root without maps in config.json gets what it has itself:
+/// The maps of a container whose config.json has none. An ordinary user gets all that is theirs. Root without maps in config.json gets what it has itself:
 /// another map would only take ids away.
-fn default(host: &Host) -> IdMaps {
+pub fn default(host: &Host) -> IdMaps {
     match host.caller.standing {
         Standing::User if host.helpers == Helpers::Missing => IdMaps::one(&host.caller, 0, 0),
         Standing::User => IdMaps::of(&host.caller, &host.subordinate),
@@ -120,7 +120,8 @@ fn place(kind: id_map::Kind, line: Option<usize>) -> Place {
     line.map_or(Place::of(list), |line| Place::nth(list, line))
 }
 
-fn describe(maps: &IdMaps) -> String {
+/// The maps in words.
+pub fn describe(maps: &IdMaps) -> String {
     let list = |map: &IdMap| {
         let lines: Vec<_> = map
             .0

@@ -17,12 +17,10 @@ pub(super) struct Call(u16);
 impl Call {
     /// The call of this name, `None` if no architecture has it.
     pub fn named(name: &str) -> Option<Self> {
-        // The names lie end to end in one piece of text: an array of `&str` would be three times the
-        // size, and each of its pointers would be relocated whenever kase starts.
         let (mut low, mut high) = (0, CALLS.len());
         while low < high {
             let middle = (low + high) / 2;
-            let here = &TEXT[usize::from(STARTS[middle])..usize::from(STARTS[middle + 1])];
+            let here = text(middle);
             match here.cmp(name.as_bytes()) {
                 std::cmp::Ordering::Equal => return u16::try_from(middle).ok().map(Self),
                 std::cmp::Ordering::Less => low = middle + 1,
@@ -70,6 +68,17 @@ impl Call {
     pub fn all() -> impl Iterator<Item = (Self, &'static str)> {
         (0..).map(Self).zip(CALLS.map(|(name, _)| name))
     }
+}
+
+/// Every name, sorted.
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
+    (0..CALLS.len()).filter_map(|row| std::str::from_utf8(text(row)).ok())
+}
+
+/// The name in a row. The names lie end to end in one piece of text: an array of `&str` would be three times the
+/// size, and each of its pointers would be relocated whenever kase starts.
+fn text(row: usize) -> &'static [u8] {
+    &TEXT[usize::from(STARTS[row])..usize::from(STARTS[row + 1])]
 }
 
 const IPC_MARK: u64 = 0x80;

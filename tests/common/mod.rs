@@ -14,6 +14,8 @@ mod leftovers;
 mod outcome;
 mod peer;
 pub mod programs;
+mod schema;
+mod surroundings;
 mod terminal;
 
 pub use bundle::Bundle;
@@ -23,7 +25,9 @@ pub use ground::{Ground, Setting, cgroups_of};
 pub use kase::{Kase, Running, wait_until, words};
 pub use outcome::{Outcome, has, value};
 pub use peer::{is_ours, peer};
+pub use schema::assert_fits;
 pub use serde_json::{Value, json};
+pub use surroundings::Surroundings;
 pub use terminal::Terminal;
 
 /// Makes the tests of a subject: each function named is called once as each caller given, by default

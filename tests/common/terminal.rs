@@ -39,7 +39,8 @@ impl Terminal {
         self.lead(kase, &kase.command(words))
     }
 
-    fn lead(&mut self, kase: &Kase, command: &Command) -> Child {
+    /// Starts any command as the leader of a session on this terminal.
+    pub fn lead(&mut self, kase: &Kase, command: &Command) -> Child {
         let inner = self.inner.take().expect("one process a terminal");
         let name = std::fs::read_link(format!("/proc/self/fd/{}", inner.as_raw_fd())).unwrap();
         kase.identity.own(&name);

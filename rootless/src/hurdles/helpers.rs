@@ -10,17 +10,12 @@ use crate::caller::Caller;
 use crate::root::Root;
 use crate::subid::Subordinate;
 
+use super::packages::Package;
 use super::{Hurdle, no_ranges_in, status};
 
 /// A helper that is nowhere: how this distribution installs it.
 pub(super) fn missing(root: &Root, name: &str) -> Hurdle {
-    let release = root
-        .read("/etc/os-release")
-        .ok()
-        .flatten()
-        .or_else(|| root.read("/usr/lib/os-release").ok().flatten())
-        .unwrap_or_default();
-    Hurdle::new(format!("{name} is not installed"), install(&release))
+    Hurdle::new(format!("{name} is not installed"), Package::IdHelpers.remedy_in(root))
 }
 
 /// What a helper's own words, and the host, say of its failure.
@@ -43,27 +38,6 @@ pub(super) fn failed(root: &Root, program: &Path, said: &str, caller: &Caller) -
         return powerless(root, program);
     }
     None
-}
-
-fn install(release: &str) -> String {
-    let field = |name: &str| {
-        release.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('=')).unwrap_or_default()
-    };
-    let (id, like) = (field("ID"), field("ID_LIKE"));
-    let names = [id, like].into_iter().flat_map(|value| value.trim_matches(['"', '\'']).split(' '));
-    let how = names.into_iter().find_map(|name| match name {
-        "debian" | "ubuntu" => Some("apt install uidmap"),
-        "fedora" | "rhel" | "centos" | "amzn" => Some("dnf install shadow-utils"),
-        "alpine" => Some("apk add shadow-uidmap"),
-        "arch" => Some("pacman -S shadow"),
-        "suse" | "opensuse" | "opensuse-leap" | "opensuse-tumbleweed" => Some("zypper install shadow"),
-        "gentoo" => Some("emerge sys-apps/shadow"),
-        _ => None,
-    });
-    match how {
-        Some(how) => format!("run as root: {how}"),
-        None => "install the package with newuidmap and newgidmap (uidmap, or shadow)".to_owned(),
-    }
 }
 
 fn not_allowed(root: &Root, caller: &Caller) -> Hurdle {
@@ -98,8 +72,8 @@ fn stranger(said: &str) -> Option<Hurdle> {
     })
 }
 
-/// Why a setuid program has not become root.
-fn powerless(root: &Root, program: &Path) -> Option<Hurdle> {
+/// Why a setuid program does not become root.
+pub(super) fn powerless(root: &Root, program: &Path) -> Option<Hurdle> {
     let path = program.display();
     if status(root, "NoNewPrivs").as_deref() == Some("1") {
         return Some(Hurdle::new(
@@ -147,28 +121,6 @@ mod tests {
 
     fn hurdle(host: &StandIn, said: &str) -> Hurdle {
         failed(&host.root(), &host.root().join("/newuidmap"), said, &alice()).unwrap()
-    }
-
-    #[test]
-    fn each_distribution_installs_the_helpers_by_its_own_words() {
-        for (release, how) in [
-            ("NAME=x\nID=debian\n", "apt install uidmap"),
-            ("ID=linuxmint\nID_LIKE=\"ubuntu debian\"\n", "apt install uidmap"),
-            ("ID=\"rocky\"\nID_LIKE=\"rhel centos fedora\"\n", "dnf install shadow-utils"),
-            ("ID=alpine\n", "apk add shadow-uidmap"),
-            ("ID=manjaro\nID_LIKE=arch\n", "pacman -S shadow"),
-            ("ID=\"opensuse-leap\"\nID_LIKE=\"suse opensuse\"\n", "zypper install shadow"),
-        ] {
-            assert_eq!(install(release), format!("run as root: {how}"), "{release}");
-        }
-        assert!(install("ID=plan9\n").starts_with("install the package"));
-        assert!(install("").starts_with("install the package"));
-    }
-
-    #[test]
-    fn the_second_os_release_is_read_where_there_is_no_first() {
-        let host = StandIn::new().file("/usr/lib/os-release", "ID=alpine\n");
-        assert_eq!(missing(&host.root(), "newuidmap").remedy, "run as root: apk add shadow-uidmap");
     }
 
     #[test]

@@ -65,7 +65,7 @@ impl Bytes<'_> {
     }
 
     fn entry(&mut self) -> LinuxSyscall {
-        let known = seccomp::names();
+        let known: Vec<&str> = seccomp::names().collect();
         let names: Vec<String> = (0..1 + self.next() % 4)
             .map(|_| known[(self.next() << 8 | self.next()) % known.len()].into())
             .collect();

@@ -1,0 +1,159 @@
+//! `kase doctor`: a check list of this host for this user, each item with its remedy.
+
+use super::Context;
+use super::paint::{Colour, Paint, counted, object};
+use crate::container::create::Request;
+use crate::doctor::{self, Outlook};
+use clap::{Arg, ArgMatches, Command, value_parser};
+use rootless::checks::{Check, Level};
+use serde_json::Value;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+pub fn arguments(command: Command) -> Command {
+    command
+        .arg(
+            Arg::new("bundle")
+                .short('b')
+                .long("bundle")
+                .value_parser(value_parser!(PathBuf))
+                .value_name("DIR")
+                .help(
+                    "Tell also whether the container of this bundle runs here, and how it would be adapted",
+                ),
+        )
+        .arg(super::create::config())
+        .arg(super::paint::format())
+}
+
+pub fn run(context: Context, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
+    let checks = doctor::host(&context.caller)?;
+    let bundle = matches.get_one::<PathBuf>("bundle").cloned();
+    let heading = format!("what this host gives uid {} ({})", context.caller.uid, context.caller.called());
+    let outlook = match bundle {
+        Some(bundle) => {
+            let shown = bundle.display().to_string();
+            Some((shown, doctor::outlook(context.caller.clone(), &request(&context, matches, bundle)?)))
+        }
+        None => None,
+    };
+    let failed = checks.iter().any(|check| check.level == Level::Failure)
+        || outlook.as_ref().is_some_and(|(_, outlook)| outlook.fault.is_some());
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    match super::paint::is_json(matches) {
+        true => writeln!(out, "{}", document(&checks, outlook.as_ref(), !failed))?,
+        false => {
+            writeln!(out, "{heading}:\n")?;
+            show(&checks, outlook.as_ref(), Paint::of_stdout(), &mut out)?;
+        }
+    }
+    out.flush()?;
+    Ok(ExitCode::from(u8::from(failed)))
+}
+
+/// As `create` would be asked, with nothing more than the bundle.
+fn request(context: &Context, matches: &ArgMatches, bundle: PathBuf) -> anyhow::Result<Request> {
+    let mut words = vec!["create".into(), "--bundle".into(), bundle.into_os_string()];
+    if let Some(config) = matches.get_one::<PathBuf>("config") {
+        words.extend(["--config".into(), config.clone().into_os_string()]);
+    }
+    words.push("doctor".into());
+    let matches = super::create::shared(Command::new("create")).try_get_matches_from(words)?;
+    super::create::request(context, &matches)
+}
+
+fn word(level: Level) -> &'static str {
+    match level {
+        Level::Ok => "ok",
+        Level::Warning => "warning",
+        Level::Failure => "failure",
+    }
+}
+
+fn show(
+    checks: &[Check],
+    outlook: Option<&(String, Outlook)>,
+    paint: Paint,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    for check in checks {
+        line(check.level, check.name, &check.found, check.remedy.as_deref(), paint, out)?;
+    }
+    if let Some((bundle, outlook)) = outlook {
+        let (level, found) = match &outlook.fault {
+            None => (Level::Ok, "it runs here"),
+            Some(report) => (Level::Failure, report.line.as_str()),
+        };
+        let remedy = outlook.fault.as_ref().and_then(|report| report.remedy.as_deref());
+        writeln!(out, "\nthe bundle {bundle}:\n")?;
+        line(level, "config.json", found, remedy, paint, out)?;
+        for (_, text) in &outlook.adaptations {
+            writeln!(out, "           adapted: {text}")?;
+        }
+    }
+    let count = |level| checks.iter().filter(|check| check.level == level).count();
+    let failures =
+        count(Level::Failure) + usize::from(outlook.is_some_and(|(_, outlook)| outlook.fault.is_some()));
+    let warnings = count(Level::Warning);
+    writeln!(out, "\n{}, {}", counted(failures, "failure"), counted(warnings, "warning"))
+}
+
+fn line(
+    level: Level,
+    name: &str,
+    found: &str,
+    remedy: Option<&str>,
+    paint: Paint,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    let colour = match level {
+        Level::Ok => Colour::Green,
+        Level::Warning => Colour::Yellow,
+        Level::Failure => Colour::Red,
+    };
+    writeln!(out, "{} {name:<16}  {found}", paint.dress(colour, &format!("{:<8}", word(level))))?;
+    match remedy {
+        Some(remedy) => writeln!(out, "           help: {remedy}"),
+        None => Ok(()),
+    }
+}
+
+/// As `--log-level` has it.
+fn importance(level: tracing::Level) -> &'static str {
+    match level {
+        tracing::Level::WARN => "warn",
+        tracing::Level::INFO => "info",
+        _ => "debug",
+    }
+}
+
+/// The same as JSON: extras/schemas/doctor.json.
+fn document(checks: &[Check], outlook: Option<&(String, Outlook)>, ok: bool) -> Value {
+    let one = |check: &Check| {
+        object([
+            ("name", check.name.into()),
+            ("level", word(check.level).into()),
+            ("found", check.found.as_str().into()),
+            ("remedy", check.remedy.as_deref().into()),
+        ])
+    };
+    let bundle = |(path, outlook): &(String, Outlook)| {
+        let adapted = |(level, text): &(tracing::Level, String)| {
+            object([("level", importance(*level).into()), ("text", text.as_str().into())])
+        };
+        let fault = outlook.fault.as_ref();
+        object([
+            ("path", path.as_str().into()),
+            ("runs", fault.is_none().into()),
+            ("fault", fault.map(|report| report.line.as_str()).into()),
+            ("remedy", fault.and_then(|report| report.remedy.as_deref()).into()),
+            ("adaptations", outlook.adaptations.iter().map(adapted).collect()),
+        ])
+    };
+    object([
+        ("ok", ok.into()),
+        ("checks", checks.iter().map(one).collect()),
+        ("bundle", outlook.map(bundle).into()),
+    ])
+}

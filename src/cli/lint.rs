@@ -1,0 +1,89 @@
+//! `kase lint`: what is wrong with a config.json, and what is weak.
+
+use super::Context;
+use super::paint::{Colour, Paint, counted, object};
+use crate::bundle;
+use crate::lint::{Finding, Level, lint};
+use clap::{Arg, ArgMatches, Command, value_parser};
+use serde_json::Value;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+pub fn arguments(command: Command) -> Command {
+    command
+        .arg(
+            Arg::new("bundle")
+                .short('b')
+                .long("bundle")
+                .value_parser(value_parser!(PathBuf))
+                .default_value(".")
+                .value_name("DIR")
+                .help("The bundle's directory"),
+        )
+        .arg(super::create::config())
+        .arg(super::paint::format())
+}
+
+pub fn run(_: Context, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
+    let directory = matches.get_one::<PathBuf>("bundle").cloned().unwrap_or_default();
+    let config = matches.get_one::<PathBuf>("config").map(PathBuf::as_path);
+    let text = bundle::read(&directory, config)?;
+    let shown = directory.join(config.unwrap_or(Path::new("config.json")));
+    let findings = lint(&text);
+    let count = |level| findings.iter().filter(|finding| finding.level == level).count();
+    let (errors, warnings) = (count(Level::Error), count(Level::Warning));
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    if super::paint::is_json(matches) {
+        let listed: Vec<Value> = findings.iter().map(document).collect();
+        let whole = object([
+            ("file", shown.to_string_lossy().into()),
+            ("errors", errors.into()),
+            ("warnings", warnings.into()),
+            ("findings", listed.into()),
+        ]);
+        writeln!(out, "{whole}")?;
+    } else {
+        let paint = Paint::of_stdout();
+        for finding in &findings {
+            show(finding, &shown, paint, &mut out)?;
+        }
+        writeln!(out, "{}, {}", counted(errors, "error"), counted(warnings, "warning"))?;
+    }
+    out.flush()?;
+    Ok(ExitCode::from(u8::from(errors > 0)))
+}
+
+fn word(level: Level) -> &'static str {
+    match level {
+        Level::Error => "error",
+        Level::Warning => "warning",
+    }
+}
+
+/// As compilers do it, so that editors can follow.
+fn show(finding: &Finding, file: &Path, paint: Paint, out: &mut impl Write) -> io::Result<()> {
+    let Finding { level, line, column, place, what, remedy } = finding;
+    let colour = match level {
+        Level::Error => Colour::Red,
+        Level::Warning => Colour::Yellow,
+    };
+    let level = paint.dress(colour, word(*level));
+    let place = if place.is_empty() { String::new() } else { format!("{place}: ") };
+    writeln!(out, "{}:{line}:{column}: {level}: {place}{what}", file.display())?;
+    match remedy {
+        Some(remedy) => writeln!(out, "  help: {remedy}"),
+        None => Ok(()),
+    }
+}
+
+fn document(finding: &Finding) -> Value {
+    object([
+        ("level", word(finding.level).into()),
+        ("line", finding.line.into()),
+        ("column", finding.column.into()),
+        ("place", finding.place.as_str().into()),
+        ("message", finding.what.as_str().into()),
+        ("remedy", finding.remedy.as_deref().into()),
+    ])
+}

@@ -1,0 +1,148 @@
+//! Tries what every rootless container needs, in a process that ends with it: the kernel's answer is the only one
+//! that counts, since settings, security modules and whatever surrounds us all have their say in it.
+
+use crate::host::Host;
+use crate::kernel::clone::{Child, Cloned, clone3};
+use crate::kernel::mount::{attach, make_file_system};
+use crate::kernel::process::{exit_now, wait_for};
+use crate::kernel::socket;
+use crate::plan::id_maps;
+use crate::plan::namespaces::Kind;
+use nix::errno::Errno;
+use rootless::Hurdle;
+use rootless::caller::Standing;
+use rootless::checks::{Check, Level};
+use rootless::hurdles;
+use rootless::id_writer::{self, Means};
+use std::ffi::CString;
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+type Deed = fn() -> io::Result<()>;
+
+/// What the process in the new namespaces tries, in this order.
+const DEEDS: [(&str, Deed); 2] = [("proc", proc), ("overlay", overlay)];
+
+/// Namespaces, id maps, and mounts in them.
+pub fn checks(host: &Host) -> Vec<Check> {
+    // Root's containers need none of it.
+    let worst = if host.caller.standing == Standing::Root { Level::Warning } else { Level::Failure };
+    let (ours, theirs) = match socket::pair() {
+        Ok(pair) => pair,
+        Err(error) => return vec![failed("user namespaces", worst, &error, None)],
+    };
+    let flags = [Kind::User, Kind::Mount, Kind::Pid, Kind::Network, Kind::Ipc, Kind::Uts]
+        .into_iter()
+        .fold(0, |flags, kind| flags | kind.flag());
+    let process = match clone3(flags, Child::Ours, None) {
+        Ok(Cloned::New) => {
+            drop(ours);
+            inside(&theirs)
+        }
+        Ok(Cloned::Caller(process)) => process,
+        Err(error) => {
+            let hurdle = error.raw_os_error().and_then(|raw| hurdles::user_namespace(Errno::from_raw(raw)));
+            return vec![failed("user namespaces", worst, &error, hurdle)];
+        }
+    };
+    drop(theirs);
+    let mut checks = vec![Check::ok("user namespaces", "this caller may make them")];
+    checks.push(map(host, process.pid, worst));
+    if checks.iter().all(|check| check.level == Level::Ok) {
+        checks.extend(hear(&ours, worst));
+    }
+    drop(ours);
+    // Killed or not, it has ended: its socket has closed.
+    let _ = wait_for(process.pid);
+    checks
+}
+
+fn failed(name: &'static str, level: Level, error: &dyn std::fmt::Display, hurdle: Option<Hurdle>) -> Check {
+    let unknown =
+        || Hurdle { cause: error.to_string(), remedy: "look at dmesg, which may say more".to_string() };
+    Check::hurdle(name, level, hurdle.unwrap_or_else(unknown))
+}
+
+/// Writes the maps that a container without maps of its own would get.
+fn map(host: &Host, pid: i32, level: Level) -> Check {
+    const NAME: &str = "id maps";
+    let maps = id_maps::default(host);
+    let written = Means::choose(&host.caller, &maps)
+        .and_then(|means| id_writer::write(pid.unsigned_abs(), &maps, &means));
+    match written {
+        Ok(()) => Check::ok(NAME, id_maps::describe(&maps)),
+        Err(error) => failed(NAME, level, &error, error.hurdle(&host.caller)),
+    }
+}
+
+/// Lets the other process go on, and makes checks of what it says of each deed.
+fn hear(ours: &OwnedFd, worst: Level) -> Vec<Check> {
+    if socket::send(ours.as_fd(), b"go", None).is_err() {
+        return Vec::new();
+    }
+    let mut checks = Vec::new();
+    for (name, _) in DEEDS {
+        let mut packet = [0; 4];
+        let heard = socket::receive(ours.as_fd(), &mut packet);
+        if !matches!(heard, Ok((4, _))) {
+            break;
+        }
+        let errno = Errno::from_raw(i32::from_ne_bytes(packet));
+        checks.push(match (name, errno) {
+            ("proc", Errno::UnknownErrno) => Check::ok("proc", "a container gets one of its own"),
+            ("proc", errno) => {
+                // AppArmor's restriction lets namespaces be made, and nothing be done in them.
+                let hurdle =
+                    hurdles::file_system(errno, "proc", &[]).or_else(|| hurdles::user_namespace(errno));
+                failed("proc", worst, &io::Error::from(errno), hurdle)
+            }
+            (_, Errno::UnknownErrno) => Check::ok("overlay", "works in a user namespace"),
+            (_, errno) => {
+                let hurdle = match errno {
+                    Errno::EPERM | Errno::EINVAL => Some(hurdles::no_overlay()),
+                    errno => hurdles::file_system(errno, "overlay", &[]),
+                };
+                failed("overlay", Level::Warning, &io::Error::from(errno), hurdle)
+            }
+        });
+    }
+    checks
+}
+
+/// The process in the new namespaces: waits for its maps, then says how each deed ended.
+fn inside(kase: &OwnedFd) -> ! {
+    let mut word = [0; 2];
+    if matches!(socket::receive(kase.as_fd(), &mut word), Ok((2, _))) {
+        for (_, deed) in DEEDS {
+            let errno = deed().err().map_or(0, |error| error.raw_os_error().unwrap_or(libc::EIO));
+            // Nobody listens any more: nothing is left to do.
+            let _ = socket::send(kase.as_fd(), &errno.to_ne_bytes(), None);
+        }
+    }
+    exit_now(0)
+}
+
+fn proc() -> io::Result<()> {
+    make_file_system(c"proc", &[], 0).map(drop)
+}
+
+/// On a tmpfs over /tmp, which only this mount namespace sees.
+fn overlay() -> io::Result<()> {
+    let tmpfs = make_file_system(c"tmpfs", &[], 0)?;
+    let target: OwnedFd = fs::File::open("/tmp")?.into();
+    attach(tmpfs.as_fd(), target.as_fd())?;
+    let directory = |name: &str| -> io::Result<CString> {
+        let path = format!("/proc/self/fd/{}/{name}", tmpfs.as_raw_fd());
+        fs::create_dir(&path)?;
+        Ok(CString::new(path)?)
+    };
+    let (lower, upper, work) = (directory("lower")?, directory("upper")?, directory("work")?);
+    let options: [(_, Option<&std::ffi::CStr>); 4] = [
+        (c"lowerdir", Some(&lower)),
+        (c"upperdir", Some(&upper)),
+        (c"workdir", Some(&work)),
+        (c"userxattr", None),
+    ];
+    make_file_system(c"overlay", &options, 0).map(drop)
+}

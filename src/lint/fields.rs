@@ -1,0 +1,230 @@
+//! Every field of config.json, and what somebody who wrote another may have meant.
+
+use super::Findings;
+use super::tree::{Node, Tree};
+
+/// The fields of version 1.3: `name`, `name{…}` for an object or a list of objects with these fields, `name*` for
+/// one whose names are anybody's, with the fields of what they name behind it. Text, since a tree of pointers
+/// would have to be relocated at each start of kase.
+const FIELDS: &str = "ociVersion hostname domainname annotations* solaris* windows* vm* zos* freebsd* \
+    root{path readonly} \
+    process{terminal cwd env args commandLine apparmorProfile noNewPrivileges oomScoreAdj selinuxLabel \
+        consoleSize{height width} \
+        user{uid gid umask additionalGids username} \
+        rlimits{type hard soft} \
+        capabilities{bounding effective inheritable permitted ambient} \
+        ioPriority{class priority} \
+        scheduler{policy nice priority flags runtime deadline period} \
+        execCPUAffinity{initial final}} \
+    mounts{destination type source options \
+        uidMappings{containerID hostID size} gidMappings{containerID hostID size}} \
+    hooks{prestart{path args env timeout} createRuntime{path args env timeout} \
+        createContainer{path args env timeout} startContainer{path args env timeout} \
+        poststart{path args env timeout} poststop{path args env timeout}} \
+    linux{cgroupsPath rootfsPropagation maskedPaths readonlyPaths mountLabel sysctl* \
+        uidMappings{containerID hostID size} gidMappings{containerID hostID size} \
+        namespaces{type path} \
+        devices{type path major minor fileMode uid gid} \
+        netDevices*{name} \
+        timeOffsets*{secs nanosecs} \
+        personality{domain flags} \
+        memoryPolicy{mode nodes flags} \
+        intelRdt{closID schemata l3CacheSchema memBwSchema enableMonitoring enableCMT enableMBM} \
+        seccomp{defaultAction defaultErrnoRet architectures flags listenerPath listenerMetadata \
+            syscalls{names action errnoRet args{index value valueTwo op}}} \
+        resources{unified* \
+            devices{allow type major minor access} \
+            memory{limit reservation swap kernel kernelTCP swappiness disableOOMKiller useHierarchy \
+                checkBeforeUpdate} \
+            cpu{shares quota burst period realtimeRuntime realtimePeriod cpus mems idle} \
+            pids{limit} \
+            blockIO{weight leafWeight weightDevice{major minor weight leafWeight} \
+                throttleReadBpsDevice{major minor rate} throttleWriteBpsDevice{major minor rate} \
+                throttleReadIOPSDevice{major minor rate} throttleWriteIOPSDevice{major minor rate}} \
+            hugepageLimits{pageSize limit} \
+            network{classID priorities{name priority}} \
+            rdma*{hcaHandles hcaObjects}}}";
+
+/// A field that is known.
+#[derive(Clone, Copy)]
+struct Known {
+    name: &'static str,
+    kind: Kind,
+    /// The text between its braces.
+    fields: &'static str,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// A value, or an object whose fields are known.
+    Named,
+    /// A map by names that are not the specification's.
+    Map,
+}
+
+/// The fields in a text like [`FIELDS`].
+fn entries(text: &'static str) -> impl Iterator<Item = Known> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        rest = rest.trim_start();
+        let length = rest.find(['{', ' ', '*']).unwrap_or(rest.len());
+        let (name, mut after) = rest.split_at(length);
+        let kind = if after.starts_with('*') { Kind::Map } else { Kind::Named };
+        after = after.trim_start_matches('*');
+        let mut fields = "";
+        if let Some(inner) = after.strip_prefix('{') {
+            let end = closing(inner);
+            (fields, after) = (&inner[..end], inner.get(end + 1..).unwrap_or(""));
+        }
+        rest = after;
+        (!name.is_empty()).then_some(Known { name, kind, fields })
+    })
+}
+
+/// Where the brace is that closes what has been opened before the text.
+fn closing(text: &str) -> usize {
+    let mut depth = 1;
+    let end = text.bytes().position(|byte| {
+        depth += i32::from(byte == b'{') - i32::from(byte == b'}');
+        depth == 0
+    });
+    end.unwrap_or(text.len())
+}
+
+/// Reports fields that nobody reads, and names that stand twice in an object.
+pub fn check(config: &Tree, findings: &mut Findings<'_>) {
+    object(config, "", FIELDS, findings);
+}
+
+fn object(tree: &Tree, path: &str, known: &'static str, findings: &mut Findings<'_>) {
+    if let Node::List(elements) = &tree.node {
+        for (index, element) in elements.iter().enumerate() {
+            object(element, &format!("{path}[{index}]"), known, findings);
+        }
+        return;
+    }
+    for (index, field) in tree.fields().iter().enumerate() {
+        let at = if path.is_empty() { field.name.clone() } else { format!("{path}.{}", field.name) };
+        twice(tree, index, &at, findings);
+        match entries(known).find(|known| known.name == field.name) {
+            Some(Known { kind: Kind::Named, fields, .. }) => below(&field.value, &at, fields, findings),
+            Some(Known { kind: Kind::Map, fields, .. }) => {
+                for (index, entry) in field.value.fields().iter().enumerate() {
+                    let at = format!("{at}[{:?}]", entry.name);
+                    twice(&field.value, index, &at, findings);
+                    below(&entry.value, &at, fields, findings);
+                }
+            }
+            None => unknown(field.at, &at, &field.name, known, findings),
+        }
+    }
+}
+
+/// Of a value without known fields, what is in it is not looked at.
+fn below(tree: &Tree, path: &str, fields: &'static str, findings: &mut Findings<'_>) {
+    if !fields.is_empty() {
+        object(tree, path, fields, findings);
+    }
+}
+
+fn twice(tree: &Tree, index: usize, path: &str, findings: &mut Findings<'_>) {
+    let (earlier, field) = (&tree.fields()[..index], &tree.fields()[index]);
+    if earlier.iter().any(|other| other.name == field.name) {
+        let what = "stands twice in this object; the last counts";
+        findings.error(field.at, path, what, "leave one of them out");
+    }
+}
+
+fn unknown(at: usize, path: &str, name: &str, siblings: &'static str, findings: &mut Findings<'_>) {
+    let remedy = match nearest(name, entries(siblings).map(|known| known.name)) {
+        Some(meant) => format!("did you mean {meant}?"),
+        None => match elsewhere(name, FIELDS, "") {
+            Some(place) => format!("did you mean {place}? The field belongs there"),
+            None => "leave the field out: nobody reads it, annotations are for one's own".to_string(),
+        },
+    };
+    findings.error(at, path, "the specification has no such field", remedy);
+}
+
+/// Where a field of this very name is known.
+fn elsewhere(name: &str, text: &'static str, path: &str) -> Option<String> {
+    entries(text).find_map(|known| {
+        let here = if path.is_empty() { known.name.to_string() } else { format!("{path}.{}", known.name) };
+        if known.name == name { Some(here) } else { elsewhere(name, known.fields, &here) }
+    })
+}
+
+/// The known word that is nearest to one that is not, if it is near enough for a slip.
+pub fn nearest<'known>(word: &str, known: impl Iterator<Item = &'known str>) -> Option<&'known str> {
+    let most = match word.len() {
+        0..=3 => 1,
+        4..=7 => 2,
+        _ => 3,
+    };
+    known
+        .map(|known| (distance(word, known), known))
+        .filter(|(distance, known)| *distance <= most && *distance < known.len())
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, known)| known)
+}
+
+/// How many letters are added, left out, changed or exchanged with their neighbour; the case of a letter is none
+/// of these, unless nothing else differs.
+fn distance(one: &str, other: &str) -> usize {
+    let lower = |text: &str| text.bytes().map(|byte| byte.to_ascii_lowercase()).collect::<Vec<u8>>();
+    let (one, other) = (lower(one), lower(other));
+    if one.len().abs_diff(other.len()) > 3 {
+        return usize::MAX;
+    }
+    let mut before_last: Vec<usize> = Vec::new();
+    let mut last: Vec<usize> = (0..=other.len()).collect();
+    for (i, a) in one.iter().enumerate() {
+        let mut row = vec![i + 1];
+        for (j, b) in other.iter().enumerate() {
+            let mut best = (last[j] + usize::from(a != b)).min(last[j + 1] + 1).min(row[j] + 1);
+            if i > 0 && j > 0 && *a == other[j - 1] && one[i - 1] == *b {
+                best = best.min(before_last[j - 1] + 1);
+            }
+            row.push(best);
+        }
+        before_last = std::mem::replace(&mut last, row);
+    }
+    last[other.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_well_formed() {
+        fn walk(text: &'static str, count: &mut usize) {
+            for known in entries(text) {
+                assert!(known.name.bytes().all(|byte| byte.is_ascii_alphanumeric()), "{:?}", known.name);
+                *count += 1;
+                walk(known.fields, count);
+            }
+        }
+        let mut count = 0;
+        walk(FIELDS, &mut count);
+        assert_eq!(count, FIELDS.split([' ', '{', '}', '*']).filter(|name| !name.is_empty()).count());
+        assert_eq!(FIELDS.matches('{').count(), FIELDS.matches('}').count());
+    }
+
+    #[test]
+    fn slips_are_known_for_what_was_meant() {
+        let near = |word, known: &[&'static str]| nearest(word, known.iter().copied());
+        assert_eq!(near("readOnly", &["path", "readonly"]), Some("readonly"));
+        assert_eq!(near("capabilites", &["capabilities", "rlimits"]), Some("capabilities"));
+        assert_eq!(near("evn", &["env", "args"]), Some("env"));
+        assert_eq!(near("x", &["uid"]), None);
+        assert_eq!(near("banana", &["path", "readonly"]), None);
+        assert_eq!(distance("abcd", "abdc"), 1);
+    }
+
+    #[test]
+    fn a_field_in_the_wrong_place_is_sent_to_its_own() {
+        assert_eq!(elsewhere("maskedPaths", FIELDS, "").as_deref(), Some("linux.maskedPaths"));
+        assert_eq!(elsewhere("banana", FIELDS, ""), None);
+    }
+}

@@ -1,0 +1,174 @@
+//! `kase lint`: what is wrong with a config.json, and what is weak, on any host.
+//!
+//! Pure. What planning refuses, planning says here too, in the same words; the rest is what no runtime tells:
+//! fields that nobody reads, words that the kernel does not know, settings that contradict each other or leave
+//! the container open.
+
+mod fields;
+mod rules;
+mod tree;
+mod weak;
+mod words;
+
+use crate::bundle::parse;
+use crate::config::Config;
+use crate::fault::{Fault, Report};
+use crate::host::Host;
+use crate::host::facilities::{Facilities, Presence, Resctrl};
+use crate::plan::cgroup::{Driver, Version};
+use crate::plan::{Adapt, Cgroups, Options, Plan};
+use rootless::caller::{Caller, Standing};
+use std::path::Path;
+use tree::Tree;
+
+/// How bad it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// It cannot work, or not as it is written; `--strict` refuses it.
+    Error,
+    /// It works, and leaves the container open, or is worth a look.
+    Warning,
+}
+
+/// One thing that was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// How bad it is.
+    pub level: Level,
+    /// In the file, from 1.
+    pub line: usize,
+    /// In the line, from 1, in characters.
+    pub column: usize,
+    /// A path into config.json; empty for the file as a whole.
+    pub place: String,
+    /// What is wrong.
+    pub what: String,
+    /// What to do about it, if that is known.
+    pub remedy: Option<String>,
+}
+
+/// What was found so far.
+pub struct Findings<'text> {
+    text: &'text [u8],
+    list: Vec<Finding>,
+}
+
+impl Findings<'_> {
+    /// It cannot work as it is written.
+    pub fn error(&mut self, at: usize, place: &str, what: impl Into<String>, remedy: impl Into<String>) {
+        self.add(Level::Error, at, place, what.into(), Some(remedy.into()));
+    }
+
+    /// It is weak.
+    pub fn warning(&mut self, at: usize, place: &str, what: impl Into<String>, remedy: impl Into<String>) {
+        self.add(Level::Warning, at, place, what.into(), Some(remedy.into()));
+    }
+
+    fn add(&mut self, level: Level, at: usize, place: &str, what: String, remedy: Option<String>) {
+        // A rule and the plan may see the same.
+        let known = |finding: &Finding| finding.level == level && finding.place == place;
+        if level == Level::Error && self.list.iter().any(known) {
+            return;
+        }
+        let (line, column) = tree::line_and_column(self.text, at);
+        let before = self.list.iter().filter(|other| (other.line, other.column) <= (line, column)).count();
+        self.list.insert(before, Finding { level, line, column, place: place.to_string(), what, remedy });
+    }
+}
+
+/// Everything that is to be said of the text of a config.json, in the order of the file.
+pub fn lint(text: &[u8]) -> Vec<Finding> {
+    let mut findings = Findings { text, list: Vec::new() };
+    let tree = Tree::read(text);
+    match parse::<Config>(text) {
+        Err(fault) => refused(fault, tree.as_ref(), &mut findings),
+        Ok(config) => {
+            if let Some(fault) = planned(&config) {
+                refused(fault, tree.as_ref(), &mut findings);
+            }
+        }
+    }
+    if let Some(tree) = &tree {
+        fields::check(tree, &mut findings);
+        words::check(tree, &mut findings);
+        rules::check(tree, &mut findings);
+        weak::check(tree, &mut findings);
+    }
+    findings.list
+}
+
+/// Refuses what has an error.
+///
+/// # Errors
+/// The first one, and how many more there are.
+pub fn strict(text: &[u8]) -> Result<(), Fault> {
+    let errors: Vec<Finding> =
+        lint(text).into_iter().filter(|finding| finding.level == Level::Error).collect();
+    let Some(first) = errors.first() else { return Ok(()) };
+    let more = match errors.len() - 1 {
+        0 => String::new(),
+        more => format!(" (and {more} more: kase lint lists them)"),
+    };
+    let what = format!("line {} column {}: {}{more}", first.line, first.column, first.what);
+    let place = if first.place.is_empty() { "config.json" } else { &first.place };
+    let fault = Fault::at(place, what);
+    Err(match &first.remedy {
+        Some(remedy) => fault.remedy(remedy),
+        None => fault.remedy("correct it, or leave --strict out"),
+    })
+}
+
+/// What planning, or parsing, refuses.
+fn refused(fault: Fault, tree: Option<&Tree>, findings: &mut Findings<'_>) {
+    let place = fault.place().unwrap_or_default().to_string();
+    let report = Report::of(&fault.into());
+    let what = report.line.strip_prefix(&format!("{place}: ")).unwrap_or(&report.line).to_string();
+    let at = match tree {
+        Some(tree) => tree.find(&place),
+        None => offset(findings.text, &what),
+    };
+    findings.add(Level::Error, at, &place, what, report.remedy);
+}
+
+/// serde says where the JSON breaks off, `… at line 3 column 14`.
+fn offset(text: &[u8], said: &str) -> usize {
+    let number = |word: &str| -> Option<usize> {
+        said.rsplit_once(word)?.1.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+    };
+    let (line, column) = (number(" line ").unwrap_or(1), number(" column ").unwrap_or(1));
+    let before = text.split_inclusive(|byte| *byte == b'\n').take(line.saturating_sub(1));
+    before.map(<[u8]>::len).sum::<usize>() + column.saturating_sub(1)
+}
+
+/// What planning refuses on a host that has everything, for a caller who may do everything.
+fn planned(config: &Config) -> Option<Fault> {
+    let mut host = Host::assumed(Caller::assumed(Standing::Root, 0, 0));
+    host.facilities = Facilities {
+        apparmor: Presence::Present,
+        selinux: Presence::Present,
+        resctrl: Some(Resctrl {
+            root: "/sys/fs/resctrl".into(),
+            cache: Presence::Present,
+            bandwidth: Presence::Present,
+        }),
+    };
+    let draw = |version| {
+        let options = Options {
+            bundle: Path::new("/bundle"),
+            adapt: Adapt::No,
+            no_pivot: false,
+            no_new_keyring: false,
+            preserve_fds: 0,
+            id: "lint",
+            cgroups: Cgroups { version: Some(version), systemd: None, driver: Driver::Cgroupfs },
+            overlay: None,
+            fake_root: false,
+        };
+        Plan::draw(config, &host, &options).map(drop)
+    };
+    // What one version of cgroups cannot do, the other perhaps can.
+    draw(Version::V2).err().filter(|_| draw(Version::V1).is_err())
+}
+
+#[cfg(test)]
+mod tests;

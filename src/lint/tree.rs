@@ -1,0 +1,328 @@
+//! JSON with the place of everything in it, which serde keeps to itself. Only for text that serde has accepted: of
+//! anything else it makes a part of a tree, or none.
+
+/// A value and where it begins.
+#[derive(Debug)]
+pub struct Tree {
+    /// Bytes from the start of the text.
+    pub at: usize,
+    /// What it is.
+    pub node: Node,
+}
+
+/// A value.
+#[derive(Debug)]
+pub enum Node {
+    /// Fields in their order, repeated ones included.
+    Object(Vec<Field>),
+    /// Elements.
+    List(Vec<Tree>),
+    /// A string, without its escapes.
+    Text(String),
+    /// Anything else, as it is written.
+    Plain(String),
+}
+
+/// A field of an object.
+#[derive(Debug)]
+pub struct Field {
+    /// Where its name begins.
+    pub at: usize,
+    /// Its name.
+    pub name: String,
+    /// Its value.
+    pub value: Tree,
+}
+
+/// As deep as serde_json goes.
+const DEEPEST: usize = 128;
+
+impl Tree {
+    /// Reads a whole text.
+    pub fn read(text: &[u8]) -> Option<Self> {
+        let mut reader = Reader { text, at: 0 };
+        let tree = reader.value(0)?;
+        reader.blank();
+        (reader.at == text.len()).then_some(tree)
+    }
+
+    /// The last field of this name, which is the one that counts.
+    pub fn get(&self, name: &str) -> Option<&Self> {
+        self.field(name).map(|field| &field.value)
+    }
+
+    fn field(&self, name: &str) -> Option<&Field> {
+        self.fields().iter().rev().find(|field| field.name == name)
+    }
+
+    /// What lies at this path of names.
+    pub fn down(&self, path: &[&str]) -> Option<&Self> {
+        path.iter().try_fold(self, |tree, name| tree.get(name))
+    }
+
+    /// The fields of an object; none of anything else.
+    pub fn fields(&self) -> &[Field] {
+        match &self.node {
+            Node::Object(fields) => fields,
+            _ => &[],
+        }
+    }
+
+    /// The elements of a list; none of anything else.
+    pub fn elements(&self) -> &[Self] {
+        match &self.node {
+            Node::List(elements) => elements,
+            _ => &[],
+        }
+    }
+
+    /// A string.
+    pub fn text(&self) -> Option<&str> {
+        match &self.node {
+            Node::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The strings of a list, with their places.
+    pub fn words(&self) -> impl Iterator<Item = (usize, &Self, &str)> {
+        self.elements().iter().enumerate().filter_map(|(index, one)| Some((index, one, one.text()?)))
+    }
+
+    /// Whether it is `true`.
+    pub fn is_true(&self) -> bool {
+        matches!(&self.node, Node::Plain(word) if word == "true")
+    }
+
+    /// A number that is whole.
+    pub fn number(&self) -> Option<i64> {
+        match &self.node {
+            Node::Plain(word) => word.parse().ok(),
+            _ => None,
+        }
+    }
+
+    /// Where the value is that a fault's place names (`mounts[4].source`, `linux.sysctl["a.b"]`), or the last thing
+    /// on the way there.
+    pub fn find(&self, path: &str) -> usize {
+        let (mut here, mut at, mut rest) = (self, self.at, path);
+        while !rest.is_empty() {
+            let bare = rest.trim_start_matches('.');
+            let next = match bare.strip_prefix('[') {
+                Some(index) => here.element(index),
+                // The longest name: those of parameters and annotations have dots in them.
+                None => {
+                    let fitting = here.fields().iter().filter(|field| {
+                        bare.strip_prefix(field.name.as_str())
+                            .is_some_and(|left| left.is_empty() || left.starts_with(['.', '[']))
+                    });
+                    fitting
+                        .max_by_key(|field| field.name.len())
+                        .map(|field| (field.at, &field.value, &bare[field.name.len()..]))
+                }
+            };
+            let Some((found, tree, left)) = next else { break };
+            (at, here, rest) = (found, tree, left);
+        }
+        at
+    }
+
+    /// `4].source`, `"a.b"]`
+    fn element<'tree, 'path>(&'tree self, path: &'path str) -> Option<(usize, &'tree Self, &'path str)> {
+        if let Some(quoted) = path.strip_prefix('"') {
+            let (name, left) = quoted.split_once("\"]")?;
+            return self.field(name).map(|field| (field.at, &field.value, left));
+        }
+        let (index, left) = path.split_once(']')?;
+        let tree = self.elements().get(index.parse::<usize>().ok()?)?;
+        Some((tree.at, tree, left))
+    }
+}
+
+struct Reader<'text> {
+    text: &'text [u8],
+    at: usize,
+}
+
+impl Reader<'_> {
+    fn blank(&mut self) {
+        while self.text.get(self.at).is_some_and(u8::is_ascii_whitespace) {
+            self.at += 1;
+        }
+    }
+
+    fn peek(&mut self) -> Option<u8> {
+        self.blank();
+        self.text.get(self.at).copied()
+    }
+
+    fn take(&mut self, byte: u8) -> bool {
+        let there = self.peek() == Some(byte);
+        self.at += usize::from(there);
+        there
+    }
+
+    fn value(&mut self, depth: usize) -> Option<Tree> {
+        let first = self.peek().filter(|_| depth < DEEPEST)?;
+        let at = self.at;
+        let node = match first {
+            b'{' => Node::Object(self.object(depth)?),
+            b'[' => Node::List(self.list(depth)?),
+            b'"' => Node::Text(self.string()?),
+            _ => Node::Plain(self.word()?),
+        };
+        Some(Tree { at, node })
+    }
+
+    fn object(&mut self, depth: usize) -> Option<Vec<Field>> {
+        self.at += 1;
+        let mut fields = Vec::new();
+        if self.take(b'}') {
+            return Some(fields);
+        }
+        loop {
+            self.blank();
+            let at = self.at;
+            let name = self.string()?;
+            if !self.take(b':') {
+                return None;
+            }
+            fields.push(Field { at, name, value: self.value(depth + 1)? });
+            if self.take(b'}') {
+                return Some(fields);
+            }
+            if !self.take(b',') {
+                return None;
+            }
+        }
+    }
+
+    fn list(&mut self, depth: usize) -> Option<Vec<Tree>> {
+        self.at += 1;
+        let mut elements = Vec::new();
+        if self.take(b']') {
+            return Some(elements);
+        }
+        loop {
+            elements.push(self.value(depth + 1)?);
+            if self.take(b']') {
+                return Some(elements);
+            }
+            if !self.take(b',') {
+                return None;
+            }
+        }
+    }
+
+    fn string(&mut self) -> Option<String> {
+        let start = self.at;
+        if self.text.get(start) != Some(&b'"') {
+            return None;
+        }
+        let mut end = start + 1;
+        while *self.text.get(end)? != b'"' {
+            end += if self.text[end] == b'\\' { 2 } else { 1 };
+        }
+        self.at = end + 1;
+        // Escapes are its business.
+        serde_json::from_slice(&self.text[start..=end]).ok()
+    }
+
+    fn word(&mut self) -> Option<String> {
+        let rest = &self.text[self.at..];
+        let ends = |byte: &u8| byte.is_ascii_whitespace() || b",]}:\"[{".contains(byte);
+        let length = rest.iter().position(ends).unwrap_or(rest.len());
+        self.at += length;
+        let word = std::str::from_utf8(&rest[..length]).ok()?;
+        (!word.is_empty()).then(|| word.to_string())
+    }
+}
+
+/// Line and column of a byte, both from 1, the column in characters.
+pub fn line_and_column(text: &[u8], at: usize) -> (usize, usize) {
+    let before = &text[..at.min(text.len())];
+    let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+    let start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
+    (line, String::from_utf8_lossy(&before[start..]).chars().count() + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::Value;
+
+    const TEXT: &str = "{\n  \"a\": [1, {\"b.c\": \"x\\\"y\"}],\n  \"ü\": true, \"a.b\": {\"\": null}\n}";
+
+    fn same(tree: &Tree, value: &Value) -> bool {
+        match (&tree.node, value) {
+            (Node::Object(fields), Value::Object(map)) => {
+                map.iter().all(|(name, value)| tree.get(name).is_some_and(|tree| same(tree, value)))
+                    && fields.iter().all(|field| map.contains_key(&field.name))
+            }
+            (Node::List(elements), Value::Array(list)) => {
+                elements.len() == list.len()
+                    && elements.iter().zip(list).all(|(tree, value)| same(tree, value))
+            }
+            (Node::Text(text), Value::String(other)) => text == other,
+            (Node::Plain(word), value) => serde_json::from_str::<Value>(word).unwrap() == *value,
+            _ => false,
+        }
+    }
+
+    #[test]
+    fn everything_has_its_place() {
+        let tree = Tree::read(TEXT.as_bytes()).unwrap();
+        let place = |path: &str| line_and_column(TEXT.as_bytes(), tree.find(path));
+        assert_eq!(place("a[1].b.c"), (2, 13));
+        assert_eq!(place("a[1][\"b.c\"]"), (2, 13));
+        assert_eq!(place("a[7]"), (2, 3));
+        assert_eq!(place("a.b"), (3, 14));
+        assert_eq!(place("nowhere"), (1, 1));
+        assert_eq!(tree.down(&["a"]).unwrap().elements()[1].get("b.c").unwrap().text(), Some("x\"y"));
+    }
+
+    #[test]
+    fn of_a_repeated_name_the_last_counts() {
+        let tree = Tree::read(br#"{"a": 1, "a": 2}"#).unwrap();
+        assert_eq!(tree.get("a").unwrap().number(), Some(2));
+    }
+
+    #[test]
+    fn what_is_nested_too_deep_is_no_tree() {
+        assert!(Tree::read("[".repeat(100_000).as_bytes()).is_none());
+    }
+
+    fn json() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            ".*".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(5, 60, 6, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
+                prop::collection::hash_map(".{0,4}", inner, 0..6)
+                    .prop_map(|map| Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn a_tree_is_what_serde_reads(value in json(), pretty in any::<bool>()) {
+            let text = if pretty { format!("{value:#}") } else { value.to_string() };
+            let tree = Tree::read(text.as_bytes());
+            prop_assert!(tree.is_some_and(|tree| same(&tree, &value)), "{text}");
+        }
+
+        #[test]
+        fn no_text_makes_it_panic(text in "[\\[\\]{}\",:\\\\a1ü .]{0,60}", path in "[a.\\[\\]\"0-9ü]{0,12}", at in 0_usize..80) {
+            if let Some(tree) = Tree::read(text.as_bytes()) {
+                tree.find(&path);
+            }
+            line_and_column(text.as_bytes(), at);
+        }
+    }
+}
