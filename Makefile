@@ -9,12 +9,14 @@ BUILDTAGS ?=
 
 CARGO ?= cargo
 RELEASE := $(CARGO) build --release --locked -p kase $(if $(strip $(BUILDTAGS)),--features "$(BUILDTAGS)")
+# What scripts/integrate reads; it has a default for each engine.
+export CFGDIR DEFAULT INSTALLDIR PIDFILE
 
 .DEFAULT_GOAL := help
 .PHONY: help build/kase install/kase extras demo test test-setup test/vm bench/seccomp lint clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z/-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z/%-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build/kase: ## build bin/kase, one static file (BUILDTAGS="…" are cargo features)
 	$(RELEASE)
@@ -27,6 +29,12 @@ install/kase: build/kase ## install it to INSTALLDIR (/usr/local/bin), its manua
 	install -D -m 644 extras/completions/kase.bash "$(DESTDIR)$(DATADIR)/bash-completion/completions/kase"
 	install -D -m 644 extras/completions/_kase "$(DESTDIR)$(DATADIR)/zsh/site-functions/_kase"
 	install -D -m 644 extras/completions/kase.fish "$(DESTDIR)$(DATADIR)/fish/vendor_completions.d/kase.fish"
+
+integrate/%: ## register kase with docker, docker-rootless, podman, containerd or crio (CFGDIR=…, DEFAULT=no only adds it)
+	@scripts/integrate $*
+
+cleanup/%: ## take exactly that out again (with the same CFGDIR)
+	@scripts/integrate $* --remove
 
 extras: ## write the manual page and the completions anew, after a change of the command line
 	KASE_EXTRAS=write $(CARGO) test --locked -p kase --bin kase cli::documents
@@ -50,7 +58,7 @@ lint: ## format, clippy, layers between the rooms, shell scripts
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	scripts/layers
-	@if command -v shellcheck >/dev/null; then shellcheck .ci/run $(filter-out %.rs %/gen-syscalls,$(wildcard scripts/*)); else echo "lint: no shellcheck here, scripts unchecked"; fi
+	@if command -v shellcheck >/dev/null; then shellcheck .ci/run $(filter-out %.rs %.awk %.py %/gen-syscalls,$(wildcard scripts/*)); else echo "lint: no shellcheck here, scripts unchecked"; fi
 
 clean: ## remove what was built
 	$(CARGO) clean

@@ -14,6 +14,7 @@ mod crash;
 mod exec;
 mod features;
 mod hooks;
+mod integrate;
 mod life;
 mod logs;
 mod mounts;
