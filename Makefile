@@ -13,7 +13,7 @@ RELEASE := $(CARGO) build --release --locked -p kase $(if $(strip $(BUILDTAGS)),
 export CFGDIR DEFAULT INSTALLDIR PIDFILE
 
 .DEFAULT_GOAL := help
-.PHONY: help build/kase install/kase extras demo test test-setup test/vm bench/seccomp lint clean
+.PHONY: help build/kase install/kase extras demo test test-setup test/vm test/engines bench/seccomp lint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z/%-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ test-setup: ## make what the tests use: packages and users if root, else say wha
 
 test/vm: ## run the cgroup tests in a virtual machine with systemd and cgroup v2 (the first time takes minutes)
 	scripts/vm test
+
+test/engines: build/kase ## run containers under Docker, containerd, Podman and buildah, with runc, crun and kase (needs root)
+	scripts/engines $(ENGINES)
 
 bench/seccomp: ## time kase's system call filters beside libseccomp's, for the engines' profiles
 	scripts/bench-seccomp
