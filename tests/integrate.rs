@@ -282,6 +282,7 @@ fn containerd_gets_the_block_of_its_version() {
         assert!(now.starts_with(&format!("{text}\n")), "{now}");
         assert!(now.contains(&format!("[plugins.\"{plugin}\".containerd.runtimes.kase]\n")), "{now}");
         assert!(now.contains("BinaryName = \"/opt/bin/kase\"\n"), "{now}");
+        assert!(now.contains(&format!("[plugins.\"{plugin}\".containerd.runtimes.runc]\n")), "{now}");
         containerd.clean_up();
         containerd.is_as_before(Some(&text));
 
@@ -289,6 +290,21 @@ fn containerd_gets_the_block_of_its_version() {
         containerd.write(&containerd.text().replace("# mine", "# yours"));
         containerd.clean_up();
         containerd.is_as_before(Some(&(text.replace("# mine", "# yours") + "\n")));
+    }
+}
+
+#[test]
+fn containerds_own_runtimes_are_not_listed_twice() {
+    let texts = [
+        "version = 2\n[plugins.'io.containerd.grpc.v1.cri'.containerd.runtimes.runc.options]\n",
+        "version = 2\n[plugins.\"io.containerd.grpc.v1.cri\".containerd]\n  default_runtime_name = \"mine\"\n",
+    ];
+    for text in texts {
+        let containerd = Engine::new("containerd", "listed");
+        containerd.write(text);
+        containerd.integrate(&[]);
+        let block = containerd.text().replacen(text, "", 1);
+        assert!(block.contains("runtimes.kase]") && !block.contains("runtimes.runc"), "{block}");
     }
 }
 
