@@ -40,9 +40,9 @@ pub fn decide(listed: Option<&config::Capabilities>, last: u8, notes: &mut Notes
         // buildah lists what it grants in every set but the inheritable one: nobody is to be told at each step
         // of a build. A list of its own was meant.
         if sets.ambient == sets.bounding {
-            notes.debug(message)
+            notes.debug(message);
         } else {
-            notes.warn(message)
+            notes.warn(message);
         }
         sets.ambient &= allowed;
     }
