@@ -9,14 +9,16 @@ BUILDTAGS ?=
 
 CARGO ?= cargo
 # Scripts that no shell reads.
-PYTHON := scripts/bench scripts/gen-syscalls
+PYTHON := scripts/bench scripts/gen-syscalls $(wildcard scripts/*.py)
 RELEASE := $(CARGO) build --release --locked -p kase $(if $(strip $(BUILDTAGS)),--features "$(BUILDTAGS)")
+# What scripts/integrate reads; it has a default for each engine.
+export CFGDIR DEFAULT INSTALLDIR PIDFILE
 
 .DEFAULT_GOAL := help
-.PHONY: help build/kase install/kase extras demo test test-setup test/vm bench bench/seccomp lint clean
+.PHONY: help build/kase install/kase extras demo test test-setup test/vm test/engines bench bench/seccomp lint clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z/-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z/%-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build/kase: ## build bin/kase, one static file (BUILDTAGS="…" are cargo features)
 	$(RELEASE)
@@ -29,6 +31,12 @@ install/kase: build/kase ## install it to INSTALLDIR (/usr/local/bin), its manua
 	install -D -m 644 extras/completions/kase.bash "$(DESTDIR)$(DATADIR)/bash-completion/completions/kase"
 	install -D -m 644 extras/completions/_kase "$(DESTDIR)$(DATADIR)/zsh/site-functions/_kase"
 	install -D -m 644 extras/completions/kase.fish "$(DESTDIR)$(DATADIR)/fish/vendor_completions.d/kase.fish"
+
+integrate/%: ## register kase with docker, docker-rootless, podman, containerd or crio (CFGDIR=…, DEFAULT=no only adds it)
+	@scripts/integrate $*
+
+cleanup/%: ## take exactly that out again (with the same CFGDIR)
+	@scripts/integrate $* --remove
 
 extras: ## write the manual page and the completions anew, after a change of the command line
 	KASE_EXTRAS=write $(CARGO) test --locked -p kase --bin kase cli::documents
@@ -45,6 +53,9 @@ test-setup: ## make what the tests use: packages and users if root, else say wha
 test/vm: ## run the cgroup tests in a virtual machine with systemd and cgroup v2 (the first time takes minutes)
 	scripts/vm test
 
+test/engines: build/kase ## run containers under Docker, containerd, Podman and buildah, with runc, crun and kase (needs root)
+	scripts/engines $(ENGINES)
+
 bench: ## measure kase beside runc, crun and the kernel's own work, about half an hour (scripts/bench tells what narrows it)
 	scripts/bench
 
@@ -55,7 +66,7 @@ lint: ## format, clippy, layers between the rooms, scripts
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	scripts/layers
-	@if command -v shellcheck >/dev/null; then shellcheck .ci/run $(filter-out %.rs $(PYTHON),$(wildcard scripts/*)); else echo "lint: no shellcheck here, shell scripts unchecked"; fi
+	@if command -v shellcheck >/dev/null; then shellcheck .ci/run $(filter-out %.rs %.awk $(PYTHON),$(wildcard scripts/*)); else echo "lint: no shellcheck here, shell scripts unchecked"; fi
 	@if command -v python3 >/dev/null; then python3 -c 'import sys; [compile(open(f).read(), f, "exec") for f in sys.argv[1:]]' $(PYTHON); else echo "lint: no python3 here, $(PYTHON) unchecked"; fi
 
 clean: ## remove what was built

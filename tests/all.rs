@@ -20,6 +20,7 @@ mod features;
 mod fields;
 mod gc;
 mod hooks;
+mod integrate;
 mod life;
 mod lint;
 mod logs;

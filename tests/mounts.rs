@@ -6,6 +6,7 @@ use std::fs;
 deeds! {
     the_default_mounts_are_there_with_their_flags,
     a_tmpfs_has_its_flags_and_size,
+    an_empty_option_asks_for_nothing,
     a_tmpfs_without_a_mode_takes_the_mount_points,
     a_tmpfs_whose_mount_point_is_missing_is_everybodys,
     a_tmpfs_copies_what_it_covers_when_asked,
@@ -67,6 +68,15 @@ fn a_tmpfs_has_its_flags_and_size(kase: &Kase) {
         assert!(has(value(&seen, "options"), option), "{seen}");
     }
     assert!(has(value(&seen, "super"), "size=64k"), "{seen}");
+    assert_eq!(value(&seen, "mode"), "0750", "{seen}");
+}
+
+/// Podman 5 writes one for a container that runs systemd.
+fn an_empty_option_asks_for_nothing(kase: &Kase) {
+    let bundle = kase.bundle().mount(tmpfs("/tmp", &["", "nosuid", "mode=750", ""]));
+    let bundle = bundle.mount(tmpfs("/mnt", &["rw", "tmpcopyup", "", "mode=1777"]));
+    let seen = kase.sees(bundle, ["mount", "/tmp", "--", "stat", "/tmp"]);
+    assert!(has(value(&seen, "options"), "nosuid"), "{seen}");
     assert_eq!(value(&seen, "mode"), "0750", "{seen}");
 }
 

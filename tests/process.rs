@@ -1,10 +1,11 @@
 //! The container's process: who it is, what it may do, what it starts with.
 
-use crate::common::{Kase, json, peer};
+use crate::common::{Kase, is_ours, json, peer};
 
 deeds! {
     capabilities_are_those_of_the_config,
     ambient_capabilities_reach_the_process,
+    builders_that_list_all_as_ambient_are_not_warned,
     without_capabilities_there_are_none,
     an_unknown_capability_is_a_warning,
     no_new_privileges_is_set_when_asked,
@@ -46,6 +47,22 @@ fn ambient_capabilities_reach_the_process(kase: &Kase) {
     let expected = "CapInh: 0000000000000020\nCapPrm: 0000000000000020\nCapEff: 0000000000000020\n\
                     CapBnd: 0000000000000021\nCapAmb: 0000000000000020\nNoNewPrivs: 1\n";
     assert_eq!(kase.sees(bundle, ["caps"]), expected);
+}
+
+/// buildah grants no inheritable capabilities, and lists those that it grants as ambient too.
+fn builders_that_list_all_as_ambient_are_not_warned(kase: &Kase) {
+    let all = json!(["CAP_KILL", "CAP_CHOWN"]);
+    let bundle = kase.bundle().args(["/probe", "caps"]).edit(|spec| {
+        spec["process"]["capabilities"] =
+            json!({"bounding": all, "permitted": all, "effective": all, "ambient": all});
+    });
+    let outcome = kase.run(&bundle);
+    assert!(outcome.stdout().contains(&format!("CapAmb: {NONE}\n")), "{outcome}");
+    assert!(!outcome.err.contains("ambient"), "{outcome}");
+
+    let bundle = bundle.edit(|spec| spec["process"]["capabilities"]["ambient"] = json!(["CAP_KILL"]));
+    let outcome = kase.run(&bundle);
+    assert!(outcome.err.contains("process.capabilities.ambient") || !is_ours(), "{outcome}");
 }
 
 fn without_capabilities_there_are_none(kase: &Kase) {

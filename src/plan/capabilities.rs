@@ -33,10 +33,17 @@ pub fn decide(listed: Option<&config::Capabilities>, last: u8, notes: &mut Notes
     };
     let allowed = sets.permitted & sets.inheritable;
     if sets.ambient & !allowed != 0 {
-        notes.warn(format!(
+        let message = format!(
             "process.capabilities.ambient: left out what is not both permitted and inheritable: {}",
             names(sets.ambient & !allowed)
-        ));
+        );
+        // buildah lists what it grants in every set but the inheritable one: nobody is to be told at each step
+        // of a build. A list of its own was meant.
+        if sets.ambient == sets.bounding {
+            notes.debug(message);
+        } else {
+            notes.warn(message);
+        }
         sets.ambient &= allowed;
     }
     sets

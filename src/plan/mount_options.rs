@@ -169,7 +169,8 @@ impl<'spec> Options<'spec> {
         let mut options = Self::default();
         for word in words {
             let Ok(found) = WORDS.binary_search_by_key(&word, |(known, _)| known) else {
-                options.data.push(word);
+                // Podman 5 sends an empty word among others, which asks for nothing.
+                options.data.extend((!word.is_empty()).then_some(word));
                 continue;
             };
             match WORDS[found].1 {
