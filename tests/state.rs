@@ -10,6 +10,7 @@ deeds! {
     the_list_is_a_table,
     the_list_is_json_when_asked,
     the_quiet_list_has_only_ids,
+    the_list_needs_no_descriptor_for_each_container,
     an_empty_list_is_no_error,
     an_unknown_list_format_is_refused,
     a_root_that_does_not_exist_is_refused_when_given,
@@ -89,6 +90,17 @@ fn the_quiet_list_has_only_ids(kase: &Kase) {
     let container = kase.create(&kase.bundle());
     assert_eq!(kase.call(["list", "-q"]).stdout(), format!("{}\n", container.id));
     assert_eq!(kase.call(["list", "--quiet"]).stdout(), format!("{}\n", container.id));
+}
+
+fn the_list_needs_no_descriptor_for_each_container(kase: &Kase) {
+    let bundle = kase.bundle();
+    let containers: Vec<_> = (0..8).map(|_| kase.create(&bundle)).collect();
+    let list = kase.command(["list", "--format", "json"]);
+    let mut limited = kase.program("sh");
+    limited.args(["-c", "ulimit -n 12; exec \"$@\"", "sh"]).arg(list.get_program()).args(list.get_args());
+    let outcome = kase.finish(limited);
+    let list: Value = serde_json::from_str(outcome.stdout()).unwrap();
+    assert_eq!(list.as_array().unwrap().len(), containers.len(), "{outcome}");
 }
 
 fn an_empty_list_is_no_error(kase: &Kase) {

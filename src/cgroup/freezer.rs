@@ -2,7 +2,7 @@
 
 use super::directory::{is_gone, write};
 use crate::fault::{Fault, OrFault};
-use crate::kernel::text::read_text;
+use crate::kernel::text::{read_record, read_text};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::fs::{self, File};
 use std::io::{self, Read, Seek};
@@ -79,7 +79,7 @@ fn wait_v2(directory: &Path) -> io::Result<bool> {
 /// # Errors
 /// The kernel's.
 pub fn v2(directory: &Path) -> anyhow::Result<State> {
-    match read_text(directory.join("cgroup.freeze")) {
+    match read_record(directory.join("cgroup.freeze")) {
         Ok(text) if text.trim() == "1" => Ok(State::Frozen),
         Ok(_) => Ok(State::Thawed),
         Err(error) if is_gone(&error) => Ok(State::Thawed),
@@ -135,7 +135,7 @@ pub fn set_v1(directory: &Path, state: State) -> anyhow::Result<()> {
 /// # Errors
 /// The kernel's.
 pub fn v1(directory: &Path) -> anyhow::Result<State> {
-    match read_text(directory.join("freezer.self_freezing")) {
+    match read_record(directory.join("freezer.self_freezing")) {
         Ok(text) if text.trim() == "1" => Ok(State::Frozen),
         Ok(_) => Ok(State::Thawed),
         Err(error) if is_gone(&error) => Ok(State::Thawed),

@@ -4,7 +4,6 @@ use super::Context;
 use super::table;
 use crate::container::Container;
 use crate::container::state::{Owners, State};
-use crate::fault::Report;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -16,47 +15,40 @@ pub fn arguments(command: Command) -> Command {
 }
 
 pub fn run(context: Context, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
-    let store = context.store()?;
-    let mut containers = Vec::new();
-    for id in store.ids()? {
-        match store.look(&id) {
-            // An entry whose creation has not got as far as a record is nobody's container yet.
-            Ok(Some(container)) if container.facts().is_some() => containers.push(container),
-            Ok(_) => {}
-            Err(error) => tracing::warn!("{}", Report::of(&error).line),
-        }
-    }
+    // An entry whose creation has not got as far as a record is nobody's container yet.
+    let containers = context.store()?.containers()?.filter(|container| container.facts().is_some());
     let mut out = io::BufWriter::new(io::stdout().lock());
     if matches.get_flag("quiet") {
-        for container in &containers {
+        for container in containers {
             writeln!(out, "{}", container.id())?;
         }
     } else {
-        show(&containers, matches, &mut out)?;
+        show(containers, matches, &mut out)?;
     }
     out.flush()?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn show(containers: &[Container], matches: &ArgMatches, out: &mut impl Write) -> anyhow::Result<()> {
+fn show(
+    containers: impl Iterator<Item = Container>,
+    matches: &ArgMatches,
+    out: &mut impl Write,
+) -> anyhow::Result<()> {
     let mut owners = Owners::default();
-    let states: Vec<State<'_>> =
-        containers.iter().map(|container| State::of(container, owners.name(container.owner))).collect();
+    let states: Vec<State> = containers
+        .map(|container| {
+            let owner = owners.name(container.owner);
+            State::of(container, owner)
+        })
+        .collect();
     if table::is_json(matches) {
         serde_json::to_writer(&mut *out, &states)?;
         writeln!(out)?;
         return Ok(());
     }
     let header = ["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"].map(String::from);
-    let rows = states.iter().map(|state| {
-        [
-            state.id.to_string(),
-            state.pid.to_string(),
-            state.status.to_string(),
-            state.bundle.clone(),
-            state.created.to_string(),
-            state.owner.clone(),
-        ]
+    let rows = states.into_iter().map(|state| {
+        [state.id, state.pid.to_string(), state.status.to_string(), state.bundle, state.created, state.owner]
     });
     let rows: Vec<[String; 6]> = std::iter::once(header).chain(rows).collect();
     table::wide(&rows, out)?;

@@ -5,7 +5,6 @@
 use super::record::{self, Complete, Lock, Record};
 use super::store::Store;
 use super::{Container, boot, delete};
-use crate::fault::Report;
 use nix::sys::stat::fstat;
 use std::os::fd::AsFd;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -33,17 +32,11 @@ impl Reason {
 ///
 /// # Errors
 /// A root that was given and cannot be read.
-pub fn find(store: &Store) -> anyhow::Result<Vec<(Container, Reason)>> {
+pub fn find(store: &Store) -> anyhow::Result<impl Iterator<Item = (Container, Reason)> + use<>> {
     let boot = boot();
-    let mut found = Vec::new();
-    for id in store.ids()? {
-        match store.look(&id) {
-            Ok(Some(container)) => found.extend(reason(&container, &boot).map(|reason| (container, reason))),
-            Ok(None) => {}
-            Err(error) => tracing::warn!("{}", Report::of(&error).line),
-        }
-    }
-    Ok(found)
+    Ok(store
+        .containers()?
+        .filter_map(move |container| reason(&container, &boot).map(|reason| (container, reason))))
 }
 
 fn reason(container: &Container, boot: &str) -> Option<Reason> {

@@ -27,7 +27,7 @@ use crate::cgroup::{Cgroup, State};
 use crate::fault::{Fault, Report};
 use crate::hook;
 use crate::kernel::process::{End, pidfd_open};
-use crate::kernel::text::read_text;
+use crate::kernel::text::{read_record, read_text};
 use crate::plan::cgroup::Version;
 use crate::plan::namespaces::Kind;
 use record::{Complete, Facts, Init, Lock, Record};
@@ -142,18 +142,24 @@ impl Container {
 
     /// Derives the status.
     pub fn status(&self) -> Status {
-        let Some(record) = &self.record else { return Status::Stopped };
-        let alive = record.init.is_some_and(is_alive);
-        match (record.lock, record.complete) {
+        self.life().0
+    }
+
+    /// The status, and init's process id if it lives.
+    pub fn life(&self) -> (Status, Option<i32>) {
+        let Some(record) = &self.record else { return (Status::Stopped, None) };
+        let alive = record.init.filter(|init| is_alive(*init));
+        let status = match (record.lock, record.complete) {
             (Lock::Held, Complete::No) => Status::Creating,
-            _ if !alive => Status::Stopped,
+            _ if alive.is_none() => Status::Stopped,
             (Lock::Held, Complete::Yes) => Status::Created,
             // A freezer that cannot be read has gone with its cgroup.
             (Lock::Free, _) => match self.cgroup().state() {
                 Ok(State::Frozen) => Status::Paused,
                 _ => Status::Running,
             },
-        }
+        };
+        (status, alive.map(|init| init.pid))
     }
 
     /// The state directory, open.
@@ -208,7 +214,7 @@ impl Stat {
 }
 
 fn stat(pid: i32) -> Option<Stat> {
-    let stat = read_text(format!("/proc/{pid}/stat")).ok()?;
+    let stat = read_record(format!("/proc/{pid}/stat")).ok()?;
     // The name in parentheses may itself hold anything.
     let mut fields = stat.rsplit_once(") ")?.1.split(' ');
     let state = fields.next()?.chars().next()?;

@@ -22,7 +22,7 @@ use std::path::PathBuf;
 const FILE: &str = "record";
 
 /// What was asked for.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Default, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Facts {
     /// config.json's ociVersion.
@@ -221,13 +221,14 @@ impl Record {
     /// A record that kase did not write.
     pub fn read(directory: BorrowedFd<'_>) -> anyhow::Result<Option<Self>> {
         // For writing, since only then the kernel answers whether a write lock could be had.
-        let mut file = match openat(directory, FILE, OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty()) {
+        let file = match openat(directory, FILE, OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty()) {
             Err(nix::Error::ENOENT) => return Ok(None),
             file => File::from(file.or_fault(|| Fault::doing("open the container's record"))?),
         };
         let lock = look(&file, INIT)?;
-        let mut text = Vec::with_capacity(1024);
-        file.read_to_end(&mut text)?;
+        let mut text = Vec::with_capacity(4096);
+        // `take` hides the file, which would be asked for its size.
+        file.take(u64::MAX).read_to_end(&mut text)?;
         parse(&text, lock).or_fault(|| {
             Fault::doing("parse the container's record").remedy(
                 "remove the container with `kase delete --force`; its record was changed by somebody else",

@@ -8,11 +8,11 @@ use std::fs;
 /// The state as runc prints it: runtime.md's, and rootfs, created and owner.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct State<'a> {
+pub struct State {
     /// config.json's version.
-    pub oci_version: &'a str,
+    pub oci_version: String,
     /// The id.
-    pub id: &'a str,
+    pub id: String,
     /// Init's id; 0 when it has ended.
     pub pid: i32,
     /// Derived now.
@@ -22,10 +22,10 @@ pub struct State<'a> {
     /// The rootfs.
     pub rootfs: String,
     /// RFC 3339.
-    pub created: &'a str,
+    pub created: String,
     /// config.json's.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub annotations: Option<&'a BTreeMap<String, String>>,
+    pub annotations: Option<BTreeMap<String, String>>,
     /// The user who made it, by name if it has one.
     pub owner: String,
     /// How it ended, if somebody waited for it; kase's own.
@@ -33,22 +33,23 @@ pub struct State<'a> {
     pub exit_code: Option<i32>,
 }
 
-impl<'a> State<'a> {
+impl State {
     /// The state of `container`, with `owner` as its owner's name.
-    pub fn of(container: &'a Container, owner: String) -> Self {
-        let facts = container.facts();
-        let status = container.status();
+    pub fn of(container: Container, owner: String) -> Self {
+        let (status, pid) = container.life();
+        let exit_code = container.exit();
+        let facts = container.record.map(|record| record.facts).unwrap_or_default();
         Self {
-            oci_version: facts.map_or("", |facts| &facts.oci_version),
-            id: container.id(),
-            pid: if status == Status::Stopped { 0 } else { container.pid().unwrap_or(0) },
+            oci_version: facts.oci_version,
+            id: container.directory.id,
+            pid: pid.unwrap_or(0),
             status,
-            bundle: facts.map_or_else(String::new, |facts| facts.bundle.display().to_string()),
-            rootfs: facts.map_or_else(String::new, |facts| facts.rootfs.display().to_string()),
-            created: facts.map_or("", |facts| &facts.created),
-            annotations: facts.map(|facts| &facts.annotations).filter(|annotations| !annotations.is_empty()),
+            bundle: facts.bundle.display().to_string(),
+            rootfs: facts.rootfs.display().to_string(),
+            created: facts.created,
+            annotations: Some(facts.annotations).filter(|annotations| !annotations.is_empty()),
             owner,
-            exit_code: container.exit(),
+            exit_code,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::record::{Facts, Journal, Record};
 use super::{Container, id};
-use crate::fault::{Fault, OrFault};
+use crate::fault::{Fault, OrFault, Report};
 use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, openat};
@@ -16,6 +16,7 @@ use std::io::Write;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 /// The state root.
 #[derive(Debug)]
@@ -83,7 +84,7 @@ impl Store {
             ),
             errno => Fault::doing(format!("make {}", self.root.join(id).display())).caused_by(errno),
         })?;
-        let directory = Directory { root, id: id.to_string() };
+        let directory = Directory { root: Rc::new(root), id: id.to_string() };
         let mut entry = Entry { directory, journal: None, kept: false };
         let own = entry.directory.open()?;
         entry.journal = Some(Journal::begin(own.as_fd(), facts)?);
@@ -105,18 +106,31 @@ impl Store {
     /// # Errors
     /// A root that was given and does not exist, a record that cannot be read.
     pub fn look(&self, id: &str) -> anyhow::Result<Option<Container>> {
-        let root = match self.open() {
-            Err(Errno::ENOENT) => return Ok(None),
-            root => root.or_fault(|| Fault::doing(format!("open {}", self.root.display())))?,
-        };
-        let directory = Directory { root, id: id.to_string() };
-        let own = match directory.open() {
-            Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(None),
-            own => own.or_fault(|| Fault::doing(format!("open the state of container {id:?}")))?,
-        };
-        let owner = fstat(&own)?.st_uid;
-        let record = Record::read(own.as_fd()).or_fault(|| Fault::doing(format!("container {id:?}")))?;
-        Ok(Some(Container { directory, own, record, owner }))
+        match self.open() {
+            Err(Errno::ENOENT) => Ok(None),
+            root => look(
+                Rc::new(root.or_fault(|| Fault::doing(format!("open {}", self.root.display())))?),
+                id.to_string(),
+            ),
+        }
+    }
+
+    /// All containers, sorted by id, each looked at when its turn comes: a thousand may be more than there may be
+    /// open descriptors. One that cannot be read is told of and passed over.
+    ///
+    /// # Errors
+    /// A root that was given and cannot be read.
+    pub fn containers(&self) -> anyhow::Result<impl Iterator<Item = Container> + use<>> {
+        let Some(root) = self.open_if_there()? else { return Ok(None.into_iter().flatten()) };
+        let ids = ids(&root)?;
+        let root = Rc::new(root);
+        let containers = ids.into_iter().filter_map(move |id| {
+            look(Rc::clone(&root), id).unwrap_or_else(|error| {
+                tracing::warn!("{}", Report::of(&error).line);
+                None
+            })
+        });
+        Ok(Some(containers).into_iter().flatten())
     }
 
     /// The ids of all entries, sorted.
@@ -124,25 +138,45 @@ impl Store {
     /// # Errors
     /// A root that was given and cannot be read.
     pub fn ids(&self) -> anyhow::Result<Vec<String>> {
-        let root = match self.open() {
-            Err(Errno::ENOENT) if self.given == Given::No => return Ok(Vec::new()),
-            root => root.or_fault(|| {
+        self.open_if_there()?.map_or(Ok(Vec::new()), |root| ids(&root))
+    }
+
+    fn open_if_there(&self) -> anyhow::Result<Option<OwnedFd>> {
+        match self.open() {
+            Err(Errno::ENOENT) if self.given == Given::No => Ok(None),
+            root => Ok(Some(root.or_fault(|| {
                 Fault::doing(format!("open {}", self.root.display()))
                     .remedy("name with --root the directory that the containers were created with")
-            })?,
-        };
-        let mut ids = Vec::new();
-        for entry in Dir::from_fd(root)?.iter() {
-            let entry = entry?;
-            let is_directory = entry.file_type().is_none_or(|kind| kind == nix::dir::Type::Directory);
-            match entry.file_name().to_str() {
-                Ok(name) if is_directory && id::check(name).is_ok() => ids.push(name.to_string()),
-                _ => {}
-            }
+            })?)),
         }
-        ids.sort_unstable();
-        Ok(ids)
     }
+}
+
+fn look(root: Rc<OwnedFd>, id: String) -> anyhow::Result<Option<Container>> {
+    let directory = Directory { root, id };
+    let own = match directory.open() {
+        Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(None),
+        own => own.or_fault(|| Fault::doing(format!("open the state of container {:?}", directory.id)))?,
+    };
+    let owner = fstat(&own)?.st_uid;
+    let record =
+        Record::read(own.as_fd()).or_fault(|| Fault::doing(format!("container {:?}", directory.id)))?;
+    Ok(Some(Container { directory, own, record, owner }))
+}
+
+/// The ids of all entries of a root, sorted.
+fn ids(root: &OwnedFd) -> anyhow::Result<Vec<String>> {
+    let mut ids = Vec::new();
+    for entry in Dir::from_fd(root.try_clone()?)?.iter() {
+        let entry = entry?;
+        let is_directory = entry.file_type().is_none_or(|kind| kind == nix::dir::Type::Directory);
+        match entry.file_name().to_str() {
+            Ok(name) if is_directory && id::check(name).is_ok() => ids.push(name.to_string()),
+            _ => {}
+        }
+    }
+    ids.sort_unstable();
+    Ok(ids)
 }
 
 fn absent(id: &str) -> anyhow::Error {
@@ -161,7 +195,7 @@ fn keep(directory: BorrowedFd<'_>, name: &str, content: &[u8]) -> anyhow::Result
 /// A container's directory, by its name in the root.
 #[derive(Debug)]
 pub struct Directory {
-    root: OwnedFd,
+    root: Rc<OwnedFd>,
     /// The container's id.
     pub id: String,
 }

@@ -16,3 +16,15 @@ pub fn read_text(path: impl AsRef<Path>) -> io::Result<String> {
     File::open(path)?.take(u64::MAX).read_to_string(&mut text)?;
     Ok(text)
 }
+
+/// The text of a file that the kernel writes as one record, such as /proc/PID/stat: one read(2) has it all.
+///
+/// # Errors
+/// Those of open(2) and read(2); InvalidData when it is not UTF-8.
+pub fn read_record(path: impl AsRef<Path>) -> io::Result<String> {
+    const LONGEST: usize = 4096;
+    let mut text = vec![0; LONGEST];
+    let length = File::open(path)?.read(&mut text)?;
+    text.truncate(length);
+    String::from_utf8(text).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+}
