@@ -89,18 +89,37 @@ pub fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, Fault> {
     if let Some(other) = json::without_odd_lists(text) {
         serde_json::from_slice::<T>(&other).map_err(|error| fault(&other, &error))?;
     }
-    match json::nul_at(text).find(|at| !is_opaque(&place(&text[..*at], usize::MAX, 0))) {
-        Some(at) => {
-            Err(Fault::at(place(&text[..at], usize::MAX, 0), "a NUL byte ends every name, path and argument")
-                .remedy("take it out"))
+    match nul(text) {
+        Some(place) => {
+            Err(Fault::at(place, "a NUL byte ends every name, path and argument").remedy("take it out"))
         }
         None => Ok(parsed),
     }
 }
 
+/// The first string with a NUL byte that kase reads.
+fn nul(text: &[u8]) -> Option<String> {
+    if !json::has_nul(text) {
+        return None;
+    }
+    let mut found = None;
+    walk(text, |path, seen| {
+        if let Seen::Text(string) = seen
+            && json::has_nul(string)
+        {
+            found = Some(shown(path)).filter(|place| !is_opaque(place));
+        }
+        found.is_some()
+    });
+    found
+}
+
 /// Whether the text there is nobody's but the user's.
 fn is_opaque(place: &str) -> bool {
-    place.starts_with("annotations.") || place == "linux.seccomp.listenerMetadata"
+    const READ: [&str; 8] =
+        ["ociVersion", "process", "root", "hostname", "domainname", "mounts", "hooks", "linux"];
+    let top = place.split(['.', '[']).next().unwrap_or_default();
+    !READ.contains(&top) || place == "linux.seccomp.listenerMetadata"
 }
 
 fn fault(text: &[u8], error: &serde_json::Error) -> Fault {
@@ -134,7 +153,7 @@ fn fault(text: &[u8], error: &serde_json::Error) -> Fault {
 fn place(text: &[u8], line: usize, column: usize) -> String {
     let start: usize =
         text.split_inclusive(|byte| *byte == b'\n').take(line.saturating_sub(1)).map(<[u8]>::len).sum();
-    let path = walk(&text[..text.len().min(start + column)], |_| false);
+    let path = walk(&text[..text.len().min(start + column)], |_, _| false);
     if path.is_empty() { "config.json".to_string() } else { shown(&path) }
 }
 
@@ -142,15 +161,15 @@ fn place(text: &[u8], line: usize, column: usize) -> String {
 /// field is left out, and mean something else where it is there.
 fn has_field(text: &[u8], field: &str) -> bool {
     let mut found = false;
-    walk(text, |path| {
-        found = shown(path) == field;
+    walk(text, |path, seen| {
+        found = matches!(seen, Seen::Field) && shown(path) == field;
         found
     });
     found
 }
 
-/// Follows the text to its end, or to the first field that `stop` likes; returns the path to there.
-fn walk(text: &[u8], mut stop: impl FnMut(&[Step]) -> bool) -> Vec<Step> {
+/// Follows the text to its end, or to the first thing that `stop` likes; returns the path to there.
+fn walk(text: &[u8], mut stop: impl FnMut(&[Step], Seen<'_>) -> bool) -> Vec<Step> {
     let mut path: Vec<Step> = Vec::new();
     let mut at = 0;
     while at < text.len() {
@@ -162,7 +181,7 @@ fn walk(text: &[u8], mut stop: impl FnMut(&[Step]) -> bool) -> Vec<Step> {
                 if let Some(Step::Field(_, expected)) = path.last_mut() {
                     *expected = Expected::Value;
                 }
-                if stop(&path) {
+                if stop(&path, Seen::Field) {
                     break;
                 }
             }
@@ -173,8 +192,12 @@ fn walk(text: &[u8], mut stop: impl FnMut(&[Step]) -> bool) -> Vec<Step> {
             },
             b'"' => {
                 let end = string_end(text, at);
+                let string = text.get(at + 1..end).unwrap_or_default();
                 if let Some(Step::Field(name, Expected::Name)) = path.last_mut() {
-                    *name = String::from_utf8_lossy(&text[at + 1..end]).into_owned();
+                    *name = String::from_utf8_lossy(string).into_owned();
+                }
+                if stop(&path, Seen::Text(string)) {
+                    break;
                 }
                 at = end;
             }
@@ -195,6 +218,12 @@ fn shown(path: &[Step]) -> String {
         }
     }
     shown
+}
+
+/// What a walk comes by: the name of a field is a text, and a field when its value is next.
+enum Seen<'text> {
+    Field,
+    Text(&'text [u8]),
 }
 
 enum Step {
@@ -261,6 +290,14 @@ mod tests {
             (r#"{"process": {"cwd": "/a\\\u0000"}}"#, Some("process.cwd: a NUL byte")),
             (r#"{"linux": {"maskedPaths": ["/a", "/\u0000"]}}"#, Some("linux.maskedPaths[1]: a NUL byte")),
             (r#"{"process": {"cwd": "/a\\u0000"}, "annotations": {"a": "\u0000"}}"#, None),
+            (
+                r#"{"vendor": {"x": ["\u0000"]}, "linux": {"seccomp": {"defaultAction": "SCMP_ACT_ALLOW", "listenerMetadata": "\u0000"}}}"#,
+                None,
+            ),
+            (
+                r#"{"annotations": {"\u0000": "\u0000"}, "hostname": "\\\u0000"}"#,
+                Some("hostname: a NUL byte"),
+            ),
         ];
         for (text, expected) in table {
             match expected {

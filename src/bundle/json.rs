@@ -98,14 +98,17 @@ fn list_end(text: &[u8], start: usize) -> usize {
     text.len() - 1
 }
 
-/// Where a string has a NUL byte, which JSON can only write as `\u0000`.
-pub(super) fn nul_at(text: &[u8]) -> impl Iterator<Item = usize> {
-    let escaping = if text.contains(&b'\\') { text } else { &[] };
-    let escapes = escaping.iter().enumerate().filter(|(_, byte)| **byte == b'\\').map(|(at, _)| at);
-    escapes.filter(|at| {
-        let escaped = text[..*at].iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 1;
-        !escaped && text[*at..].starts_with(br"\u0000")
-    })
+/// Whether a string has a NUL byte, which JSON can only write as `\u0000`.
+pub(super) fn has_nul(text: &[u8]) -> bool {
+    let mut ahead = text;
+    while let Some(at) = ahead.iter().position(|byte| *byte == b'\\') {
+        if ahead[at..].starts_with(br"\u0000") {
+            return true;
+        }
+        // Past what it escapes, which may be a backslash.
+        ahead = ahead.get(at + 2..).unwrap_or_default();
+    }
+    false
 }
 
 #[cfg(test)]
