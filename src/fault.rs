@@ -4,6 +4,7 @@
 //! most one `help:` line. The line is the chain of an [`anyhow::Error`]; a [`Fault`] in it names the place
 //! and carries the remedy.
 
+use std::borrow::Cow;
 use std::error::Error;
 use std::fmt::{self, Display};
 
@@ -130,18 +131,34 @@ impl Report {
             if !line.is_empty() {
                 line.push_str(": ");
             }
-            line.push_str(&text(link).replace('\n', " "));
+            line.push_str(&printable(&text(link)));
             if let Some(fault) = link.downcast_ref::<Fault>() {
                 remedy = fault.remedy.clone().or(remedy);
             }
         }
-        Self { line, remedy }
+        Self { line, remedy: remedy.map(|remedy| printable(&remedy).into_owned()) }
     }
 
     /// The report as an error again, on the other side of a handshake.
     pub fn into_error(self) -> anyhow::Error {
         Fault { at: None, doing: self.line, remedy: self.remedy, cause: None }.into()
     }
+}
+
+/// The text on one line, and with nothing that a terminal obeys: some of it is a container's or a stranger's.
+pub fn printable(text: &str) -> Cow<'_, str> {
+    if !text.contains(char::is_control) {
+        return text.into();
+    }
+    let mut shown = String::new();
+    for c in text.chars() {
+        match c {
+            '\n' | '\t' => shown.push(' '),
+            c if c.is_control() => shown.extend(c.escape_default()),
+            c => shown.push(c),
+        }
+    }
+    shown.into()
 }
 
 /// An errno reads the same whichever crate it came through.

@@ -4,7 +4,7 @@
 //! runc's: `text` (logfmt) and `json`, with the keys level, msg and time. kase logs single events and no
 //! spans, and starts in well under a millisecond, so the subscriber is ours: a format and one write(2).
 
-use crate::fault::{Fault, OrFault};
+use crate::fault::{Fault, OrFault, printable};
 use std::ffi::OsStr;
 use std::fmt::{self, Write as _};
 use std::fs::{File, OpenOptions};
@@ -191,7 +191,7 @@ fn say(format: Format, level: Level, message: &str) -> io::Result<()> {
         Level::INFO => "kase: ",
         _ => return io::stderr().write_all(line(format, level, message, SystemTime::now()).as_bytes()),
     };
-    io::stderr().write_all(format!("{prefix}{message}\n").as_bytes())
+    io::stderr().write_all(format!("{prefix}{}\n", printable(message)).as_bytes())
 }
 
 fn line(format: Format, level: Level, message: &str, now: SystemTime) -> String {

@@ -9,6 +9,7 @@ deeds! {
     what_kase_writes_itself_has_no_error,
     json_that_is_none_is_a_finding,
     a_missing_file_is_refused,
+    what_a_terminal_obeys_is_shown_not_done,
 }
 
 fn lint<const N: usize>(kase: &Kase, bundle: &Bundle, options: [&str; N]) -> Outcome {
@@ -105,4 +106,21 @@ fn a_missing_file_is_refused(kase: &Kase) {
         skip!("a command of kase's own");
     }
     lint(kase, &kase.bundle(), ["-f", "nowhere.json"]).refused(&["nowhere.json", "No such file"]);
+}
+
+/// A config.json is somebody else's text, wherever it is told of.
+fn what_a_terminal_obeys_is_shown_not_done(kase: &Kase) {
+    if !is_ours() {
+        skip!("a command of kase's own");
+    }
+    let field = kase.bundle().edit(|spec| spec["linux"]["a\u{1b}[31mb"] = json!(1));
+    let linted = lint(kase, &field, []);
+    assert!(linted.out.contains("linux.a\\u{1b}[31mb") || linted.out.contains("\\u{1b}[31mb"), "{linted}");
+    let program = kase.bundle().args(["/absent\u{1b}[31m"]);
+    let outcome = kase.run(&program);
+    outcome.exited(1);
+    assert!(outcome.err.contains("/absent\\u{1b}[31m"), "{outcome}");
+    for text in [&linted.out, &outcome.err] {
+        assert!(!text.contains('\x1b'), "{text:?}");
+    }
 }

@@ -3,6 +3,7 @@
 use super::Context;
 use super::paint::{Colour, Paint, counted, object};
 use crate::bundle;
+use crate::fault::printable;
 use crate::lint::{Finding, Level, lint};
 use clap::{Arg, ArgMatches, Command, value_parser};
 use serde_json::Value;
@@ -70,9 +71,10 @@ fn show(finding: &Finding, file: &Path, paint: Paint, out: &mut impl Write) -> i
     };
     let level = paint.dress(colour, word(*level));
     let place = if place.is_empty() { String::new() } else { format!("{place}: ") };
-    writeln!(out, "{}:{line}:{column}: {level}: {place}{what}", file.display())?;
+    let file = file.to_string_lossy();
+    writeln!(out, "{}:{line}:{column}: {level}: {}{}", printable(&file), printable(&place), printable(what))?;
     match remedy {
-        Some(remedy) => writeln!(out, "  help: {remedy}"),
+        Some(remedy) => writeln!(out, "  help: {}", printable(remedy)),
         None => Ok(()),
     }
 }

@@ -92,11 +92,11 @@ fn closing(text: &str) -> usize {
 }
 
 /// Reports fields that nobody reads, and names that stand twice in an object.
-pub fn check(config: &Tree, findings: &mut Findings<'_>) {
+pub fn check(config: &Tree, findings: &mut Findings) {
     object(config, "", FIELDS, findings);
 }
 
-fn object(tree: &Tree, path: &str, known: &'static str, findings: &mut Findings<'_>) {
+fn object(tree: &Tree, path: &str, known: &'static str, findings: &mut Findings) {
     if let Node::List(elements) = &tree.node {
         for (index, element) in elements.iter().enumerate() {
             object(element, &format!("{path}[{index}]"), known, findings);
@@ -121,13 +121,13 @@ fn object(tree: &Tree, path: &str, known: &'static str, findings: &mut Findings<
 }
 
 /// Of a value without known fields, what is in it is not looked at.
-fn below(tree: &Tree, path: &str, fields: &'static str, findings: &mut Findings<'_>) {
+fn below(tree: &Tree, path: &str, fields: &'static str, findings: &mut Findings) {
     if !fields.is_empty() {
         object(tree, path, fields, findings);
     }
 }
 
-fn twice(tree: &Tree, index: usize, path: &str, findings: &mut Findings<'_>) {
+fn twice(tree: &Tree, index: usize, path: &str, findings: &mut Findings) {
     let (earlier, field) = (&tree.fields()[..index], &tree.fields()[index]);
     if earlier.iter().any(|other| other.name == field.name) {
         let what = "stands twice in this object; the last counts";
@@ -135,7 +135,7 @@ fn twice(tree: &Tree, index: usize, path: &str, findings: &mut Findings<'_>) {
     }
 }
 
-fn unknown(at: usize, path: &str, name: &str, siblings: &'static str, findings: &mut Findings<'_>) {
+fn unknown(at: usize, path: &str, name: &str, siblings: &'static str, findings: &mut Findings) {
     let remedy = match nearest(name, entries(siblings).map(|known| known.name)) {
         Some(meant) => format!("did you mean {meant}?"),
         None => match elsewhere(name, FIELDS, "") {

@@ -18,6 +18,7 @@ use crate::host::facilities::{Facilities, Presence, Resctrl};
 use crate::plan::cgroup::{Driver, Version};
 use crate::plan::{Adapt, Cgroups, Options, Plan};
 use rootless::caller::{Caller, Standing};
+use std::collections::HashSet;
 use std::path::Path;
 use tree::Tree;
 
@@ -48,12 +49,15 @@ pub struct Finding {
 }
 
 /// What was found so far.
-pub struct Findings<'text> {
-    text: &'text [u8],
-    list: Vec<Finding>,
+#[derive(Default)]
+pub struct Findings {
+    /// With the offset into the text.
+    list: Vec<(usize, Finding)>,
+    /// Places that have an error.
+    wrong: HashSet<String>,
 }
 
-impl Findings<'_> {
+impl Findings {
     /// It cannot work as it is written.
     pub fn error(&mut self, at: usize, place: &str, what: impl Into<String>, remedy: impl Into<String>) {
         self.add(Level::Error, at, place, what.into(), Some(remedy.into()));
@@ -66,25 +70,35 @@ impl Findings<'_> {
 
     fn add(&mut self, level: Level, at: usize, place: &str, what: String, remedy: Option<String>) {
         // A rule and the plan may see the same.
-        let known = |finding: &Finding| finding.level == level && finding.place == place;
-        if level == Level::Error && self.list.iter().any(known) {
+        if level == Level::Error && !self.wrong.insert(place.to_string()) {
             return;
         }
-        let (line, column) = tree::line_and_column(self.text, at);
-        let before = self.list.iter().filter(|other| (other.line, other.column) <= (line, column)).count();
-        self.list.insert(before, Finding { level, line, column, place: place.to_string(), what, remedy });
+        self.list.push((at, Finding { level, line: 0, column: 0, place: place.to_string(), what, remedy }));
+    }
+
+    /// In the order of the file, each with its line and column.
+    fn placed(mut self, text: &[u8]) -> Vec<Finding> {
+        self.list.sort_by_key(|(at, _)| *at);
+        let mut cursor = tree::Cursor::new(text);
+        self.list
+            .into_iter()
+            .map(|(at, mut finding)| {
+                (finding.line, finding.column) = cursor.line_and_column(at);
+                finding
+            })
+            .collect()
     }
 }
 
 /// Everything that is to be said of the text of a config.json, in the order of the file.
 pub fn lint(text: &[u8]) -> Vec<Finding> {
-    let mut findings = Findings { text, list: Vec::new() };
+    let mut findings = Findings::default();
     let tree = Tree::read(text);
     match parse::<Config>(text) {
-        Err(fault) => refused(fault, tree.as_ref(), &mut findings),
+        Err(fault) => refused(fault, text, tree.as_ref(), &mut findings),
         Ok(config) => {
             if let Some(fault) = planned(&config) {
-                refused(fault, tree.as_ref(), &mut findings);
+                refused(fault, text, tree.as_ref(), &mut findings);
             }
         }
     }
@@ -94,7 +108,7 @@ pub fn lint(text: &[u8]) -> Vec<Finding> {
         rules::check(tree, &mut findings);
         weak::check(tree, &mut findings);
     }
-    findings.list
+    findings.placed(text)
 }
 
 /// Refuses what has an error.
@@ -119,13 +133,13 @@ pub fn strict(text: &[u8]) -> Result<(), Fault> {
 }
 
 /// What planning, or parsing, refuses.
-fn refused(fault: Fault, tree: Option<&Tree>, findings: &mut Findings<'_>) {
+fn refused(fault: Fault, text: &[u8], tree: Option<&Tree>, findings: &mut Findings) {
     let place = fault.place().unwrap_or_default().to_string();
     let report = Report::of(&fault.into());
     let what = report.line.strip_prefix(&format!("{place}: ")).unwrap_or(&report.line).to_string();
     let at = match tree {
         Some(tree) => tree.find(&place),
-        None => offset(findings.text, &what),
+        None => offset(text, &what),
     };
     findings.add(Level::Error, at, &place, what, report.remedy);
 }

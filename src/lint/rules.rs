@@ -6,7 +6,7 @@ use super::words::list;
 use std::path::Path;
 
 /// Reports them.
-pub fn check(config: &Tree, findings: &mut Findings<'_>) {
+pub fn check(config: &Tree, findings: &mut Findings) {
     mounts(list(config, &["mounts"]), findings);
     capabilities(config, findings);
     ids(config, findings);
@@ -40,7 +40,7 @@ fn destination(mount: &Tree) -> Option<&Path> {
     mount.get("destination").and_then(Tree::text).map(Path::new)
 }
 
-fn mounts(listed: &[Tree], findings: &mut Findings<'_>) {
+fn mounts(listed: &[Tree], findings: &mut Findings) {
     for (index, mount) in listed.iter().enumerate() {
         let Some(here) = destination(mount) else { continue };
         // A remount changes a mount, and covers nothing.
@@ -75,7 +75,7 @@ fn mounts(listed: &[Tree], findings: &mut Findings<'_>) {
 }
 
 /// Sets that the kernel cuts down, or refuses: capabilities(7).
-fn capabilities(config: &Tree, findings: &mut Findings<'_>) {
+fn capabilities(config: &Tree, findings: &mut Findings) {
     let Some(sets) = config.down(&["process", "capabilities"]) else { return };
     let has = |set: &str, name: &str| {
         sets.get(set).is_some_and(|set| set.words().any(|(_, _, other)| other == name))
@@ -99,7 +99,7 @@ fn capabilities(config: &Tree, findings: &mut Findings<'_>) {
 }
 
 /// Owners that the container's user namespace does not have. Of a devpts they are left out by kase.
-fn ids(config: &Tree, findings: &mut Findings<'_>) {
+fn ids(config: &Tree, findings: &mut Findings) {
     for (own, maps) in [("uid", "uidMappings"), ("gid", "gidMappings")] {
         let maps = list(config, &["linux", maps]);
         if maps.is_empty() {

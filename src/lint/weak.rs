@@ -5,7 +5,7 @@ use super::tree::Tree;
 use super::words::list;
 
 /// Reports them.
-pub fn check(config: &Tree, findings: &mut Findings<'_>) {
+pub fn check(config: &Tree, findings: &mut Findings) {
     let Some(linux) = config.get("linux") else { return };
     let at = config.find("linux");
     let isolated = namespaces(config, at, findings);
@@ -48,7 +48,7 @@ pub fn check(config: &Tree, findings: &mut Findings<'_>) {
 }
 
 /// Those that the container shares with the host; whether it has a user namespace of its own.
-fn namespaces(config: &Tree, at: usize, findings: &mut Findings<'_>) -> bool {
+fn namespaces(config: &Tree, at: usize, findings: &mut Findings) -> bool {
     let listed = list(config, &["linux", "namespaces"]);
     let has = |kind: &str| listed.iter().any(|entry| entry.get("type").and_then(Tree::text) == Some(kind));
     let place = match config.down(&["linux", "namespaces"]) {
@@ -71,7 +71,7 @@ fn namespaces(config: &Tree, at: usize, findings: &mut Findings<'_>) -> bool {
 }
 
 /// Parts of /proc and /sys that are the host's.
-fn hidden(config: &Tree, at: usize, findings: &mut Findings<'_>) {
+fn hidden(config: &Tree, at: usize, findings: &mut Findings) {
     let mounts = list(config, &["mounts"]);
     let mounted =
         |place: &str| mounts.iter().any(|mount| mount.get("destination").and_then(Tree::text) == Some(place));
@@ -109,7 +109,7 @@ fn hidden(config: &Tree, at: usize, findings: &mut Findings<'_>) {
 }
 
 /// Capabilities by which root in the container becomes root of the host.
-fn privileges(process: &Tree, findings: &mut Findings<'_>) {
+fn privileges(process: &Tree, findings: &mut Findings) {
     const GREAT: [&str; 8] = [
         "CAP_SYS_ADMIN",
         "CAP_SYS_MODULE",
@@ -132,7 +132,7 @@ fn privileges(process: &Tree, findings: &mut Findings<'_>) {
 }
 
 /// Parts of the host that lead out of the container.
-fn binds(config: &Tree, findings: &mut Findings<'_>) {
+fn binds(config: &Tree, findings: &mut Findings) {
     for (index, mount) in list(config, &["mounts"]).iter().enumerate() {
         let options: Vec<&str> =
             mount.get("options").into_iter().flat_map(Tree::words).map(|(_, _, word)| word).collect();

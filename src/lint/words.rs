@@ -8,7 +8,7 @@ use crate::seccomp;
 use std::str::FromStr;
 
 /// Reports those that it does not.
-pub fn check(config: &Tree, findings: &mut Findings<'_>) {
+pub fn check(config: &Tree, findings: &mut Findings) {
     if let Some(sets) = config.down(&["process", "capabilities"]) {
         capabilities(sets, findings);
     }
@@ -35,7 +35,7 @@ fn did_you_mean<'known>(word: &str, known: impl Iterator<Item = &'known str>, ot
     }
 }
 
-fn capabilities(sets: &Tree, findings: &mut Findings<'_>) {
+fn capabilities(sets: &Tree, findings: &mut Findings) {
     let known: Vec<String> = caps::all().iter().map(ToString::to_string).collect();
     for set in sets.fields() {
         for (index, place, name) in set.value.words() {
@@ -53,7 +53,7 @@ fn capabilities(sets: &Tree, findings: &mut Findings<'_>) {
     }
 }
 
-fn system_calls(entry: &Tree, path: &str, findings: &mut Findings<'_>) {
+fn system_calls(entry: &Tree, path: &str, findings: &mut Findings) {
     let Some(names) = entry.get("names") else { return };
     for (index, place, name) in names.words() {
         if seccomp::names().any(|known| known == name) {
@@ -96,7 +96,7 @@ const OF_TYPE: [(&str, &str); 8] = [
 /// SELinux gives these to every type.
 const OF_ANY: [&str; 4] = ["context", "fscontext", "defcontext", "rootcontext"];
 
-fn options(entry: &Tree, path: &str, findings: &mut Findings<'_>) {
+fn options(entry: &Tree, path: &str, findings: &mut Findings) {
     let Some(options) = entry.get("options") else { return };
     let kind = entry.get("type").and_then(Tree::text).unwrap_or_default();
     let bound = kind == "bind" || options.words().any(|(_, _, word)| matches!(word, "bind" | "rbind"));
@@ -152,7 +152,7 @@ pub const PATHS: [&str; 19] = [
     "/sys/fs",
 ];
 
-fn paths(config: &Tree, name: &str, findings: &mut Findings<'_>) {
+fn paths(config: &Tree, name: &str, findings: &mut Findings) {
     let Some(listed) = config.down(&["linux", name]) else { return };
     // Of these names, short ones are near to each other.
     let others = ["/proc/cmdline", "/proc/mounts", "/proc/net", "/proc/stat", "/proc/tty", "/proc/self"];
