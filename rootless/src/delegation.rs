@@ -150,9 +150,12 @@ pub fn missing_in(root: &Root, caller: &Caller, controller: &str) -> Option<Hurd
                 Unified::Yes => {
                     format!("run as root: {}", drop_in(controller, &format!("loginctl enable-linger {uid}")))
                 }
-                Unified::No => "leave linux.resources out, run kase as root, or boot with cgroup v2 \
+                Unified::No => {
+                    "leave linux.resources out, run kase as root, have root give you a directory in the \
+                                controller's v1 hierarchy, or boot with cgroup v2 \
                                 (systemd.unified_cgroup_hierarchy=1)"
-                    .to_owned(),
+                        .to_owned()
+                }
             };
             Hurdle::new(cause, remedy)
         }

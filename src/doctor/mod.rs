@@ -65,7 +65,9 @@ fn cgroup_version() -> Check {
     const NAME: &str = "cgroup version";
     match Layout::look().version() {
         Some(Version::V2) => Check::ok(NAME, "2"),
-        Some(Version::V1) => Check::ok(NAME, "1, which only root can use"),
+        Some(Version::V1) => {
+            Check::ok(NAME, "1, whose limits root has, and a user where root gave directories")
+        }
         None => Check::hurdle(
             NAME,
             Level::Warning,
