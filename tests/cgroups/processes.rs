@@ -4,8 +4,6 @@ use super::added;
 use crate::common::{Container, Ground, Value, json, wait_until};
 use std::fs;
 use std::path::Path;
-use std::thread::sleep;
-use std::time::Duration;
 
 in_settings! { each, freezer:
     a_paused_container_stands_still,
@@ -36,11 +34,11 @@ fn counter<'a>(ground: &'a Ground) -> Container<'a> {
 }
 
 fn a_paused_container_stands_still(ground: &Ground) {
-    let container = counter(ground);
+    let (container, other) = (counter(ground), counter(ground));
     container.call("pause", []).succeeded();
     assert_eq!(container.status(), "paused");
-    let before = container.stdout();
-    sleep(Duration::from_millis(100));
+    let (before, others) = (container.stdout(), other.stdout().lines().count());
+    wait_until("the other counter to go on", || other.stdout().lines().count() > others + 20);
     assert_eq!(container.stdout(), before, "it counts on");
     container.call("resume", []).succeeded();
     assert_eq!(container.status(), "running");
@@ -288,6 +286,8 @@ fn a_reload_of_systemd_changes_no_limit(ground: &Ground) {
     // Only root makes the node, and only root's cgroup has rules.
     assert!(!ground.is_root() || before.1 == "ok\nEPERM\n", "{before:?}");
     ground.systemctl(&["daemon-reload"]);
+    // The files are written anew after the answer, and before the next one.
+    assert_eq!(show(ground, &unit(ground, &container), "ActiveState"), "active");
     assert_eq!(seen(), before);
 }
 
