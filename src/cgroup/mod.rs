@@ -10,8 +10,6 @@
 //! Limits are written before init goes on, as early as there is something to write them into. What was made
 //! is removed on drop unless it is kept.
 
-#![allow(dead_code, unused_imports)] // until update and events call it
-
 mod device_program;
 pub mod directory;
 mod freezer;
@@ -28,7 +26,7 @@ mod write;
 pub use directory::Reach;
 pub use freezer::State;
 pub use join::Join;
-pub use oom::{Heard, Watch};
+pub use oom::Heard;
 
 use crate::fault::{Fault, OrFault};
 use crate::kernel::process::{pidfd_open, pidfd_send_signal};
