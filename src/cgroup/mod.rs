@@ -232,7 +232,8 @@ impl Cgroup {
         }
     }
 
-    /// Removes it and what is below it; with systemd, the unit. Its processes have to be gone.
+    /// Removes it and what is below it; with systemd, the unit. Its processes have to be gone. A systemd that does
+    /// not answer is only warned of.
     ///
     /// # Errors
     /// The cgroup that stays, and why.
@@ -240,7 +241,12 @@ impl Cgroup {
         self.life = Life::Containers;
         let stopped = self.unit.as_ref().map_or(Ok(()), systemd::stop);
         let removed = self.leaves().map(directory::remove).fold(Ok(()), Result::and);
-        stopped.and(removed)
+        match stopped {
+            // systemd takes a scope back whose cgroup is gone, if it has not ended itself, with its user's login.
+            Err(error) if removed.is_ok() => tracing::warn!("{error:#}"),
+            stopped => stopped?,
+        }
+        removed
     }
 
     /// The cgroup's directories, one for each hierarchy.
