@@ -133,8 +133,12 @@ pub fn missing_in(root: &Root, caller: &Caller, controller: &str) -> Option<Hurd
             "run kase in the user's own systemd: `systemd-run --user --scope kase …`, \
              or set XDG_RUNTIME_DIR so that kase finds its bus",
         ),
+        _ if matches!(given.unified, Unified::Yes) && !is_systemds(controller) => Hurdle::new(
+            format!("systemd delegates {CONTROLLERS} to users, but never {controller}"),
+            "leave this limit out, or run kase as root",
+        ),
         Some(list) => {
-            let remedy = drop_in(controller, &format!("systemctl restart user@{uid}"));
+            let remedy = drop_in(&format!("systemctl restart user@{uid}"));
             Hurdle::new(
                 format!("uid {uid} was given {:?} only ({shown})", list.join(" ")),
                 format!("this ends that user's services, not its logins; run as root: {remedy}"),
@@ -148,7 +152,7 @@ pub fn missing_in(root: &Root, caller: &Caller, controller: &str) -> Option<Hurd
                     format!("log in as that user, or run as root: loginctl enable-linger {uid}")
                 }
                 Unified::Yes => {
-                    format!("run as root: {}", drop_in(controller, &format!("loginctl enable-linger {uid}")))
+                    format!("run as root: {}", drop_in(&format!("loginctl enable-linger {uid}")))
                 }
                 Unified::No => {
                     "leave linux.resources out, run kase as root, have root give you a directory in the \
@@ -165,12 +169,15 @@ pub fn missing_in(root: &Root, caller: &Caller, controller: &str) -> Option<Hurd
 /// What systemd delegates to a user's manager without being told.
 const BY_DEFAULT: [&str; 2] = ["memory", "pids"];
 
+/// Whether systemd knows this controller at all: others it leaves out of `Delegate=`.
+fn is_systemds(controller: &str) -> bool {
+    CONTROLLERS.split(' ').any(|known| known == controller)
+}
+
 /// The command that has systemd delegate more, ending with the one by which the user gets it.
-fn drop_in(controller: &str, last: &str) -> String {
-    let known = CONTROLLERS.split(' ').any(|known| known == controller);
-    let list = if known { CONTROLLERS.to_owned() } else { format!("{CONTROLLERS} {controller}") };
+fn drop_in(last: &str) -> String {
     format!(
-        "mkdir -p {DIRECTORY} && printf '[Service]\\nDelegate={list}\\n' >{DIRECTORY}/delegate.conf && \
+        "mkdir -p {DIRECTORY} && printf '[Service]\\nDelegate={CONTROLLERS}\\n' >{DIRECTORY}/delegate.conf && \
          systemctl daemon-reload && {last}"
     )
 }
@@ -242,7 +249,7 @@ mod tests {
         assert!(hurdle.remedy.contains("Delegate=cpu cpuset io memory pids\\n"), "{}", hurdle.remedy);
         assert!(hurdle.remedy.contains("/etc/systemd/system/user@.service.d/delegate.conf"));
         let odd = missing_in(&stand.root(), &alice(), "hugetlb").unwrap();
-        assert!(odd.remedy.contains("Delegate=cpu cpuset io memory pids hugetlb\\n"));
+        assert!(odd.cause.contains("never hugetlb") && odd.remedy.contains("as root"), "{odd:?}");
         let outside = missing_in(&stand.root(), &alice(), "memory").unwrap();
         assert!(outside.cause.ends_with("but we are not below it"), "{}", outside.cause);
     }

@@ -4,7 +4,7 @@ use super::directory::{is_gone, write};
 use crate::fault::{Fault, OrFault};
 use crate::kernel::text::{read_record, read_text};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::os::fd::AsFd;
 use std::path::Path;

@@ -6,7 +6,6 @@ use super::systemd::{self, UnitFacts};
 use super::{Cgroup, Tree, v1};
 use crate::fault::{Fault, OrFault};
 use crate::kernel::text::read_text;
-use std::fs;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 

@@ -6,7 +6,6 @@ use crate::kernel::text::read_text;
 use crate::plan::cgroup::Version;
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, TMPFS_MAGIC, statfs};
 use std::cell::OnceCell;
-use std::fs;
 use std::path::Path;
 
 /// Where every distribution mounts them.

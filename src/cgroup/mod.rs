@@ -10,8 +10,6 @@
 //! Limits are written before init goes on, as early as there is something to write them into. What was made
 //! is removed on drop unless it is kept.
 
-#![allow(dead_code, unused_imports)] // until update and events call it
-
 mod device_program;
 pub mod directory;
 mod freezer;
@@ -28,7 +26,7 @@ mod write;
 pub use directory::Reach;
 pub use freezer::State;
 pub use join::Join;
-pub use oom::{Heard, Watch};
+pub use oom::Heard;
 
 use crate::fault::{Fault, OrFault};
 use crate::kernel::process::{pidfd_open, pidfd_send_signal};
@@ -234,7 +232,8 @@ impl Cgroup {
         }
     }
 
-    /// Removes it and what is below it; with systemd, the unit. Its processes have to be gone.
+    /// Removes it and what is below it; with systemd, the unit. Its processes have to be gone. A systemd that does
+    /// not answer is only warned of.
     ///
     /// # Errors
     /// The cgroup that stays, and why.
@@ -242,7 +241,12 @@ impl Cgroup {
         self.life = Life::Containers;
         let stopped = self.unit.as_ref().map_or(Ok(()), systemd::stop);
         let removed = self.leaves().map(directory::remove).fold(Ok(()), Result::and);
-        stopped.and(removed)
+        match stopped {
+            // systemd takes a scope back whose cgroup is gone, if it has not ended itself, with its user's login.
+            Err(error) if removed.is_ok() => tracing::warn!("{error:#}"),
+            stopped => stopped?,
+        }
+        removed
     }
 
     /// The cgroup's directories, one for each hierarchy.

@@ -6,7 +6,7 @@ use crate::fault::{Fault, OrFault};
 use crate::kernel::eventfd::eventfd;
 use crate::kernel::text::read_text;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};

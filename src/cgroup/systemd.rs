@@ -126,13 +126,16 @@ pub fn start(unit: &Unit, limits: &Limits, pid: i32) -> anyhow::Result<UnitFacts
 }
 
 fn not_started(unit: &Unit, refused: Refused) -> anyhow::Error {
-    let fault = doing("start", &unit.name);
-    let fault = if refused.name.ends_with(".UnitExists") {
-        fault.remedy("name another unit in linux.cgroupsPath, or stop that one with `systemctl stop`")
+    // The bus of a desktop's or a terminal's own, or somebody else's.
+    let stranger = [".AccessDenied", ".ServiceUnknown", ".Spawn.ChildExited"];
+    let remedy = if refused.name.ends_with(".UnitExists") {
+        "name another unit in linux.cgroupsPath, or stop that one with `systemctl stop`"
+    } else if unit.bus == Which::User && stranger.iter().any(|name| refused.name.ends_with(name)) {
+        "unset DBUS_SESSION_BUS_ADDRESS if it is not the bus that your systemd listens at"
     } else {
-        fault.remedy("see systemd.resource-control(5) for the properties and their values")
+        "see systemd.resource-control(5) for the properties and their values"
     };
-    fault.caused_by(refused)
+    doing("start", &unit.name).remedy(remedy).caused_by(refused)
 }
 
 fn doing(verb: &str, unit: &str) -> Fault {

@@ -14,7 +14,6 @@ use crate::host::hierarchies::Hierarchy;
 use crate::kernel::text::read_text;
 use crate::plan::cgroup::{CgroupPlan, Location};
 use std::collections::BTreeMap;
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 

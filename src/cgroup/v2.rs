@@ -6,7 +6,7 @@ use crate::fault::{Fault, OrFault};
 use crate::kernel::text::read_text;
 use crate::plan::cgroup::CgroupPlan;
 use nix::unistd::{AccessFlags, access};
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::chown;

@@ -10,7 +10,7 @@ use crate::kernel::text::read_text;
 use crate::plan::cgroup::Version;
 use crate::plan::cgroup::devices::{self, Rule};
 use crate::plan::cgroup::limits::{At, Check, Limits, Missing, Value, Write};
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::path::Path;
 

@@ -4,8 +4,6 @@ use super::added;
 use crate::common::{Container, Ground, Value, json, wait_until};
 use std::fs;
 use std::path::Path;
-use std::thread::sleep;
-use std::time::Duration;
 
 in_settings! { each, freezer:
     a_paused_container_stands_still,
@@ -27,7 +25,11 @@ in_settings! { each, none:
 in_settings! { root, none: what_is_left_in_the_hosts_pid_namespace_is_killed }
 in_settings! { each, none: cgroups_made_in_the_container_go_with_it }
 in_settings! { systemd, pids: a_reload_of_systemd_changes_no_limit }
-in_settings! { systemd, none: the_scope_has_the_limits_and_goes_with_the_container, annotations_are_properties }
+in_settings! { systemd, none:
+    the_scope_has_the_limits_and_goes_with_the_container,
+    annotations_are_properties,
+    a_dead_bus_is_no_obstacle_to_delete,
+}
 
 fn counter<'a>(ground: &'a Ground) -> Container<'a> {
     let container = ground.run_detached(&ground.bundle().args(["/probe", "count"]));
@@ -36,11 +38,11 @@ fn counter<'a>(ground: &'a Ground) -> Container<'a> {
 }
 
 fn a_paused_container_stands_still(ground: &Ground) {
-    let container = counter(ground);
+    let (container, other) = (counter(ground), counter(ground));
     container.call("pause", []).succeeded();
     assert_eq!(container.status(), "paused");
-    let before = container.stdout();
-    sleep(Duration::from_millis(100));
+    let (before, others) = (container.stdout(), other.stdout().lines().count());
+    wait_until("the other counter to go on", || other.stdout().lines().count() > others + 20);
     assert_eq!(container.stdout(), before, "it counts on");
     container.call("resume", []).succeeded();
     assert_eq!(container.status(), "running");
@@ -288,6 +290,8 @@ fn a_reload_of_systemd_changes_no_limit(ground: &Ground) {
     // Only root makes the node, and only root's cgroup has rules.
     assert!(!ground.is_root() || before.1 == "ok\nEPERM\n", "{before:?}");
     ground.systemctl(&["daemon-reload"]);
+    // The files are written anew after the answer, and before the next one.
+    assert_eq!(show(ground, &unit(ground, &container), "ActiveState"), "active");
     assert_eq!(seen(), before);
 }
 
@@ -298,4 +302,22 @@ fn annotations_are_properties(ground: &Ground) {
     let container = ground.run_detached(&bundle);
     assert_eq!(show(ground, &unit(ground, &container), "TimeoutStopUSec"), "5s");
     assert_eq!(added(&container, ["true"]), "");
+}
+
+fn a_dead_bus_is_no_obstacle_to_delete(ground: &Ground) {
+    if ground.is_root() {
+        skip!("the system's bus is not ours to end");
+    }
+    let container = ground.sleeper(&json!({}));
+    let unit = unit(ground, &container);
+    let dead = ground.path("bus");
+    drop(std::os::unix::net::UnixListener::bind(&dead).unwrap());
+    let mut command = ground.command(["delete", "--force", &container.id]);
+    command.env("DBUS_SESSION_BUS_ADDRESS", format!("unix:path={}", dead.display()));
+    let outcome = ground.finish(command);
+    outcome.succeeded();
+    assert!(outcome.err.contains(&dead.display().to_string()), "{outcome}");
+    assert_ne!(ground.call(["state", &container.id]).code, 0);
+    assert!(ground.all().is_empty(), "{:?}", ground.all());
+    wait_until("the scope to go", || show(ground, &unit, "LoadState") == "not-found");
 }

@@ -23,6 +23,7 @@ in_settings! { systemd, none:
     a_unit_that_exists_is_refused,
     a_property_that_systemd_refuses_is_named,
     a_dead_bus_is_named,
+    a_bus_without_the_users_systemd_is_refused,
 }
 deeds! { root: systemd_that_does_not_run_is_refused }
 
@@ -261,13 +262,27 @@ fn a_dead_bus_is_named(ground: &Ground) {
     // A socket that nobody listens at any more.
     let dead = ground.path("bus");
     drop(std::os::unix::net::UnixListener::bind(&dead).unwrap());
+    refused_at(ground, &dead, &["connect to systemd on the user bus", &dead.display().to_string()]);
+}
+
+fn a_bus_without_the_users_systemd_is_refused(ground: &Ground) {
+    if ground.is_root() {
+        skip!("root's systemd is always on the system's bus");
+    }
+    let outcome = refused_at(ground, Path::new("/run/dbus/system_bus_socket"), &["start the systemd unit"]);
+    assert!(!is_ours() || outcome.help().contains("unset DBUS_SESSION_BUS_ADDRESS"), "{outcome}");
+}
+
+/// `create` with this session bus is refused, and nothing is left of it.
+fn refused_at(ground: &Ground, bus: &Path, expected: &[&str]) -> Outcome {
     let (bundle, id) = (ground.limited(&json!({"pids": {"limit": 5}})), ground.id());
     let mut command = ground.command(words(["create", "-b"], bundle.dir(), [id.as_str()]));
-    command.env("DBUS_SESSION_BUS_ADDRESS", format!("unix:path={}", dead.display()));
+    command.env("DBUS_SESSION_BUS_ADDRESS", format!("unix:path={}", bus.display()));
     let outcome = ground.finish(command);
-    outcome.refused(&["connect to systemd on the user bus", &dead.display().to_string()]);
+    outcome.refused(expected);
     assert_ne!(ground.call(["state", &id]).code, 0, "{outcome}");
     assert!(ground.all().is_empty(), "{:?}", ground.all());
+    outcome
 }
 
 fn systemd_that_does_not_run_is_refused(kase: &Kase) {

@@ -2,6 +2,8 @@
 //!
 //! They come from the same list of files and values that is written: what has no property is in the file
 //! alone. systemd leaves such files as they are, but for memory.oom.group, which it sets back when it reloads.
+//! From systemd 253 on a scope keeps it by OOMPolicy=kill (systemd.scope(5)), which may be given as the annotation
+//! `org.systemd.property.OOMPolicy`. It is not set for the file: more than a limit, it also says that the unit fails.
 
 use super::limits::cpu::ranges;
 use super::limits::{Limits, Value};
