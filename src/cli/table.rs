@@ -35,10 +35,11 @@ pub fn columns<const N: usize>(
     align: [Align; N],
     out: &mut impl Write,
 ) -> io::Result<()> {
+    let widths = widths(rows);
     for row in rows {
         let mut line = String::new();
         for (column, cell) in row.iter().enumerate() {
-            let width = width(rows, column);
+            let width = widths[column];
             match align[column] {
                 Align::Left => line.push_str(&format!("{cell:width$} ")),
                 Align::Right => line.push_str(&format!("{cell:>width$} ")),
@@ -53,18 +54,19 @@ pub fn columns<const N: usize>(
 pub fn wide<const N: usize>(rows: &[[String; N]], out: &mut impl Write) -> io::Result<()> {
     const LEAST: usize = 12;
     const APART: usize = 3;
+    let widths = widths(rows).map(|width| (width + APART).max(LEAST));
     for row in rows {
         for (column, cell) in row.iter().enumerate() {
             if column + 1 == row.len() {
                 writeln!(out, "{cell}")?;
                 break;
             }
-            write!(out, "{cell:width$}", width = (width(rows, column) + APART).max(LEAST))?;
+            write!(out, "{cell:width$}", width = widths[column])?;
         }
     }
     Ok(())
 }
 
-fn width<const N: usize>(rows: &[[String; N]], column: usize) -> usize {
-    rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0)
+fn widths<const N: usize>(rows: &[[String; N]]) -> [usize; N] {
+    std::array::from_fn(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0))
 }

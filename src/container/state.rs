@@ -56,19 +56,23 @@ impl State {
 
 /// Names of users, by the host's /etc/passwd, read once and only if asked.
 #[derive(Debug, Default)]
-pub struct Owners(Option<String>);
+pub struct Owners {
+    passwd: Option<String>,
+    known: BTreeMap<u32, String>,
+}
 
 impl Owners {
     /// The user's name, or `#` and the id where there is none.
     pub fn name(&mut self, uid: u32) -> String {
-        let passwd = self.0.get_or_insert_with(|| fs::read_to_string("/etc/passwd").unwrap_or_default());
-        passwd
-            .lines()
-            .find_map(|line| {
+        let passwd = self.passwd.get_or_insert_with(|| fs::read_to_string("/etc/passwd").unwrap_or_default());
+        // Of a thousand containers one user has nearly all.
+        let named = || {
+            passwd.lines().find_map(|line| {
                 let mut fields = line.split(':');
                 let name = fields.next()?;
                 (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_string())
             })
-            .unwrap_or_else(|| format!("#{uid}"))
+        };
+        self.known.entry(uid).or_insert_with(|| named().unwrap_or_else(|| format!("#{uid}"))).clone()
     }
 }
