@@ -14,6 +14,7 @@ deeds! {
     an_interrupted_creation_shows_in_the_table_and_goes,
     an_entry_that_is_just_being_made_is_left_alone,
     hooks_run_for_what_goes,
+    a_cgroup_that_was_only_planned_is_left_to_whoever_uses_it,
 }
 
 fn entries(kase: &Kase) -> Vec<PathBuf> {
@@ -173,4 +174,35 @@ fn hooks_run_for_what_goes(kase: &Kase) {
     fs::write(record(&container), text.replace("\"ready\"\n", "")).unwrap();
     gc(kase, []);
     assert_eq!(fs::read_to_string(&log).unwrap(), "ran\n");
+}
+
+/// The record of a creation that ended before its cgroup was made, which is the one of a container that runs.
+fn a_cgroup_that_was_only_planned_is_left_to_whoever_uses_it(kase: &Kase) {
+    let bundle = kase.bundle().without_namespace("pid").args(["/probe", "sleep"]);
+    let running = kase.run_detached(&bundle);
+    let text = fs::read_to_string(record(&running)).unwrap();
+    let Some(cgroup) =
+        text.lines().find(|line| line.starts_with("{\"cgroup\"")).filter(|line| line.len() > 14)
+    else {
+        skip!("needs a cgroup");
+    };
+    for verb in [["gc"].as_slice(), &["delete", "--force"], &["kill", "--all"], &["kill"]] {
+        let planned = Container::create(kase, &bundle, &[]);
+        kase.call(["kill", &planned.id, "KILL"]).succeeded();
+        planned.becomes("stopped");
+        let own = fs::read_to_string(record(&planned)).unwrap();
+        let facts = own.lines().next().unwrap();
+        fs::write(record(&planned), format!("{facts}\n{cgroup}\n")).unwrap();
+        let id = planned.id.as_str();
+        match verb {
+            ["gc"] => assert_eq!(kase.call(["gc"]).stdout().lines().count(), 2),
+            ["kill", ..] => drop(kase.call(verb.iter().copied().chain([id, "KILL"]))),
+            _ => kase.call(verb.iter().copied().chain([id])).succeeded(),
+        }
+        assert_eq!(running.status(), "running", "after {verb:?}");
+        // Put back, so that its own cgroup goes.
+        let directory = kase.directory(record(&planned).parent().unwrap().to_str().unwrap());
+        kase.file(directory.join("record").to_str().unwrap(), &own);
+        planned.delete();
+    }
 }

@@ -304,21 +304,33 @@ struct Witness<'a> {
     master: Option<OwnedFd>,
 }
 
+impl Witness<'_> {
+    /// Writes the cgroup down, if it is another than the last that was.
+    fn write_cgroup(&mut self) -> anyhow::Result<()> {
+        let facts = self.cgroup.facts();
+        if facts == self.planned {
+            return Ok(());
+        }
+        self.planned = facts.clone();
+        self.entry.journal().cgroup(facts)
+    }
+}
+
 impl Midwife for Witness<'_> {
     fn born(&mut self, pid: i32) -> anyhow::Result<()> {
         let init: record::Init = init_facts(pid)
             .ok_or_else(|| Fault::doing(format!("read /proc/{pid}/stat")).remedy("mount /proc"))?;
         tracing::debug!("init of container {:?} is process {pid}", self.entry.directory.id);
+        // Who may make none does without. With an init, what is written down counts as the container's.
+        if self.planned.unit.is_none() {
+            self.write_cgroup()?;
+        }
         self.entry.journal().init(init)?;
         if !self.placed {
             self.cgroup.attach(&self.plan.cgroup, pid)?;
         }
-        // It may have come out otherwise: systemd says where, and who may make none does without.
-        let facts = self.cgroup.facts();
-        match facts == self.planned {
-            true => Ok(()),
-            false => self.entry.journal().cgroup(facts),
-        }
+        // Systemd says where.
+        self.write_cgroup()
     }
 
     fn outside(&mut self, error: io::Error) -> anyhow::Result<()> {

@@ -44,7 +44,9 @@ pub fn delete(store: &Store, id: &str, force: Force) -> anyhow::Result<()> {
 pub fn remove(container: &Container) -> anyhow::Result<()> {
     kill::end(container);
     container.cgroup().remove()?;
-    if let Some(share) = container.facts().and_then(|facts| facts.intel_rdt.as_deref()) {
+    if let Some(planned) = container.planned_cgroup() {
+        planned.remove_unused();
+    } else if let Some(share) = container.facts().and_then(|facts| facts.intel_rdt.as_deref()) {
         share.leave().or_fault(|| Fault::at("linux.intelRdt", "remove the container's group"))?;
     }
     container
