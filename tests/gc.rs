@@ -16,6 +16,7 @@ deeds! {
     hooks_run_for_what_goes,
     a_cgroup_that_was_only_planned_is_left_to_whoever_uses_it,
 }
+deeds! { root: an_id_that_is_anew_anothers_keeps_its_state }
 
 fn entries(kase: &Kase) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(kase.state_dir()) else { return Vec::new() };
@@ -205,4 +206,33 @@ fn a_cgroup_that_was_only_planned_is_left_to_whoever_uses_it(kase: &Kase) {
         kase.file(directory.join("record").to_str().unwrap(), &own);
         planned.delete();
     }
+}
+
+/// While gc waits for a cgroup to become empty, its entry makes room for a new container of the same id.
+fn an_id_that_is_anew_anothers_keeps_its_state(kase: &Kase) {
+    let bundle = kase.bundle().args(["/probe", "sleep"]);
+    let running = kase.run_detached(&bundle);
+    let text = fs::read_to_string(record(&running)).unwrap();
+    let Some(cgroup) = text.lines().find(|line| line.starts_with("{\"cgroup\":{\"v")) else {
+        skip!("needs a cgroup");
+    };
+    let facts = text.lines().next().unwrap();
+    let id = kase.id();
+    let entry = kase.directory(kase.state_dir().join(&id).to_str().unwrap());
+    kase.file(entry.join("record").to_str().unwrap(), &format!("{facts}\n{cgroup}\n"));
+    let config = kase.file(entry.join("config.json").to_str().unwrap(), "{}");
+    let gc = kase.spawn(kase.command(["gc"]));
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(config.exists(), "gc still waits");
+    fs::rename(&entry, kase.path("aside")).unwrap();
+    let created = kase.command(words(["create", "-b"], bundle.dir(), [id.as_str()]));
+    kase.finish(created).succeeded();
+    gc.finish().succeeded();
+    let status = json_of(kase, &id)["status"].clone();
+    kase.call(["delete", "--force", &id]).succeeded();
+    assert_eq!(status, "created");
+}
+
+fn json_of(kase: &Kase, id: &str) -> Value {
+    serde_json::from_str(kase.call(["state", id]).stdout()).unwrap()
 }

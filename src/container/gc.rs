@@ -70,7 +70,7 @@ pub fn remove(container: &Container, reason: Reason) -> anyhow::Result<()> {
         Reason::Interrupted => delete::remove(container),
         // No process or cgroup outlives a boot: what now has that id or name is somebody else's.
         Reason::Rebooted => {
-            container.directory.remove()?;
+            container.directory.remove(container.own.as_fd())?;
             delete::poststop(container);
             Ok(())
         }

@@ -88,6 +88,11 @@ impl Container {
         &self.directory.id
     }
 
+    /// Whether its id is still its own: others may have deleted it, and created one anew.
+    fn is_there(&self) -> bool {
+        self.directory.is(self.own.as_fd())
+    }
+
     /// What was asked for; nothing when its creation was interrupted before that was written.
     pub fn facts(&self) -> Option<&Facts> {
         self.record.as_ref().map(|record| &record.facts)
