@@ -2,6 +2,7 @@
 
 use crate::common::{Container, Kase, Value, json, wait_until, words};
 use std::fs;
+use std::os::unix::fs::{chown, symlink};
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::Command;
@@ -15,8 +16,9 @@ deeds! {
     an_entry_that_is_just_being_made_is_left_alone,
     hooks_run_for_what_goes,
     a_cgroup_that_was_only_planned_is_left_to_whoever_uses_it,
+    a_record_that_is_a_symlink_is_not_followed,
 }
-deeds! { root: an_id_that_is_anew_anothers_keeps_its_state }
+deeds! { root: an_id_that_is_anew_anothers_keeps_its_state, another_users_entry_is_left_alone }
 
 fn entries(kase: &Kase) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(kase.state_dir()) else { return Vec::new() };
@@ -235,4 +237,35 @@ fn an_id_that_is_anew_anothers_keeps_its_state(kase: &Kase) {
 
 fn json_of(kase: &Kase, id: &str) -> Value {
     serde_json::from_str(kase.call(["state", id]).stdout()).unwrap()
+}
+
+fn another_users_entry_is_left_alone(kase: &Kase) {
+    let log = kase.path("log");
+    let hook = json!([{"path": "/bin/sh", "args": ["sh", "-c", format!("echo ran >> {}", log.display())]}]);
+    let container = kase.run_detached(&kase.bundle().edit(|spec| spec["hooks"]["poststop"] = hook));
+    container.becomes("stopped");
+    let text = fs::read_to_string(record(&container)).unwrap();
+    fs::write(record(&container), text.replace("\"ready\"\n", "")).unwrap();
+    let entry = record(&container).parent().unwrap().to_path_buf();
+    chown(&entry, Some(12345), None).unwrap();
+    let outcome = kase.call(["gc"]);
+    assert_eq!(outcome.stdout().lines().count(), 1, "{outcome}");
+    assert!(outcome.err.contains("user 12345's"), "{outcome}");
+    assert!(!log.exists() && entry.exists());
+    chown(&entry, Some(0), None).unwrap();
+    assert_eq!(kase.call(["gc"]).stdout().lines().count(), 2);
+    assert!(log.exists() && !entry.exists());
+}
+
+fn a_record_that_is_a_symlink_is_not_followed(kase: &Kase) {
+    let container = kase.create(&kase.bundle().args(["/probe", "sleep"]));
+    let (there, elsewhere) = (record(&container), kase.path("elsewhere"));
+    fs::rename(&there, &elsewhere).unwrap();
+    symlink(&elsewhere, &there).unwrap();
+    for verb in ["state", "delete"] {
+        container.call(verb, []).fails(&["record is a symbolic link"]);
+    }
+    fs::remove_file(&there).unwrap();
+    fs::rename(&elsewhere, &there).unwrap();
+    assert_eq!(container.status(), "created");
 }
