@@ -163,7 +163,7 @@ pub fn create(
     if request.notify_socket.is_some() {
         readiness::prepare(entry.directory.open()?.as_fd())?;
     }
-    super::overlay::ready(&plan, &host.caller)?;
+    super::overlay::ready(&plan, &host.caller, store, &request.id)?;
     let gate = match by {
         StartedBy::Gate => Some(Gate::build(entry.directory.open()?.as_fd())?),
         StartedBy::Us => None,
@@ -288,6 +288,7 @@ fn facts(bundle: &Bundle, plan: &Plan<'_>, id: &str) -> Facts {
         annotations: hook::State::annotations(bundle.config.annotations.as_ref()),
         poststart: plan.hooks.of(hook::Kind::Poststart).to_vec(),
         poststop: plan.hooks.of(hook::Kind::Poststop).to_vec(),
+        overlay: super::overlay::directory(plan),
         intel_rdt: plan.intel_rdt.as_ref().map(|rdt| Box::new(Share::choose(rdt, id))),
     }
 }

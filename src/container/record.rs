@@ -55,6 +55,9 @@ pub struct Facts {
     /// Hooks that later commands run.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub poststop: Vec<Hook>,
+    /// The overlay's directory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overlay: Option<PathBuf>,
     /// Its place in resctrl, which its other processes join and its delete leaves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub intel_rdt: Option<Box<Share>>,
