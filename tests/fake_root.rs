@@ -8,6 +8,7 @@ use std::process::Command;
 
 deeds! { all: nothing_is_faked_without_it }
 deeds! { user: a_config_with_one_id_has_it_too, with_more_ids_it_is_left_out_and_it_is_said }
+deeds! { root: with_one_group_and_many_users_it_is_left_out }
 deeds! { bare:
     owners_and_users_change_in_words_only,
     an_annotation_asks_for_it,
@@ -63,6 +64,21 @@ fn with_more_ids_it_is_left_out_and_it_is_said(kase: &Kase) {
     assert!(outcome.err.contains("--fake-root is left out"), "{outcome}");
     let more = kase.bundle().writable().args(["/probe", "can", "chown", "/etc", "70000"]);
     assert_eq!(kase.run_with(&more, ["--fake-root"]).stdout(), "EINVAL\n");
+}
+
+fn with_one_group_and_many_users_it_is_left_out(kase: &Kase) {
+    let map = |size: u32| json!([{"containerID": 0, "hostID": 200_000, "size": size}]);
+    let look = ["/probe", "can", "setuid", "33", "--", "status", "Uid"];
+    let bundle = kase.bundle().namespace(json!({"type": "user"})).args(look).edit(|spec| {
+        spec["linux"]["uidMappings"] = map(65536);
+        spec["linux"]["gidMappings"] = map(1);
+        for set in ["bounding", "effective", "permitted"] {
+            spec["process"]["capabilities"][set] = json!(["CAP_SETUID"]);
+        }
+    });
+    let outcome = kase.run_with(&bundle, ["--fake-root"]);
+    assert_eq!(outcome.stdout(), "ok\nUid: 33 33 33 33\n", "{outcome}");
+    assert!(outcome.err.contains("--fake-root is left out"), "{outcome}");
 }
 
 fn an_annotation_asks_for_it(kase: &Kase) {

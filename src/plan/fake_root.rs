@@ -64,7 +64,7 @@ pub fn decide(
         return Ok(false);
     }
     let single = |map: &IdMap| matches!(map.0[..], [line] if line.count == 1);
-    let useful = ids.is_some_and(|ids| single(&ids.uids) || single(&ids.gids));
+    let useful = ids.is_some_and(|ids| single(&ids.uids) && single(&ids.gids));
     if !useful {
         notes.warn("--fake-root is left out: the container has more than one id, so that calls which change owners work".into());
     }
@@ -145,7 +145,9 @@ mod tests {
         assert_eq!(notes.iter().count(), 0);
         assert!(!decide(true, None, Some(&maps(2)), &mut notes).unwrap());
         assert!(!decide(true, None, None, &mut notes).unwrap());
-        assert_eq!(notes.iter().count(), 2);
+        let one_group = IdMaps { uids: maps(65536).uids, gids: maps(1).gids };
+        assert!(!decide(true, None, Some(&one_group), &mut notes).unwrap());
+        assert_eq!(notes.iter().count(), 3);
         let annotations = HashMap::from([(ANNOTATION.to_string(), "perhaps".to_string())]);
         assert!(decide(false, Some(&annotations), None, &mut notes).is_err());
     }
