@@ -14,6 +14,7 @@ deeds! { bare:
     an_annotation_asks_for_it,
     an_annotation_that_is_no_answer_is_refused,
     it_is_merged_into_the_containers_filter,
+    what_the_containers_filter_kills_for_is_still_killed,
     an_added_process_has_it_too,
     dpkg_installs_what_changes_owners,
 }
@@ -119,6 +120,19 @@ fn it_is_merged_into_the_containers_filter(kase: &Kase) {
         assert_eq!(kase.run(&bundle).stdout(), "ENETDOWN\nENETDOWN\nEPERM\n");
         assert_eq!(kase.run_with(&bundle, ["--fake-root"]).stdout(), "ok\nENETDOWN\nok\n");
     }
+}
+
+fn what_the_containers_filter_kills_for_is_still_killed(kase: &Kase) {
+    let filter = json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
+        {"names": ["setuid"], "action": "SCMP_ACT_KILL_PROCESS"},
+    ]});
+    let commands = ["/probe", "can", "chown", "/etc", "33", "--", "can", "setuid", "33"];
+    let bundle = kase.bundle().writable().args(commands).edit(|spec| spec["linux"]["seccomp"] = filter);
+    let outcome = kase.run_with(&bundle, ["--fake-root"]);
+    outcome.exited(128 + 31);
+    assert_eq!(outcome.out, "ok\n");
+    assert!(outcome.err.contains("--fake-root leaves calls alone"), "{outcome}");
+    assert!(outcome.err.contains(": setuid\n"), "{outcome}");
 }
 
 fn an_added_process_has_it_too(kase: &Kase) {
