@@ -21,6 +21,7 @@ deeds! {
     two_containers_at_once_do_not_share_a_directory,
     a_directory_that_others_may_write_to_is_refused,
     a_directory_that_others_may_enter_is_warned_of,
+    an_empty_name_is_refused,
 }
 deeds! { root:
     a_user_namespace_of_roots_has_one_too,
@@ -373,4 +374,14 @@ fn a_directory_of_another_user_is_refused(kase: &Kase) {
     chown(&changes, Some(0), None).unwrap();
     chown(kase.directory("changes/work"), Some(12345), None).unwrap();
     kase.run_with(&bundle(kase), [&option]).refused(&["--overlay", "changes/work is user 12345's"]);
+}
+
+fn an_empty_name_is_refused(kase: &Kase) {
+    let bundle = bundle(kase).args(["/probe", "write", "/new", "x"]);
+    kase.run_with(&bundle, ["--overlay="]).refused(&["--overlay: is empty"]);
+    assert_eq!(kase.run_with(&bundle, ["--overlay=tmpfs"]).stdout(), "ok\n");
+    assert_eq!(kase.run_with(&bundle, ["--overlay=./tmpfs"]).stdout(), "ok\n");
+    assert!(kase.path("tmpfs/upper/new").exists() && !bundle.rootfs("new").exists());
+    let bundle = bundle.edit(|spec| spec["annotations"] = json!({"kase.overlay": ""}));
+    kase.run(&bundle).refused(&["annotations[\"kase.overlay\"]: is empty"]);
 }

@@ -57,7 +57,7 @@ pub struct Request {
     pub preserve_fds: u32,
     /// `--cgroup-manager`, `--systemd-cgroup`.
     pub cgroup_driver: Driver,
-    /// `--overlay`; empty for a tmpfs.
+    /// `--overlay`: a directory, or `tmpfs`.
     pub overlay: Option<PathBuf>,
     /// `--fake-root`.
     pub fake_root: bool,

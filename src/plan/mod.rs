@@ -87,7 +87,7 @@ pub struct Options<'a> {
     pub id: &'a str,
     /// Who makes cgroups, and of which kind.
     pub cgroups: Cgroups,
-    /// `--overlay`: a directory, or nothing for a tmpfs.
+    /// `--overlay`: a directory, or `tmpfs`.
     pub overlay: Option<&'a Path>,
     /// `--fake-root`.
     pub fake_root: bool,
