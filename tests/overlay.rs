@@ -292,6 +292,8 @@ fn a_shared_root_does_not_show_on_the_host(kase: &Kase) {
     container.says("overlay");
     assert!(container.stdout().contains("shared:"), "{}", container.stdout());
     assert!(!mounts().contains(bundle.dir().to_str().unwrap()));
+    let outcome = kase.run_with(&bundle.args(["/probe", "mount", "/"]), ["--overlay"]);
+    assert!(outcome.err.contains("linux.rootfsPropagation: with --overlay"), "{outcome}");
 }
 
 fn what_is_forbidden_on_the_rootfs_stays_so(kase: &Kase) {
