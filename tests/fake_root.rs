@@ -8,11 +8,13 @@ use std::process::Command;
 
 deeds! { all: nothing_is_faked_without_it }
 deeds! { user: a_config_with_one_id_has_it_too, with_more_ids_it_is_left_out_and_it_is_said }
+deeds! { root: with_one_group_and_many_users_it_is_left_out }
 deeds! { bare:
     owners_and_users_change_in_words_only,
     an_annotation_asks_for_it,
     an_annotation_that_is_no_answer_is_refused,
     it_is_merged_into_the_containers_filter,
+    what_the_containers_filter_kills_for_is_still_killed,
     an_added_process_has_it_too,
     dpkg_installs_what_changes_owners,
 }
@@ -65,6 +67,21 @@ fn with_more_ids_it_is_left_out_and_it_is_said(kase: &Kase) {
     assert_eq!(kase.run_with(&more, ["--fake-root"]).stdout(), "EINVAL\n");
 }
 
+fn with_one_group_and_many_users_it_is_left_out(kase: &Kase) {
+    let map = |size: u32| json!([{"containerID": 0, "hostID": 200_000, "size": size}]);
+    let look = ["/probe", "can", "setuid", "33", "--", "status", "Uid"];
+    let bundle = kase.bundle().namespace(json!({"type": "user"})).args(look).edit(|spec| {
+        spec["linux"]["uidMappings"] = map(65536);
+        spec["linux"]["gidMappings"] = map(1);
+        for set in ["bounding", "effective", "permitted"] {
+            spec["process"]["capabilities"][set] = json!(["CAP_SETUID"]);
+        }
+    });
+    let outcome = kase.run_with(&bundle, ["--fake-root"]);
+    assert_eq!(outcome.stdout(), "ok\nUid: 33 33 33 33\n", "{outcome}");
+    assert!(outcome.err.contains("--fake-root is left out"), "{outcome}");
+}
+
 fn an_annotation_asks_for_it(kase: &Kase) {
     let bundle = kase.bundle().writable().args(CALLS);
     let bundle = bundle.edit(|spec| spec["annotations"] = json!({"kase.fake-root": "true"}));
@@ -103,6 +120,19 @@ fn it_is_merged_into_the_containers_filter(kase: &Kase) {
         assert_eq!(kase.run(&bundle).stdout(), "ENETDOWN\nENETDOWN\nEPERM\n");
         assert_eq!(kase.run_with(&bundle, ["--fake-root"]).stdout(), "ok\nENETDOWN\nok\n");
     }
+}
+
+fn what_the_containers_filter_kills_for_is_still_killed(kase: &Kase) {
+    let filter = json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
+        {"names": ["setuid"], "action": "SCMP_ACT_KILL_PROCESS"},
+    ]});
+    let commands = ["/probe", "can", "chown", "/etc", "33", "--", "can", "setuid", "33"];
+    let bundle = kase.bundle().writable().args(commands).edit(|spec| spec["linux"]["seccomp"] = filter);
+    let outcome = kase.run_with(&bundle, ["--fake-root"]);
+    outcome.exited(128 + 31);
+    assert_eq!(outcome.out, "ok\n");
+    assert!(outcome.err.contains("--fake-root leaves calls alone"), "{outcome}");
+    assert!(outcome.err.contains(": setuid\n"), "{outcome}");
 }
 
 fn an_added_process_has_it_too(kase: &Kase) {

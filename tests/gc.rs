@@ -2,6 +2,7 @@
 
 use crate::common::{Container, Kase, Value, json, wait_until, words};
 use std::fs;
+use std::os::unix::fs::{chown, symlink};
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::Command;
@@ -14,7 +15,10 @@ deeds! {
     an_interrupted_creation_shows_in_the_table_and_goes,
     an_entry_that_is_just_being_made_is_left_alone,
     hooks_run_for_what_goes,
+    a_cgroup_that_was_only_planned_is_left_to_whoever_uses_it,
+    a_record_that_is_a_symlink_is_not_followed,
 }
+deeds! { root: an_id_that_is_anew_anothers_keeps_its_state, another_users_entry_is_left_alone }
 
 fn entries(kase: &Kase) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(kase.state_dir()) else { return Vec::new() };
@@ -173,4 +177,95 @@ fn hooks_run_for_what_goes(kase: &Kase) {
     fs::write(record(&container), text.replace("\"ready\"\n", "")).unwrap();
     gc(kase, []);
     assert_eq!(fs::read_to_string(&log).unwrap(), "ran\n");
+}
+
+/// The record of a creation that ended before its cgroup was made, which is the one of a container that runs.
+fn a_cgroup_that_was_only_planned_is_left_to_whoever_uses_it(kase: &Kase) {
+    let bundle = kase.bundle().without_namespace("pid").args(["/probe", "sleep"]);
+    let running = kase.run_detached(&bundle);
+    let text = fs::read_to_string(record(&running)).unwrap();
+    let Some(cgroup) =
+        text.lines().find(|line| line.starts_with("{\"cgroup\"")).filter(|line| line.len() > 14)
+    else {
+        skip!("needs a cgroup");
+    };
+    for verb in [["gc"].as_slice(), &["delete", "--force"], &["kill", "--all"], &["kill"]] {
+        let planned = Container::create(kase, &bundle, &[]);
+        kase.call(["kill", &planned.id, "KILL"]).succeeded();
+        planned.becomes("stopped");
+        let own = fs::read_to_string(record(&planned)).unwrap();
+        let facts = own.lines().next().unwrap();
+        fs::write(record(&planned), format!("{facts}\n{cgroup}\n")).unwrap();
+        let id = planned.id.as_str();
+        match verb {
+            ["gc"] => assert_eq!(kase.call(["gc"]).stdout().lines().count(), 2),
+            ["kill", ..] => drop(kase.call(verb.iter().copied().chain([id, "KILL"]))),
+            _ => kase.call(verb.iter().copied().chain([id])).succeeded(),
+        }
+        assert_eq!(running.status(), "running", "after {verb:?}");
+        // Put back, so that its own cgroup goes.
+        let directory = kase.directory(record(&planned).parent().unwrap().to_str().unwrap());
+        kase.file(directory.join("record").to_str().unwrap(), &own);
+        planned.delete();
+    }
+}
+
+/// While gc waits for a cgroup to become empty, its entry makes room for a new container of the same id.
+fn an_id_that_is_anew_anothers_keeps_its_state(kase: &Kase) {
+    let bundle = kase.bundle().args(["/probe", "sleep"]);
+    let running = kase.run_detached(&bundle);
+    let text = fs::read_to_string(record(&running)).unwrap();
+    let Some(cgroup) = text.lines().find(|line| line.starts_with("{\"cgroup\":{\"v")) else {
+        skip!("needs a cgroup");
+    };
+    let facts = text.lines().next().unwrap();
+    let id = kase.id();
+    let entry = kase.directory(kase.state_dir().join(&id).to_str().unwrap());
+    kase.file(entry.join("record").to_str().unwrap(), &format!("{facts}\n{cgroup}\n"));
+    let config = kase.file(entry.join("config.json").to_str().unwrap(), "{}");
+    let gc = kase.spawn(kase.command(["gc"]));
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(config.exists(), "gc still waits");
+    fs::rename(&entry, kase.path("aside")).unwrap();
+    let created = kase.command(words(["create", "-b"], bundle.dir(), [id.as_str()]));
+    kase.finish(created).succeeded();
+    gc.finish().succeeded();
+    let status = json_of(kase, &id)["status"].clone();
+    kase.call(["delete", "--force", &id]).succeeded();
+    assert_eq!(status, "created");
+}
+
+fn json_of(kase: &Kase, id: &str) -> Value {
+    serde_json::from_str(kase.call(["state", id]).stdout()).unwrap()
+}
+
+fn another_users_entry_is_left_alone(kase: &Kase) {
+    let log = kase.path("log");
+    let hook = json!([{"path": "/bin/sh", "args": ["sh", "-c", format!("echo ran >> {}", log.display())]}]);
+    let container = kase.run_detached(&kase.bundle().edit(|spec| spec["hooks"]["poststop"] = hook));
+    container.becomes("stopped");
+    let text = fs::read_to_string(record(&container)).unwrap();
+    fs::write(record(&container), text.replace("\"ready\"\n", "")).unwrap();
+    let entry = record(&container).parent().unwrap().to_path_buf();
+    chown(&entry, Some(12345), None).unwrap();
+    let outcome = kase.call(["gc"]);
+    assert_eq!(outcome.stdout().lines().count(), 1, "{outcome}");
+    assert!(outcome.err.contains("user 12345's"), "{outcome}");
+    assert!(!log.exists() && entry.exists());
+    chown(&entry, Some(0), None).unwrap();
+    assert_eq!(kase.call(["gc"]).stdout().lines().count(), 2);
+    assert!(log.exists() && !entry.exists());
+}
+
+fn a_record_that_is_a_symlink_is_not_followed(kase: &Kase) {
+    let container = kase.create(&kase.bundle().args(["/probe", "sleep"]));
+    let (there, elsewhere) = (record(&container), kase.path("elsewhere"));
+    fs::rename(&there, &elsewhere).unwrap();
+    symlink(&elsewhere, &there).unwrap();
+    for verb in ["state", "delete"] {
+        container.call(verb, []).fails(&["record is a symbolic link"]);
+    }
+    fs::remove_file(&there).unwrap();
+    fs::rename(&elsewhere, &there).unwrap();
+    assert_eq!(container.status(), "created");
 }

@@ -69,7 +69,7 @@ complete -c kase -n "__fish_kase_using_subcommand create" -s b -l bundle -d 'The
 complete -c kase -n "__fish_kase_using_subcommand create" -s f -l config -d 'The configuration, if not config.json; relative to the bundle' -r -F
 complete -c kase -n "__fish_kase_using_subcommand create" -l console-socket -d 'Unix socket to send the terminal\'s master to' -r -F
 complete -c kase -n "__fish_kase_using_subcommand create" -l pid-file -d 'File to write init\'s process id to' -r -F
-complete -c kase -n "__fish_kase_using_subcommand create" -l overlay -d 'Lay an overlay over the rootfs, so that it stays as it is: what changes goes to DIR, or to memory' -r
+complete -c kase -n "__fish_kase_using_subcommand create" -l overlay -d 'Lay an overlay over the rootfs, so that it stays as it is: what changes goes to DIR, or to memory (tmpfs, or no DIR)' -r
 complete -c kase -n "__fish_kase_using_subcommand create" -l pidfd-socket -d 'Unix socket to send a pidfd of init to' -r -F
 complete -c kase -n "__fish_kase_using_subcommand create" -l preserve-fds -d 'Pass N descriptors, from 3 on, to the container' -r
 complete -c kase -n "__fish_kase_using_subcommand create" -l no-pivot -d 'Do not use pivot_root: for a host that runs from an initramfs'
@@ -112,7 +112,7 @@ complete -c kase -n "__fish_kase_using_subcommand explain" -s b -l bundle -d 'Th
 complete -c kase -n "__fish_kase_using_subcommand explain" -s f -l config -d 'The configuration, if not config.json; relative to the bundle' -r -F
 complete -c kase -n "__fish_kase_using_subcommand explain" -l console-socket -d 'Unix socket to send the terminal\'s master to' -r -F
 complete -c kase -n "__fish_kase_using_subcommand explain" -l pid-file -d 'File to write init\'s process id to' -r -F
-complete -c kase -n "__fish_kase_using_subcommand explain" -l overlay -d 'Lay an overlay over the rootfs, so that it stays as it is: what changes goes to DIR, or to memory' -r
+complete -c kase -n "__fish_kase_using_subcommand explain" -l overlay -d 'Lay an overlay over the rootfs, so that it stays as it is: what changes goes to DIR, or to memory (tmpfs, or no DIR)' -r
 complete -c kase -n "__fish_kase_using_subcommand explain" -l pidfd-socket -d 'Unix socket to send a pidfd of init to' -r -F
 complete -c kase -n "__fish_kase_using_subcommand explain" -l preserve-fds -d 'Pass N descriptors, from 3 on, to the container' -r
 complete -c kase -n "__fish_kase_using_subcommand explain" -l format -d 'How to show it' -r -f -a "table\t''
@@ -149,7 +149,7 @@ complete -c kase -n "__fish_kase_using_subcommand run" -s b -l bundle -d 'The bu
 complete -c kase -n "__fish_kase_using_subcommand run" -s f -l config -d 'The configuration, if not config.json; relative to the bundle' -r -F
 complete -c kase -n "__fish_kase_using_subcommand run" -l console-socket -d 'Unix socket to send the terminal\'s master to' -r -F
 complete -c kase -n "__fish_kase_using_subcommand run" -l pid-file -d 'File to write init\'s process id to' -r -F
-complete -c kase -n "__fish_kase_using_subcommand run" -l overlay -d 'Lay an overlay over the rootfs, so that it stays as it is: what changes goes to DIR, or to memory' -r
+complete -c kase -n "__fish_kase_using_subcommand run" -l overlay -d 'Lay an overlay over the rootfs, so that it stays as it is: what changes goes to DIR, or to memory (tmpfs, or no DIR)' -r
 complete -c kase -n "__fish_kase_using_subcommand run" -l pidfd-socket -d 'Unix socket to send a pidfd of init to' -r -F
 complete -c kase -n "__fish_kase_using_subcommand run" -l preserve-fds -d 'Pass N descriptors, from 3 on, to the container' -r
 complete -c kase -n "__fish_kase_using_subcommand run" -l no-pivot -d 'Do not use pivot_root: for a host that runs from an initramfs'

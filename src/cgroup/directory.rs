@@ -189,17 +189,11 @@ pub fn remove(directory: &Path) -> anyhow::Result<()> {
     for child in below {
         remove(&child)?;
     }
-    let mut pause = PAUSE;
-    for _ in 0..RETRIES {
-        match rmdir(directory) {
-            Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {
-                sleep(pause);
-                pause *= 2;
-            }
-            done => return done.or_fault(|| doing_remove(directory)),
-        }
+    let removed = remove_empty(directory);
+    if !matches!(&removed, Err(error) if error.raw_os_error() == Some(libc::EBUSY)) {
+        return removed.or_fault(|| doing_remove(directory));
     }
-    rmdir(directory).or_fault(|| {
+    removed.or_fault(|| {
         let left = pids(directory, Reach::Own).unwrap_or_default();
         let left: Vec<_> = left.iter().map(ToString::to_string).collect();
         doing_remove(directory).remedy(match left.is_empty() {
@@ -207,6 +201,24 @@ pub fn remove(directory: &Path) -> anyhow::Result<()> {
             false => format!("end the processes in it: {}", left.join(", ")),
         })
     })
+}
+
+/// Removes it alone, waiting as [`remove`] does.
+///
+/// # Errors
+/// EBUSY when it is in use.
+pub fn remove_empty(directory: &Path) -> io::Result<()> {
+    let mut pause = PAUSE;
+    for _ in 0..RETRIES {
+        match rmdir(directory) {
+            Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {
+                sleep(pause);
+                pause *= 2;
+            }
+            done => return done,
+        }
+    }
+    rmdir(directory)
 }
 
 fn doing_remove(directory: &Path) -> Fault {

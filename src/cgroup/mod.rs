@@ -239,7 +239,9 @@ impl Cgroup {
     /// The cgroup that stays, and why.
     pub fn remove(&mut self) -> anyhow::Result<()> {
         self.life = Life::Containers;
-        let stopped = self.unit.as_ref().map_or(Ok(()), systemd::stop);
+        // Without a tree the unit was only planned, and one of that name is somebody else's.
+        let started = self.unit.as_ref().filter(|_| !matches!(self.tree, Tree::None));
+        let stopped = started.map_or(Ok(()), systemd::stop);
         let removed = self.leaves().map(directory::remove).fold(Ok(()), Result::and);
         match stopped {
             // systemd takes a scope back whose cgroup is gone, if it has not ended itself, with its user's login.
@@ -247,6 +249,15 @@ impl Cgroup {
             stopped => stopped?,
         }
         removed
+    }
+
+    /// Removes what was only planned, if it was made: what is in use, or has cgroups below it, is somebody else's.
+    pub fn remove_unused(&self) {
+        for leaf in self.leaves() {
+            if let Err(error) = directory::remove_empty(leaf) {
+                tracing::warn!("the cgroup {} stays, since it is in use: {error}", leaf.display());
+            }
+        }
     }
 
     /// The cgroup's directories, one for each hierarchy.

@@ -3,6 +3,7 @@
 use super::Context;
 use crate::container::create::{self, Request, StartedBy, Strictness, Terminal};
 use crate::fault::Fault;
+use crate::plan::overlay::MEMORY;
 use anyhow::Context as _;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use std::env;
@@ -34,10 +35,10 @@ pub fn shared(command: Command) -> Command {
                 .action(ArgAction::SetTrue),
         )
         .arg(
-            path("overlay", "Lay an overlay over the rootfs, so that it stays as it is: what changes goes to DIR, or to memory")
+            path("overlay", "Lay an overlay over the rootfs, so that it stays as it is: what changes goes to DIR, or to memory (tmpfs, or no DIR)")
                 .num_args(0..=1)
                 .require_equals(true)
-                .default_missing_value("")
+                .default_missing_value(MEMORY)
                 .value_parser(value_parser!(OsString))
                 .value_name("DIR"),
         )
@@ -94,10 +95,10 @@ pub fn request(context: &Context, matches: &ArgMatches) -> anyhow::Result<Reques
     })
 }
 
-/// From here, unless it is empty.
+/// From here, unless it is no path.
 fn absolute(path: &OsString) -> anyhow::Result<PathBuf> {
-    match path.is_empty() {
-        true => Ok(PathBuf::new()),
+    match path.is_empty() || path == MEMORY {
+        true => Ok(PathBuf::from(path)),
         false => Ok(std::path::absolute(path)?),
     }
 }

@@ -57,7 +57,7 @@ pub struct Request {
     pub preserve_fds: u32,
     /// `--cgroup-manager`, `--systemd-cgroup`.
     pub cgroup_driver: Driver,
-    /// `--overlay`; empty for a tmpfs.
+    /// `--overlay`: a directory, or `tmpfs`.
     pub overlay: Option<PathBuf>,
     /// `--fake-root`.
     pub fake_root: bool,
@@ -163,7 +163,7 @@ pub fn create(
     if request.notify_socket.is_some() {
         readiness::prepare(entry.directory.open()?.as_fd())?;
     }
-    super::overlay::ready(&plan, &host.caller)?;
+    super::overlay::ready(&plan, &host.caller, store, &request.id)?;
     let gate = match by {
         StartedBy::Gate => Some(Gate::build(entry.directory.open()?.as_fd())?),
         StartedBy::Us => None,
@@ -288,6 +288,7 @@ fn facts(bundle: &Bundle, plan: &Plan<'_>, id: &str) -> Facts {
         annotations: hook::State::annotations(bundle.config.annotations.as_ref()),
         poststart: plan.hooks.of(hook::Kind::Poststart).to_vec(),
         poststop: plan.hooks.of(hook::Kind::Poststop).to_vec(),
+        overlay: super::overlay::directory(plan),
         intel_rdt: plan.intel_rdt.as_ref().map(|rdt| Box::new(Share::choose(rdt, id))),
     }
 }
@@ -304,21 +305,33 @@ struct Witness<'a> {
     master: Option<OwnedFd>,
 }
 
+impl Witness<'_> {
+    /// Writes the cgroup down, if it is another than the last that was.
+    fn write_cgroup(&mut self) -> anyhow::Result<()> {
+        let facts = self.cgroup.facts();
+        if facts == self.planned {
+            return Ok(());
+        }
+        self.planned = facts.clone();
+        self.entry.journal().cgroup(facts)
+    }
+}
+
 impl Midwife for Witness<'_> {
     fn born(&mut self, pid: i32) -> anyhow::Result<()> {
         let init: record::Init = init_facts(pid)
             .ok_or_else(|| Fault::doing(format!("read /proc/{pid}/stat")).remedy("mount /proc"))?;
         tracing::debug!("init of container {:?} is process {pid}", self.entry.directory.id);
+        // Who may make none does without. With an init, what is written down counts as the container's.
+        if self.planned.unit.is_none() {
+            self.write_cgroup()?;
+        }
         self.entry.journal().init(init)?;
         if !self.placed {
             self.cgroup.attach(&self.plan.cgroup, pid)?;
         }
-        // It may have come out otherwise: systemd says where, and who may make none does without.
-        let facts = self.cgroup.facts();
-        match facts == self.planned {
-            true => Ok(()),
-            false => self.entry.journal().cgroup(facts),
-        }
+        // Systemd says where.
+        self.write_cgroup()
     }
 
     fn outside(&mut self, error: io::Error) -> anyhow::Result<()> {

@@ -4,6 +4,7 @@ use super::store::Store;
 use super::{Container, Status, kill};
 use crate::fault::{Fault, OrFault};
 use crate::hook;
+use std::os::fd::AsFd;
 
 /// What may be deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,16 +41,21 @@ pub fn delete(store: &Store, id: &str, force: Force) -> anyhow::Result<()> {
 /// Kills what runs, removes what was made, and runs the poststop hooks.
 ///
 /// # Errors
-/// State that cannot be removed. A failing hook is only logged: the container is gone by then.
+/// State that cannot be removed; that others have removed it meanwhile is none. A failing hook is only logged: the container is gone by then.
 pub fn remove(container: &Container) -> anyhow::Result<()> {
+    if !container.is_there() {
+        return Ok(());
+    }
     kill::end(container);
     container.cgroup().remove()?;
-    if let Some(share) = container.facts().and_then(|facts| facts.intel_rdt.as_deref()) {
+    if let Some(planned) = container.planned_cgroup() {
+        planned.remove_unused();
+    } else if let Some(share) = container.facts().and_then(|facts| facts.intel_rdt.as_deref()) {
         share.leave().or_fault(|| Fault::at("linux.intelRdt", "remove the container's group"))?;
     }
     container
         .directory
-        .remove()
+        .remove(container.own.as_fd())
         .or_fault(|| Fault::doing(format!("remove the state of container {:?}", container.id())))?;
     poststop(container);
     Ok(())

@@ -166,11 +166,16 @@ fn attend(signals: &Signals, init: &mut Init, master: Option<OwnedFd>) -> anyhow
     Ok(end.code())
 }
 
+/// A file beside the record, and no symlink.
+fn open_state(container: &Container, name: &str) -> nix::Result<OwnedFd> {
+    let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    openat(container.directory_fd(), name, flags, Mode::empty())
+}
+
 /// The configuration that the container was created with, whatever has become of its bundle.
 fn stored(container: &Container) -> anyhow::Result<Config> {
-    let file =
-        openat(container.directory_fd(), "config.json", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
-            .or_fault(|| Fault::doing("open the container's configuration"))?;
+    let file = open_state(container, "config.json")
+        .or_fault(|| Fault::doing("open the container's configuration"))?;
     let mut text = Vec::new();
     std::io::Read::read_to_end(&mut fs::File::from(file), &mut text)?;
     Ok(bundle::parse(&text)?)
@@ -178,11 +183,10 @@ fn stored(container: &Container) -> anyhow::Result<Config> {
 
 /// The filter as it was compiled at the container's creation.
 fn filter(container: &Container) -> anyhow::Result<Option<Program>> {
-    let file =
-        match openat(container.directory_fd(), "filter", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()) {
-            Err(nix::Error::ENOENT) => return Ok(None),
-            file => file.or_fault(|| Fault::doing("open the container's system call filter"))?,
-        };
+    let file = match open_state(container, "filter") {
+        Err(nix::Error::ENOENT) => return Ok(None),
+        file => file.or_fault(|| Fault::doing("open the container's system call filter"))?,
+    };
     let mut bytes = Vec::new();
     std::io::Read::read_to_end(&mut fs::File::from(file), &mut bytes)?;
     let damaged = || Fault::doing("the container's system call filter in its state directory is damaged");

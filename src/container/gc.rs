@@ -6,6 +6,7 @@ use super::record::{self, Complete, Lock, Record};
 use super::store::Store;
 use super::{Container, boot, delete};
 use nix::sys::stat::fstat;
+use nix::unistd::geteuid;
 use std::os::fd::AsFd;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -28,15 +29,28 @@ impl Reason {
     }
 }
 
-/// Entries that are nobody's, sorted by id.
+/// Entries that are nobody's, sorted by id. Another user's are told of and passed over.
 ///
 /// # Errors
 /// A root that was given and cannot be read.
 pub fn find(store: &Store) -> anyhow::Result<impl Iterator<Item = (Container, Reason)> + use<>> {
-    let boot = boot();
+    let (boot, uid) = (boot(), geteuid().as_raw());
     Ok(store
         .containers()?
-        .filter_map(move |container| reason(&container, &boot).map(|reason| (container, reason))))
+        .filter_map(move |container| reason(&container, &boot).map(|reason| (container, reason)))
+        .filter(move |(container, _)| is_ours(container, uid)))
+}
+
+/// Whether the caller's word is in it. A record names hooks, which run as whoever removes it.
+fn is_ours(container: &Container, uid: u32) -> bool {
+    if container.owner != uid {
+        tracing::warn!(
+            "{}: is left alone, since its state is user {}'s: run `kase gc` as that user",
+            container.id(),
+            container.owner
+        );
+    }
+    container.owner == uid
 }
 
 fn reason(container: &Container, boot: &str) -> Option<Reason> {
@@ -70,7 +84,7 @@ pub fn remove(container: &Container, reason: Reason) -> anyhow::Result<()> {
         Reason::Interrupted => delete::remove(container),
         // No process or cgroup outlives a boot: what now has that id or name is somebody else's.
         Reason::Rebooted => {
-            container.directory.remove()?;
+            container.directory.remove(container.own.as_fd())?;
             delete::poststop(container);
             Ok(())
         }

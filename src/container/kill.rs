@@ -86,7 +86,8 @@ pub fn kill(container: &Container, signal: i32, whom: Whom) -> anyhow::Result<()
     }
 }
 
-fn has_processes(container: &Container) -> bool {
+/// Whether its cgroup has any.
+pub(super) fn has_processes(container: &Container) -> bool {
     // A cgroup that cannot be read has gone.
     container.cgroup().pids(Reach::Recursive).is_ok_and(|pids| !pids.is_empty())
 }

@@ -88,6 +88,11 @@ impl Container {
         &self.directory.id
     }
 
+    /// Whether its id is still its own: others may have deleted it, and created one anew.
+    fn is_there(&self) -> bool {
+        self.directory.is(self.own.as_fd())
+    }
+
     /// What was asked for; nothing when its creation was interrupted before that was written.
     pub fn facts(&self) -> Option<&Facts> {
         self.record.as_ref().map(|record| &record.facts)
@@ -112,14 +117,21 @@ impl Container {
         }
     }
 
-    /// Its cgroup.
+    /// Its cgroup. Until there is an init, that is only where one was planned, and may be somebody else's.
     pub fn cgroup(&self) -> Cgroup {
-        self.record.as_ref().map_or_else(Cgroup::none, |record| Cgroup::reopen(&record.cgroup))
+        let record = self.record.as_ref().filter(|record| record.init.is_some());
+        record.map_or_else(Cgroup::none, |record| Cgroup::reopen(&record.cgroup))
     }
 
     /// Whether it has a cgroup of its own.
     pub fn has_cgroup(&self) -> bool {
-        self.record.as_ref().is_some_and(|record| !record.cgroup.is_none())
+        self.record.as_ref().is_some_and(|record| record.init.is_some() && !record.cgroup.is_none())
+    }
+
+    /// Where its cgroup was to be, if its creation was interrupted before there was an init.
+    fn planned_cgroup(&self) -> Option<Cgroup> {
+        let record = self.record.as_ref().filter(|record| record.init.is_none())?;
+        Some(Cgroup::reopen(&record.cgroup))
     }
 
     /// Whether its processes end with its init, because it has a pid namespace of its own.

@@ -1,20 +1,38 @@
 //! Makes ready what an overlay keeps on the host.
+//!
+//! Whoever may write to its directory decides what the container runs, and could lead root's chown elsewhere: so
+//! everything in it is reached by descriptors, and a directory that others may write to is refused.
 
+use super::store::Store;
+use super::{Container, Status, kill};
 use crate::fault::{Fault, OrFault};
 use crate::plan::Plan;
 use crate::plan::overlay::{Overlay, Upper, overlaps, within};
-use nix::unistd::{Gid, Uid, chown};
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open, openat};
+use nix::sys::stat::{FileStat, Mode, fchmod, fstat, mkdirat, stat};
+use nix::unistd::{Gid, Uid, fchown};
 use rootless::caller::{Caller, Standing};
-use std::fs::{self, DirBuilder, Permissions};
-use std::io::{self, ErrorKind};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
-use std::path::Path;
+use std::fs;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+const DIRECTORY: OFlag = OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_CLOEXEC);
+
+/// What the record says of it, so that no other container uses the same at once.
+pub fn directory(plan: &Plan<'_>) -> Option<PathBuf> {
+    match &plan.overlay {
+        Some(Overlay { upper: Upper::Directory(directory), .. }) => Some(directory.clone()),
+        _ => None,
+    }
+}
 
 /// Makes `upper` and `work` in the overlay's directory where they are missing, and the directory itself.
 ///
 /// # Errors
-/// A directory that leads into the rootfs, or that cannot be made.
-pub fn ready(plan: &Plan<'_>, caller: &Caller) -> anyhow::Result<()> {
+/// A directory that leads into the rootfs, that cannot be made, that others may write to, or that another
+/// container uses.
+pub fn ready(plan: &Plan<'_>, caller: &Caller, store: &Store, id: &str) -> anyhow::Result<()> {
     let Some(overlay @ Overlay { upper: Upper::Directory(directory), .. }) = &plan.overlay else {
         return Ok(());
     };
@@ -22,48 +40,123 @@ pub fn ready(plan: &Plan<'_>, caller: &Caller) -> anyhow::Result<()> {
         Fault::doing(format!("make the overlay's directory {}", directory.display()))
             .remedy("name one in a directory that exists and that you may write to")
     };
-    // What the container marks set-user-ID in it is nobody else's to execute.
-    make(directory, 0o700).or_fault(doing)?;
-    let real = fs::canonicalize(directory).or_fault(doing)?;
-    let rootfs = fs::canonicalize(&plan.rootfs).or_fault(doing)?;
-    if overlaps(&real, &rootfs) {
+    let top = open_top(directory).or_fault(doing)?;
+    let real = fs::read_link(format!("/proc/self/fd/{}", top.as_raw_fd())).or_fault(doing)?;
+    if overlaps(&real, &fs::canonicalize(&plan.rootfs).or_fault(doing)?) {
         return Err(within("--overlay", directory).into());
     }
-    let lower = fs::metadata(&rootfs).or_fault(doing)?;
-    let layers = || -> io::Result<()> {
-        for name in ["upper", "work"] {
-            let path = real.join(name);
-            if !make(&path, 0o700)? {
-                continue;
-            }
-            if caller.standing != Standing::User {
-                let (uid, gid) = owner(overlay, plan, (lower.uid(), lower.gid()));
-                chown(&path, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
-            }
-            // The root of the overlay is what the upper layer's is.
-            if name == "upper" {
-                fs::set_permissions(&path, Permissions::from_mode(lower.mode() & 0o7777))?;
-            }
+    let access = check(&fstat(&top).or_fault(doing)?, directory, caller)?;
+    refuse_used(store, id, directory, &fstat(&top).or_fault(doing)?)?;
+    let lower = stat(&plan.rootfs).or_fault(doing)?;
+    for name in ["upper", "work"] {
+        if let Some(new) = make(top.as_fd(), name).or_fault(doing)? {
+            furnish(&new, name, &lower, owner(overlay, plan, caller, &lower)).or_fault(doing)?;
+            continue;
         }
-        Ok(())
-    };
-    layers().or_fault(doing)
+        // A symlink is told of where the layers are opened.
+        let flags = DIRECTORY | OFlag::O_NOFOLLOW;
+        let Ok(there) = openat(&top, name, flags, Mode::empty()) else { continue };
+        let stat = fstat(&there).or_fault(doing)?;
+        let known = |uid| uid == caller.uid || uid == lower.st_uid || is_mapped(plan, uid);
+        if !known(stat.st_uid) || (access == Access::Others && stat.st_mode & OTHERS_WRITE != 0) {
+            return Err(unsafe_directory(&real.join(name), &stat).into());
+        }
+    }
+    Ok(())
 }
 
-/// Whether it was made now.
-fn make(path: &Path, mode: u32) -> io::Result<bool> {
-    match DirBuilder::new().mode(mode).create(path) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
-        Err(error) => Err(error),
+/// The directory itself, which may be named by a symlink.
+fn open_top(directory: &Path) -> nix::Result<OwnedFd> {
+    // What the container marks set-user-ID in it is nobody else's to execute.
+    match nix::unistd::mkdir(directory, Mode::S_IRWXU) {
+        Ok(()) => open(directory, DIRECTORY | OFlag::O_NOFOLLOW, Mode::empty()),
+        Err(Errno::EEXIST) => open(directory, DIRECTORY, Mode::empty()),
+        Err(errno) => Err(errno),
     }
 }
 
-/// The rootfs's, or where the container has not got that id, its root.
-fn owner(overlay: &Overlay, plan: &Plan<'_>, lower: (u32, u32)) -> (u32, u32) {
-    let known = plan
-        .maps
-        .as_ref()
-        .is_none_or(|maps| maps.uids.inside(lower.0).is_some() && maps.gids.inside(lower.1).is_some());
-    if known { lower } else { overlay.root.unwrap_or(lower) }
+/// Who may look for what is in the directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Access {
+    Owner,
+    Others,
+}
+
+const OTHERS_WRITE: u32 = 0o022;
+const OTHERS_SEARCH: u32 = 0o011;
+
+/// That others may search it is only told: it is so with a rootfs as well, and a bundle's directory may be the
+/// overlay's too.
+fn check(stat: &FileStat, directory: &Path, caller: &Caller) -> Result<Access, Fault> {
+    if stat.st_uid != caller.uid || stat.st_mode & OTHERS_WRITE != 0 {
+        return Err(unsafe_directory(directory, stat));
+    }
+    if stat.st_mode & OTHERS_SEARCH == 0 {
+        return Ok(Access::Owner);
+    }
+    tracing::warn!(
+        "--overlay: other users may enter {}, and execute there what the container marks set-user-ID: chmod 700 it",
+        directory.display()
+    );
+    Ok(Access::Others)
+}
+
+fn unsafe_directory(directory: &Path, stat: &FileStat) -> Fault {
+    let (shown, uid, mode) = (directory.display(), stat.st_uid, stat.st_mode & 0o7777);
+    Fault::at(
+        "--overlay",
+        format!("{shown} is user {uid}'s with mode {mode:04o}: others may change what is in it"),
+    )
+    .remedy(format!("make it yours alone (chown, chmod go-w), or name a new one instead of {shown}"))
+}
+
+/// Refuses what a container of this store has that lives. Each has its record before it looks, so of two at once
+/// one at least sees the other.
+fn refuse_used(store: &Store, id: &str, directory: &Path, own: &FileStat) -> anyhow::Result<()> {
+    let same = |path: &PathBuf| {
+        stat(path).is_ok_and(|other| (other.st_dev, other.st_ino) == (own.st_dev, own.st_ino))
+    };
+    let uses = |other: &Container| {
+        other.id() != id
+            && other.facts().and_then(|facts| facts.overlay.as_ref()).is_some_and(same)
+            && (other.status() != Status::Stopped || kill::has_processes(other))
+    };
+    let Some(other) = store.containers()?.find(uses) else { return Ok(()) };
+    Err(Fault::at("--overlay", format!("{} is in use by container {:?}", directory.display(), other.id()))
+        .remedy(format!("stop that one first (kase kill {} KILL), or name another directory", other.id()))
+        .into())
+}
+
+/// Opens it if it was made now.
+fn make(top: BorrowedFd<'_>, name: &str) -> nix::Result<Option<OwnedFd>> {
+    match mkdirat(top, name, Mode::S_IRWXU) {
+        Ok(()) => openat(top, name, DIRECTORY | OFlag::O_NOFOLLOW, Mode::empty()).map(Some),
+        Err(Errno::EEXIST) => Ok(None),
+        Err(errno) => Err(errno),
+    }
+}
+
+fn furnish(new: &OwnedFd, name: &str, lower: &FileStat, owner: Option<(u32, u32)>) -> nix::Result<()> {
+    if let Some((uid, gid)) = owner {
+        fchown(new, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
+    }
+    // The root of the overlay is what the upper layer's is.
+    if name == "upper" {
+        fchmod(new, Mode::from_bits_truncate(lower.st_mode & 0o7777))?;
+    }
+    Ok(())
+}
+
+/// The rootfs's, or where the container has not got that id, its root. A user can only keep what it makes.
+fn owner(overlay: &Overlay, plan: &Plan<'_>, caller: &Caller, lower: &FileStat) -> Option<(u32, u32)> {
+    let known = plan.maps.as_ref().is_none_or(|maps| {
+        maps.uids.inside(lower.st_uid).is_some() && maps.gids.inside(lower.st_gid).is_some()
+    });
+    let lower = (lower.st_uid, lower.st_gid);
+    (caller.standing != Standing::User).then(|| if known { lower } else { overlay.root.unwrap_or(lower) })
+}
+
+/// Whether the container has that user: it may have given its root to any of them.
+fn is_mapped(plan: &Plan<'_>, uid: u32) -> bool {
+    plan.maps.as_ref().is_some_and(|maps| maps.uids.inside(uid).is_some())
 }

@@ -21,6 +21,12 @@ use std::path::PathBuf;
 
 const FILE: &str = "record";
 
+/// Opens the record that is there. Whoever may write to the directory must not lead us to another file.
+fn open(directory: BorrowedFd<'_>, flags: OFlag) -> nix::Result<File> {
+    let flags = flags | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    openat(directory, FILE, flags, Mode::empty()).map(File::from)
+}
+
 /// What was asked for.
 #[derive(Debug, Default, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -49,6 +55,9 @@ pub struct Facts {
     /// Hooks that later commands run.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub poststop: Vec<Hook>,
+    /// The overlay's directory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overlay: Option<PathBuf>,
     /// Its place in resctrl, which its other processes join and its delete leaves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub intel_rdt: Option<Box<Share>>,
@@ -163,9 +172,7 @@ impl Journal {
     /// # Errors
     /// Those of openat(2) and write(2).
     pub fn share(directory: BorrowedFd<'_>, share: Share) -> anyhow::Result<()> {
-        let flags = OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_CLOEXEC;
-        let file = File::from(openat(directory, FILE, flags, Mode::empty())?);
-        Self(file).write(&Line::Share(share))
+        Self(open(directory, OFlag::O_WRONLY | OFlag::O_APPEND)?).write(&Line::Share(share))
     }
 
     fn write(&self, line: &Line) -> anyhow::Result<()> {
@@ -181,8 +188,7 @@ impl Journal {
 /// # Errors
 /// Those of openat(2): ENOENT when the container is deleted by now.
 pub fn add_exit(directory: BorrowedFd<'_>, code: i32) -> anyhow::Result<()> {
-    let flags = OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_CLOEXEC;
-    Journal(File::from(openat(directory, FILE, flags, Mode::empty())?)).write(&Line::Exit(code))
+    Journal(open(directory, OFlag::O_WRONLY | OFlag::O_APPEND)?).write(&Line::Exit(code))
 }
 
 /// Whether the kase that creates the container is at it.
@@ -190,7 +196,7 @@ pub fn add_exit(directory: BorrowedFd<'_>, code: i32) -> anyhow::Result<()> {
 /// # Errors
 /// Those of openat(2) and fcntl(2).
 pub fn creator(directory: BorrowedFd<'_>) -> anyhow::Result<Lock> {
-    look(&File::from(openat(directory, FILE, OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty())?), CREATOR)
+    look(&open(directory, OFlag::O_RDWR)?, CREATOR)
 }
 
 /// Whose lock it is, by the byte that it is on.
@@ -221,9 +227,14 @@ impl Record {
     /// A record that kase did not write.
     pub fn read(directory: BorrowedFd<'_>) -> anyhow::Result<Option<Self>> {
         // For writing, since only then the kernel answers whether a write lock could be had.
-        let file = match openat(directory, FILE, OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty()) {
+        let file = match open(directory, OFlag::O_RDWR) {
             Err(nix::Error::ENOENT) => return Ok(None),
-            file => File::from(file.or_fault(|| Fault::doing("open the container's record"))?),
+            Err(nix::Error::ELOOP) => {
+                return Err(Fault::doing("the container's record is a symbolic link")
+                    .remedy("remove the container's state directory; kase did not make that link")
+                    .into());
+            }
+            file => file.or_fault(|| Fault::doing("open the container's record"))?,
         };
         let lock = look(&file, INIT)?;
         let mut text = Vec::with_capacity(4096);

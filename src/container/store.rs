@@ -85,10 +85,10 @@ impl Store {
             errno => Fault::doing(format!("make {}", self.root.join(id).display())).caused_by(errno),
         })?;
         let directory = Directory { root: Rc::new(root), id: id.to_string() };
-        let mut entry = Entry { directory, journal: None, kept: false };
-        let own = entry.directory.open()?;
-        entry.journal = Some(Journal::begin(own.as_fd(), facts)?);
-        keep(own.as_fd(), "config.json", config)?;
+        let own = directory.open()?;
+        let mut entry = Entry { directory, own, journal: None, kept: false };
+        entry.journal = Some(Journal::begin(entry.own.as_fd(), facts)?);
+        keep(entry.own.as_fd(), "config.json", config)?;
         Ok(entry)
     }
 
@@ -215,22 +215,28 @@ impl Directory {
         keep(self.open()?.as_fd(), name, content)
     }
 
-    /// Removes it and what is in it. The record goes last, so that an interrupted removal can be repeated.
+    /// Whether the name is still that of `own`, which was opened by it: the id may be another container's by now.
+    pub fn is(&self, own: BorrowedFd<'_>) -> bool {
+        let same = |now: OwnedFd| {
+            let (now, then) = (fstat(now)?, fstat(own)?);
+            Ok((now.st_dev, now.st_ino) == (then.st_dev, then.st_ino))
+        };
+        self.open().and_then(same).unwrap_or(false)
+    }
+
+    /// Removes `own`, which was opened by this name, and what is in it. The record goes last, so that an interrupted
+    /// removal can be repeated.
     ///
     /// # Errors
     /// Those of unlinkat(2), but not that it is gone already.
-    pub fn remove(&self) -> anyhow::Result<()> {
-        let own = match self.open() {
-            Err(Errno::ENOENT) => return Ok(()),
-            own => own?,
-        };
+    pub fn remove(&self, own: BorrowedFd<'_>) -> anyhow::Result<()> {
         let mut names = Vec::new();
-        for entry in Dir::from_fd(own.try_clone()?)?.iter() {
+        for entry in Dir::openat(own, ".", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?.iter() {
             names.push(entry?.file_name().to_owned());
         }
         let files = |name: &&std::ffi::CString| !matches!(name.to_bytes(), b"." | b".." | b"record");
         for name in names.iter().filter(files) {
-            match unlinkat(&own, name.as_c_str(), UnlinkatFlags::NoRemoveDir) {
+            match unlinkat(own, name.as_c_str(), UnlinkatFlags::NoRemoveDir) {
                 Err(Errno::EISDIR) => {
                     let within = PathBuf::from(format!("/proc/self/fd/{}", own.as_raw_fd()));
                     std::fs::remove_dir_all(within.join(OsStr::from_bytes(name.to_bytes())))?;
@@ -239,7 +245,10 @@ impl Directory {
                 Err(errno) => return Err(errno.into()),
             }
         }
-        unlink(own.as_fd(), c"record")?;
+        unlink(own, c"record")?;
+        if !self.is(own) {
+            return Ok(());
+        }
         match unlinkat(&self.root, self.id.as_str(), UnlinkatFlags::RemoveDir) {
             Ok(()) | Err(Errno::ENOENT) => Ok(()),
             Err(errno) => Err(errno.into()),
@@ -259,6 +268,7 @@ fn unlink(directory: BorrowedFd<'_>, name: &CStr) -> anyhow::Result<()> {
 pub struct Entry {
     /// The container's directory.
     pub directory: Directory,
+    own: OwnedFd,
     journal: Option<Journal>,
     kept: bool,
 }
@@ -283,7 +293,7 @@ impl Entry {
 impl Drop for Entry {
     fn drop(&mut self) {
         if !self.kept
-            && let Err(error) = self.directory.remove()
+            && let Err(error) = self.directory.remove(self.own.as_fd())
         {
             tracing::warn!("the state of container {:?} is left behind: {error}", self.directory.id);
         }

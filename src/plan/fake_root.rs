@@ -5,7 +5,7 @@
 
 use super::Notes;
 use crate::fault::Fault;
-use oci_spec::runtime::{LinuxSeccomp, LinuxSyscall};
+use oci_spec::runtime::{LinuxSeccomp, LinuxSeccompAction, LinuxSyscall};
 use rootless::id_map::{IdMap, IdMaps};
 use std::collections::HashMap;
 
@@ -64,15 +64,16 @@ pub fn decide(
         return Ok(false);
     }
     let single = |map: &IdMap| matches!(map.0[..], [line] if line.count == 1);
-    let useful = ids.is_some_and(|ids| single(&ids.uids) || single(&ids.gids));
+    let useful = ids.is_some_and(|ids| single(&ids.uids) && single(&ids.gids));
     if !useful {
         notes.warn("--fake-root is left out: the container has more than one id, so that calls which change owners work".into());
     }
     Ok(useful)
 }
 
-/// The profile with these calls answered, whatever it says of them; without one, everything else is allowed.
-pub fn profile(profile: Option<&LinuxSeccomp>) -> LinuxSeccomp {
+/// The profile with these calls answered, whether it allows or refuses them; without one, everything else is allowed.
+/// What it ends a program for, or tells somebody of, stays so, with a note.
+pub fn profile(profile: Option<&LinuxSeccomp>, notes: &mut Notes) -> LinuxSeccomp {
     // Programs of the host's narrower architectures run without a filter, so they do under this one.
     let architectures = match cfg!(target_arch = "x86_64") {
         true => r#""SCMP_ARCH_X86", "SCMP_ARCH_X32""#,
@@ -84,17 +85,36 @@ pub fn profile(profile: Option<&LinuxSeccomp>) -> LinuxSeccomp {
         serde_json::from_slice(open.as_bytes()).expect("this is a profile")
     });
     let mut entries = profile.syscalls().clone().unwrap_or_default();
+    let (kept, faked): (Vec<&str>, _) = CALLS.iter().partition(|name| is_grave(&profile, &entries, name));
+    if !kept.is_empty() {
+        notes.warn(format!(
+            "--fake-root leaves calls alone that linux.seccomp kills, traps, traces or notifies for: {}",
+            kept.join(", ")
+        ));
+    }
+    if faked.is_empty() {
+        return profile;
+    }
     for entry in &mut entries {
         let mut names = entry.names().clone();
-        names.retain(|name| !CALLS.contains(&name.as_str()));
+        names.retain(|name| !faked.contains(&name.as_str()));
         entry.set_names(names);
     }
     let answer = br#"{"names": [], "action": "SCMP_ACT_ERRNO", "errnoRet": 0}"#;
     let mut answer: LinuxSyscall = serde_json::from_slice(answer).expect("this is an entry");
-    answer.set_names(CALLS.map(String::from).to_vec());
+    answer.set_names(faked.into_iter().map(String::from).collect());
     entries.push(answer);
     profile.set_syscalls(Some(entries));
     profile
+}
+
+/// Whether the profile has more for a call, with some arguments at least, than to allow or refuse it.
+fn is_grave(profile: &LinuxSeccomp, entries: &[LinuxSyscall], name: &str) -> bool {
+    use LinuxSeccompAction::{ScmpActAllow, ScmpActErrno, ScmpActLog};
+    let grave = |action| !matches!(action, ScmpActAllow | ScmpActErrno | ScmpActLog);
+    let of_it = || entries.iter().filter(|entry| entry.names().iter().any(|listed| listed == name));
+    let whole = |entry: &LinuxSyscall| entry.args().as_ref().is_none_or(Vec::is_empty);
+    of_it().any(|entry| grave(entry.action())) || (grave(profile.default_action()) && !of_it().any(whole))
 }
 
 #[cfg(test)]
@@ -109,7 +129,7 @@ mod tests {
 
     #[test]
     fn every_name_is_a_system_calls() {
-        let program = compile(&profile(None), Arch::native().unwrap()).unwrap();
+        let program = compile(&profile(None, &mut Notes::default()), Arch::native().unwrap()).unwrap();
         assert_eq!(program.unknown, []);
         assert!(program.instructions.len() < 100, "{}", program.instructions.len());
     }
@@ -122,15 +142,41 @@ mod tests {
         let listed: LinuxSeccomp = serde_json::from_str(text).unwrap();
         let arch = Arch::X86_64;
         let answer = |listed: Option<&LinuxSeccomp>, name: &str| {
-            let program = compile(&profile(listed), arch).unwrap();
+            let program = compile(&profile(listed, &mut Notes::default()), arch).unwrap();
             run(&program.instructions, &Data::new(number(name, arch).unwrap(), arch.audit()), false).answer
         };
         assert_eq!(answer(Some(&listed), "read"), ALLOW);
         assert_eq!(answer(Some(&listed), "fchownat"), NOTHING_DONE);
-        assert_eq!(answer(Some(&listed), "setuid"), NOTHING_DONE);
+        assert_eq!(answer(Some(&listed), "setuid"), 0, "is killed, as the profile has it");
         assert_eq!(answer(Some(&listed), "mkdirat"), NOTHING_DONE | 1);
         assert_eq!(answer(None, "mkdirat"), ALLOW);
         assert_eq!(answer(None, "setgroups"), NOTHING_DONE);
+    }
+
+    #[test]
+    fn what_the_profile_ends_a_program_for_is_left_alone_and_it_is_said() {
+        let kept = |text: &str| {
+            let mut notes = Notes::default();
+            profile(Some(&serde_json::from_str(text).unwrap()), &mut notes);
+            notes.iter().map(|(_, text)| text.rsplit(": ").next().unwrap().to_string()).collect::<String>()
+        };
+        let listed = |action: &str| {
+            format!(
+                r#"{{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{{"names": ["setuid"], "action": "{action}"}}]}}"#
+            )
+        };
+        for action in ["KILL", "KILL_THREAD", "KILL_PROCESS", "TRAP", "TRACE", "NOTIFY"] {
+            assert_eq!(kept(&listed(&format!("SCMP_ACT_{action}"))), "setuid", "{action}");
+        }
+        for action in ["ERRNO", "ALLOW", "LOG"] {
+            assert_eq!(kept(&listed(&format!("SCMP_ACT_{action}"))), "", "{action}");
+        }
+        let names = CALLS.map(|name| format!("{name:?}")).join(", ");
+        let all = format!(
+            r#"{{"defaultAction": "SCMP_ACT_KILL", "syscalls": [{{"names": [{names}], "action": "SCMP_ACT_ALLOW"}}]}}"#
+        );
+        assert_eq!(kept(&all), "");
+        assert_eq!(kept(&all.replace(r#""setuid", "#, "")), "setuid");
     }
 
     #[test]
@@ -145,7 +191,9 @@ mod tests {
         assert_eq!(notes.iter().count(), 0);
         assert!(!decide(true, None, Some(&maps(2)), &mut notes).unwrap());
         assert!(!decide(true, None, None, &mut notes).unwrap());
-        assert_eq!(notes.iter().count(), 2);
+        let one_group = IdMaps { uids: maps(65536).uids, gids: maps(1).gids };
+        assert!(!decide(true, None, Some(&one_group), &mut notes).unwrap());
+        assert_eq!(notes.iter().count(), 3);
         let annotations = HashMap::from([(ANNOTATION.to_string(), "perhaps".to_string())]);
         assert!(decide(false, Some(&annotations), None, &mut notes).is_err());
     }

@@ -87,7 +87,7 @@ pub struct Options<'a> {
     pub id: &'a str,
     /// Who makes cgroups, and of which kind.
     pub cgroups: Cgroups,
-    /// `--overlay`: a directory, or nothing for a tmpfs.
+    /// `--overlay`: a directory, or `tmpfs`.
     pub overlay: Option<&'a Path>,
     /// `--fake-root`.
     pub fake_root: bool,
@@ -216,11 +216,15 @@ impl<'spec> Plan<'spec> {
             maps: maps.as_ref(),
             confined,
         })?;
+        let propagation = propagation(linux)?;
+        if overlay.is_some() && matches!(propagation, Some((Propagation::Shared, _))) {
+            notes.warn("linux.rootfsPropagation: with --overlay, mounts in the container do not show on the host: the overlay is no mount of the host's".into());
+        }
         Ok(Self {
             rootfs,
             overlay,
             readonly: root.readonly().unwrap_or(false),
-            propagation: propagation(linux)?,
+            propagation,
             pivot: pivot(&namespaces, options),
             mounts,
             devices,

@@ -9,6 +9,9 @@ use std::path::{Path, PathBuf};
 /// The annotation that asks for it: a directory, or `tmpfs`.
 pub const ANNOTATION: &str = "kase.overlay";
 
+/// The word for changes in memory; a directory of that name is `./tmpfs`.
+pub const MEMORY: &str = "tmpfs";
+
 /// What lies over the rootfs.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Overlay {
@@ -40,7 +43,7 @@ pub enum Marks {
 
 /// What else decides about it.
 pub struct Setting<'a> {
-    /// `--overlay`: an empty path is the tmpfs.
+    /// `--overlay`: a directory, or `tmpfs`, which is also what it is without a value.
     pub option: Option<&'a Path>,
     /// config.json's.
     pub annotations: Option<&'a HashMap<String, String>>,
@@ -64,7 +67,6 @@ pub fn decide(setting: &Setting<'_>) -> Result<Option<Overlay>, Fault> {
     let annotated = setting.annotations.and_then(|annotations| annotations.get(ANNOTATION));
     let (at, asked) = match (setting.option, annotated.map(String::as_str)) {
         (Some(option), _) => ("--overlay".to_string(), option),
-        (None, Some("tmpfs")) => (format!("annotations[{ANNOTATION:?}]"), Path::new("")),
         (None, Some(directory)) => (format!("annotations[{ANNOTATION:?}]"), Path::new(directory)),
         (None, None) => return Ok(None),
     };
@@ -72,7 +74,10 @@ pub fn decide(setting: &Setting<'_>) -> Result<Option<Overlay>, Fault> {
         return Err(Fault::at(at, "the container has no mount namespace of its own to lay the overlay in")
             .remedy("add {\"type\": \"mount\"} to linux.namespaces, without a path"));
     }
-    let upper = match asked.as_os_str().is_empty() {
+    if asked.as_os_str().is_empty() {
+        return Err(Fault::at(at, "is empty").remedy("name a directory, or use tmpfs for changes in memory"));
+    }
+    let upper = match asked == Path::new(MEMORY) {
         true => Upper::Memory,
         false => Upper::Directory(setting.bundle.join(asked)),
     };
@@ -128,10 +133,17 @@ mod tests {
             |option, annotation| decided(option, annotation, true).unwrap().map(|overlay| overlay.upper);
         let directory = |path: &str| Some(Upper::Directory(path.into()));
         assert_eq!(upper(None, None), None);
-        assert_eq!(upper(Some(""), Some("/a")), Some(Upper::Memory));
+        assert_eq!(upper(Some("tmpfs"), Some("/a")), Some(Upper::Memory));
         assert_eq!(upper(Some("/b"), Some("tmpfs")), directory("/b"));
         assert_eq!(upper(None, Some("tmpfs")), Some(Upper::Memory));
         assert_eq!(upper(None, Some("changes")), directory("/bundle/changes"));
+    }
+
+    #[test]
+    fn an_empty_word_is_refused_with_its_place() {
+        let refused = |option, annotation| decided(option, annotation, true).unwrap_err().to_string();
+        assert!(refused(Some(""), Some("tmpfs")).starts_with("--overlay: "));
+        assert!(refused(None, Some("")).starts_with("annotations[\"kase.overlay\"]: "));
     }
 
     #[test]
@@ -144,6 +156,6 @@ mod tests {
 
     #[test]
     fn without_a_mount_namespace_of_its_own_it_is_refused() {
-        assert!(decided(Some(""), None, false).unwrap_err().to_string().starts_with("--overlay: "));
+        assert!(decided(Some("tmpfs"), None, false).unwrap_err().to_string().starts_with("--overlay: "));
     }
 }

@@ -53,7 +53,7 @@ pub fn decide<'spec>(
         Fault::at("linux.seccomp", "kase has no system call table for this machine's architecture")
             .remedy("leave linux.seccomp out, at your own risk")
     })?;
-    let faked = faked.then(|| fake_root::profile(profile));
+    let faked = faked.then(|| fake_root::profile(profile, notes));
     let Some(compiled) = faked.as_ref().or(profile) else { return Ok(None) };
     let program = compile(compiled, native)
         .map_err(|refusal| Fault::at(refusal.place, refusal.what).remedy(refusal.remedy))?;
