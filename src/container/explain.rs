@@ -2,7 +2,7 @@
 
 use super::create::Request;
 use super::draft;
-use crate::bundle::Bundle;
+use super::store::Store;
 use crate::cgroup::layout::Layout;
 use crate::cgroup::{Cgroup, CgroupFacts};
 use crate::hook;
@@ -70,8 +70,8 @@ type Tell<'a> = &'a mut dyn FnMut(&str, &[(&'static str, &dyn Display)]);
 ///
 /// # Errors
 /// As for create, as far as planning goes.
-pub fn explain(caller: Caller, request: &Request) -> anyhow::Result<Explained> {
-    let bundle = Bundle::open(&request.bundle, request.config.as_deref())?;
+pub fn explain(store: &Store, caller: Caller, request: &Request) -> anyhow::Result<Explained> {
+    let bundle = draft::open(store, request)?;
     let layout = Layout::look();
     let (_, plan) = draft::draw(&bundle, caller, &layout, request)?;
     let planned = Cgroup::planned(&plan.cgroup, &layout)?;
