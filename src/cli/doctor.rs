@@ -2,6 +2,7 @@
 
 use super::Context;
 use super::paint::{Colour, Paint, counted, object};
+use super::table;
 use crate::container::create::{Request, Strictness};
 use crate::doctor::{self, Outlook};
 use clap::{Arg, ArgMatches, Command, value_parser};
@@ -24,7 +25,7 @@ pub fn arguments(command: Command) -> Command {
                 ),
         )
         .arg(super::create::config())
-        .arg(super::paint::format())
+        .arg(table::format_or("text"))
 }
 
 pub fn run(context: Context, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
@@ -41,7 +42,7 @@ pub fn run(context: Context, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     let failed = checks.iter().any(|check| check.level == Level::Failure)
         || outlook.as_ref().is_some_and(|(_, outlook)| outlook.fault.is_some());
     let mut out = io::BufWriter::new(io::stdout().lock());
-    match super::paint::is_json(matches) {
+    match table::is_json(matches) {
         true => writeln!(out, "{}", document(&checks, outlook.as_ref(), !failed))?,
         false => {
             writeln!(out, "{heading}:\n")?;

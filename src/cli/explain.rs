@@ -22,7 +22,7 @@ pub fn arguments(command: Command) -> Command {
                 argument.hide(hidden)
             }
         })
-        .arg(table::format().short(None))
+        .arg(table::format_or("table"))
         .after_help(
             "Shows what create would do with the bundle on this host, for this user; nothing is made.",
         )
