@@ -4,7 +4,6 @@ use super::record::Facts;
 use super::store::{Entry, Store};
 use super::{boot, draft, init_facts, readiness, record};
 use crate::bundle::Bundle;
-use crate::cgroup::layout::Layout;
 use crate::cgroup::{Cgroup, CgroupFacts};
 use crate::config::Config;
 use crate::fault::{Fault, OrFault};
@@ -121,8 +120,7 @@ pub fn create(
 ) -> anyhow::Result<Created> {
     trace::step("bundle");
     let bundle = draft::open(store, request)?;
-    let layout = Layout::look();
-    let (host, plan) = draft::draw(&bundle, caller, &layout, request)?;
+    let (host, layout, plan) = draft::draw(&bundle, caller, request)?;
     if by == StartedBy::Us {
         check_process(&bundle.config)?;
     }

@@ -43,17 +43,17 @@ fn extend(config: &mut Config, store: &Store, request: &Request) -> anyhow::Resu
     Ok(())
 }
 
-/// Draws the plan of `bundle` for this host, as `request` wants it.
+/// Draws the plan of `bundle` for this host and its cgroups, as `request` wants it.
 ///
 /// # Errors
 /// Whatever cannot work.
 pub fn draw<'spec>(
     bundle: &'spec Bundle,
     caller: Caller,
-    layout: &Layout,
     request: &Request,
-) -> anyhow::Result<(Host, Plan<'spec>)> {
+) -> anyhow::Result<(Host, Layout, Plan<'spec>)> {
     trace::step("host");
+    let layout = Layout::look();
     let config = &bundle.config;
     let needs = attributes::needs(config.process.as_ref(), config.linux.as_ref());
     let host = Host::look(caller, subids(config), &needs)?;
@@ -75,7 +75,7 @@ pub fn draw<'spec>(
     trace::step("plan");
     let plan = Plan::draw(config, &host, &options)?;
     check_rootfs(&plan.rootfs)?;
-    Ok((host, plan))
+    Ok((host, layout, plan))
 }
 
 /// The systemd that may make cgroups for us, if it runs. Root has to ask for it.

@@ -3,7 +3,6 @@
 use super::create::Request;
 use super::draft;
 use super::store::Store;
-use crate::cgroup::layout::Layout;
 use crate::cgroup::{Cgroup, CgroupFacts};
 use crate::hook;
 use crate::kernel::mount::Reach;
@@ -72,8 +71,7 @@ type Tell<'a> = &'a mut dyn FnMut(&str, &[(&'static str, &dyn Display)]);
 /// As for create, as far as planning goes.
 pub fn explain(store: &Store, caller: Caller, request: &Request) -> anyhow::Result<Explained> {
     let bundle = draft::open(store, request)?;
-    let layout = Layout::look();
-    let (_, plan) = draft::draw(&bundle, caller, &layout, request)?;
+    let (_, layout, plan) = draft::draw(&bundle, caller, request)?;
     let planned = Cgroup::planned(&plan.cgroup, &layout)?;
     let mut explained = Explained(Default::default());
     let tell: Tell<'_> = &mut |section, fields| {
