@@ -20,7 +20,10 @@
 
 use crate::fault::{Fault, Report};
 use crate::kernel::socket;
-use std::os::fd::{AsFd, OwnedFd};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{Shutdown, shutdown};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 /// A word to init.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +61,15 @@ pub enum ToKase {
 #[derive(Debug)]
 pub struct KaseEnd(OwnedFd);
 
+/// Whether there is still something to hear.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expected {
+    /// A word, or the news that the other end is closed.
+    Word,
+    /// The process has ended.
+    Nothing,
+}
+
 /// Init's end.
 #[derive(Debug)]
 pub struct InitEnd(OwnedFd);
@@ -87,6 +99,36 @@ impl KaseEnd {
             ToInit::Start => b's',
         };
         Ok(socket::send(self.0.as_fd(), &[tag], None)?)
+    }
+
+    /// Waits until there is something to hear, or the process behind `pidfd` has ended with all that it had to say
+    /// said: its end of the socket may be another's too.
+    ///
+    /// # Errors
+    /// Those of poll(2).
+    pub fn expects(&self, pidfd: BorrowedFd<'_>) -> anyhow::Result<Expected> {
+        let mut timeout = PollTimeout::NONE;
+        loop {
+            let mut fds = [self.0.as_fd(), pidfd].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+            match poll(&mut fds, timeout) {
+                Err(Errno::EINTR) => continue,
+                polled => polled?,
+            };
+            match fds.map(|fd| fd.any().unwrap_or(false)) {
+                [true, _] => return Ok(Expected::Word),
+                [_, true] if timeout.is_some() => return Ok(Expected::Nothing),
+                // It may have spoken after the socket was looked at and before it ended.
+                _ => timeout = PollTimeout::ZERO,
+            }
+        }
+    }
+
+    /// Has whoever holds the other end hear that kase is gone, and waits until nobody does: every process that
+    /// waits for a word has ended then, or is about to.
+    pub fn hang_up(&self) {
+        // What fails is as good: the other end is closed.
+        let _ = shutdown(self.0.as_raw_fd(), Shutdown::Write);
+        while let Ok(Some(_)) = self.hear() {}
     }
 
     /// Hears init; nothing when it has ended or has executed the program.

@@ -8,13 +8,13 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::Path;
 use std::sync::{Mutex, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, SystemTime};
 
 static TRACE: OnceLock<Trace> = OnceLock::new();
 
 struct Trace {
     file: File,
-    origin: Instant,
+    origin: SystemTime,
     now: Mutex<Now>,
 }
 
@@ -45,7 +45,7 @@ pub fn begin(path: &Path) -> io::Result<()> {
     File::create(path)?;
     let file = OpenOptions::new().append(true).open(path)?;
     let now = Mutex::new(Now { who: Who::Kase, step: None, gone: false });
-    let trace = TRACE.get_or_init(|| Trace { file, origin: Instant::now(), now });
+    let trace = TRACE.get_or_init(|| Trace { file, origin: SystemTime::now(), now });
     trace.write("[\n");
     trace.name(Who::Kase, "kase", "");
     Ok(())
@@ -55,7 +55,7 @@ pub fn begin(path: &Path) -> io::Result<()> {
 pub fn enter(who: Who) {
     let Some(trace) = TRACE.get() else { return };
     let mut now = trace.now.lock().unwrap_or_else(PoisonError::into_inner);
-    *now = Now { who, step: Some(("set-up", trace.origin.elapsed())), gone: false };
+    *now = Now { who, step: Some(("set-up", trace.elapsed())), gone: false };
     trace.name(who, if who == Who::Hop { "hop" } else { "init" }, ",\n");
 }
 
@@ -87,14 +87,20 @@ pub fn finish() {
 }
 
 impl Trace {
+    /// By the clock that no time namespace shifts, since steps lead into one (time_namespaces(7)). It may be set
+    /// back meanwhile.
+    fn elapsed(&self) -> Duration {
+        self.origin.elapsed().unwrap_or_default()
+    }
+
     #[cold]
     fn change(&self, name: Option<&'static str>) {
         let mut now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
-        let time = self.origin.elapsed();
+        let time = self.elapsed();
         if let Some((name, since)) = now.step.take() {
             let mut event =
                 format!(",\n{{\"name\":\"{name}\",\"ph\":\"X\",\"pid\":1,\"tid\":{}", now.who as u32);
-            for (key, time) in [("ts", since), ("dur", time - since)] {
+            for (key, time) in [("ts", since), ("dur", time.saturating_sub(since))] {
                 // Microseconds; a string takes all that is written into it.
                 let _ = write!(event, ",\"{key}\":{}.{:03}", time.as_micros(), time.as_nanos() % 1000);
             }

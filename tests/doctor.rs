@@ -12,6 +12,7 @@ deeds! { all:
     a_host_on_which_the_tests_run_has_no_failure,
     a_bundle_that_runs_is_told_with_what_is_adapted,
     a_bundle_that_cannot_run_is_told_as_run_tells_it,
+    a_bundle_may_be_called_like_an_option,
     colours_are_for_terminals,
 }
 deeds! { user:
@@ -114,6 +115,18 @@ fn a_bundle_that_cannot_run_is_told_as_run_tells_it(kase: &Kase) {
         let remedy = document["bundle"]["remedy"].as_str().unwrap();
         assert_eq!(remedy, run.help(), "{run}");
     }
+}
+
+fn a_bundle_may_be_called_like_an_option(kase: &Kase) {
+    is_of_ours!();
+    let bundle = kase.bundle();
+    std::os::unix::fs::symlink(bundle.dir(), kase.path("-d")).unwrap();
+    let outcome = doctor(kase, ["--format", "json", "--bundle=-d"]);
+    let document = document(&outcome);
+    assert_eq!((&document["bundle"]["runs"], &document["bundle"]["path"]), (&json!(true), &json!("-d")));
+    let outcome = doctor(kase, ["--bundle=-e"]);
+    outcome.exited(1);
+    assert!(outcome.out.contains("-e/config.json") && outcome.err.is_empty(), "{outcome}");
 }
 
 fn colours_are_for_terminals(kase: &Kase) {

@@ -10,6 +10,8 @@ deeds! {
     the_flags_of_a_mount_are_those_that_are_left,
     what_cannot_work_is_refused_as_by_create,
     the_options_of_create_count,
+    what_create_refuses_of_its_command_line_is_refused,
+    a_socket_for_readiness_is_told,
 }
 deeds! { root: cgroup_writes_and_devices_are_told }
 deeds! { bare: a_change_is_told_with_its_reason }
@@ -127,6 +129,32 @@ fn the_options_of_create_count(kase: &Kase) {
     assert_eq!(container("--overlay=/there")["overlay"], "/there");
     assert_eq!(container("--no-pivot")["entered"], "move and chroot");
     assert_eq!(container("name")["entered"], "pivot_root");
+}
+
+fn what_create_refuses_of_its_command_line_is_refused(kase: &Kase) {
+    let bundle = kase.bundle();
+    explain(kase, &bundle, ["a b/c"]).refused(&["explain", "invalid container ID format", "a b/c"]);
+    explain(kase, &bundle, ["--strict"]).succeeded();
+    let wrong = bundle.edit(|spec| spec["process"]["cwdd"] = json!("/"));
+    explain(kase, &wrong, []).succeeded();
+    let refused = explain(kase, &wrong, ["--strict"]);
+    refused.refused(&["explain", "process.cwdd"]);
+    let id = kase.id();
+    let created = kase.call(words(["create", "--strict", "-b"], wrong.dir(), [id.as_str()]));
+    assert_eq!(refused.err.replace("explain", &format!("create {id}")), created.err);
+}
+
+fn a_socket_for_readiness_is_told(kase: &Kase) {
+    let (bundle, id) = (kase.bundle(), kase.id());
+    let mut command = kase.command(words(["explain", "--format", "json", "-b"], bundle.dir(), [id.as_str()]));
+    command.env("NOTIFY_SOCKET", "@nobody");
+    let outcome = kase.finish(command);
+    let explained: Value = serde_json::from_str(outcome.stdout()).unwrap();
+    let mount = explained["mounts"].as_array().unwrap().last().unwrap();
+    let source = kase.state_dir().join(&id).join("notify");
+    assert_eq!(mount["destination"], "/run/notify");
+    assert_eq!(mount["what"], format!("{} of the host", source.display()));
+    assert_eq!(kase.call(["list", "-q"]).stdout(), "", "nothing is made");
 }
 
 fn cgroup_writes_and_devices_are_told(kase: &Kase) {

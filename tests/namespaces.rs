@@ -1,6 +1,6 @@
 //! Namespaces: new ones, the host's, and joined ones.
 
-use crate::common::{Container, Kase, json};
+use crate::common::{Container, Kase, json, words};
 use std::fs;
 
 deeds! {
@@ -12,6 +12,7 @@ deeds! {
     a_cgroup_namespace_hides_where_the_container_lies,
     namespaces_of_another_container_are_joined_by_path,
     the_pid_namespace_of_another_container_is_joined,
+    a_hop_that_dies_leaves_nobody_waiting,
     time_offsets_hold_in_a_time_namespace,
     time_offsets_are_exact,
     ids_are_mapped_as_the_config_says,
@@ -101,6 +102,29 @@ fn the_pid_namespace_of_another_container_is_joined(kase: &Kase) {
     let seen = kase.sees(join(kase, &other, &[("pid", "pid")]), ["processes"]);
     assert!(seen.starts_with("1 /probe namespaces -- sleep\n"), "{seen}");
     assert!(seen.contains(" /probe processes\n"), "{seen}");
+}
+
+/// As by the kernel for want of memory, between init's birth and the word of it.
+fn a_hop_that_dies_leaves_nobody_waiting(kase: &Kase) {
+    if std::process::Command::new("strace").arg("--version").output().is_err() {
+        skip!("needs strace");
+    }
+    let other = sleeper(kase);
+    other.says("uts: ");
+    let bundle = join(kase, &other, &[("pid", "pid")]);
+    let (id, log) = (kase.id(), kase.path("calls"));
+    let create = kase.command(words(["create", "-b"], bundle.dir(), [id.as_str()]));
+    let mut strace = kase.program("strace");
+    strace
+        .args(["-f", "-e", "trace=clone3,sendmsg", "-e", "inject=sendmsg:signal=KILL:when=1", "-o"])
+        .arg(&log);
+    strace.arg("--").arg(create.get_program()).args(create.get_args());
+    // strace itself ends when its last process does: init too.
+    kase.finish(strace).refused(&["ended before it was ready: signal 9 ended it"]);
+    let log = fs::read_to_string(log).unwrap();
+    let calls = log.lines().filter(|line| line.contains(" clone3(")).count();
+    assert!(calls == 2 && log.contains("killed by SIGKILL"), "the hop made init and died: {log}");
+    kase.call(["state", &id]).refused(&["does not exist"]);
 }
 
 fn time_offsets_hold_in_a_time_namespace(kase: &Kase) {

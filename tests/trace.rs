@@ -9,6 +9,7 @@ deeds! {
     a_create_is_traced_to_the_gate,
     an_exec_is_traced,
     a_hop_has_a_row_of_its_own,
+    clocks_of_the_container_do_not_shift_its_trace,
     a_filter_that_allows_no_write_does_not_matter,
     a_failure_is_traced_as_far_as_it_goes,
     a_trace_that_cannot_be_written_is_refused,
@@ -97,6 +98,41 @@ fn a_hop_has_a_row_of_its_own(kase: &Kase) {
     run(kase, &bundle).succeeded();
     has(&steps(kase, "hop"), &["join namespaces"]);
     has(&steps(kase, "init"), &["mounts", "pivot"]);
+}
+
+/// When the steps of a row began, in microseconds; each within the minute that a test may take.
+fn begins(kase: &Kase, row: &str) -> Vec<f64> {
+    steps(kase, row);
+    let events: Vec<Value> = serde_json::from_str(&fs::read_to_string(file(kase)).unwrap()).unwrap();
+    let row = events.iter().find(|event| event["args"]["name"] == row).unwrap();
+    let of_row = events.iter().filter(|event| event["ph"] == "X" && event["tid"] == row["tid"]);
+    let begins: Vec<f64> = of_row.map(|step| step["ts"].as_f64().unwrap()).collect();
+    assert!(begins.iter().all(|ts| (0.0..6e7).contains(ts)), "{begins:?}");
+    begins
+}
+
+fn clocks_of_the_container_do_not_shift_its_trace(kase: &Kase) {
+    let bundle = |seconds: i64| {
+        kase.bundle().namespace(json!({"type": "time"})).edit(|spec| {
+            spec["linux"]["timeOffsets"] = json!({"monotonic": {"secs": seconds}});
+        })
+    };
+    // Its own, back and forth.
+    for seconds in [-5, 86_400] {
+        run(kase, &bundle(seconds).args(["/probe", "hostname"])).succeeded();
+        assert!(begins(kase, "init").iter().all(|ts| *ts > 0.0));
+    }
+    // Another's, by exec and by path.
+    let other = kase.run_detached(&bundle(-5).args(["/probe", "sleep"]));
+    assert_eq!(traced(kase, &["exec", &other.id, "/probe", "hostname"]).stdout(), "kase\n");
+    begins(kase, "init");
+    let kinds = if kase.is_root() { &["time"][..] } else { &["user", "time"][..] };
+    let joining = kinds.iter().fold(kase.bundle(), |bundle, kind| {
+        bundle.namespace(json!({"type": kind, "path": format!("/proc/{}/ns/{kind}", other.pid())}))
+    });
+    assert_eq!(run(kase, &joining.args(["/probe", "hostname"])).stdout(), "kase\n");
+    begins(kase, "hop");
+    begins(kase, "init");
 }
 
 fn a_filter_that_allows_no_write_does_not_matter(kase: &Kase) {

@@ -16,6 +16,8 @@ deeds! {
     whoever_looks_too_late_still_learns_it,
     a_container_deleted_meanwhile_was_killed,
     waiting_for_nobody_is_an_error,
+    a_creator_that_hangs_is_looked_at_now_and_then,
+    a_creator_that_is_gone_is_not_waited_for,
 }
 
 /// A `wait` that has begun: it holds its descriptor, and nothing but the end of init moves it.
@@ -177,4 +179,43 @@ fn waiting_for_nobody_is_an_error(kase: &Kase) {
     waiting.signal(Signal::SIGTERM);
     assert_eq!(waiting.child.wait().unwrap().signal(), Some(15));
     assert_eq!(container.status(), "running");
+}
+
+/// Stopped before it has come to its init.
+fn a_creator_that_hangs_is_looked_at_now_and_then(kase: &Kase) {
+    if std::process::Command::new("strace").arg("--version").output().is_err() {
+        skip!("needs strace");
+    }
+    let (bundle, id) = (kase.bundle(), kase.id());
+    let record = kase.state_dir().join(&id).join("record");
+    let create = kase.command(words(["create", "-b"], bundle.dir(), [id.as_str()]));
+    let mut strace = kase.program("strace");
+    strace.args(["-o", "/dev/null", "-e", "trace=clone3", "-e", "inject=clone3:delay_enter=5000000", "--"]);
+    strace.arg(create.get_program()).args(create.get_args());
+    let creating = kase.spawn(strace);
+    wait_until("the record", || std::fs::read_to_string(&record).is_ok_and(|text| text.contains("facts")));
+    let waiting = kase.spawn(kase.command(["wait", &id]));
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    let usage = std::fs::read_to_string(format!("/proc/{}/status", waiting.child.id())).unwrap();
+    let slept = usage.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+    let slept: u32 = slept.unwrap().trim().parse().unwrap();
+    assert!(slept < 50, "{usage}");
+    creating.finish().succeeded();
+    polls(&waiting);
+    kase.call(["delete", "--force", &id]).succeeded();
+    waiting.finish().exited(137);
+}
+
+/// Killed before it could write down who init is, and init hangs.
+fn a_creator_that_is_gone_is_not_waited_for(kase: &Kase) {
+    let container = kase.create(&kase.bundle().args(["/probe", "sleep"]));
+    let record = kase.state_dir().join(&container.id).join("record");
+    let text = std::fs::read_to_string(&record).unwrap();
+    let facts = text.lines().next().unwrap();
+    std::fs::write(&record, format!("{facts}\n")).unwrap();
+    assert_eq!(container.status(), "creating");
+    let outcome = kase.call(["wait", &container.id]);
+    std::fs::write(&record, text).unwrap();
+    assert_eq!((outcome.code, outcome.out.as_str()), (254, ""), "{outcome}");
+    container.call("delete", ["--force"]).succeeded();
 }

@@ -24,7 +24,7 @@ impl Cgroup {
         match (&plan.location, layout.version()) {
             (Location::Nowhere, _) | (_, None) => {}
             (Location::Unit(unit), _) => facts.unit = Some(UnitFacts::of(unit)),
-            (_, Some(Version::V2)) => facts.v2 = v2_path(plan, layout)?,
+            (_, Some(Version::V2)) => facts.v2 = v2_place(plan, v2_own(layout)?),
             (_, Some(Version::V1)) => {
                 for hierarchy in layout.hierarchies()? {
                     let path = v1::path(plan, hierarchy);
@@ -85,7 +85,7 @@ impl Cgroup {
 
     fn make_v2(plan: &CgroupPlan, layout: &Layout) -> anyhow::Result<Self> {
         let top = Path::new(MOUNT);
-        let own = layout.hierarchies()?.first().map_or(top, |tree| &tree.own);
+        let own = v2_own(layout)?;
         let Some(path) = v2_place(plan, own) else { return Ok(Self::none()) };
         let made = match v2::may_move(own, &path) {
             true => v2::make(top, &path),
@@ -205,6 +205,10 @@ fn delegated(plan: &CgroupPlan) -> anyhow::Result<()> {
     .into())
 }
 
+fn v2_own(layout: &Layout) -> anyhow::Result<&Path> {
+    Ok(layout.hierarchies()?.first().map_or(Path::new(MOUNT), |tree| &tree.own))
+}
+
 fn v2_place(plan: &CgroupPlan, own: &Path) -> Option<PathBuf> {
     let top = Path::new(MOUNT);
     match &plan.location {
@@ -212,19 +216,6 @@ fn v2_place(plan: &CgroupPlan, own: &Path) -> Option<PathBuf> {
         Location::FromOwn(path) => Some(beside(own, top).join(path)),
         Location::Nowhere | Location::Unit(_) => None,
     }
-}
-
-fn v2_path(plan: &CgroupPlan, layout: &Layout) -> anyhow::Result<Option<PathBuf>> {
-    let top = Path::new(MOUNT);
-    Ok(match &plan.location {
-        Location::FromRoot(path) => Some(top.join(path)),
-        Location::FromOwn(path) => Some(match layout.hierarchies()? {
-            // Ours has us in it, and a cgroup with processes hands no controllers down.
-            [tree, ..] => tree.own.parent().filter(|above| above.starts_with(top)).unwrap_or(top).join(path),
-            [] => top.join(path),
-        }),
-        Location::Nowhere | Location::Unit(_) => None,
-    })
 }
 
 /// Where a cgroup goes that nobody named: beside ours, since ours has us in it, and a cgroup with processes hands

@@ -2,7 +2,8 @@
 
 use super::Context;
 use super::paint::{Colour, Paint, counted, object};
-use crate::container::create::Request;
+use super::table;
+use crate::container::create::{Request, Strictness};
 use crate::doctor::{self, Outlook};
 use clap::{Arg, ArgMatches, Command, value_parser};
 use rootless::checks::{Check, Level};
@@ -24,7 +25,7 @@ pub fn arguments(command: Command) -> Command {
                 ),
         )
         .arg(super::create::config())
-        .arg(super::paint::format())
+        .arg(table::format_or("text"))
 }
 
 pub fn run(context: Context, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
@@ -34,14 +35,14 @@ pub fn run(context: Context, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     let outlook = match bundle {
         Some(bundle) => {
             let shown = bundle.display().to_string();
-            Some((shown, doctor::outlook(context.caller.clone(), &request(&context, matches, bundle)?)))
+            Some((shown, doctor::outlook(context.caller.clone(), &request(&context, matches, bundle))))
         }
         None => None,
     };
     let failed = checks.iter().any(|check| check.level == Level::Failure)
         || outlook.as_ref().is_some_and(|(_, outlook)| outlook.fault.is_some());
     let mut out = io::BufWriter::new(io::stdout().lock());
-    match super::paint::is_json(matches) {
+    match table::is_json(matches) {
         true => writeln!(out, "{}", document(&checks, outlook.as_ref(), !failed))?,
         false => {
             writeln!(out, "{heading}:\n")?;
@@ -53,14 +54,25 @@ pub fn run(context: Context, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
 }
 
 /// As `create` would be asked, with nothing more than the bundle.
-fn request(context: &Context, matches: &ArgMatches, bundle: PathBuf) -> anyhow::Result<Request> {
-    let mut words = vec!["create".into(), "--bundle".into(), bundle.into_os_string()];
-    if let Some(config) = matches.get_one::<PathBuf>("config") {
-        words.extend(["--config".into(), config.clone().into_os_string()]);
+fn request(context: &Context, matches: &ArgMatches, bundle: PathBuf) -> Request {
+    Request {
+        id: "doctor".to_string(),
+        bundle,
+        config: matches.get_one("config").cloned(),
+        console_socket: None,
+        pid_file: None,
+        pidfd_socket: None,
+        environment: Vec::new(),
+        notify_socket: None,
+        adapt: context.adapt,
+        strictness: Strictness::Lenient,
+        no_pivot: false,
+        no_new_keyring: false,
+        preserve_fds: 0,
+        cgroup_driver: context.cgroup_driver,
+        overlay: None,
+        fake_root: false,
     }
-    words.push("doctor".into());
-    let matches = super::create::shared(Command::new("create")).try_get_matches_from(words)?;
-    super::create::request(context, &matches)
 }
 
 fn word(level: Level) -> &'static str {

@@ -8,8 +8,9 @@ use clap::{ArgMatches, Command};
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-/// What `create` takes and a plan does not depend on.
-const UNUSED: [&str; 4] = ["console-socket", "pid-file", "pidfd-socket", "preserve-fds"];
+/// What `create` takes and nothing that is shown depends on.
+const UNUSED: [&str; 6] =
+    ["console-socket", "no-new-keyring", "no-subreaper", "pid-file", "pidfd-socket", "preserve-fds"];
 
 pub fn arguments(command: Command) -> Command {
     super::create::shared(command)
@@ -21,7 +22,7 @@ pub fn arguments(command: Command) -> Command {
                 argument.hide(hidden)
             }
         })
-        .arg(table::format().short(None))
+        .arg(table::format_or("table"))
         .after_help(
             "Shows what create would do with the bundle on this host, for this user; nothing is made.",
         )
@@ -29,7 +30,8 @@ pub fn arguments(command: Command) -> Command {
 
 pub fn run(context: Context, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     let request = super::create::request(&context, matches)?;
-    let explained = explain::explain(context.caller, &request).context("explain")?;
+    let store = context.store().context("explain")?;
+    let explained = explain::explain(&store, context.caller, &request).context("explain")?;
     let mut out = io::BufWriter::new(io::stdout().lock());
     if table::is_json(matches) {
         writeln!(out, "{}", serde_json::to_string_pretty(&explained)?)?;

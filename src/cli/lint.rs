@@ -2,6 +2,7 @@
 
 use super::Context;
 use super::paint::{Colour, Paint, counted, object};
+use super::table;
 use crate::bundle;
 use crate::fault::printable;
 use crate::lint::{Finding, Level, lint};
@@ -23,7 +24,7 @@ pub fn arguments(command: Command) -> Command {
                 .help("The bundle's directory"),
         )
         .arg(super::create::config())
-        .arg(super::paint::format())
+        .arg(table::format_or("text"))
 }
 
 pub fn run(_: Context, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
@@ -35,7 +36,7 @@ pub fn run(_: Context, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     let count = |level| findings.iter().filter(|finding| finding.level == level).count();
     let (errors, warnings) = (count(Level::Error), count(Level::Warning));
     let mut out = io::BufWriter::new(io::stdout().lock());
-    if super::paint::is_json(matches) {
+    if table::is_json(matches) {
         let listed: Vec<Value> = findings.iter().map(document).collect();
         let whole = object([
             ("file", shown.to_string_lossy().into()),

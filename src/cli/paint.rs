@@ -1,24 +1,7 @@
-//! What doctor and lint print alike: colours on a terminal, `--format`, and counted words.
+//! What doctor and lint print alike: colours on a terminal, JSON objects, and counted words.
 
-use clap::builder::PossibleValuesParser;
-use clap::{Arg, ArgMatches};
 use serde_json::{Map, Value};
 use std::io::{self, IsTerminal};
-
-/// `--format`.
-pub fn format() -> Arg {
-    Arg::new("format")
-        .long("format")
-        .value_parser(PossibleValuesParser::new(["text", "json"]))
-        .default_value("text")
-        .value_name("FORMAT")
-        .help("How to show it")
-}
-
-/// Whether JSON is asked for.
-pub fn is_json(matches: &ArgMatches) -> bool {
-    matches.get_one::<String>("format").is_some_and(|format| format == "json")
-}
 
 /// A JSON object of these fields; one that is null is left out.
 pub fn object<const N: usize>(fields: [(&str, Value); N]) -> Value {

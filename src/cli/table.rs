@@ -1,16 +1,20 @@
-//! Tables, and the choice between them and JSON, for every command that shows one.
+//! Tables, and the choice between words and JSON, for every command that shows something.
 
 use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgMatches};
 use std::io::{self, Write};
 
-/// `--format`.
+/// `--format`, of a command that shows a table.
 pub fn format() -> Arg {
+    format_or("table").short('f')
+}
+
+/// `--format`, where what is no JSON has this name.
+pub fn format_or(words: &'static str) -> Arg {
     Arg::new("format")
-        .short('f')
         .long("format")
-        .value_parser(PossibleValuesParser::new(["table", "json"]))
-        .default_value("table")
+        .value_parser(PossibleValuesParser::new([words, "json"]))
+        .default_value(words)
         .value_name("FORMAT")
         .help("How to show it")
 }

@@ -4,7 +4,6 @@ use super::record::Facts;
 use super::store::{Entry, Store};
 use super::{boot, draft, init_facts, readiness, record};
 use crate::bundle::Bundle;
-use crate::cgroup::layout::Layout;
 use crate::cgroup::{Cgroup, CgroupFacts};
 use crate::config::Config;
 use crate::fault::{Fault, OrFault};
@@ -13,7 +12,6 @@ use crate::hook;
 use crate::launch::intel_rdt::Share;
 use crate::launch::pidfd::Receiver;
 use crate::launch::{self, Init, Making, Midwife, console, notify};
-use crate::lint;
 use crate::plan::cgroup::Driver;
 use crate::plan::{Adapt, Notes, Plan};
 use crate::trace;
@@ -121,14 +119,8 @@ pub fn create(
     terminal: Terminal,
 ) -> anyhow::Result<Created> {
     trace::step("bundle");
-    super::id::check(&request.id)?;
-    let mut bundle = Bundle::open(&request.bundle, request.config.as_deref())?;
-    if request.strictness == Strictness::Strict {
-        lint::strict(&bundle.text)?;
-    }
-    extend(&mut bundle.config, store, request)?;
-    let layout = Layout::look();
-    let (host, plan) = draft::draw(&bundle, caller, &layout, request)?;
+    let bundle = draft::open(store, request)?;
+    let (host, layout, plan) = draft::draw(&bundle, caller, request)?;
     if by == StartedBy::Us {
         check_process(&bundle.config)?;
     }
@@ -212,17 +204,6 @@ impl Created {
         self.cgroup.keep();
         self.entry.keep();
     }
-}
-
-/// What the command line and the environment add to config.json.
-fn extend(config: &mut Config, store: &Store, request: &Request) -> anyhow::Result<()> {
-    if let Some(process) = config.process.as_mut().filter(|_| !request.environment.is_empty()) {
-        process.env.get_or_insert_default().extend_from_slice(&request.environment);
-    }
-    if request.notify_socket.is_some() {
-        readiness::announce(config, &store.place_of(&request.id)?);
-    }
-    Ok(())
 }
 
 /// Refuses a container that could not even be started.

@@ -1,12 +1,15 @@
 //! The plan of a container that is asked for, before anything of it is made.
 
-use super::create::Request;
+use super::create::{Request, Strictness};
+use super::store::Store;
+use super::{id, readiness};
 use crate::bundle::Bundle;
 use crate::cgroup::layout::Layout;
 use crate::cgroup::systemd::which;
 use crate::config::Config;
 use crate::fault::{Fault, OrFault};
 use crate::host::{Host, Subids};
+use crate::lint;
 use crate::plan::cgroup::Driver;
 use crate::plan::cgroup::unit::Bus;
 use crate::plan::mounts::rootfs_missing;
@@ -16,17 +19,41 @@ use rootless::caller::{Caller, Standing};
 use std::fs;
 use std::path::Path;
 
-/// Draws the plan of `bundle` for this host, as `request` wants it.
+/// Reads the bundle that `request` names, with what the command line and the environment add to config.json.
+///
+/// # Errors
+/// An id that is none, a file that is no configuration or, where that matters, one with errors.
+pub fn open(store: &Store, request: &Request) -> anyhow::Result<Bundle> {
+    id::check(&request.id)?;
+    let mut bundle = Bundle::open(&request.bundle, request.config.as_deref())?;
+    if request.strictness == Strictness::Strict {
+        lint::strict(&bundle.text)?;
+    }
+    extend(&mut bundle.config, store, request)?;
+    Ok(bundle)
+}
+
+fn extend(config: &mut Config, store: &Store, request: &Request) -> anyhow::Result<()> {
+    if let Some(process) = config.process.as_mut().filter(|_| !request.environment.is_empty()) {
+        process.env.get_or_insert_default().extend_from_slice(&request.environment);
+    }
+    if request.notify_socket.is_some() {
+        readiness::announce(config, &store.place_of(&request.id)?);
+    }
+    Ok(())
+}
+
+/// Draws the plan of `bundle` for this host and its cgroups, as `request` wants it.
 ///
 /// # Errors
 /// Whatever cannot work.
 pub fn draw<'spec>(
     bundle: &'spec Bundle,
     caller: Caller,
-    layout: &Layout,
     request: &Request,
-) -> anyhow::Result<(Host, Plan<'spec>)> {
+) -> anyhow::Result<(Host, Layout, Plan<'spec>)> {
     trace::step("host");
+    let layout = Layout::look();
     let config = &bundle.config;
     let needs = attributes::needs(config.process.as_ref(), config.linux.as_ref());
     let host = Host::look(caller, subids(config), &needs)?;
@@ -48,7 +75,7 @@ pub fn draw<'spec>(
     trace::step("plan");
     let plan = Plan::draw(config, &host, &options)?;
     check_rootfs(&plan.rootfs)?;
-    Ok((host, plan))
+    Ok((host, layout, plan))
 }
 
 /// The systemd that may make cgroups for us, if it runs. Root has to ask for it.

@@ -2,8 +2,7 @@
 
 use super::create::Request;
 use super::draft;
-use crate::bundle::Bundle;
-use crate::cgroup::layout::Layout;
+use super::store::Store;
 use crate::cgroup::{Cgroup, CgroupFacts};
 use crate::hook;
 use crate::kernel::mount::Reach;
@@ -70,10 +69,9 @@ type Tell<'a> = &'a mut dyn FnMut(&str, &[(&'static str, &dyn Display)]);
 ///
 /// # Errors
 /// As for create, as far as planning goes.
-pub fn explain(caller: Caller, request: &Request) -> anyhow::Result<Explained> {
-    let bundle = Bundle::open(&request.bundle, request.config.as_deref())?;
-    let layout = Layout::look();
-    let (_, plan) = draft::draw(&bundle, caller, &layout, request)?;
+pub fn explain(store: &Store, caller: Caller, request: &Request) -> anyhow::Result<Explained> {
+    let bundle = draft::open(store, request)?;
+    let (_, layout, plan) = draft::draw(&bundle, caller, request)?;
     let planned = Cgroup::planned(&plan.cgroup, &layout)?;
     let mut explained = Explained(Default::default());
     let tell: Tell<'_> = &mut |section, fields| {

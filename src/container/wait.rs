@@ -5,9 +5,9 @@
 //! (PIDFD_INFO_EXIT, Linux 6.15), once its parent has asked; and until then the zombie shows it in /proc. So a
 //! wait that begins before the end learns the code, and writes it into the record for those who ask later.
 
-use super::record::Init;
+use super::record::{self, Init, Lock};
 use super::store::Store;
-use super::{Status, ended_with, stat};
+use super::{Container, Status, ended_with, stat};
 use crate::fault::{Fault, OrFault};
 use crate::kernel::process::{End, pidfd_end, pidfd_open};
 use nix::errno::Errno;
@@ -22,13 +22,7 @@ use std::time::Duration;
 /// # Errors
 /// A container that does not exist.
 pub fn wait(store: &Store, id: &str) -> anyhow::Result<Option<i32>> {
-    const MOMENT: Duration = Duration::from_millis(10);
-    let mut container = store.container(id)?;
-    // Whoever creates it has not come to its init yet.
-    while container.init().is_none() && container.status() == Status::Creating {
-        thread::sleep(MOMENT);
-        container = store.container(id)?;
-    }
+    let container = born(store, id)?;
     if let Some(code) = container.exit() {
         return Ok(Some(code));
     }
@@ -49,6 +43,26 @@ pub fn wait(store: &Store, id: &str) -> anyhow::Result<Option<i32>> {
             Ok(Some(end.code()))
         }
         None => late(store, id),
+    }
+}
+
+/// Whoever creates it may not have come to its init yet, which is soon or, if it hangs, never.
+fn born(store: &Store, id: &str) -> anyhow::Result<Container> {
+    const LONGEST: Duration = Duration::from_millis(200);
+    let mut moment = Duration::from_millis(5);
+    let mut creator = Lock::Held;
+    loop {
+        let container = store.container(id)?;
+        let is_waited_for = container.init().is_none() && container.status() == Status::Creating;
+        // Seen free before this look, so that the look is at the last that the creator wrote.
+        if !is_waited_for || creator == Lock::Free {
+            return Ok(container);
+        }
+        creator = record::creator(container.directory_fd()).unwrap_or(Lock::Free);
+        if creator == Lock::Held {
+            thread::sleep(moment);
+            moment = LONGEST.min(moment * 2);
+        }
     }
 }
 

@@ -2,7 +2,6 @@
 
 use crate::bundle::Bundle;
 use crate::cgroup::Cgroup;
-use crate::cgroup::layout::Layout;
 use crate::container::create::{Request, check_process};
 use crate::container::draft;
 use crate::fault::Report;
@@ -27,8 +26,7 @@ pub fn outlook(caller: Caller, request: &Request) -> Outlook {
 
 fn look(caller: Caller, request: &Request, adaptations: &mut Vec<(Level, String)>) -> anyhow::Result<()> {
     let bundle = Bundle::open(&request.bundle, request.config.as_deref())?;
-    let layout = Layout::look();
-    let (_, plan) = draft::draw(&bundle, caller, &layout, request)?;
+    let (_, layout, plan) = draft::draw(&bundle, caller, request)?;
     // Not an adaptation: what runc's tests want to see in the log.
     let told = plan.notes.iter().filter(|(_, text)| !text.starts_with("seccomp filter flags"));
     adaptations.extend(told.cloned());

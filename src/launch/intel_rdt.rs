@@ -51,12 +51,7 @@ impl Share {
                 self.compare(rdt)?;
             }
         } else if rdt.group != Group::OfContainer && rdt.schemata.is_empty() {
-            return Err(Fault::at(
-                "linux.intelRdt.closID",
-                format!("{} does not exist", self.group.display()),
-            )
-            .remedy("make it and write its schemata first, or give them in config.json")
-            .into());
+            return Err(self.missing("make it and write its schemata first, or give them in config.json"));
         } else {
             fs::create_dir(&self.group)
                 .or_fault(|| self.refused(at, format!("make {}", self.group.display())))?;
@@ -72,9 +67,12 @@ impl Share {
     /// runs already.
     ///
     /// # Errors
-    /// What resctrl refuses.
+    /// A group that is missing and is not its own, which nobody would remove; what resctrl refuses.
     pub fn change(&self, rdt: &IntelRdt<'_>, pids: &[i32]) -> anyhow::Result<()> {
         if !self.group.exists() {
+            if !self.own {
+                return Err(self.missing("make it first, as it was"));
+            }
             fs::create_dir(&self.group)
                 .or_fault(|| self.refused("linux.intelRdt", format!("make {}", self.group.display())))?;
         }
@@ -105,6 +103,12 @@ impl Share {
             }
             _ => tasks(monitoring),
         }
+    }
+
+    fn missing(&self, remedy: &str) -> anyhow::Error {
+        Fault::at("linux.intelRdt.closID", format!("{} does not exist", self.group.display()))
+            .remedy(remedy)
+            .into()
     }
 
     /// All lines at once, as the file wants them.
@@ -294,6 +298,19 @@ mod tests {
         share.change(&rdt, &[42]).unwrap();
         assert_eq!(resctrl.read("web/tasks"), "42");
         assert!(share.own);
+    }
+
+    #[test]
+    fn a_change_makes_no_group_that_nobody_would_remove() {
+        let resctrl = StandIn::new("others");
+        let share = resctrl.enter(json!({"closID": "gold"})).unwrap();
+        fs::remove_dir_all(resctrl.0.join("gold")).unwrap();
+        let listed = serde_json::from_value(json!({"l3CacheSchema": "L3:0=f"})).unwrap();
+        let found = Some(Resctrl::at(resctrl.0.clone()));
+        let rdt = decide(Some(&listed), &Facilities { resctrl: found, ..Facilities::default() });
+        let error = share.change(&rdt.unwrap().unwrap(), &[]).unwrap_err();
+        assert!(Report::of(&error).line.ends_with("gold does not exist"), "{error}");
+        assert!(!resctrl.0.join("gold").exists());
     }
 
     #[test]

@@ -14,11 +14,11 @@ mod spawn;
 
 use crate::fault::{Fault, OrFault};
 use crate::gate::Gate;
-use crate::handshake::{KaseEnd, ToInit, ToKase};
+use crate::handshake::{Expected, KaseEnd, ToInit, ToKase};
 use crate::hook;
 use crate::host::Host;
 use crate::kernel::clone::Process;
-use crate::kernel::process::{pidfd_send_signal, wait_for};
+use crate::kernel::process::{End, pidfd_send_signal, wait_for};
 use crate::plan::Plan;
 use crate::plan::namespaces::Kind;
 use crate::plan::scheduling::Affinity;
@@ -189,8 +189,13 @@ impl Init {
         Err(error)
     }
 
-    /// Hears of the process that becomes init.
+    /// Hears of the process that becomes init, from the hop.
     fn born(&self) -> anyhow::Result<Process> {
+        if self.kase.expects(self.process.pidfd.as_fd())? == Expected::Nothing {
+            // Init may be there by now, which nobody but the hop could name. It ends when it hears nothing more.
+            self.kase.hang_up();
+            return Err(self.vanished());
+        }
         match self.kase.hear()? {
             Some(ToKase::Born(pidfd)) => {
                 let pid = crate::kernel::process::pidfd_pid(pidfd.as_fd())?;
@@ -230,8 +235,12 @@ impl Init {
     }
 
     fn vanished(&self) -> anyhow::Error {
-        let end = wait_for(self.process.pid).map(|end| format!("{end:?}")).unwrap_or_default();
-        Fault::doing(format!("the container's init ended before it was ready {end}"))
+        let end = match wait_for(self.process.pid) {
+            Ok(End::Signalled(signal)) => format!(": signal {signal} ended it"),
+            Ok(End::Exited(code)) => format!(": its exit code is {code}"),
+            Err(_) => String::new(),
+        };
+        Fault::doing(format!("the container's init ended before it was ready{end}"))
             .remedy("look for an out-of-memory kill or a crash in `dmesg`")
             .into()
     }

@@ -1,6 +1,6 @@
-//! cgroup v1 and a user who was given a directory in some of its hierarchies.
+//! A user who was given a directory: in some hierarchies of cgroup v1, or one of v2.
 
-use crate::common::{Bundle, Kase, Outcome, json, words};
+use crate::common::{Bundle, Kase, Outcome, Surroundings, json, words};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -8,6 +8,7 @@ deeds! { user:
     the_hierarchies_that_were_given_are_used,
     a_limit_where_nothing_was_given_is_refused,
     a_strangers_cgroup_is_none_of_ours,
+    the_cgroup_is_made_where_it_was_planned,
 }
 
 /// Directories of the user's in some hierarchies, as an administrator makes them; removed when let go of.
@@ -120,4 +121,41 @@ fn a_strangers_cgroup_is_none_of_ours(kase: &Kase) {
     let _ = fs::remove_dir(&strangers);
     outcome.succeeded();
     assert!(stays && outcome.err.contains("pids"), "{outcome}");
+}
+
+/// What is written down before it is made is all that a crash leaves to `delete`.
+fn the_cgroup_is_made_where_it_was_planned(kase: &Kase) {
+    let top = Path::new("/sys/fs/cgroup");
+    if !crate::common::is_root()
+        || !["", "unified"].iter().any(|tree| top.join(tree).join("cgroup.procs").exists())
+    {
+        skip!("needs root, and cgroup v2");
+    }
+    let (given, uid, id) = (format!("{}-given", kase.name()), kase.identity.uid, kase.id());
+    // Version 2 alone, of which the user has his own cgroup and not the one above.
+    let before = format!(
+        "[ -e {top}/cgroup.procs ] || mount --bind {top}/unified {top}
+         above={top}$(sed -n 's/^0:://p' /proc/self/cgroup) && mkdir $above/{given} && cd $above/{given} &&
+         chown {uid} . cgroup.procs cgroup.subtree_control && echo $$ >cgroup.procs && cd \"$OLDPWD\"",
+        top = top.display()
+    );
+    let bundle = kase.bundle().args(["/probe", "sleep"]);
+    let record = kase.state_dir().join(&id).join("record");
+    let script = format!(
+        "as \"$@\" && as \"$1\" --cgroup-manager=cgroupfs create -b {} {id} >created 2>&1 && cat {}
+         ls -d $above/{given}/{id}; as \"$1\" delete --force {id}
+         echo $$ >$above/cgroup.procs; rmdir $above/{given}",
+        bundle.dir().display(),
+        record.display()
+    );
+    kase.file("created", "");
+    let options = ["--cgroup-manager=cgroupfs", "explain", "-b"];
+    let outcome = Surroundings::mounts(kase, &before)
+        .run(&script, &kase.command(words(options, bundle.dir(), [id.as_str()])));
+    let place = format!("/{given}/{id}");
+    assert!(outcome.stdout().contains(&format!("{place}\n")), "it is there: {outcome}");
+    let told: Vec<&str> = outcome.out.lines().filter(|line| line.starts_with("  v2: ")).collect();
+    assert!(matches!(told[..], [path] if path.ends_with(&place)), "{outcome}");
+    let written: Vec<&str> = outcome.out.lines().filter(|line| line.starts_with("{\"cgroup\":")).collect();
+    assert!(matches!(written[..], [line] if line.contains(&place)), "{outcome}");
 }
