@@ -77,12 +77,6 @@ fn killed_at_any_system_call_create_leaves_nothing_that_gc_does_not_clear(kase: 
                 kase.call(["delete", "--force", &id]).succeeded();
             } else {
                 age(kase);
-                for e in entries(kase) {
-                    for f in fs::read_dir(&e).unwrap() {
-                        eprintln!("{name} {call} {:?}", f.unwrap().path());
-                    }
-                    eprintln!("{:?}", fs::read_to_string(e.join("record")));
-                }
                 // Its init may have a moment to live.
                 wait_until("gc to clear it", || {
                     cleared += gc(kase, []).as_array().unwrap().len();
