@@ -1,6 +1,6 @@
 //! kase killed in the middle of things: everything can be cleared away, and the id used again.
 
-use crate::common::{Bundle, Kase, wait_until, words};
+use crate::common::{Bundle, Kase, words};
 use std::os::unix::process::ExitStatusExt;
 use std::time::Duration;
 
@@ -50,17 +50,7 @@ fn killed_at_any_system_call_create_leaves_nothing_that_delete_cannot_clear(kase
     for call in 1..2000 {
         let id = kase.id();
         let create = kase.command(words(["create", "-b"], bundle.dir(), [id.as_str()]));
-        let mut strace = kase.program("strace");
-        strace.args(["-o", "/dev/null", "-e"]).arg(format!("inject=all:signal=KILL:when={call}"));
-        strace.arg("--").arg(create.get_program()).args(create.get_args());
-        let mut running = kase.spawn(strace);
-        let mut status = None;
-        wait_until("strace to end", || {
-            status = running.child.try_wait().unwrap();
-            status.is_some()
-        });
-        // strace ends as kase did.
-        let status = status.unwrap();
+        let (status, running) = kase.killed_at("all", call, &create);
         if status.signal() != Some(9) {
             assert!(call > 20, "strace did not kill: {}", running.finish());
             kase.call(["delete", "--force", &id]).succeeded();

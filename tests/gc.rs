@@ -61,15 +61,7 @@ fn killed_at_any_system_call_create_leaves_nothing_that_gc_does_not_clear(kase: 
         for call in 1.. {
             let id = kase.id();
             let create = kase.command(words(["create", "-b"], bundle.dir(), [id.as_str()]));
-            let mut strace = kase.program("strace");
-            strace.args(["-o", "/dev/null", "-e"]).arg(format!("inject={name}:signal=KILL:when={call}"));
-            strace.arg("--").arg(create.get_program()).args(create.get_args());
-            let mut running = kase.spawn(strace);
-            let mut status = None;
-            wait_until("strace to end", || {
-                status = running.child.try_wait().unwrap();
-                status.is_some()
-            });
+            let (status, _) = kase.killed_at(name, call, &create);
             let record = fs::read_to_string(kase.state_dir().join(&id).join("record")).unwrap_or_default();
             if record.contains("\"ready\"") {
                 // It came to be, whatever has become of the kase that made it.
@@ -83,7 +75,7 @@ fn killed_at_any_system_call_create_leaves_nothing_that_gc_does_not_clear(kase: 
                     entries(kase).is_empty()
                 });
             }
-            if status.unwrap().signal() != Some(9) {
+            if status.signal() != Some(9) {
                 break;
             }
         }

@@ -34,18 +34,21 @@ struct Parts {
     hugetlb: Map<String, Value>,
 }
 
+/// The numbers of v1's cpuset, which are files there and 0 on v2.
+const CPUSET: [&str; 9] = [
+    "cpu_exclusive",
+    "mem_hardwall",
+    "mem_exclusive",
+    "memory_migrate",
+    "memory_spread_page",
+    "memory_spread_slab",
+    "memory_pressure",
+    "sched_load_balance",
+    "sched_relax_domain_level",
+];
+
 fn shape(mut parts: Parts) -> Value {
-    for name in [
-        "cpu_exclusive",
-        "mem_hardwall",
-        "mem_exclusive",
-        "memory_migrate",
-        "memory_spread_page",
-        "memory_spread_slab",
-        "memory_pressure",
-        "sched_load_balance",
-        "sched_relax_domain_level",
-    ] {
+    for name in CPUSET {
         parts.cpuset.entry(name).or_insert(json!(0));
     }
     json!({

@@ -22,7 +22,7 @@ pub fn shared(command: Command) -> Command {
     let path = |name, help| flag(name, help).value_parser(value_parser!(PathBuf));
     command
         .arg(super::id())
-        .arg(path("bundle", "The bundle's directory").short('b').default_value(".").value_name("DIR"))
+        .arg(bundle())
         .arg(config())
         .arg(path("console-socket", "Unix socket to send the terminal's master to").value_name("SOCKET"))
         .arg(path("pid-file", "File to write init's process id to").value_name("FILE"))
@@ -58,6 +58,17 @@ pub fn shared(command: Command) -> Command {
                 .default_value("0")
                 .value_name("N"),
         )
+}
+
+/// `--bundle`.
+pub fn bundle() -> Arg {
+    Arg::new("bundle")
+        .short('b')
+        .long("bundle")
+        .value_parser(value_parser!(PathBuf))
+        .default_value(".")
+        .value_name("DIR")
+        .help("The bundle's directory")
 }
 
 /// `--config`.

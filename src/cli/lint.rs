@@ -6,25 +6,14 @@ use super::table;
 use crate::bundle;
 use crate::fault::printable;
 use crate::lint::{Finding, Level, lint};
-use clap::{Arg, ArgMatches, Command, value_parser};
+use clap::{ArgMatches, Command};
 use serde_json::Value;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 pub fn arguments(command: Command) -> Command {
-    command
-        .arg(
-            Arg::new("bundle")
-                .short('b')
-                .long("bundle")
-                .value_parser(value_parser!(PathBuf))
-                .default_value(".")
-                .value_name("DIR")
-                .help("The bundle's directory"),
-        )
-        .arg(super::create::config())
-        .arg(table::format_or("text"))
+    command.arg(super::create::bundle()).arg(super::create::config()).arg(table::format_or("text"))
 }
 
 pub fn run(_: Context, matches: &ArgMatches) -> anyhow::Result<ExitCode> {

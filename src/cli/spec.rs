@@ -3,7 +3,7 @@
 use super::Context;
 use crate::container::has_cgroup_v2;
 use crate::fault::{Fault, OrFault};
-use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use clap::{Arg, ArgAction, ArgMatches, Command};
 use rootless::caller::Caller;
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -11,22 +11,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 pub fn arguments(command: Command) -> Command {
-    command
-        .arg(
-            Arg::new("bundle")
-                .short('b')
-                .long("bundle")
-                .value_parser(value_parser!(PathBuf))
-                .default_value(".")
-                .value_name("DIR")
-                .help("The bundle's directory"),
-        )
-        .arg(
-            Arg::new("rootless")
-                .long("rootless")
-                .action(ArgAction::SetTrue)
-                .help("For an ordinary user: with a user namespace that maps you to root"),
-        )
+    command.arg(super::create::bundle()).arg(
+        Arg::new("rootless")
+            .long("rootless")
+            .action(ArgAction::SetTrue)
+            .help("For an ordinary user: with a user namespace that maps you to root"),
+    )
 }
 
 pub fn run(context: Context, matches: &ArgMatches) -> anyhow::Result<ExitCode> {

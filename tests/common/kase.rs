@@ -8,7 +8,7 @@ use std::fs::{self, File, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -169,6 +169,21 @@ impl Kase {
     /// Runs a command to its end.
     pub fn finish(&self, command: Command) -> Outcome {
         self.spawn(command).finish()
+    }
+
+    /// Runs a command under strace, which kills it as it enters the system call of this name (or `all`) for the
+    /// n-th time, and then ends as it did.
+    pub fn killed_at(&self, name: &str, nth: u32, command: &Command) -> (ExitStatus, Running) {
+        let mut strace = self.program("strace");
+        strace.args(["-o", "/dev/null", "-e"]).arg(format!("inject={name}:signal=KILL:when={nth}"));
+        strace.arg("--").arg(command.get_program()).args(command.get_args());
+        let mut running = self.spawn(strace);
+        let mut status = None;
+        wait_until("strace to end", || {
+            status = running.child.try_wait().unwrap();
+            status.is_some()
+        });
+        (status.unwrap(), running)
     }
 
     fn next(&self) -> u32 {

@@ -2,7 +2,7 @@
 
 use super::super::v1::{Paths, directory_of};
 use super::v2::device;
-use super::{Parts, entry, number, page_sizes, pairs, set, text, value_of};
+use super::{CPUSET, Parts, entry, number, page_sizes, pairs, set, text, value_of};
 use crate::plan::cgroup::limits::cpu::ranges;
 use serde_json::{Map, Value, json};
 use std::path::Path;
@@ -65,17 +65,7 @@ fn cpuset(path: &Path) -> Map<String, Value> {
     let mut cpuset = Map::new();
     set(&mut cpuset, "cpus", list("cpuset.cpus"));
     set(&mut cpuset, "mems", list("cpuset.mems"));
-    for name in [
-        "cpu_exclusive",
-        "mem_hardwall",
-        "mem_exclusive",
-        "memory_migrate",
-        "memory_spread_page",
-        "memory_spread_slab",
-        "memory_pressure",
-        "sched_load_balance",
-        "sched_relax_domain_level",
-    ] {
+    for name in CPUSET {
         // The last of them may be -1.
         let value = text(path, &format!("cpuset.{name}")).and_then(|text| text.trim().parse::<i64>().ok());
         cpuset.extend(value.map(|value| (name.to_string(), json!(value))));
