@@ -1,5 +1,7 @@
 //! kase: a rootless-first OCI container runtime.
 
+#![cfg_attr(all(target_env = "gnu", not(test)), no_main)]
+
 mod accounts;
 mod bundle;
 mod cgroup;
@@ -22,6 +24,4 @@ mod seal;
 mod seccomp;
 mod trace;
 
-fn main() -> std::process::ExitCode {
-    cli::main()
-}
+start!(cli::main);

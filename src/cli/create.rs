@@ -1,6 +1,6 @@
 //! `kase create`.
 
-use super::Context;
+use super::{Context, ExitCode};
 use crate::container::create::{self, Request, StartedBy, Strictness, Terminal};
 use crate::fault::Fault;
 use crate::plan::overlay::MEMORY;
@@ -10,7 +10,6 @@ use std::env;
 use std::ffi::OsString;
 use std::fs;
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 pub fn arguments(command: Command) -> Command {
     shared(command)

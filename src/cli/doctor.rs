@@ -1,8 +1,8 @@
 //! `kase doctor`: a check list of this host for this user, each item with its remedy.
 
-use super::Context;
 use super::paint::{Colour, Paint, counted, object};
 use super::table;
+use super::{Context, ExitCode};
 use crate::container::create::{Request, Strictness};
 use crate::doctor::{self, Outlook};
 use clap::{Arg, ArgMatches, Command, value_parser};
@@ -10,7 +10,6 @@ use rootless::checks::{Check, Level};
 use serde_json::Value;
 use std::io::{self, Write};
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 pub fn arguments(command: Command) -> Command {
     command

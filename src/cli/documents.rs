@@ -37,7 +37,7 @@ fn documents() -> [(&'static str, String); 4] {
 /// With every command's own part, which otherwise only the command asked for has.
 fn whole() -> Command {
     // A commit's number in it would make every commit change the files.
-    let mut command = super::command().version(env!("CARGO_PKG_VERSION"));
+    let mut command = super::command(&super::VERBS).version(env!("CARGO_PKG_VERSION"));
     command.build();
     command
 }

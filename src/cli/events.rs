@@ -1,10 +1,9 @@
 //! `kase events`.
 
-use super::Context;
+use super::{Context, ExitCode};
 use crate::container::events::{self, Pace};
 use anyhow::Context as _;
 use clap::{Arg, ArgAction, ArgMatches, Command};
-use std::process::ExitCode;
 use std::time::Duration;
 
 pub fn arguments(command: Command) -> Command {

@@ -1,13 +1,12 @@
 //! `kase exec`.
 
-use super::Context;
+use super::{Context, ExitCode};
 use crate::container::exec::{self, Request};
 use crate::fault::Fault;
 use crate::plan::exec::Changes;
 use anyhow::Context as _;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 pub fn arguments(command: Command) -> Command {
     let flag = |name: &'static str, help: &'static str| Arg::new(name).long(name).help(help);

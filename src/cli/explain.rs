@@ -1,12 +1,11 @@
 //! `kase explain`.
 
-use super::Context;
 use super::table;
+use super::{Context, ExitCode};
 use crate::container::explain::{self, Entry, SECTIONS};
 use anyhow::Context as _;
 use clap::{ArgMatches, Command};
 use std::io::{self, Write};
-use std::process::ExitCode;
 
 /// What `create` takes and nothing that is shown depends on.
 const UNUSED: [&str; 6] =

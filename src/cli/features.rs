@@ -1,6 +1,6 @@
 //! `kase features`: the features structure of the runtime specification, features.md and features-linux.md.
 
-use super::Context;
+use super::{Context, ExitCode};
 use crate::hook;
 use crate::host;
 use crate::plan::memory_policy;
@@ -10,7 +10,6 @@ use crate::seccomp::{Arch, known};
 use clap::{ArgMatches, Command};
 use serde_json::{Value, json};
 use std::io::Write;
-use std::process::ExitCode;
 
 pub fn arguments(command: Command) -> Command {
     command

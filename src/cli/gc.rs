@@ -1,7 +1,7 @@
 //! `kase gc`.
 
-use super::Context;
 use super::table;
+use super::{Context, ExitCode};
 use crate::container::explain::Entry;
 use crate::container::gc;
 use crate::fault::Report;
@@ -9,7 +9,6 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::path::Path;
-use std::process::ExitCode;
 
 pub fn arguments(command: Command) -> Command {
     command

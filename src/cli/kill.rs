@@ -1,11 +1,10 @@
 //! `kase kill`.
 
-use super::Context;
+use super::{Context, ExitCode};
 use crate::container::kill::{self, Whom};
 use crate::container::pattern;
 use anyhow::Context as _;
 use clap::{Arg, ArgAction, ArgMatches, Command};
-use std::process::ExitCode;
 
 pub fn arguments(command: Command) -> Command {
     command

@@ -1,8 +1,8 @@
 //! `kase lint`: what is wrong with a config.json, and what is weak.
 
-use super::Context;
 use super::paint::{Colour, Paint, counted, object};
 use super::table;
+use super::{Context, ExitCode};
 use crate::bundle;
 use crate::fault::printable;
 use crate::lint::{Finding, Level, lint};
@@ -10,7 +10,6 @@ use clap::{ArgMatches, Command};
 use serde_json::Value;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 pub fn arguments(command: Command) -> Command {
     command.arg(super::create::bundle()).arg(super::create::config()).arg(table::format_or("text"))

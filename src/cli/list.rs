@@ -1,12 +1,11 @@
 //! `kase list`.
 
-use super::Context;
 use super::table;
+use super::{Context, ExitCode};
 use crate::container::Container;
 use crate::container::state::{Owners, State};
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use std::io::{self, Write};
-use std::process::ExitCode;
 
 pub fn arguments(command: Command) -> Command {
     command

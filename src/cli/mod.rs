@@ -1,7 +1,7 @@
 //! The command line: what runc's is, one small file a command.
 //!
-//! Only the command that is asked for is built (`Command::defer`); building all of them takes longer than
-//! `state` itself.
+//! Only the command that is asked for is built, once it is found by its name; building all of them takes longer
+//! than `state` itself.
 
 mod create;
 mod delete;
@@ -10,6 +10,7 @@ mod doctor;
 mod documents;
 mod events;
 mod exec;
+mod exit;
 mod explain;
 mod features;
 mod gc;
@@ -28,6 +29,7 @@ mod table;
 mod update;
 mod wait;
 
+pub use self::exit::ExitCode;
 use crate::container::store::Store;
 use crate::fault::{Fault, OrFault, Report};
 use crate::log;
@@ -44,7 +46,7 @@ use std::env;
 use std::ffi::OsString;
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
-use std::process::ExitCode;
+use std::slice;
 use tracing::Level;
 
 const ABOUT: &str = "A rootless-first OCI container runtime";
@@ -81,7 +83,7 @@ struct Verb {
     run: Run,
 }
 
-const VERBS: [Verb; 20] = [
+static VERBS: [Verb; 20] = [
     Verb { name: "create", about: "Create a container", arguments: create::arguments, run: create::run },
     Verb { name: "delete", about: "Delete a container", arguments: delete::arguments, run: delete::run },
     Verb {
@@ -149,7 +151,27 @@ const VERBS: [Verb; 20] = [
     Verb { name: "wait", about: "Wait for a container's end", arguments: wait::arguments, run: wait::run },
 ];
 
-fn command() -> Command {
+/// The options before the command that take a value.
+const VALUED: [&str; 7] =
+    ["--cgroup-manager", "--log", "--log-format", "--log-level", "--root", "--rootless", "--trace"];
+/// Those that take none.
+const BARE: [&str; 2] = ["--debug", "--systemd-cgroup"];
+
+/// The command that is asked for, found without clap. Nothing where the command line is not that plain: it is wrong
+/// then, or asks for help.
+fn sought(mut words: impl Iterator<Item = OsString>) -> Option<&'static Verb> {
+    loop {
+        let word = words.next()?.into_string().ok()?;
+        match word.split_once('=') {
+            Some((option, _)) if VALUED.contains(&option) => {}
+            None if BARE.contains(&&*word) => {}
+            None if VALUED.contains(&&*word) => drop(words.next()?),
+            _ => return VERBS.iter().find(|verb| verb.name == word),
+        }
+    }
+}
+
+fn command(verbs: &[Verb]) -> Command {
     let flag = |name: &'static str, help: &'static str| Arg::new(name).long(name).help(help);
     let mut command = Command::new("kase")
         .about(ABOUT)
@@ -170,7 +192,7 @@ fn command() -> Command {
         .arg(flag("cgroup-manager", "Who makes the containers' cgroups").value_parser(PossibleValuesParser::new(["systemd", "cgroupfs", "disabled"])))
         .arg(flag("trace", "Write how long each step of create, run or exec takes, for chrome://tracing or Perfetto").value_parser(value_parser!(PathBuf)).value_name("FILE"))
         .arg(flag("systemd-cgroup", "Let systemd make the containers' cgroups").action(ArgAction::SetTrue));
-    for verb in VERBS {
+    for verb in verbs {
         command = command.subcommand(Command::new(verb.name).about(verb.about).defer(verb.arguments));
     }
     command
@@ -183,14 +205,25 @@ fn version() -> &'static str {
 
 /// Parses the command line, does what it says, and tells the caller of what went wrong.
 pub fn main() -> ExitCode {
-    let matches = match command().try_get_matches() {
-        Ok(matches) => matches,
-        Err(error) => return usage(&error),
-    };
-    match dispatch(&matches) {
-        Ok(code) => code,
-        Err(error) => fail(&error, 1),
+    answer().unwrap_or_else(|error| fail(&error, 1))
+}
+
+fn answer() -> anyhow::Result<ExitCode> {
+    if let (Some(verb), Ok(caller)) = (sought(env::args_os().skip(1)), Caller::look()) {
+        // Before anything else, all of which the second start would do again.
+        let sealed = seal::seal(verb.name, &caller);
+        if let Ok(matches) = command(slice::from_ref(verb)).try_get_matches() {
+            return dispatch(&matches, caller, sealed);
+        }
     }
+    // What is wrong with the command line is said of the whole of it.
+    let matches = match command(&VERBS).try_get_matches() {
+        Ok(matches) => matches,
+        Err(error) => return Ok(usage(&error)),
+    };
+    let caller = Caller::look()?;
+    let sealed = seal::seal(matches.subcommand_name().unwrap_or_default(), &caller);
+    dispatch(&matches, caller, sealed)
 }
 
 /// Tells of an error, once to the log and once to the caller.
@@ -201,14 +234,12 @@ fn fail(error: &anyhow::Error, code: u8) -> ExitCode {
     ExitCode::from(code)
 }
 
-fn dispatch(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
+/// `sealed` is known before the log is opened, which may be a FIFO; that it failed belongs into it all the same.
+fn dispatch(matches: &ArgMatches, caller: Caller, sealed: anyhow::Result<()>) -> anyhow::Result<ExitCode> {
     let text = |name| matches.get_one::<String>(name).map_or("", String::as_str);
     let (name, arguments) = matches.subcommand().expect("clap requires a command");
-    let caller = Caller::look()?;
     // While no descriptor is open that is ours.
     let preserved = create::check_preserved(arguments);
-    // Before the log is opened, which may be a FIFO; what goes wrong belongs into it all the same.
-    let sealed = seal::seal(name, &caller);
     let format = if text("log-format") == "json" { log::Format::Json } else { log::Format::Text };
     let id = arguments.try_get_one::<String>("id").ok().flatten();
     let log = matches.get_one::<OsString>("log").map(OsString::as_os_str);
@@ -271,13 +302,13 @@ fn usage(error: &clap::Error) -> ExitCode {
     }
     if error.kind() == ErrorKind::MissingSubcommand {
         // As runc: whoever asks for nothing is shown what there is.
-        let _ = command().print_help();
+        let _ = command(&VERBS).print_help();
         return ExitCode::SUCCESS;
     }
     // `help [COMMAND]` is `[COMMAND] --help`; as a command of clap's it would have all of them built each time.
     if error.get(ContextKind::InvalidSubcommand) == Some(&ContextValue::String("help".into())) {
         let words = env::args_os().filter(|word| word != "help").chain(["--help".into()]);
-        if let Err(help) = command().try_get_matches_from(words) {
+        if let Err(help) = command(&VERBS).try_get_matches_from(words) {
             return usage(&help);
         }
     }
@@ -328,8 +359,51 @@ fn id_of(matches: &ArgMatches) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
+    fn found(line: &str) -> Option<&'static str> {
+        sought(line.split(' ').map(OsString::from)).map(|verb| verb.name)
+    }
+
+    #[test]
+    fn a_command_is_found_behind_the_options_before_it() {
+        assert_eq!(found("state web"), Some("state"));
+        assert_eq!(found("--log run --log-format=json --systemd-cgroup kill run 9"), Some("kill"));
+    }
+
+    #[test]
+    fn what_is_not_plain_is_left_to_clap() {
+        for line in [
+            "",
+            "help",
+            "--help",
+            "--log",
+            "--log=/x",
+            "--debug=1 run",
+            "--roo /x run",
+            "-- run",
+            "-v run",
+            "runs",
+        ] {
+            assert_eq!(found(line), None, "{line}");
+        }
+    }
+
+    #[test]
+    fn the_options_that_are_skipped_are_those_of_the_command_line() {
+        let command = command(&[]);
+        let mut known: Vec<String> = command
+            .get_arguments()
+            .filter(|option| option.get_id() != "version")
+            .map(|option| format!("{}--{}", option.get_action().takes_values(), option.get_id()))
+            .collect();
+        known.sort();
+        let skipped = BARE.map(|option| format!("false{option}")).into_iter();
+        assert!(skipped.chain(VALUED.map(|option| format!("true{option}"))).eq(known));
+    }
+
     #[test]
     fn the_command_line_is_consistent() {
-        super::command().debug_assert();
+        command(&VERBS).debug_assert();
     }
 }

@@ -1,14 +1,13 @@
 //! `kase ps`.
 
-use super::Context;
 use super::table::{self, Align};
+use super::{Context, ExitCode};
 use crate::container::processes::{self, Process};
 use crate::container::state::Owners;
 use crate::fault::{Fault, OrFault};
 use anyhow::Context as _;
 use clap::{Arg, ArgMatches, Command};
 use std::io::{self, Write};
-use std::process::ExitCode;
 use std::time::SystemTime;
 
 pub fn arguments(command: Command) -> Command {

@@ -1,10 +1,9 @@
 //! `kase resume`.
 
-use super::Context;
+use super::{Context, ExitCode};
 use crate::container::pause;
 use anyhow::Context as _;
 use clap::{ArgMatches, Command};
-use std::process::ExitCode;
 
 pub fn arguments(command: Command) -> Command {
     command.arg(super::id())

@@ -1,10 +1,9 @@
 //! `kase run`.
 
-use super::Context;
+use super::{Context, ExitCode};
 use crate::container::run::{self, How};
 use anyhow::Context as _;
 use clap::{Arg, ArgAction, ArgMatches, Command};
-use std::process::ExitCode;
 
 pub fn arguments(command: Command) -> Command {
     let flag = |name: &'static str, help: &'static str| {

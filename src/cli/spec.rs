@@ -1,6 +1,6 @@
 //! `kase spec`: a config.json to begin with.
 
-use super::Context;
+use super::{Context, ExitCode};
 use crate::container::has_cgroup_v2;
 use crate::fault::{Fault, OrFault};
 use clap::{Arg, ArgAction, ArgMatches, Command};
@@ -8,7 +8,6 @@ use rootless::caller::Caller;
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 pub fn arguments(command: Command) -> Command {
     command.arg(super::create::bundle()).arg(

@@ -1,11 +1,10 @@
 //! `kase start`.
 
-use super::Context;
+use super::{Context, ExitCode};
 use crate::container::start;
 use anyhow::Context as _;
 use clap::{ArgMatches, Command};
 use std::ffi::OsString;
-use std::process::ExitCode;
 
 pub fn arguments(command: Command) -> Command {
     command.arg(super::id())

@@ -1,11 +1,10 @@
 //! `kase state`.
 
-use super::Context;
+use super::{Context, ExitCode};
 use crate::container::state::{Owners, State};
 use anyhow::Context as _;
 use clap::{ArgMatches, Command};
 use std::io::Write;
-use std::process::ExitCode;
 
 pub fn arguments(command: Command) -> Command {
     command.arg(super::id())

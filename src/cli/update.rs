@@ -1,6 +1,6 @@
 //! `kase update`.
 
-use super::Context;
+use super::{Context, ExitCode};
 use crate::container::update::{self, Values};
 use crate::fault::Fault;
 use anyhow::Context as _;
@@ -8,7 +8,6 @@ use clap::builder::ValueParser;
 use clap::{Arg, ArgMatches, Command, value_parser};
 use oci_spec::runtime::LinuxIntelRdt;
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 /// What a flag's value is.
 #[derive(Clone, Copy)]

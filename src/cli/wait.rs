@@ -1,12 +1,11 @@
 //! `kase wait`.
 
-use super::Context;
+use super::{Context, ExitCode};
 use crate::container::wait;
 use crate::fault::Fault;
 use anyhow::Context as _;
 use clap::{ArgMatches, Command};
 use std::io::Write;
-use std::process::ExitCode;
 
 /// When the container has ended and nobody knows how.
 const UNKNOWN: u8 = 254;

@@ -17,6 +17,7 @@ pub mod process;
 pub mod schedule;
 pub mod seccomp;
 pub mod socket;
+pub mod start;
 pub mod terminal;
 pub mod text;
 
