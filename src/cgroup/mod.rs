@@ -3,7 +3,7 @@
 //! ```text
 //!                      make ──▶ clone_target ──▶ attach ──▶ keep ──▶ facts ─ ─▶ reopen ──▶ any verb
 //! v2                   mkdir    the directory    nothing left to do
-//! v1                   mkdirs   –                moves init in
+//! v1, beside init      mkdirs   –                moves init in
 //! systemd              –        –                has a scope made around init
 //! ```
 //!

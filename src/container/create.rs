@@ -4,6 +4,7 @@ use super::record::Facts;
 use super::store::{Entry, Store};
 use super::{boot, draft, init_facts, readiness, record};
 use crate::bundle::Bundle;
+use crate::cgroup::layout::Layout;
 use crate::cgroup::{Cgroup, CgroupFacts};
 use crate::config::Config;
 use crate::fault::{Fault, OrFault};
@@ -12,7 +13,7 @@ use crate::hook;
 use crate::launch::intel_rdt::Share;
 use crate::launch::pidfd::Receiver;
 use crate::launch::{self, Init, Making, Midwife, console, notify};
-use crate::plan::cgroup::Driver;
+use crate::plan::cgroup::{Driver, Version};
 use crate::plan::{Adapt, Notes, Plan};
 use crate::trace;
 use rootless::caller::Caller;
@@ -160,30 +161,32 @@ pub fn create(
         StartedBy::Gate => Some(Gate::build(entry.directory.open()?.as_fd())?),
         StartedBy::Us => None,
     };
-    trace::step("cgroup");
-    let planned = Cgroup::planned(&plan.cgroup, &layout)?;
-    if !planned.is_none() {
-        entry.journal().cgroup(planned.clone())?;
-    }
-    let mut cgroup = Cgroup::make(&plan.cgroup, &layout)?;
-    // Init is in it from the start, but for a hop's, which only the hop could put there.
-    let target = match plan.namespaces.needs_hop() {
-        true => None,
-        false => cgroup.clone_target().map(|target| target.try_clone_to_owned()).transpose()?,
-    };
-    let placed = target.is_some();
-    let making = Making { gate, id: &request.id, state: state.clone(), share, cgroup: target };
+    let mut cgroup = Cgroup::none();
     let mut midwife = Witness {
         entry: &entry,
         plan: &plan,
+        layout: &layout,
         state: &state,
         cgroup: &mut cgroup,
-        planned,
-        placed,
+        written: CgroupFacts::default(),
+        place: Place::ToMake,
         console,
         agent,
         master: None,
     };
+    // Init is in it from the start, but for a hop's, which only the hop could put there. v1 has nothing to clone
+    // into, and its many directories are made while init mounts.
+    let mut target = None;
+    if layout.version() == Some(Version::V2) {
+        midwife.make_cgroup()?;
+        if !plan.namespaces.needs_hop() {
+            target = midwife.cgroup.clone_target().map(|target| target.try_clone_to_owned()).transpose()?;
+        }
+    }
+    if target.is_some() {
+        midwife.place = Place::Taken;
+    }
+    let making = Making { gate, id: &request.id, state: state.clone(), share, cgroup: target };
     let init = launch::launch(&plan, &host, making, &mut midwife)?;
     let master = midwife.master;
     trace::step("record");
@@ -274,26 +277,47 @@ fn facts(bundle: &Bundle, plan: &Plan<'_>, id: &str) -> Facts {
     }
 }
 
+/// How far init is from being in its cgroup.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// There is none yet.
+    ToMake,
+    /// Init is outside.
+    ToTake,
+    /// It is cloned into it.
+    Taken,
+}
+
 struct Witness<'a> {
     entry: &'a Entry,
     plan: &'a Plan<'a>,
     state: &'a hook::State,
+    layout: &'a Layout,
     cgroup: &'a mut Cgroup,
-    planned: CgroupFacts,
-    placed: bool,
+    /// What the journal knows of it.
+    written: CgroupFacts,
+    place: Place,
     console: Console,
     agent: Option<OwnedFd>,
     master: Option<OwnedFd>,
 }
 
 impl Witness<'_> {
+    /// Makes the cgroup, after it is written down where.
+    fn make_cgroup(&mut self) -> anyhow::Result<()> {
+        trace::step("cgroup");
+        self.write_cgroup(Cgroup::planned(&self.plan.cgroup, self.layout)?)?;
+        *self.cgroup = Cgroup::make(&self.plan.cgroup, self.layout)?;
+        self.place = Place::ToTake;
+        Ok(())
+    }
+
     /// Writes the cgroup down, if it is another than the last that was.
-    fn write_cgroup(&mut self) -> anyhow::Result<()> {
-        let facts = self.cgroup.facts();
-        if facts == self.planned {
+    fn write_cgroup(&mut self, facts: CgroupFacts) -> anyhow::Result<()> {
+        if facts == self.written {
             return Ok(());
         }
-        self.planned = facts.clone();
+        self.written = facts.clone();
         self.entry.journal().cgroup(facts)
     }
 }
@@ -303,16 +327,19 @@ impl Midwife for Witness<'_> {
         let init: record::Init = init_facts(pid)
             .ok_or_else(|| Fault::doing(format!("read /proc/{pid}/stat")).remedy("mount /proc"))?;
         tracing::debug!("init of container {:?} is process {pid}", self.entry.directory.id);
+        if self.place == Place::ToMake {
+            self.make_cgroup()?;
+        }
         // Who may make none does without. With an init, what is written down counts as the container's.
-        if self.planned.unit.is_none() {
-            self.write_cgroup()?;
+        if self.written.unit.is_none() {
+            self.write_cgroup(self.cgroup.facts())?;
         }
         self.entry.journal().init(init)?;
-        if !self.placed {
+        if self.place == Place::ToTake {
             self.cgroup.attach(&self.plan.cgroup, pid)?;
         }
         // Systemd says where.
-        self.write_cgroup()
+        self.write_cgroup(self.cgroup.facts())
     }
 
     fn outside(&mut self, error: io::Error) -> anyhow::Result<()> {

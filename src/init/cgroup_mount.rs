@@ -7,6 +7,7 @@ use crate::host::hierarchies::{self, Hierarchy};
 use crate::kernel::mount::{self, Reach, attribute};
 use crate::kernel::text::read_text;
 use crate::plan::mounts::Mount;
+use nix::sys::stat::{Mode, mkdirat};
 use std::ffi::CString;
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -81,8 +82,12 @@ fn legacy(mounter: &mut Mounter<'_>, entry: &Mount<'_>) -> anyhow::Result<()> {
 
 fn one(entry: &Mount<'_>, tmpfs: BorrowedFd<'_>, hierarchy: &Hierarchy, view: View) -> io::Result<()> {
     // As it is called below /sys/fs/cgroup.
-    let name = hierarchy.point.file_name().unwrap_or_default();
-    let directory = inside::open_or_make(tmpfs, Path::new(name), Shape::Directory)?;
+    let name = CString::new(hierarchy.point.file_name().unwrap_or_default().as_bytes())?;
+    // The tmpfs is new and nobody else's: what is in it is what we have put there.
+    match mkdirat(tmpfs, name.as_c_str(), Mode::from_bits_truncate(0o755)) {
+        Ok(()) | Err(nix::Error::EEXIST) => {}
+        Err(error) => return Err(error.into()),
+    }
     let wanted = entry.options.attributes.set | attribute::NOSUID | attribute::NODEV | attribute::NOEXEC;
     let set = wanted & !attribute::ATIME;
     let tree = match view {
@@ -90,10 +95,10 @@ fn one(entry: &Mount<'_>, tmpfs: BorrowedFd<'_>, hierarchy: &Hierarchy, view: Vi
         View::Namespace => new_hierarchy(hierarchy, set).or_else(|_| own_part(hierarchy, set))?,
         View::Host => own_part(hierarchy, set)?,
     };
-    mount::attach(tree.as_fd(), directory.as_fd())?;
+    mount::attach_at(tree.as_fd(), tmpfs, &name)?;
     let joined = hierarchy.controllers.iter().filter(|_| hierarchy.controllers.len() > 1);
     for controller in joined {
-        match nix::unistd::symlinkat(name, tmpfs, controller.as_str()) {
+        match nix::unistd::symlinkat(name.as_c_str(), tmpfs, controller.as_str()) {
             Ok(()) | Err(nix::Error::EEXIST) => {}
             Err(error) => return Err(error.into()),
         }

@@ -105,6 +105,26 @@ pub fn attach(tree: BorrowedFd<'_>, target: BorrowedFd<'_>) -> io::Result<()> {
     .map(drop)
 }
 
+/// Attaches a detached mount on the directory `name` in `directory`; a symlink is not followed.
+///
+/// # Errors
+/// As [`attach`].
+pub fn attach_at(tree: BorrowedFd<'_>, directory: BorrowedFd<'_>, name: &CStr) -> io::Result<()> {
+    const FROM_DESCRIPTOR: libc::c_uint = 0x04;
+    // SAFETY: two C strings that outlive the call.
+    answer(unsafe {
+        libc::syscall(
+            libc::SYS_move_mount,
+            tree.as_raw_fd(),
+            c"".as_ptr(),
+            directory.as_raw_fd(),
+            name.as_ptr(),
+            FROM_DESCRIPTOR,
+        )
+    })
+    .map(drop)
+}
+
 /// How mounts pass on to other mount namespaces; mount_namespaces(7).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Propagation {
