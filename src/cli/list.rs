@@ -5,6 +5,7 @@ use super::{Context, ExitCode};
 use crate::container::Container;
 use crate::container::state::{Owners, State};
 use clap::{Arg, ArgAction, ArgMatches, Command};
+use serde::Serializer as _;
 use std::io::{self, Write};
 
 pub fn arguments(command: Command) -> Command {
@@ -34,19 +35,18 @@ fn show(
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
     let mut owners = Owners::default();
-    let states: Vec<State> = containers
-        .map(|container| {
-            let owner = owners.name(container.owner);
-            State::of(container, owner)
-        })
-        .collect();
+    let states = containers.map(|container| {
+        let owner = owners.name(container.owner);
+        State::of(container, owner)
+    });
     if table::is_json(matches) {
-        serde_json::to_writer(&mut *out, &states)?;
+        serde_json::Serializer::new(&mut *out).collect_seq(states)?;
         writeln!(out)?;
         return Ok(());
     }
     let header = ["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"].map(String::from);
-    let rows = states.into_iter().map(|state| {
+    // Of a thousand containers only what is shown is kept.
+    let rows = states.map(|state| {
         [state.id, state.pid.to_string(), state.status.to_string(), state.bundle, state.created, state.owner]
     });
     let rows: Vec<[String; 6]> = std::iter::once(header).chain(rows).collect();
