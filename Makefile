@@ -9,13 +9,13 @@ BUILDTAGS ?=
 
 CARGO ?= cargo
 # Scripts that no shell reads.
-PYTHON := scripts/bench scripts/gen-syscalls $(wildcard scripts/*.py)
+PYTHON := scripts/bench scripts/gen-syscalls scripts/layout $(wildcard scripts/*.py)
 RELEASE := $(CARGO) build --release --locked -p kase $(if $(strip $(BUILDTAGS)),--features "$(BUILDTAGS)")
 # What scripts/integrate reads; it has a default for each engine.
 export CFGDIR DEFAULT INSTALLDIR PIDFILE
 
 .DEFAULT_GOAL := help
-.PHONY: help build/kase install/kase extras demo test test-setup test/vm test/engines bench bench/seccomp lint clean
+.PHONY: help build/kase install/kase extras demo test test-setup test/vm test/engines bench bench/seccomp layout lint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z/%-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -62,11 +62,14 @@ bench: ## measure kase beside runc, crun and the kernel's own work, about half a
 bench/seccomp: ## time kase's system call filters beside libseccomp's, for the engines' profiles
 	scripts/bench-seccomp
 
+layout: ## write anew in which order the linker puts kase's code (needs root; some minutes)
+	scripts/layout
+
 lint: ## format, clippy, layers between the rooms, scripts
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	scripts/layers
-	@if command -v shellcheck >/dev/null; then shellcheck .ci/run $(filter-out %.rs %.awk $(PYTHON),$(wildcard scripts/*)); else echo "lint: no shellcheck here, shell scripts unchecked"; fi
+	@if command -v shellcheck >/dev/null; then shellcheck .ci/run $(filter-out %.rs %.awk %.ld $(PYTHON),$(wildcard scripts/*)); else echo "lint: no shellcheck here, shell scripts unchecked"; fi
 	@if command -v python3 >/dev/null; then python3 -c 'import sys; [compile(open(f).read(), f, "exec") for f in sys.argv[1:]]' $(PYTHON); else echo "lint: no python3 here, $(PYTHON) unchecked"; fi
 
 clean: ## remove what was built

@@ -1,5 +1,5 @@
 //! Tells the binary which commit it is of, where there is one: a tarball builds as `unknown`. Packs its relocations
-//! where linker and C library can.
+//! where linker and C library can, and has the linker put together what is executed together.
 
 use std::env;
 use std::path::Path;
@@ -10,9 +10,27 @@ fn main() {
     println!("cargo:rerun-if-env-changed=KASE_COMMIT");
     let commit = env::var("KASE_COMMIT").ok().or_else(commit).unwrap_or_else(|| "unknown".into());
     println!("cargo:rustc-env=KASE_COMMIT={commit}");
+    if orders_code() {
+        // What a command executes lies together: scripts/layout.
+        let layout = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/layout.ld");
+        println!("cargo:rerun-if-changed={}", layout.display());
+        println!("cargo:rustc-link-arg-bins=-Wl,-T,{}", layout.display());
+    }
     if packs_relocations() {
         println!("cargo:rustc-link-arg-bins=-Wl,-z,pack-relative-relocs");
     }
+}
+
+/// Whether the linker is one of those that are known to take it: lld, which rustc brings, or GNU ld.
+fn orders_code() -> bool {
+    let is = |name: &str, value: &str| env::var(name).as_deref() == Ok(value);
+    let flags = env::var("CARGO_ENCODED_RUSTFLAGS").unwrap_or_default();
+    let own_linker =
+        flags.contains("linker=") || flags.contains("fuse-ld=") || env::var_os("RUSTC_LINKER").is_some();
+    is("PROFILE", "release")
+        && is("CARGO_CFG_TARGET_OS", "linux")
+        && is("CARGO_CFG_TARGET_ENV", "gnu")
+        && !own_linker
 }
 
 /// A static program relocates itself, every pointer in its tables by an entry of 24 bytes. Packed (DT_RELR), they
