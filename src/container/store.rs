@@ -101,6 +101,14 @@ impl Store {
         self.look(id)?.ok_or_else(|| absent(id))
     }
 
+    /// The container `id`, for a verb that acts on it.
+    ///
+    /// # Errors
+    /// There is none, or it is another user's.
+    pub fn ours(&self, id: &str) -> anyhow::Result<Container> {
+        self.container(id).and_then(Container::if_ours)
+    }
+
     /// The container `id`, if it exists. An entry without a record is one too: its creation was interrupted.
     ///
     /// # Errors
@@ -292,9 +300,11 @@ impl Entry {
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        if !self.kept
-            && let Err(error) = self.directory.remove(self.own.as_fd())
-        {
+        if self.kept {
+            return;
+        }
+        let _alone = super::record::remover(self.own.as_fd());
+        if let Err(error) = self.directory.remove(self.own.as_fd()) {
             tracing::warn!("the state of container {:?} is left behind: {error}", self.directory.id);
         }
     }
