@@ -17,7 +17,7 @@ use crate::plan::{Adapt, Notes, Plan};
 use crate::trace;
 use rootless::caller::Caller;
 use std::ffi::OsString;
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -155,7 +155,7 @@ pub fn create(
     if request.notify_socket.is_some() {
         readiness::prepare(entry.directory.open()?.as_fd())?;
     }
-    super::overlay::ready(&plan, &host.caller, store, &request.id)?;
+    let checked = super::overlay::ready(&plan, &host.caller, store, &request.id)?;
     let gate = match by {
         StartedBy::Gate => Some(Gate::build(entry.directory.open()?.as_fd())?),
         StartedBy::Us => None,
@@ -172,7 +172,8 @@ pub fn create(
         false => cgroup.clone_target().map(|target| target.try_clone_to_owned()).transpose()?,
     };
     let placed = target.is_some();
-    let making = Making { gate, id: &request.id, state: state.clone(), share, cgroup: target };
+    let checked = checked.as_ref().map(AsFd::as_fd);
+    let making = Making { gate, id: &request.id, state: state.clone(), share, cgroup: target, checked };
     let mut midwife = Witness {
         entry: &entry,
         plan: &plan,
@@ -333,6 +334,10 @@ impl Midwife for Witness<'_> {
         let (Some(agent), Some(asked)) = (&self.agent, asked) else { return Ok(()) };
         let state = self.state.now("creating", Some(pid));
         notify::send(agent.as_fd(), listener.as_fd(), asked.metadata, &state, pid)
+    }
+
+    fn log(&mut self) -> anyhow::Result<File> {
+        self.entry.directory.log("fuse-overlayfs.log").or_fault(|| Fault::doing("make the overlay's log"))
     }
 
     fn terminal(&mut self, master: OwnedFd) -> anyhow::Result<()> {

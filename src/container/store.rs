@@ -39,7 +39,7 @@ impl Store {
     /// No directory that the caller may use.
     pub fn find(given: Option<&Path>, caller: &Caller) -> anyhow::Result<Self> {
         if let Some(root) = given {
-            return Ok(Self { root: root.to_path_buf(), given: Given::Yes });
+            return Ok(Self::at(root));
         }
         let found = StateDir::find(caller, "kase")
             .map_err(|error| Fault::doing(error.to_string()).remedy(error.remedy(caller)))?;
@@ -47,6 +47,11 @@ impl Store {
             tracing::info!("{note}");
         }
         Ok(Self { root: found.path, given: Given::No })
+    }
+
+    /// The root at this place.
+    pub fn at(root: &Path) -> Self {
+        Self { root: root.to_path_buf(), given: Given::Yes }
     }
 
     /// Where the directory of the container `id` is, or will be.
@@ -221,6 +226,15 @@ impl Directory {
     /// Those of openat(2) and write(2).
     pub fn keep(&self, name: &str, content: &[u8]) -> anyhow::Result<()> {
         keep(self.open()?.as_fd(), name, content)
+    }
+
+    /// Makes a file in it that a program writes to.
+    ///
+    /// # Errors
+    /// Those of openat(2).
+    pub fn log(&self, name: &str) -> nix::Result<File> {
+        let flags = OFlag::O_RDWR | OFlag::O_APPEND | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
+        openat(&self.open()?, name, flags, Mode::from_bits_truncate(0o600)).map(File::from)
     }
 
     /// Whether the name is still that of `own`, which was opened by it: the id may be another container's by now.

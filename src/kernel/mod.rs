@@ -19,6 +19,7 @@ pub mod seccomp;
 pub mod socket;
 pub mod terminal;
 pub mod text;
+pub mod xattr;
 
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd};
