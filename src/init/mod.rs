@@ -8,6 +8,7 @@ mod attributes;
 mod cgroup_mount;
 mod copy_up;
 mod devices;
+mod fake_root;
 mod filter;
 mod fuse;
 mod inside;
@@ -158,7 +159,10 @@ impl Init<'_> {
         if plan.process.terminal.is_none() {
             process::adopt_stdio(root.as_fd(), &plan.process.user, !plan.devices.is_empty())?;
         }
-        let environment = process::environment(&plan.process, root.as_fd());
+        let mut environment = process::environment(&plan.process, root.as_fd());
+        if plan.tells_apt {
+            fake_root::tell(&mut environment, root.as_fd());
+        }
         // Before the privileges go, and before a filter that may know nothing of these calls.
         attributes::set(&plan.attributes, &proc)?;
         process::become_user(&plan.process, self.hands.last_capability)?;
@@ -267,6 +271,10 @@ impl Init<'_> {
         }
         let late = mounter.late_readonly;
         devices::make(root.as_fd(), &self.plan.devices, self.plan.device_origin)?;
+        if self.plan.tells_apt {
+            fake_root::write(root.as_fd())
+                .or_fault(|| Fault::at("--fake-root", "tell apt of it in the container's /dev"))?;
+        }
         Ok(late)
     }
 
