@@ -6,6 +6,7 @@
 //!   │ ──────────── Begin ───────────▶ │   recorded on disk, ids mapped, in its cgroup
 //!   │ ◀──────────── MapIds(n, tree) ─ │   the source of mounts[n], which is in the container
 //!   │ ──────────── IdsMapped ───────▶ │
+//!   │ ◀──────────── Serve(socket) ─── │   the kernel has no overlay: fuse-overlayfs's mount comes through this
 //!   │ ◀──────────── HooksPlease ───── │   prestart and createRuntime, before the root changes
 //!   │ ──────────── HooksDone ───────▶ │
 //!   │ ◀──────────── Terminal(fd) ──── │   the master
@@ -45,6 +46,8 @@ pub enum ToKase {
     Born(OwnedFd),
     /// Map the ids of this detached tree as the entry of the plan's mounts with this index has it.
     MapIds(u32, OwnedFd),
+    /// Start fuse-overlayfs for the overlay; its mount, or why there is none, goes into this socket.
+    Serve(OwnedFd),
     /// Run the runtime's hooks now.
     HooksPlease,
     /// The master of the container's terminal.
@@ -75,7 +78,7 @@ pub enum Expected {
 pub struct InitEnd(OwnedFd);
 
 /// The longest packet: a report is cut to it.
-const LONGEST: usize = 8192;
+pub const LONGEST: usize = 8192;
 
 /// Both ends.
 ///
@@ -144,6 +147,7 @@ impl KaseEnd {
             (b'M', Some(tree)) => {
                 ToKase::MapIds(text.try_into().map(u32::from_ne_bytes).unwrap_or(u32::MAX), tree)
             }
+            (b'S', Some(socket)) => ToKase::Serve(socket),
             (b'H', None) => ToKase::HooksPlease,
             (b'T', Some(fd)) => ToKase::Terminal(fd),
             (b'L', Some(fd)) => ToKase::Listener(fd),
@@ -164,6 +168,7 @@ impl InitEnd {
         let (packet, fd) = match word {
             ToKase::Born(fd) => (b"B".to_vec(), Some(fd.as_fd())),
             ToKase::MapIds(index, tree) => ([&b"M"[..], &index.to_ne_bytes()].concat(), Some(tree.as_fd())),
+            ToKase::Serve(socket) => (b"S".to_vec(), Some(socket.as_fd())),
             ToKase::HooksPlease => (b"H".to_vec(), None),
             ToKase::Terminal(fd) => (b"T".to_vec(), Some(fd.as_fd())),
             ToKase::Listener(fd) => (b"L".to_vec(), Some(fd.as_fd())),

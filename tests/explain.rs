@@ -27,7 +27,10 @@ fn explained<const N: usize>(kase: &Kase, bundle: &Bundle, options: [&str; N]) -
 
 /// Each section, and what its entries have.
 const SHAPE: [(&str, &str); 15] = [
-    ("container", "rootfs root overlay entered hostname program directory user terminal noNewPrivileges"),
+    (
+        "container",
+        "rootfs root overlay overlaid entered hostname program directory user terminal noNewPrivileges",
+    ),
     ("namespaces", "kind which"),
     ("ids", "kind inside outside count"),
     ("mounts", "destination what flags data ids place"),

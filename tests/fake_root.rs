@@ -17,6 +17,8 @@ deeds! { bare:
     what_the_containers_filter_kills_for_is_still_killed,
     an_added_process_has_it_too,
     dpkg_installs_what_changes_owners,
+    apt_installs_without_being_told,
+    apt_is_told_nothing_where_it_is_not_or_was_told,
 }
 
 const CALLS: [&str; 12] =
@@ -222,4 +224,73 @@ fn dpkg_installs_what_changes_owners(kase: &Kase) {
     assert!(
         fs::read_to_string(bundle.rootfs("var/lib/dpkg/status")).unwrap().contains("install ok installed")
     );
+}
+
+/// The rootfs of [`debian`] with a repository in it, whose only package is that one.
+fn repository(kase: &Kase) -> Bundle {
+    let deb = package(kase);
+    let sum = Command::new("sha256sum").arg(&deb).output().unwrap().stdout;
+    let sum = String::from_utf8(sum).unwrap();
+    let size = fs::metadata(&deb).unwrap().len();
+    let packages = format!(
+        "Package: thing\nVersion: 1\nArchitecture: all\nMaintainer: nobody <n@example.org>\n\
+         Filename: ./thing.deb\nSize: {size}\nSHA256: {}\nDescription: a thing\n",
+        sum.split_whitespace().next().unwrap()
+    );
+    let names = "etc/apt etc/apt/apt.conf.d repository var/lib/apt var/lib/apt/lists var/lib/apt/lists/partial \
+                 var/cache var/cache/apt var/cache/apt/archives var/cache/apt/archives/partial";
+    let bundle = names.split(' ').fold(debian(kase, &deb), Bundle::directory);
+    fs::copy(&deb, bundle.rootfs("repository/thing.deb")).unwrap();
+    fs::set_permissions(bundle.rootfs("tmp"), fs::Permissions::from_mode(0o1777)).unwrap();
+    let users = "root:x:0:0::/root:/bin/sh\ndaemon:x:1:1::/:/bin/sh\n_apt:x:42:65534::/nonexistent:/bin/sh\n";
+    bundle
+        .file("repository/Packages", &packages)
+        .file("etc/apt/sources.list", "deb [trusted=yes] file:/repository ./\n")
+        .file("etc/passwd", users)
+        .file("etc/group", "root:x:0:\ndaemon:x:1:\nnogroup:x:65534:\n")
+}
+
+const INSTALL: &str = "apt-get update && apt-get install -y thing && apt-get remove -y thing && \
+                       apt-get install -y ./thing.deb && cat /opt/thing/file";
+
+macro_rules! needs_apt {
+    () => {
+        if !Path::new("/usr/bin/apt-get").exists() || !Path::new("/usr/bin/dpkg-deb").exists() {
+            skip!("needs apt");
+        }
+    };
+}
+
+fn apt_installs_without_being_told(kase: &Kase) {
+    needs_apt!();
+    let bundle = repository(kase).args(["/bin/sh", "-c", INSTALL]);
+    let before = fs::read_dir(bundle.rootfs("dev")).map_or(0, Iterator::count);
+    let installed = kase.run_with(&bundle, ["--fake-root", "--overlay"]);
+    assert!(installed.stdout().ends_with("installed\n"), "{installed}");
+    assert_eq!(fs::read_dir(bundle.rootfs("dev")).map_or(0, Iterator::count), before);
+    assert!(!bundle.rootfs("opt/thing").exists());
+    // As an added process, and without the option.
+    let bundle = bundle.args(["/probe", "sleep"]);
+    let container = Container::create(kase, &bundle, &["--fake-root", "--overlay"]);
+    container.start();
+    assert!(container.call("exec", ["/bin/sh", "-c", INSTALL]).stdout().ends_with("installed\n"));
+    let without = kase.run_with(&bundle.args(["/bin/sh", "-c", INSTALL]), ["--overlay"]);
+    assert_ne!(without.code, 0, "{without}");
+}
+
+fn apt_is_told_nothing_where_it_is_not_or_was_told(kase: &Kase) {
+    needs_apt!();
+    let look = ["/bin/sh", "-c", "echo $APT_CONFIG; ls /dev/apt.conf"];
+    let bundle = repository(kase).args(look);
+    assert_eq!(kase.run_with(&bundle, ["--fake-root"]).stdout(), "/dev/apt.conf\n/dev/apt.conf\n");
+    let bundle = bundle.edit(|spec| {
+        spec["process"]["env"].as_array_mut().unwrap().push(json!("APT_CONFIG=/dev/null"));
+    });
+    assert_eq!(kase.run_with(&bundle, ["--fake-root"]).stdout(), "/dev/null\n/dev/apt.conf\n");
+    // It would not do by itself.
+    let alone = kase.run_with(&bundle.args(["/usr/bin/apt-get", "update"]), ["--fake-root", "--overlay"]);
+    assert!(alone.code != 0 && alone.err.contains("Could not switch"), "{alone}");
+    let other = debian(kase, &package(kase)).args(look);
+    let outcome = kase.run_with(&other, ["--fake-root"]);
+    assert_eq!(outcome.out, "\n", "{outcome}");
 }

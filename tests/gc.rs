@@ -1,6 +1,8 @@
 //! `gc`: what a crash or a reboot left goes, and nothing else.
 
 use crate::common::{Container, Kase, Value, json, wait_until, words};
+use nix::fcntl::{FcntlArg, fcntl};
+use nix::libc::{F_WRLCK, SEEK_SET, flock};
 use std::fs;
 use std::os::unix::fs::{chown, symlink};
 use std::os::unix::process::ExitStatusExt;
@@ -18,7 +20,12 @@ deeds! {
     a_cgroup_that_was_only_planned_is_left_to_whoever_uses_it,
     a_record_that_is_a_symlink_is_not_followed,
 }
-deeds! { root: an_id_that_is_anew_anothers_keeps_its_state, another_users_entry_is_left_alone }
+deeds! { of_two_that_remove_a_container_the_second_looks_again }
+deeds! { root:
+    an_id_that_is_anew_anothers_keeps_its_state,
+    another_users_entry_is_left_alone,
+    another_users_container_is_nobodys_to_act_on,
+}
 
 fn entries(kase: &Kase) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(kase.state_dir()) else { return Vec::new() };
@@ -241,6 +248,62 @@ fn another_users_entry_is_left_alone(kase: &Kase) {
     chown(&entry, Some(0), None).unwrap();
     assert_eq!(kase.call(["gc"]).stdout().lines().count(), 2);
     assert!(log.exists() && !entry.exists());
+}
+
+/// A record names processes, cgroups and hooks; root does nothing of it for a user who could have written it.
+fn another_users_container_is_nobodys_to_act_on(kase: &Kase) {
+    let log = kase.path("log");
+    let hook = json!([{"path": "/bin/sh", "args": ["sh", "-c", format!("echo ran >> {}", log.display())]}]);
+    let bundle = kase.bundle().args(["/probe", "sleep"]);
+    let bundle = bundle.edit(|spec| spec["hooks"] = json!({"poststop": hook, "poststart": hook}));
+    let container = kase.create(&bundle);
+    let entry = record(&container).parent().unwrap().to_path_buf();
+    chown(&entry, Some(12345), None).unwrap();
+    let id = container.id.as_str();
+    for verb in [
+        ["delete"].as_slice(),
+        &["delete", "--force"],
+        &["kill"],
+        &["start"],
+        &["pause"],
+        &["resume"],
+        &["update", "--memory", "100M"],
+    ] {
+        kase.call(verb.iter().copied().chain([id])).refused(&[id, "is user 12345's"]);
+    }
+    let added = kase.call(["exec", id, "/probe", "hostname"]);
+    assert!(added.code == 255 && added.err.contains("is user 12345's"), "{added}");
+    assert_eq!(container.status(), "created");
+    assert!(!log.exists());
+    chown(&entry, Some(0), None).unwrap();
+    container.call("delete", ["--force"]).succeeded();
+    assert!(log.exists() && !entry.exists());
+}
+
+/// The first removal holds a lock. What is there when it lets go may be a new container with the old one's cgroup.
+fn of_two_that_remove_a_container_the_second_looks_again(kase: &Kase) {
+    let bundle = kase.bundle().args(["/probe", "sleep"]);
+    let old = kase.create(&bundle);
+    kase.call(["kill", &old.id, "KILL"]).succeeded();
+    old.becomes("stopped");
+    let file = fs::File::options().write(true).open(record(&old)).unwrap();
+    let lock = flock { l_type: F_WRLCK as i16, l_whence: SEEK_SET as i16, l_start: 2, l_len: 1, l_pid: 0 };
+    fcntl(&file, FcntlArg::F_OFD_SETLK(&lock)).unwrap();
+    let second = kase.spawn(kase.command(["delete", "--force", &old.id]));
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(old.status(), "stopped", "the second removal waits");
+    // The first is done, and the id is taken again.
+    let entry = record(&old).parent().unwrap().to_path_buf();
+    fs::rename(&entry, kase.state_dir().join("aside")).unwrap();
+    let create = kase.command(words(["create", "-b"], bundle.dir(), [old.id.as_str()]));
+    kase.finish(create).succeeded();
+    drop(file);
+    second.finish().succeeded();
+    old.start();
+    assert_eq!(old.status(), "running");
+    assert_eq!(old.call("exec", ["/probe", "hostname"]).stdout(), "kase\n");
+    old.call("delete", ["--force"]).succeeded();
+    kase.call(["delete", "--force", "aside"]).succeeded();
 }
 
 fn a_record_that_is_a_symlink_is_not_followed(kase: &Kase) {

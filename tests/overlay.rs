@@ -3,7 +3,7 @@
 use crate::common::{Bundle, Container, Kase, has, is_root, json, value, words};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
 deeds! { all: what_changes_in_memory_is_gone_with_the_container, what_changes_in_a_directory_is_there_again }
@@ -14,13 +14,7 @@ deeds! {
     a_read_only_root_stays_one,
     an_annotation_asks_for_it_and_the_option_counts_more,
     names_may_have_colons_commas_and_backslashes,
-    a_directory_in_the_rootfs_is_refused,
-    a_directory_that_cannot_be_made_is_refused,
     hooks_see_the_overlay_and_the_state_the_rootfs,
-    an_upper_layer_that_is_a_symlink_is_refused,
-    two_containers_at_once_do_not_share_a_directory,
-    a_directory_that_others_may_write_to_is_refused,
-    a_directory_that_others_may_enter_is_warned_of,
     an_empty_name_is_refused,
 }
 deeds! { root:
@@ -29,7 +23,6 @@ deeds! { root:
     a_shared_root_does_not_show_on_the_host,
     what_is_forbidden_on_the_rootfs_stays_so,
     an_idmapped_mount_may_lie_in_it,
-    a_directory_of_another_user_is_refused,
 }
 
 /// Every file below, with all that a container could change.
@@ -54,7 +47,7 @@ fn sum(directory: &Path) -> String {
     text
 }
 
-fn bundle(kase: &Kase) -> Bundle {
+pub fn bundle(kase: &Kase) -> Bundle {
     let bundle =
         kase.bundle().directory("etc/old").file("etc/old/file", "old\n").file("etc/name", "before\n");
     bundle.writable()
@@ -218,27 +211,6 @@ fn names_may_have_colons_commas_and_backslashes(kase: &Kase) {
     assert!(odd.join("g:h,i\\j/upper/new").exists() && !strange.join("rootfs/new").exists());
 }
 
-fn a_directory_in_the_rootfs_is_refused(kase: &Kase) {
-    let bundle = bundle(kase);
-    let option = |path: &Path| format!("--overlay={}", path.display());
-    for inside in [bundle.rootfs(""), bundle.rootfs("etc"), bundle.rootfs("etc/new")] {
-        kase.run_with(&bundle, [&option(&inside)]).refused(&["--overlay", "in each other"]);
-    }
-    symlink(bundle.rootfs("etc"), kase.path("link")).unwrap();
-    kase.run_with(&bundle, [&option(&kase.path("link"))]).refused(&["in each other"]);
-    assert!(!bundle.rootfs("etc/upper").exists());
-    // One around it holds its layers beside the rootfs.
-    kase.run_with(&bundle, [&option(bundle.dir())]).succeeded();
-}
-
-fn a_directory_that_cannot_be_made_is_refused(kase: &Kase) {
-    let bundle = bundle(kase);
-    let missing = format!("--overlay={}", kase.path("no/such").display());
-    kase.run_with(&bundle, [&missing]).refused(&["make the overlay's directory", "no/such"]);
-    let file = format!("--overlay={}", kase.file("file", "").display());
-    kase.run_with(&bundle, [&file]).refused(&["make the overlay's directory"]);
-}
-
 fn hooks_see_the_overlay_and_the_state_the_rootfs(kase: &Kase) {
     let hook = json!([{"path": "/bin/sh", "args": ["sh", "-c", "echo hooked > etc/hooked"]}]);
     let bundle = bundle(kase).args(["/probe", "read", "/etc/hooked"]);
@@ -248,14 +220,6 @@ fn hooks_see_the_overlay_and_the_state_the_rootfs(kase: &Kase) {
     assert_eq!(container.state()["rootfs"], bundle.rootfs("").to_str().unwrap().trim_end_matches('/'));
     assert_eq!(container.output(), "hooked\n");
     assert_eq!(sum(bundle.dir()), before);
-}
-
-fn an_upper_layer_that_is_a_symlink_is_refused(kase: &Kase) {
-    let changes = kase.directory("changes");
-    symlink(kase.directory("elsewhere"), changes.join("upper")).unwrap();
-    let outcome = kase.run_with(&bundle(kase), [&format!("--overlay={}", changes.display())]);
-    outcome.refused(&["overlay"]);
-    assert_eq!(fs::read_dir(kase.path("elsewhere")).unwrap().count(), 0);
 }
 
 /// The bundle and the directory are in one that only the host's root may enter.
@@ -320,62 +284,6 @@ fn an_idmapped_mount_may_lie_in_it(kase: &Kase) {
     }));
     let outcome = kase.run_with(&bundle.args(["/probe", "stat", "/data/file"]), ["--overlay"]);
     assert_eq!(value(outcome.stdout(), "owner"), "1000:1000");
-}
-
-fn two_containers_at_once_do_not_share_a_directory(kase: &Kase) {
-    let bundle = bundle(kase).args(["/probe", "sleep"]);
-    let option = format!("--overlay={}", kase.path("changes").display());
-    let first = Container::create(kase, &bundle, &[&option]);
-    symlink(kase.path("changes"), kase.path("link")).unwrap();
-    let other = format!("--overlay={}", kase.path("link").display());
-    for option in [&option, &other] {
-        kase.run_with(&bundle, [option]).refused(&["--overlay", "in use by container", &first.id]);
-    }
-    first.start();
-    kase.run_with(&bundle, [&option]).refused(&["--overlay", "in use by container", &first.id]);
-    first.call("kill", ["KILL"]).succeeded();
-    first.becomes("stopped");
-    Container::create(kase, &bundle, &[&option]).call("delete", ["--force"]).succeeded();
-}
-
-fn a_directory_that_others_may_write_to_is_refused(kase: &Kase) {
-    let changes = kase.directory("changes");
-    let option = format!("--overlay={}", changes.display());
-    for mode in [0o777, 0o1777, 0o770] {
-        fs::set_permissions(&changes, fs::Permissions::from_mode(mode)).unwrap();
-        kase.run_with(&bundle(kase), [&option]).refused(&["--overlay", "others may change what is in it"]);
-        assert_eq!(fs::read_dir(&changes).unwrap().count(), 0);
-    }
-    // Nobody comes to it, or anybody.
-    fs::set_permissions(&changes, fs::Permissions::from_mode(0o700)).unwrap();
-    let upper = kase.directory("changes/upper");
-    fs::set_permissions(&upper, fs::Permissions::from_mode(0o777)).unwrap();
-    kase.run_with(&bundle(kase), [&option]).succeeded();
-    fs::set_permissions(&changes, fs::Permissions::from_mode(0o755)).unwrap();
-    let outcome = kase.run_with(&bundle(kase), [&option]);
-    assert!(outcome.code == 1 && outcome.err.contains("changes/upper is user"), "{outcome}");
-}
-
-fn a_directory_that_others_may_enter_is_warned_of(kase: &Kase) {
-    let changes = kase.directory("changes");
-    fs::set_permissions(&changes, fs::Permissions::from_mode(0o755)).unwrap();
-    let option = format!("--overlay={}", changes.display());
-    let outcome = kase.run_with(&bundle(kase), [&option]);
-    outcome.succeeded();
-    assert!(outcome.err.contains("other users may enter"), "{outcome}");
-    fs::set_permissions(&changes, fs::Permissions::from_mode(0o700)).unwrap();
-    assert!(!kase.run_with(&bundle(kase), [&option]).err.contains("other users"));
-}
-
-fn a_directory_of_another_user_is_refused(kase: &Kase) {
-    let changes = kase.directory("changes");
-    fs::set_permissions(&changes, fs::Permissions::from_mode(0o700)).unwrap();
-    let option = format!("--overlay={}", changes.display());
-    chown(&changes, Some(12345), None).unwrap();
-    kase.run_with(&bundle(kase), [&option]).refused(&["--overlay", "is user 12345's"]);
-    chown(&changes, Some(0), None).unwrap();
-    chown(kase.directory("changes/work"), Some(12345), None).unwrap();
-    kase.run_with(&bundle(kase), [&option]).refused(&["--overlay", "changes/work is user 12345's"]);
 }
 
 fn an_empty_name_is_refused(kase: &Kase) {

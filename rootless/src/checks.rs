@@ -4,6 +4,7 @@
 //! A check that is no more than a file or a directory is here. What only a try can tell (namespaces, maps,
 //! mounts) is for whoever can make system calls; they make a [`Check`] of the hurdle that they meet.
 
+use std::io::{Error, ErrorKind};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -229,6 +230,54 @@ pub fn keys(caller: &Caller) -> Check {
     match hurdles::keys_in(&Root::host(), caller) {
         Some(hurdle) => Check::hurdle(NAME, Level::Warning, hurdle),
         None => Check::ok(NAME, "the quota is not used up"),
+    }
+}
+
+/// The program that lays an overlay where the kernel refuses to, if this caller can use it.
+///
+/// # Errors
+/// The program is missing, or the device through which it serves file systems is not the caller's to open.
+pub fn fuse_overlayfs() -> Result<std::path::PathBuf, Hurdle> {
+    const PROGRAM: &str = "fuse-overlayfs";
+    let program = program(PROGRAM);
+    let device = std::fs::File::options().read(true).write(true).open(FUSE);
+    let install = || Package::FuseOverlayfs.remedy();
+    match (program, device) {
+        (Some(program), Ok(_)) => Ok(program),
+        (None, Ok(_)) => Err(Hurdle::new("fuse-overlayfs is not installed", install())),
+        (Some(_), Err(error)) => {
+            let remedy = match open_device(&error) {
+                Some(command) => format!("run as root: {command}"),
+                None => ALLOW_DEVICE.to_string(),
+            };
+            Err(Hurdle::new(format!("{FUSE} cannot be opened: {error}"), remedy))
+        }
+        (None, Err(error)) => {
+            let remedy = match open_device(&error) {
+                Some(command) => Package::FuseOverlayfs.remedy_and(command),
+                None => format!("{}, and {ALLOW_DEVICE}", install()),
+            };
+            let cause = format!("fuse-overlayfs is not installed, and {FUSE} cannot be opened: {error}");
+            Err(Hurdle::new(cause, remedy))
+        }
+    }
+}
+
+/// The device of file systems that a program serves; fuse(4).
+pub const FUSE: &str = "/dev/fuse";
+
+const ALLOW_DEVICE: &str = "let what kase runs in have the device (systemd: DeviceAllow=/dev/fuse rw)";
+
+/// The command that makes the device one to be opened; nothing where the rules of a cgroup forbid it.
+fn open_device(error: &Error) -> Option<&'static str> {
+    const EPERM: i32 = 1;
+    let known = || std::fs::read_to_string("/proc/filesystems").is_ok_and(|known| known.contains("\tfuse\n"));
+    match error.kind() {
+        _ if error.raw_os_error() == Some(EPERM) => None,
+        // It is there for everybody, who can only make mounts of their own with it.
+        ErrorKind::PermissionDenied => Some("chmod 666 /dev/fuse"),
+        ErrorKind::NotFound if known() => Some("mknod -m 666 /dev/fuse c 10 229"),
+        _ => Some("modprobe fuse"),
     }
 }
 

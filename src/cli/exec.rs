@@ -57,7 +57,7 @@ pub fn run(context: Context, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     let id = super::id_of(matches);
     let doing = || format!("exec {id}");
     let outcome = request(matches).and_then(|request| {
-        let container = context.store()?.container(id)?;
+        let container = context.store()?.ours(id)?;
         exec::exec(&container, request)
     });
     match outcome.with_context(doing) {

@@ -32,7 +32,7 @@ pub fn run(context: Context, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     let signal = kill::parse(matches.get_one::<String>("signal").map_or("TERM", String::as_str))?;
     let whom = if matches.get_flag("all") { Whom::All } else { Whom::Init };
     let store = context.store().with_context(doing)?;
-    let one = |id: &str| kill::kill(&store.container(id)?, signal, whom);
+    let one = |id: &str| kill::kill(&store.ours(id)?, signal, whom);
     match matches.get_flag("regex") {
         true => pattern::each(&store, id, one),
         false => one(id),

@@ -13,7 +13,7 @@ pub fn arguments(command: Command) -> Command {
 pub fn run(context: Context, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     let id = super::id_of(matches);
     let doing = || format!("start {id}");
-    let container = context.store()?.container(id).with_context(doing)?;
+    let container = context.store()?.ours(id).with_context(doing)?;
     start::start(&container, notify_socket()).with_context(doing)?;
     Ok(ExitCode::SUCCESS)
 }

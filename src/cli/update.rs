@@ -102,7 +102,7 @@ pub fn run(context: Context, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
                 .into());
         }
     };
-    let container = context.store()?.container(id).with_context(doing)?;
+    let container = context.store()?.ours(id).with_context(doing)?;
     update::update(&container, resources.as_ref(), rdt.as_ref()).with_context(doing)?;
     Ok(ExitCode::SUCCESS)
 }

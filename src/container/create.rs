@@ -18,7 +18,7 @@ use crate::plan::{Adapt, Notes, Plan};
 use crate::trace;
 use rootless::caller::Caller;
 use std::ffi::OsString;
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -156,7 +156,7 @@ pub fn create(
     if request.notify_socket.is_some() {
         readiness::prepare(entry.directory.open()?.as_fd())?;
     }
-    super::overlay::ready(&plan, &host.caller, store, &request.id)?;
+    let checked = super::overlay::ready(&plan, &host.caller, store, &request.id)?;
     let gate = match by {
         StartedBy::Gate => Some(Gate::build(entry.directory.open()?.as_fd())?),
         StartedBy::Us => None,
@@ -174,19 +174,9 @@ pub fn create(
         agent,
         master: None,
     };
-    // Init is in it from the start, but for a hop's, which only the hop could put there. v1 has nothing to clone
-    // into, and its many directories are made while init mounts.
-    let mut target = None;
-    if layout.version() == Some(Version::V2) {
-        midwife.make_cgroup()?;
-        if !plan.namespaces.needs_hop() {
-            target = midwife.cgroup.clone_target().map(|target| target.try_clone_to_owned()).transpose()?;
-        }
-    }
-    if target.is_some() {
-        midwife.place = Place::Taken;
-    }
-    let making = Making { gate, id: &request.id, state: state.clone(), share, cgroup: target };
+    let target = midwife.clone_target()?;
+    let checked = checked.as_ref().map(AsFd::as_fd);
+    let making = Making { gate, id: &request.id, state: state.clone(), share, cgroup: target, checked };
     let init = launch::launch(&plan, &host, making, &mut midwife)?;
     let master = midwife.master;
     trace::step("record");
@@ -303,6 +293,23 @@ struct Witness<'a> {
 }
 
 impl Witness<'_> {
+    /// What init is cloned into: the cgroup from the start, but for a hop's, which only the hop could put there.
+    /// v1 has nothing to clone into, and its many directories are made while init mounts.
+    fn clone_target(&mut self) -> anyhow::Result<Option<OwnedFd>> {
+        if self.layout.version() != Some(Version::V2) {
+            return Ok(None);
+        }
+        self.make_cgroup()?;
+        let target = match self.plan.namespaces.needs_hop() {
+            true => None,
+            false => self.cgroup.clone_target().map(|target| target.try_clone_to_owned()).transpose()?,
+        };
+        if target.is_some() {
+            self.place = Place::Taken;
+        }
+        Ok(target)
+    }
+
     /// Makes the cgroup, after it is written down where.
     fn make_cgroup(&mut self) -> anyhow::Result<()> {
         trace::step("cgroup");
@@ -360,6 +367,10 @@ impl Midwife for Witness<'_> {
         let (Some(agent), Some(asked)) = (&self.agent, asked) else { return Ok(()) };
         let state = self.state.now("creating", Some(pid));
         notify::send(agent.as_fd(), listener.as_fd(), asked.metadata, &state, pid)
+    }
+
+    fn log(&mut self) -> anyhow::Result<File> {
+        self.entry.directory.log("fuse-overlayfs.log").or_fault(|| Fault::doing("make the overlay's log"))
     }
 
     fn terminal(&mut self, master: OwnedFd) -> anyhow::Result<()> {

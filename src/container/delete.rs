@@ -1,7 +1,7 @@
 //! Deletes a container and all that kase made for it.
 
 use super::store::Store;
-use super::{Container, Status, kill};
+use super::{Container, Status, kill, record};
 use crate::fault::{Fault, OrFault};
 use crate::hook;
 use std::os::fd::AsFd;
@@ -23,11 +23,11 @@ pub fn delete(store: &Store, id: &str, force: Force) -> anyhow::Result<()> {
     if force == Force::Yes {
         super::id::check(id)?;
         return match store.look(id)? {
-            Some(container) => remove(&container),
+            Some(container) => remove(&container.if_ours()?),
             None => Ok(()),
         };
     }
-    let container = store.container(id)?;
+    let container = store.ours(id)?;
     match container.status() {
         Status::Stopped => remove(&container),
         // Whoever has just killed it need not wait for the kernel.
@@ -43,6 +43,9 @@ pub fn delete(store: &Store, id: &str, force: Force) -> anyhow::Result<()> {
 /// # Errors
 /// State that cannot be removed; that others have removed it meanwhile is none. A failing hook is only logged: the container is gone by then.
 pub fn remove(container: &Container) -> anyhow::Result<()> {
+    // Of two at once, the second looks when the first is done: the id, and the cgroup with its name, may be a new
+    // container's by then.
+    let _alone = record::remover(container.own.as_fd());
     if !container.is_there() {
         return Ok(());
     }

@@ -27,7 +27,7 @@ use crate::trace;
 use nix::fcntl::{OFlag, open, openat};
 use nix::sys::stat::Mode;
 use std::ffi::CStr;
-use std::fs;
+use std::fs::{self, File};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
@@ -177,7 +177,7 @@ fn stored(container: &Container) -> anyhow::Result<Config> {
     let file = open_state(container, "config.json")
         .or_fault(|| Fault::doing("open the container's configuration"))?;
     let mut text = Vec::new();
-    std::io::Read::read_to_end(&mut fs::File::from(file), &mut text)?;
+    std::io::Read::read_to_end(&mut File::from(file), &mut text)?;
     Ok(bundle::parse(&text)?)
 }
 
@@ -188,7 +188,7 @@ fn filter(container: &Container) -> anyhow::Result<Option<Program>> {
         file => file.or_fault(|| Fault::doing("open the container's system call filter"))?,
     };
     let mut bytes = Vec::new();
-    std::io::Read::read_to_end(&mut fs::File::from(file), &mut bytes)?;
+    std::io::Read::read_to_end(&mut File::from(file), &mut bytes)?;
     let damaged = || Fault::doing("the container's system call filter in its state directory is damaged");
     Ok(Some(Program::from_bytes(&bytes).ok_or_else(damaged)?))
 }
@@ -288,6 +288,10 @@ impl Midwife for Witness<'_> {
     fn listener(&mut self, listener: OwnedFd, pid: i32) -> anyhow::Result<()> {
         let Some(agent) = &self.agent else { return Ok(()) };
         notify::send(agent.as_fd(), listener.as_fd(), self.metadata, &self.state, pid)
+    }
+
+    fn log(&mut self) -> anyhow::Result<File> {
+        Err(Fault::doing("an added process has no overlay of its own").into())
     }
 
     fn terminal(&mut self, master: OwnedFd) -> anyhow::Result<()> {

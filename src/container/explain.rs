@@ -14,6 +14,7 @@ use crate::plan::namespaces::Kind;
 use crate::plan::overlay::Upper;
 use crate::plan::{Pivot, Plan};
 use rootless::caller::Caller;
+use rootless::checks;
 use serde::ser::{Serialize, Serializer};
 use std::fmt::Display;
 use std::path::Path;
@@ -128,6 +129,10 @@ fn container(plan: &Plan<'_>, tell: Tell<'_>) {
         Some(Upper::Memory) => Path::new("in memory"),
         Some(Upper::Directory(directory)) => directory,
     };
+    let instead = plan.overlay.as_ref().map(|_| match checks::fuse_overlayfs() {
+        Ok(program) => format!("by {} where the kernel refuses it", program.display()),
+        Err(hurdle) => format!("fails where the kernel refuses it, since {}", hurdle.cause),
+    });
     let yes = |answer| if answer { "yes" } else { "no" };
     tell(
         "container",
@@ -135,6 +140,7 @@ fn container(plan: &Plan<'_>, tell: Tell<'_>) {
             ("rootfs", &plan.rootfs.display()),
             ("root", &if plan.readonly { "read-only" } else { "writable" }),
             ("overlay", &overlay.display()),
+            ("overlaid", &instead.unwrap_or_default()),
             ("entered", &entered),
             ("hostname", &plan.hostname.unwrap_or_default()),
             ("program", &words.join(" ")),

@@ -6,7 +6,6 @@ use super::record::{self, Complete, Lock, Record};
 use super::store::Store;
 use super::{Container, boot, delete};
 use nix::sys::stat::fstat;
-use nix::unistd::geteuid;
 use std::os::fd::AsFd;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -34,23 +33,22 @@ impl Reason {
 /// # Errors
 /// A root that was given and cannot be read.
 pub fn find(store: &Store) -> anyhow::Result<impl Iterator<Item = (Container, Reason)> + use<>> {
-    let (boot, uid) = (boot(), geteuid().as_raw());
+    let boot = boot();
     Ok(store
         .containers()?
         .filter_map(move |container| reason(&container, &boot).map(|reason| (container, reason)))
-        .filter(move |(container, _)| is_ours(container, uid)))
+        .filter(|(container, _)| is_ours(container)))
 }
 
-/// Whether the caller's word is in it. A record names hooks, which run as whoever removes it.
-fn is_ours(container: &Container, uid: u32) -> bool {
-    if container.owner != uid {
+fn is_ours(container: &Container) -> bool {
+    if !container.is_ours() {
         tracing::warn!(
             "{}: is left alone, since its state is user {}'s: run `kase gc` as that user",
             container.id(),
             container.owner
         );
     }
-    container.owner == uid
+    container.is_ours()
 }
 
 fn reason(container: &Container, boot: &str) -> Option<Reason> {

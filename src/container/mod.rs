@@ -30,6 +30,7 @@ use crate::kernel::process::{End, pidfd_open};
 use crate::kernel::text::{read_record, read_text};
 use crate::plan::cgroup::Version;
 use crate::plan::namespaces::Kind;
+use nix::unistd::geteuid;
 use record::{Complete, Facts, Init, Lock, Record};
 use serde::Serialize;
 use std::fmt;
@@ -190,6 +191,26 @@ impl Container {
             annotations: facts.annotations.clone(),
             output: Rc::new(output(facts)),
         })
+    }
+
+    /// Whether its state is the caller's own.
+    pub fn is_ours(&self) -> bool {
+        self.owner == geteuid().as_raw()
+    }
+
+    /// Refuses another user's state: its record names processes to signal, cgroups to remove, namespaces to join and
+    /// hooks to run, so whoever may write it would have root do all that.
+    ///
+    /// # Errors
+    /// It is another user's.
+    pub fn if_ours(self) -> anyhow::Result<Self> {
+        if self.is_ours() {
+            return Ok(self);
+        }
+        let (id, owner) = (self.id(), self.owner);
+        Err(Fault::doing(format!("the state of container {id:?} is user {owner}'s"))
+            .remedy(format!("run kase as that user (sudo -u '#{owner}' kase …)"))
+            .into())
     }
 
     /// Refuses a verb that needs another status.

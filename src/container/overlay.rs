@@ -4,7 +4,7 @@
 //! everything in it is reached by descriptors, and a directory that others may write to is refused.
 
 use super::store::Store;
-use super::{Container, Status, kill};
+use super::{Status, kill};
 use crate::fault::{Fault, OrFault};
 use crate::plan::Plan;
 use crate::plan::overlay::{Overlay, Upper, overlaps, within};
@@ -13,13 +13,17 @@ use nix::fcntl::{OFlag, open, openat};
 use nix::sys::stat::{FileStat, Mode, fchmod, fstat, mkdirat, stat};
 use nix::unistd::{Gid, Uid, fchown};
 use rootless::caller::{Caller, Standing};
-use std::fs;
+use std::ffi::OsStr;
+use std::fs::{self, File, TryLockError};
+use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 const DIRECTORY: OFlag = OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_CLOEXEC);
 
-/// What the record says of it, so that no other container uses the same at once.
+/// What the record says of it: an id may be that of another container later.
 pub fn directory(plan: &Plan<'_>) -> Option<PathBuf> {
     match &plan.overlay {
         Some(Overlay { upper: Upper::Directory(directory), .. }) => Some(directory.clone()),
@@ -27,14 +31,15 @@ pub fn directory(plan: &Plan<'_>) -> Option<PathBuf> {
     }
 }
 
-/// Makes `upper` and `work` in the overlay's directory where they are missing, and the directory itself.
+/// Makes `upper` and `work` in the overlay's directory where they are missing, and the directory itself. It is what
+/// this returns; nobody else gets it until that is closed, and then nobody while the container lives.
 ///
 /// # Errors
 /// A directory that leads into the rootfs, that cannot be made, that others may write to, or that another
 /// container uses.
-pub fn ready(plan: &Plan<'_>, caller: &Caller, store: &Store, id: &str) -> anyhow::Result<()> {
+pub fn ready(plan: &Plan<'_>, caller: &Caller, store: &Store, id: &str) -> anyhow::Result<Option<File>> {
     let Some(overlay @ Overlay { upper: Upper::Directory(directory), .. }) = &plan.overlay else {
-        return Ok(());
+        return Ok(None);
     };
     let doing = || {
         Fault::doing(format!("make the overlay's directory {}", directory.display()))
@@ -46,7 +51,7 @@ pub fn ready(plan: &Plan<'_>, caller: &Caller, store: &Store, id: &str) -> anyho
         return Err(within("--overlay", directory).into());
     }
     let access = check(&fstat(&top).or_fault(doing)?, directory, caller)?;
-    refuse_used(store, id, directory, &fstat(&top).or_fault(doing)?)?;
+    take(&top, directory, &store.place_of(id)?)?;
     let lower = stat(&plan.rootfs).or_fault(doing)?;
     for name in ["upper", "work"] {
         if let Some(new) = make(top.as_fd(), name).or_fault(doing)? {
@@ -62,17 +67,18 @@ pub fn ready(plan: &Plan<'_>, caller: &Caller, store: &Store, id: &str) -> anyho
             return Err(unsafe_directory(&real.join(name), &stat).into());
         }
     }
-    Ok(())
+    Ok(Some(top))
 }
 
 /// The directory itself, which may be named by a symlink.
-fn open_top(directory: &Path) -> nix::Result<OwnedFd> {
+fn open_top(directory: &Path) -> nix::Result<File> {
     // What the container marks set-user-ID in it is nobody else's to execute.
-    match nix::unistd::mkdir(directory, Mode::S_IRWXU) {
-        Ok(()) => open(directory, DIRECTORY | OFlag::O_NOFOLLOW, Mode::empty()),
-        Err(Errno::EEXIST) => open(directory, DIRECTORY, Mode::empty()),
-        Err(errno) => Err(errno),
-    }
+    let flags = match nix::unistd::mkdir(directory, Mode::S_IRWXU) {
+        Ok(()) => DIRECTORY | OFlag::O_NOFOLLOW,
+        Err(Errno::EEXIST) => DIRECTORY,
+        Err(errno) => return Err(errno),
+    };
+    open(directory, flags, Mode::empty()).map(File::from)
 }
 
 /// Who may look for what is in the directory.
@@ -110,21 +116,49 @@ fn unsafe_directory(directory: &Path, stat: &FileStat) -> Fault {
     .remedy(format!("make it yours alone (chown, chmod go-w), or name a new one instead of {shown}"))
 }
 
-/// Refuses what a container of this store has that lives. Each has its record before it looks, so of two at once
-/// one at least sees the other.
-fn refuse_used(store: &Store, id: &str, directory: &Path, own: &FileStat) -> anyhow::Result<()> {
+/// The file in it that says where the state of the container is that has it.
+const USER: &str = "container";
+
+/// Takes the directory for the container whose state is at `place`: another's may be in any state root. The lock
+/// is for as long as the container is being made; from then on its state shows whether it lives.
+fn take(top: &File, directory: &Path, place: &Path) -> anyhow::Result<()> {
+    // A file system without locks (NFS) does with the file alone.
+    let locked = !matches!(top.try_lock(), Err(TryLockError::WouldBlock));
+    let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let file = openat(top, USER, flags, Mode::from_bits_truncate(0o600)).map(File::from);
+    let doing = || Fault::doing(format!("write who uses {}", directory.join(USER).display()));
+    let mut file = file.or_fault(doing)?;
+    let mut text = Vec::new();
+    file.read_to_end(&mut text).or_fault(doing)?;
+    let user = Path::new(OsStr::from_bytes(&text));
+    if !locked || (user != place && lives(user, &fstat(top)?)) {
+        let root = user.parent().unwrap_or(user).display();
+        let id = user.file_name().unwrap_or_default().to_string_lossy();
+        return Err(Fault::at(
+            "--overlay",
+            format!("{} is in use by container {id:?} of {root}", directory.display()),
+        )
+        .remedy(format!("stop that one first (kase --root {root} kill {id} KILL), or name another directory"))
+        .into());
+    }
+    let write = || file.set_len(0).and_then(|()| file.write_all_at(place.as_os_str().as_bytes(), 0));
+    write().or_fault(doing)
+}
+
+/// Whether a container with its state there and this directory has processes.
+fn lives(place: &Path, top: &FileStat) -> bool {
+    let (Some(root), Some(id)) = (place.parent(), place.file_name().and_then(OsStr::to_str)) else {
+        return false;
+    };
     let same = |path: &PathBuf| {
-        stat(path).is_ok_and(|other| (other.st_dev, other.st_ino) == (own.st_dev, own.st_ino))
+        stat(path).is_ok_and(|other| (other.st_dev, other.st_ino) == (top.st_dev, top.st_ino))
     };
-    let uses = |other: &Container| {
-        other.id() != id
-            && other.facts().and_then(|facts| facts.overlay.as_ref()).is_some_and(same)
-            && (other.status() != Status::Stopped || kill::has_processes(other))
-    };
-    let Some(other) = store.containers()?.find(uses) else { return Ok(()) };
-    Err(Fault::at("--overlay", format!("{} is in use by container {:?}", directory.display(), other.id()))
-        .remedy(format!("stop that one first (kase kill {} KILL), or name another directory", other.id()))
-        .into())
+    // Where nothing can be read, no kase of ours has a container.
+    let found = super::id::check(id).is_ok().then(|| Store::at(root).look(id).ok().flatten()).flatten();
+    found.is_some_and(|found| {
+        found.facts().and_then(|facts| facts.overlay.as_ref()).is_some_and(same)
+            && (found.status() != Status::Stopped || kill::has_processes(&found))
+    })
 }
 
 /// Opens it if it was made now.

@@ -4,7 +4,8 @@
 //! what was asked for, then who init is, then that it was ready. The file is locked (F_OFD_SETLK) by an open
 //! file description that init inherits and that its exec closes, so a lock that is held means that the
 //! container has not been started. The kase that creates it holds one of its own (F_SETLK), which no child
-//! inherits. A status is never written down, it follows from these facts and from the living process.
+//! inherits, and the one that removes it another. A status is never written down, it follows from these facts and
+//! from the living process.
 
 use crate::cgroup::CgroupFacts;
 use crate::fault::{Fault, OrFault};
@@ -199,9 +200,19 @@ pub fn creator(directory: BorrowedFd<'_>) -> anyhow::Result<Lock> {
     look(&open(directory, OFlag::O_RDWR)?, CREATOR)
 }
 
+/// Waits for the lock that whoever removes the container holds, and holds it; nothing where there is no record yet,
+/// and so nothing but a directory to remove.
+pub fn remover(directory: BorrowedFd<'_>) -> Option<File> {
+    let file = open(directory, OFlag::O_RDWR).ok()?;
+    // Without locks (an exotic file system), it is as it would be without this.
+    let _ = fcntl(&file, FcntlArg::F_OFD_SETLKW(&byte(REMOVER)));
+    Some(file)
+}
+
 /// Whose lock it is, by the byte that it is on.
 const INIT: libc::off_t = 0;
 const CREATOR: libc::off_t = 1;
+const REMOVER: libc::off_t = 2;
 
 /// A write lock on a byte of the file.
 fn byte(start: libc::off_t) -> libc::flock {

@@ -39,7 +39,7 @@ impl Store {
     /// No directory that the caller may use.
     pub fn find(given: Option<&Path>, caller: &Caller) -> anyhow::Result<Self> {
         if let Some(root) = given {
-            return Ok(Self { root: root.to_path_buf(), given: Given::Yes });
+            return Ok(Self::at(root));
         }
         let found = StateDir::find(caller, "kase")
             .map_err(|error| Fault::doing(error.to_string()).remedy(error.remedy(caller)))?;
@@ -47,6 +47,11 @@ impl Store {
             tracing::info!("{note}");
         }
         Ok(Self { root: found.path, given: Given::No })
+    }
+
+    /// The root at this place.
+    pub fn at(root: &Path) -> Self {
+        Self { root: root.to_path_buf(), given: Given::Yes }
     }
 
     /// Where the directory of the container `id` is, or will be.
@@ -99,6 +104,14 @@ impl Store {
     pub fn container(&self, id: &str) -> anyhow::Result<Container> {
         id::check(id)?;
         self.look(id)?.ok_or_else(|| absent(id))
+    }
+
+    /// The container `id`, for a verb that acts on it.
+    ///
+    /// # Errors
+    /// There is none, or it is another user's.
+    pub fn ours(&self, id: &str) -> anyhow::Result<Container> {
+        self.container(id).and_then(Container::if_ours)
     }
 
     /// The container `id`, if it exists. An entry without a record is one too: its creation was interrupted.
@@ -215,6 +228,15 @@ impl Directory {
         keep(self.open()?.as_fd(), name, content)
     }
 
+    /// Makes a file in it that a program writes to.
+    ///
+    /// # Errors
+    /// Those of openat(2).
+    pub fn log(&self, name: &str) -> nix::Result<File> {
+        let flags = OFlag::O_RDWR | OFlag::O_APPEND | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
+        openat(&self.open()?, name, flags, Mode::from_bits_truncate(0o600)).map(File::from)
+    }
+
     /// Whether the name is still that of `own`, which was opened by it: the id may be another container's by now.
     pub fn is(&self, own: BorrowedFd<'_>) -> bool {
         let same = |now: OwnedFd| {
@@ -292,9 +314,11 @@ impl Entry {
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        if !self.kept
-            && let Err(error) = self.directory.remove(self.own.as_fd())
-        {
+        if self.kept {
+            return;
+        }
+        let _alone = super::record::remover(self.own.as_fd());
+        if let Err(error) = self.directory.remove(self.own.as_fd()) {
             tracing::warn!("the state of container {:?} is left behind: {error}", self.directory.id);
         }
     }

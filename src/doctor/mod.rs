@@ -16,7 +16,6 @@ use crate::seccomp::known;
 use rootless::Hurdle;
 use rootless::caller::Caller;
 use rootless::checks::{self, Check, Level};
-use rootless::hurdles::Package;
 use std::fs;
 
 /// Every check of this host, in the order in which a container needs them.
@@ -81,14 +80,15 @@ fn cgroup_version() -> Check {
 
 fn fuse_overlayfs(needed: bool) -> Check {
     const NAME: &str = "fuse-overlayfs";
-    match (checks::program(NAME), needed) {
-        (Some(path), _) => Check::ok(NAME, path.display().to_string()),
-        (None, false) => Check::ok(NAME, "not installed; needed where the kernel refuses an overlay"),
-        (None, true) => Check::hurdle(
-            NAME,
-            Level::Warning,
-            Hurdle { cause: "not installed".to_string(), remedy: Package::FuseOverlayfs.remedy() },
-        ),
+    match (checks::fuse_overlayfs(), needed) {
+        (Ok(path), true) => Check::ok(NAME, format!("{}, in place of the kernel's overlay", path.display())),
+        (Ok(path), false) => {
+            Check::ok(NAME, format!("{}, where the kernel refuses an overlay", path.display()))
+        }
+        (Err(hurdle), false) => {
+            Check::ok(NAME, format!("{}; needed where the kernel refuses an overlay", hurdle.cause))
+        }
+        (Err(hurdle), true) => Check::hurdle(NAME, Level::Warning, hurdle),
     }
 }
 

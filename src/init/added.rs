@@ -2,7 +2,7 @@
 
 use super::sysctl::Procfs;
 use super::terminal::{self, Console};
-use super::{attributes, filter, process, program, session};
+use super::{attributes, fake_root, filter, process, program, session};
 use crate::fault::{Fault, OrFault, Report};
 use crate::handshake::{InitEnd, ToInit, ToKase};
 use crate::kernel::descriptor;
@@ -83,7 +83,10 @@ fn recipe(plan: &Process<'_>, attributes: &Attributes<'_>, added: &Added) -> any
     if plan.terminal.is_none() {
         process::adopt_stdio(root.as_fd(), &plan.user, false)?;
     }
-    let environment = process::environment(plan, root.as_fd());
+    let mut environment = process::environment(plan, root.as_fd());
+    if added.filter.is_some() {
+        fake_root::tell(&mut environment, root.as_fd());
+    }
     // Before the privileges go, and before a filter that may know nothing of these calls.
     attributes::set(attributes, &proc)?;
     drop(proc);

@@ -8,7 +8,9 @@ mod attributes;
 mod cgroup_mount;
 mod copy_up;
 mod devices;
+mod fake_root;
 mod filter;
+mod fuse;
 mod inside;
 mod mounts;
 mod namespaces;
@@ -17,7 +19,7 @@ mod paths;
 mod process;
 mod program;
 mod rootfs;
-mod session;
+pub mod session;
 mod symlink;
 mod sysctl;
 mod terminal;
@@ -66,6 +68,8 @@ pub struct Trees {
     pub rootfs: Option<OwnedFd>,
     /// What holds the overlay's upper layer.
     pub layers: Option<overlay::Layers>,
+    /// The overlay's directory, which is the one that was checked.
+    pub checked: Option<OwnedFd>,
     /// By index into the plan's mounts.
     pub sources: Vec<Option<OwnedFd>>,
     /// Where sources that are copied as symlinks lead, by index into the plan's mounts.
@@ -121,7 +125,8 @@ impl Init<'_> {
         if plan.namespaces.makes(Kind::User) {
             self.begin()?;
         }
-        self.take_root()?;
+        // What is made from here on is its own.
+        session::take_root(plan)?;
         // With maps to be written, only now: their helpers have to see that the process is the user's own.
         set_dumpable(Dumpable::No);
         let proc = sysctl::Procfs::open()?;
@@ -154,7 +159,10 @@ impl Init<'_> {
         if plan.process.terminal.is_none() {
             process::adopt_stdio(root.as_fd(), &plan.process.user, !plan.devices.is_empty())?;
         }
-        let environment = process::environment(&plan.process, root.as_fd());
+        let mut environment = process::environment(&plan.process, root.as_fd());
+        if plan.tells_apt {
+            fake_root::tell(&mut environment, root.as_fd());
+        }
         // Before the privileges go, and before a filter that may know nothing of these calls.
         attributes::set(&plan.attributes, &proc)?;
         process::become_user(&plan.process, self.hands.last_capability)?;
@@ -211,28 +219,19 @@ impl Init<'_> {
         }
     }
 
-    /// The user namespace's root owns what is made from here on; where it has none, the container's user.
-    fn take_root(&self) -> anyhow::Result<()> {
-        if !self.plan.namespaces.has(Kind::User) {
-            return Ok(());
-        }
-        let user = &self.plan.process.user;
-        let (uid, gid) = match &self.plan.maps {
-            Some(maps) => (
-                if maps.uids.outside(0).is_some() { 0 } else { user.uid },
-                if maps.gids.outside(0).is_some() { 0 } else { user.gid },
-            ),
-            None => (0, 0),
-        };
-        session::take_ids(uid, gid, self.plan.process.groups)
-    }
-
     /// What the container changes from here on goes elsewhere.
     fn overlay(&mut self, root: OwnedFd) -> anyhow::Result<OwnedFd> {
         match &self.plan.overlay {
-            Some(overlay) => {
-                overlay::lay(overlay, self.plan.mount_label, root.as_fd(), self.hands.trees.layers.take())
-            }
+            Some(overlay) => overlay::lay(
+                overlay,
+                overlay::Ground {
+                    rootfs: root.as_fd(),
+                    layers: self.hands.trees.layers.take(),
+                    checked: self.hands.trees.checked.take(),
+                    label: self.plan.mount_label,
+                    kase: &self.hands.kase,
+                },
+            ),
             None => Ok(root),
         }
     }
@@ -272,6 +271,10 @@ impl Init<'_> {
         }
         let late = mounter.late_readonly;
         devices::make(root.as_fd(), &self.plan.devices, self.plan.device_origin)?;
+        if self.plan.tells_apt {
+            fake_root::write(root.as_fd())
+                .or_fault(|| Fault::at("--fake-root", "tell apt of it in the container's /dev"))?;
+        }
         Ok(late)
     }
 

@@ -6,15 +6,19 @@
 //!
 //! The kernel wants every layer mounted in this namespace, so what holds the upper one goes on top of the rootfs,
 //! and the overlay on top of both. It is told of them by descriptors of ours, so that no name is resolved in any of
-//! them, and none needs to be quoted.
+//! them, and none needs to be quoted. Where it refuses, fuse-overlayfs answers for the overlay.
 
-use super::inside::magic_path;
+use super::fuse;
+use super::inside::{self, magic_path};
 use crate::fault::{Fault, OrFault};
+use crate::handshake::InitEnd;
 use crate::kernel::mount::{self, Reach, attribute};
 use crate::kernel::path::{Resolve, openat2};
+use crate::kernel::xattr;
 use crate::plan::labels::MountLabel;
 use crate::plan::overlay::{Marks, Overlay, Upper};
 use crate::trace;
+use nix::errno::Errno;
 use nix::sys::stat::{Mode, fchmod, fstat, mkdirat};
 use nix::sys::statvfs::{FsFlags, fstatvfs};
 use std::ffi::{CStr, CString};
@@ -32,12 +36,23 @@ pub struct Layers {
 }
 
 impl Layers {
-    /// Those of a directory of the host.
+    /// Those of a directory of the host, which must still be the one that was checked.
     ///
     /// # Errors
-    /// Those of open_tree(2) and openat2(2).
-    pub fn of_host(directory: &Path) -> io::Result<Self> {
-        Self::of(mount::clone_host_tree(&CString::new(directory.as_os_str().as_bytes())?, Reach::One)?)
+    /// Those of open_tree(2) and openat2(2), and that the directory is another by now.
+    pub fn of_host(directory: &Path, checked: Option<BorrowedFd<'_>>) -> anyhow::Result<Self> {
+        let open = || {
+            let tree = mount::clone_host_tree(&CString::new(directory.as_os_str().as_bytes())?, Reach::One)?;
+            // By its path: a descriptor of another mount namespace's gives no tree.
+            if !checked.is_some_and(|checked| inside::same(tree.as_fd(), checked).unwrap_or(false)) {
+                return Err(io::Error::other("it is not the directory any more that was there before"));
+            }
+            Self::of(tree)
+        };
+        open().or_fault(|| {
+            Fault::doing(format!("open the overlay's directory {}", directory.display()))
+                .remedy("leave upper and work in it as kase made them: two directories, and no symlinks")
+        })
     }
 
     fn of(tree: OwnedFd) -> io::Result<Self> {
@@ -49,8 +64,23 @@ impl Layers {
         Ok(Self { tree, upper, work })
     }
 
+    /// What holds both directories, detached.
+    pub fn tree(&self) -> BorrowedFd<'_> {
+        self.tree.as_fd()
+    }
+
+    /// Whether the file system has no place for what an overlay notes on its files.
+    fn lack(&self, marks: Marks) -> io::Result<bool> {
+        let name = if marks == Marks::User { c"user.overlay.opaque" } else { c"trusted.overlay.opaque" };
+        let path = CString::new(magic_path(self.upper.as_fd()).into_os_string().into_encoded_bytes())?;
+        Ok(!xattr::has_room(&path, name))
+    }
+
     /// A tmpfs, whose upper directory has the mode of the rootfs, as the root will have it.
-    fn in_memory(rootfs: BorrowedFd<'_>) -> io::Result<Self> {
+    ///
+    /// # Errors
+    /// Those of fsopen(2) and its family.
+    pub fn in_memory(rootfs: BorrowedFd<'_>) -> io::Result<Self> {
         let tree = mount::make_file_system(c"tmpfs", &[(c"mode", Some(c"755"))], 0)?;
         for name in [c"upper", c"work"] {
             mkdirat(&tree, name, Mode::S_IRWXU)?;
@@ -65,51 +95,102 @@ impl Layers {
     }
 }
 
-/// Lays it over `rootfs`, which is mounted at its place. `layers` are those that kase opened, where init may not.
+/// What the overlay is made of and where.
+#[derive(Debug)]
+pub struct Ground<'a> {
+    /// The lower layer, mounted at its place.
+    pub rootfs: BorrowedFd<'a>,
+    /// Those that kase opened, where init may not.
+    pub layers: Option<Layers>,
+    /// The directory of the host that was checked.
+    pub checked: Option<OwnedFd>,
+    /// What its files are labelled.
+    pub label: Option<MountLabel<'a>>,
+    /// Who can start a program outside of the container.
+    pub kase: &'a InitEnd,
+}
+
+/// Lays it over the rootfs.
 ///
 /// # Errors
-/// What the kernel or the file system refuses.
-pub fn lay(
-    overlay: &Overlay,
-    label: Option<MountLabel<'_>>,
-    rootfs: BorrowedFd<'_>,
-    layers: Option<Layers>,
-) -> anyhow::Result<OwnedFd> {
+/// What the kernel or the file system refuses, where fuse-overlayfs cannot help.
+pub fn lay(overlay: &Overlay, ground: Ground<'_>) -> anyhow::Result<OwnedFd> {
     trace::step("overlay");
-    let layers = match (layers, &overlay.upper) {
+    let rootfs = ground.rootfs;
+    let layers = match (ground.layers, &overlay.upper) {
         (Some(layers), _) => layers,
         (None, Upper::Memory) => {
             Layers::in_memory(rootfs).or_fault(|| Fault::doing("make a tmpfs for the overlay"))?
         }
-        (None, Upper::Directory(directory)) => Layers::of_host(directory).or_fault(|| unopened(directory))?,
-    };
-    let lay = || -> io::Result<OwnedFd> {
-        mount::attach(layers.tree.as_fd(), rootfs)?;
-        let path = |fd: BorrowedFd<'_>| CString::new(magic_path(fd).into_os_string().into_encoded_bytes());
-        let (lower, upper, work) = (path(rootfs)?, path(layers.upper.as_fd())?, path(layers.work.as_fd())?);
-        let mut options = vec![
-            (c"source", Some(c"overlay")),
-            (c"lowerdir", Some(lower.as_c_str())),
-            (c"upperdir", Some(upper.as_c_str())),
-            (c"workdir", Some(work.as_c_str())),
-        ];
-        if overlay.marks == Marks::User {
-            options.push((c"userxattr", None));
+        (None, Upper::Directory(directory)) => {
+            Layers::of_host(directory, ground.checked.as_ref().map(AsFd::as_fd))?
         }
-        let label =
-            label.map(|label| Ok::<_, io::Error>((CString::new(label.option)?, CString::new(label.label)?)));
-        let label = label.transpose()?;
-        options.extend(label.as_ref().map(|(option, label)| (option.as_c_str(), Some(label.as_c_str()))));
-        let laid =
-            mount::make_file_system(c"overlay", &options, flags(rootfs)? | flags(layers.tree.as_fd())?)?;
-        mount::attach(laid.as_fd(), layers.tree.as_fd())?;
-        Ok(laid)
     };
-    lay().or_fault(|| refused(overlay))
+    let tree = layers.tree.as_fd();
+    let prepare = || -> io::Result<_> {
+        mount::attach(tree, rootfs)?;
+        let label = match ground.label {
+            Some(label) => Some((CString::new(label.option)?, CString::new(label.label)?)),
+            None => None,
+        };
+        Ok((flags(rootfs)? | flags(tree)?, layers.lack(overlay.marks)?, label))
+    };
+    let (flags, poor, label) = prepare().or_fault(|| Fault::doing(LAY))?;
+    let label = label.as_ref().map(|(option, label)| (option.as_c_str(), Some(label.as_c_str())));
+    let by_kernel = || by_kernel(overlay, rootfs, &layers, label, flags);
+    let laid = match if poor { Err(Errno::EOPNOTSUPP.into()) } else { by_kernel() } {
+        Err(error) if is_refusal(&error) => match fuse::ask(&error, ground.kase) {
+            Err(why) if poor => by_kernel().map_err(|_| why).inspect(|_| tracing::warn!("{POOR}")),
+            made => made,
+        },
+        laid => laid.or_fault(|| Fault::doing(LAY).remedy(DMESG)),
+    }?;
+    mount::attach(laid.as_fd(), tree).or_fault(|| Fault::doing(LAY))?;
+    Ok(laid)
+}
+
+const LAY: &str = "lay an overlay over the rootfs";
+const DMESG: &str =
+    "see `dmesg` for the kernel's reason; below the rootfs nothing may be mounted on the host";
+const POOR: &str = "--overlay: the file system of the changes has no extended attributes, so that directories of the \
+                    rootfs cannot be removed: install fuse-overlayfs, or name another directory";
+
+fn by_kernel(
+    overlay: &Overlay,
+    rootfs: BorrowedFd<'_>,
+    layers: &Layers,
+    label: Option<(&CStr, Option<&CStr>)>,
+    flags: u64,
+) -> io::Result<OwnedFd> {
+    let path = |fd: BorrowedFd<'_>| CString::new(magic_path(fd).into_os_string().into_encoded_bytes());
+    let (lower, upper, work) = (path(rootfs)?, path(layers.upper.as_fd())?, path(layers.work.as_fd())?);
+    let mut options = vec![
+        (c"source", Some(c"overlay")),
+        (c"lowerdir", Some(lower.as_c_str())),
+        (c"upperdir", Some(upper.as_c_str())),
+        (c"workdir", Some(work.as_c_str())),
+    ];
+    if overlay.marks == Marks::User {
+        options.push((c"userxattr", None));
+    }
+    options.extend(label);
+    mount::make_file_system(c"overlay", &options, flags)
+}
+
+/// Whether the kernel has no overlay for us or this file system is none for it, and nothing else is wrong.
+fn is_refusal(error: &io::Error) -> bool {
+    let errno = Errno::from_raw(error.raw_os_error().unwrap_or(0));
+    matches!(
+        errno,
+        Errno::EINVAL | Errno::EPERM | Errno::EACCES | Errno::ENODEV | Errno::EOPNOTSUPP | Errno::EXDEV
+    )
 }
 
 /// What is forbidden on a layer's file system stays forbidden, though the overlay is one of its own.
-fn flags(layer: BorrowedFd<'_>) -> io::Result<u64> {
+///
+/// # Errors
+/// Those of fstatvfs(3).
+pub fn flags(layer: BorrowedFd<'_>) -> io::Result<u64> {
     let flags = fstatvfs(layer)?.flags();
     let both = [
         (FsFlags::ST_NOSUID, attribute::NOSUID),
@@ -118,23 +199,4 @@ fn flags(layer: BorrowedFd<'_>) -> io::Result<u64> {
     ];
     let there = both.iter().filter(|(flag, _)| flags.contains(*flag));
     Ok(there.fold(0, |set, (_, attribute)| set | attribute))
-}
-
-/// The fault of an overlay's directory that cannot be opened.
-pub fn unopened(directory: &Path) -> Fault {
-    Fault::doing(format!("open the overlay's directory {}", directory.display()))
-        .remedy("leave upper and work in it as kase made them: two directories, and no symlinks")
-}
-
-fn refused(overlay: &Overlay) -> Fault {
-    let directory = match &overlay.upper {
-        Upper::Memory => String::new(),
-        Upper::Directory(directory) => format!(
-            "; {} has to be on a file system with extended attributes (ext4, XFS, tmpfs), else mount one with fuse-overlayfs and name that in root.path",
-            directory.display()
-        ),
-    };
-    Fault::doing("lay an overlay over the rootfs").remedy(format!(
-        "see `dmesg` for the kernel's reason; below the rootfs nothing may be mounted on the host{directory}"
-    ))
 }

@@ -4,6 +4,8 @@ use super::attributes;
 use super::sysctl::Procfs;
 use crate::fault::{Fault, OrFault};
 use crate::kernel::process;
+use crate::plan::Plan;
+use crate::plan::namespaces::Kind;
 use crate::plan::process::Groups;
 use crate::trace;
 use nix::errno::Errno;
@@ -41,6 +43,26 @@ fn join_keyring(name: &CStr) {
     let hurdle = Caller::look().ok().and_then(|caller| rootless::hurdles::keys(errno, &caller));
     let why = hurdle.map_or(String::new(), |hurdle| format!(" ({}; {})", hurdle.cause, hurdle.remedy));
     tracing::warn!("the container shares the session keyring of its caller: {error}{why}");
+}
+
+/// Becomes the root of the container's user namespace, if it has one, or the container's user where that has no
+/// root.
+///
+/// # Errors
+/// An id that is not mapped.
+pub fn take_root(plan: &Plan<'_>) -> anyhow::Result<()> {
+    if !plan.namespaces.has(Kind::User) {
+        return Ok(());
+    }
+    let user = &plan.process.user;
+    let (uid, gid) = match &plan.maps {
+        Some(maps) => (
+            if maps.uids.outside(0).is_some() { 0 } else { user.uid },
+            if maps.gids.outside(0).is_some() { 0 } else { user.gid },
+        ),
+        None => (0, 0),
+    };
+    take_ids(uid, gid, plan.process.groups)
 }
 
 /// Becomes this user of a user namespace, without groups of the caller's where the kernel lets them go and

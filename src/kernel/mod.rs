@@ -20,6 +20,7 @@ pub mod socket;
 pub mod start;
 pub mod terminal;
 pub mod text;
+pub mod xattr;
 
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd};

@@ -2,6 +2,7 @@
 
 pub mod affinity;
 pub mod console;
+mod fuse;
 mod id_mapped;
 pub mod intel_rdt;
 pub mod join;
@@ -24,10 +25,10 @@ use crate::plan::namespaces::Kind;
 use crate::plan::scheduling::Affinity;
 use crate::trace;
 use intel_rdt::Share;
-use rootless::caller::Caller;
 use rootless::id_writer::{self, Means};
+use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Init, made and not yet started. Killed and reaped when dropped before it is [kept](Init::keep).
 #[derive(Debug)]
@@ -65,6 +66,12 @@ pub trait Midwife {
     /// Whatever stops the birth.
     fn listener(&mut self, listener: OwnedFd, pid: i32) -> anyhow::Result<()>;
 
+    /// A file for what the overlay's program says.
+    ///
+    /// # Errors
+    /// Whatever stops the birth.
+    fn log(&mut self) -> anyhow::Result<File>;
+
     /// The container's terminal has this master.
     ///
     /// # Errors
@@ -89,7 +96,7 @@ pub fn launch(
     };
     trace::step("clone");
     let mut births = births(plan);
-    let share = hands.share.clone();
+    let (share, checked) = (hands.share.clone(), hands.checked);
     let mut init = spawn::spawn(plan, host, hands, midwife)?;
     let hop = (births > 0).then_some(init.process.pid);
     let mut mapped = false;
@@ -118,8 +125,12 @@ pub fn launch(
     if !mapped {
         map(plan, host, means.as_ref(), init.process.pid)?;
     }
+    let user_namespace = match &plan.overlay {
+        Some(_) => fuse::user_namespace(plan, init.process.pid)?,
+        None => None,
+    };
     init.say(ToInit::Begin)?;
-    init.attend(midwife, Some((plan, &host.caller)))?;
+    init.attend(midwife, Some((plan, &fuse::Needs { host, user_namespace, checked })))?;
     Ok(init)
 }
 
@@ -136,6 +147,8 @@ pub struct Making<'a> {
     pub share: Option<Share>,
     /// The cgroup v2 directory to clone init into.
     pub cgroup: Option<OwnedFd>,
+    /// The overlay's directory, which was checked.
+    pub checked: Option<BorrowedFd<'a>>,
 }
 
 /// How often we are told of a process before it is init: never without a hop, and twice when the hop itself
@@ -206,13 +219,18 @@ impl Init {
         }
     }
 
-    /// Answers init until it is ready. The plan is that of a new container's, with who makes it.
-    fn attend(&self, midwife: &mut dyn Midwife, made: Option<(&Plan<'_>, &Caller)>) -> anyhow::Result<()> {
+    /// Answers init until it is ready. The plan is that of a new container's.
+    fn attend(
+        &self,
+        midwife: &mut dyn Midwife,
+        made: Option<(&Plan<'_>, &fuse::Needs<'_>)>,
+    ) -> anyhow::Result<()> {
         let mount = |index: u32| {
-            let (plan, caller) = made?;
+            let (plan, needs) = made?;
             let mount = plan.mounts.get(usize::try_from(index).ok()?)?;
-            Some((mount, mount.idmap.as_ref()?, caller))
+            Some((mount, mount.idmap.as_ref()?, &needs.host.caller))
         };
+        let mut log = None;
         loop {
             trace::step("wait for init");
             match self.kase.hear()? {
@@ -221,13 +239,21 @@ impl Init {
                     id_mapped::map(mount, idmap, tree.as_fd(), caller)?;
                     self.say(ToInit::IdsMapped)?;
                 }
+                Some(ToKase::Serve(socket)) => {
+                    let (plan, needs) = made.ok_or_else(|| self.vanished())?;
+                    fuse::serve(plan, needs, &socket, log.insert(midwife.log()?))?;
+                }
                 Some(ToKase::HooksPlease) => {
                     midwife.hooks(self.process.pid)?;
                     self.say(ToInit::HooksDone)?;
                 }
                 Some(ToKase::Terminal(master)) => midwife.terminal(master)?,
                 Some(ToKase::Listener(listener)) => midwife.listener(listener, self.process.pid)?,
-                Some(ToKase::Failed(report)) => return Err(report.into_error()),
+                Some(ToKase::Failed(mut report)) => {
+                    let words = log.as_ref().map(fuse::words).filter(|words| !words.is_empty());
+                    report.line.extend(words.map(|words| format!(" ({words})")));
+                    return Err(report.into_error());
+                }
                 Some(ToKase::Ready) => return Ok(()),
                 Some(ToKase::Born(_)) | None => return Err(self.vanished()),
             }

@@ -4,7 +4,7 @@ use super::{Init, Making, Midwife, id_mapped};
 use crate::fault::{Fault, OrFault};
 use crate::handshake;
 use crate::host::Host;
-use crate::init::overlay::{Layers, unopened};
+use crate::init::overlay::Layers;
 use crate::init::{self, Hands, Trees};
 use crate::kernel::clone::{Child, Cloned, clone3};
 use crate::kernel::mount::{Propagation, Reach, clone_host_tree, set_propagation};
@@ -32,7 +32,7 @@ pub fn spawn(
     making: Making<'_>,
     midwife: &mut dyn Midwife,
 ) -> anyhow::Result<Init> {
-    let trees = trees(plan, host)?;
+    let trees = trees(plan, host, &making)?;
     let (kase, init) = handshake::pair()?;
     let hands = Hands {
         kase: init,
@@ -88,28 +88,41 @@ fn refused(plan: &Plan<'_>, host: &Host, error: io::Error) -> anyhow::Error {
     fault.caused_by(error)
 }
 
-/// Under root, a new user namespace takes from init the right to enter directories that only root may, and to
-/// map a mount's ids. What it needs of that is done before.
-fn trees(plan: &Plan<'_>, host: &Host) -> anyhow::Result<Trees> {
+/// Whether a new user namespace takes from init the right to enter directories that only root may.
+pub fn is_blind(plan: &Plan<'_>, host: &Host) -> bool {
+    host.caller.standing != Standing::User && plan.namespaces.makes(Kind::User)
+}
+
+/// The rootfs, cut off from the host's mounts.
+///
+/// # Errors
+/// Those of open_tree(2).
+pub fn rootfs_tree(plan: &Plan<'_>) -> anyhow::Result<OwnedFd> {
+    tree(&plan.rootfs, Reach::Recursive).map_err(|error| {
+        let fault = rootfs_missing(&plan.rootfs);
+        match error.kind() {
+            ErrorKind::PermissionDenied => fault.remedy(NO_MOUNTS),
+            _ => fault,
+        }
+        .caused_by(error)
+    })
+}
+
+/// What a blind init needs is opened before, and ids of mounts are mapped, which it has no right to either.
+fn trees(plan: &Plan<'_>, host: &Host, making: &Making<'_>) -> anyhow::Result<Trees> {
     let links = links(plan);
-    let blind = host.caller.standing != Standing::User && plan.namespaces.makes(Kind::User);
+    let blind = is_blind(plan, host);
+    let checked = making.checked.map(|checked| checked.try_clone_to_owned()).transpose()?;
     if !blind && plan.mounts.iter().all(|mount| mount.idmap.is_none()) {
-        return Ok(Trees { links, ..Trees::default() });
+        return Ok(Trees { links, checked, ..Trees::default() });
     }
     let rootfs = match blind && plan.namespaces.join(Kind::Mount).is_none() {
-        true => Some(tree(&plan.rootfs, Reach::Recursive).map_err(|error| {
-            let fault = rootfs_missing(&plan.rootfs);
-            match error.kind() {
-                ErrorKind::PermissionDenied => fault.remedy(NO_MOUNTS),
-                _ => fault,
-            }
-            .caused_by(error)
-        })?),
+        true => Some(rootfs_tree(plan)?),
         false => None,
     };
     let layers = match &plan.overlay {
         Some(Overlay { upper: Upper::Directory(directory), .. }) if blind => {
-            Some(Layers::of_host(directory).or_fault(|| unopened(directory))?)
+            Some(Layers::of_host(directory, making.checked)?)
         }
         _ => None,
     };
@@ -125,7 +138,7 @@ fn trees(plan: &Plan<'_>, host: &Host) -> anyhow::Result<Trees> {
         _ => Ok(None),
     };
     let sources = plan.mounts.iter().enumerate().map(source).collect::<anyhow::Result<_>>()?;
-    Ok(Trees { rootfs, layers, sources, links })
+    Ok(Trees { rootfs, layers, checked, sources, links })
 }
 
 /// Only who rules over a mount namespace may clone its trees.

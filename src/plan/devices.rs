@@ -1,5 +1,6 @@
 //! The device nodes of a container: the six that every one has, and `linux.devices`.
 
+use super::mounts::{Mount, What};
 use super::{Notes, process};
 use crate::fault::{Fault, Place};
 use oci_spec::runtime::{LinuxDevice, LinuxDeviceType};
@@ -146,4 +147,20 @@ fn mapped(device: &Device<'_>, at: Place, maps: Option<&IdMaps>) -> Result<(), F
         return Err(unmapped(".gid", device.gid));
     }
     Ok(())
+}
+
+/// Whether the container's /dev is one of the host's, whose nodes are there already and must not be touched.
+pub fn binds_dev(mounts: &[Mount<'_>]) -> bool {
+    let binds = |mount: &Mount<'_>| matches!(mount.what, What::Bind { .. } | What::Inside { .. });
+    mounts.iter().any(|mount| binds(mount) && is_dev(mount))
+}
+
+/// Whether its /dev is a tmpfs that goes with the container.
+pub fn has_own_dev(mounts: &[Mount<'_>]) -> bool {
+    let own = |mount: &Mount<'_>| matches!(mount.what, What::FileSystem { kind: "tmpfs", .. });
+    !binds_dev(mounts) && mounts.iter().any(|mount| own(mount) && is_dev(mount))
+}
+
+fn is_dev(mount: &Mount<'_>) -> bool {
+    mount.destination.components().eq(Path::new("/dev").components())
 }

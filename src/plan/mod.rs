@@ -38,7 +38,7 @@ use cgroup::CgroupPlan;
 use devices::{Device, Origin};
 use intel_rdt::IntelRdt;
 use labels::MountLabel;
-use mounts::{Mount, Setting};
+use mounts::{Mount, Setting, What};
 use namespaces::{Kind, Namespaces, Offset};
 use net_devices::NetDevice;
 use oci_spec::runtime::{Linux, LinuxTimeOffset};
@@ -153,6 +153,8 @@ pub struct Plan<'spec> {
     pub preserve_fds: u32,
     /// The system call filter.
     pub seccomp: Option<seccomp::Filter<'spec>>,
+    /// Whether apt is told of `--fake-root` in a /dev of the container's own.
+    pub tells_apt: bool,
     /// The container's cgroup and what limits it.
     pub cgroup: CgroupPlan,
     /// `hooks`.
@@ -200,7 +202,7 @@ impl<'spec> Plan<'spec> {
         let label = linux.mount_label().as_deref();
         let mount_label = labels::mount_label(label, annotations, &host.facilities, &mut notes)?;
         labels::mark(&mut mounts, mount_label);
-        let devices = if binds_dev(&mounts) {
+        let devices = if devices::binds_dev(&mounts) {
             Vec::new()
         } else {
             devices::decide(linux.devices().as_deref().unwrap_or_default(), ids, &mut notes)?
@@ -216,6 +218,7 @@ impl<'spec> Plan<'spec> {
             maps: maps.as_ref(),
             confined,
         })?;
+        let tells_apt = fake_root && devices::has_own_dev(&mounts);
         let propagation = propagation(linux)?;
         if overlay.is_some() && matches!(propagation, Some((Propagation::Shared, _))) {
             notes.warn("linux.rootfsPropagation: with --overlay, mounts in the container do not show on the host: the overlay is no mount of the host's".into());
@@ -253,6 +256,7 @@ impl<'spec> Plan<'spec> {
             )?,
             intel_rdt: intel_rdt::decide(linux.intel_rdt().as_ref(), &host.facilities)?,
             cgroup,
+            tells_apt,
             seccomp: seccomp::decide(linux.seccomp().as_ref(), fake_root, annotations, &mut notes)?,
             hooks: hooks::decide(config.hooks.as_ref())?,
             keyring: !options.no_new_keyring,
@@ -273,9 +277,9 @@ fn cgroup(
     mounts: &[Mount<'_>],
     notes: &mut Notes,
 ) -> Result<CgroupPlan, Fault> {
-    let writable = mounts.iter().any(|mount| {
-        mount.what == mounts::What::Cgroup && mount.options.attributes.set & attribute::RDONLY == 0
-    });
+    let writable = mounts
+        .iter()
+        .any(|mount| mount.what == What::Cgroup && mount.options.attributes.set & attribute::RDONLY == 0);
     let setting = cgroup::Setting {
         version: options.cgroups.version,
         systemd: options.cgroups.systemd,
@@ -331,14 +335,6 @@ fn pivot(namespaces: &Namespaces<'_>, options: &Options<'_>) -> Pivot {
         (true, true) => Pivot::Move,
         (true, false) => Pivot::Root,
     }
-}
-
-/// With the host's /dev inside, its nodes are there already and must not be touched.
-fn binds_dev(mounts: &[Mount<'_>]) -> bool {
-    mounts.iter().any(|mount| {
-        matches!(mount.what, mounts::What::Bind { .. } | mounts::What::Inside { .. })
-            && mount.destination.components().eq(Path::new("/dev").components())
-    })
 }
 
 fn propagation(linux: &Linux) -> Result<Option<(Propagation, Reach)>, Fault> {

@@ -1,0 +1,43 @@
+//! Tells apt of `--fake-root`: it looks whether it has become another user, which nothing can pretend.
+//!
+//! A file in the container's own /dev, which is no part of the rootfs, and a variable that names it: apt.conf(5)
+//! reads it before all others, so that the image's own word counts more.
+
+use super::inside;
+use crate::kernel::path::{Resolve, openat2};
+use std::ffi::CString;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
+
+const DIRECTORY: &str = "/dev";
+const NAME: &str = "apt.conf";
+const VARIABLE: &str = "APT_CONFIG=/dev/apt.conf";
+const TEXT: &[u8] = b"// by kase, for --fake-root: there is one user\nAPT::Sandbox::User \"root\";\n";
+
+/// Writes the file, where the image has apt.
+///
+/// # Errors
+/// Those of openat2(2) and write(2).
+pub fn write(root: BorrowedFd<'_>) -> io::Result<()> {
+    if inside::open(root, Path::new("/etc/apt")).is_err() {
+        return Ok(());
+    }
+    let directory = inside::open(root, Path::new(DIRECTORY))?;
+    let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL;
+    let name = CString::new(NAME)?;
+    match openat2(directory.as_fd(), &name, flags, 0o644, Resolve::NO_SYMLINKS) {
+        // The config's own mount.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        file => File::from(file?).write_all(TEXT),
+    }
+}
+
+/// Names it to the program, unless that has such a variable.
+pub fn tell(environment: &mut Vec<CString>, root: BorrowedFd<'_>) {
+    let told = environment.iter().any(|variable| variable.as_bytes().starts_with(b"APT_CONFIG="));
+    if !told && inside::open(root, &Path::new(DIRECTORY).join(NAME)).is_ok() {
+        environment.push(CString::new(VARIABLE).expect("it has no NUL"));
+    }
+}

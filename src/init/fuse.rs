@@ -1,0 +1,36 @@
+//! Has a program outside of the container answer for the overlay, where the kernel refuses its own.
+//!
+//! ```text
+//! init ── Serve(socket) ──▶ kase ──▶ fuse-overlayfs, which makes the mount, passes it and ends when it is gone
+//!   │ ◀───────────── the mount, through the socket ─────────────┘
+//! ```
+//!
+//! Not made here: the device rules of the container's cgroup apply to init, and know nothing of /dev/fuse.
+
+use crate::fault::{Fault, OrFault};
+use crate::handshake::{InitEnd, LONGEST, ToKase, unpack};
+use crate::kernel::socket;
+use nix::sys::stat::fstat;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+/// The overlay, detached, with its program at work. `why` is what the kernel had against its own.
+///
+/// # Errors
+/// fuse-overlayfs cannot be used, or ends at once.
+pub fn ask(why: &io::Error, kase: &InitEnd) -> anyhow::Result<OwnedFd> {
+    let ask = || -> anyhow::Result<OwnedFd> {
+        let (ours, theirs) = socket::pair()?;
+        kase.say(&ToKase::Serve(theirs))?;
+        let mut buffer = [0; LONGEST];
+        let (length, mount) = socket::receive(ours.as_fd(), &mut buffer)?;
+        let mount = mount.ok_or_else(|| unpack(buffer.get(1..length).unwrap_or_default()).into_error())?;
+        // Answered by the program, if it has come to that.
+        fstat(&mount).or_fault(|| {
+            Fault::doing("fuse-overlayfs could not help")
+                .remedy("name a directory on ext4, XFS, Btrfs or tmpfs")
+        })?;
+        Ok(mount)
+    };
+    ask().or_fault(|| Fault::doing(format!("lay an overlay over the rootfs: {why}")))
+}

@@ -1,0 +1,181 @@
+//! Starts fuse-overlayfs, which answers for an overlay that the kernel refuses.
+//!
+//! It is nobody's child and in none of the container's namespaces but the user namespace, whose root it is, so that
+//! it reaches the layers with the container's ids. It sees them in mounts of its own, which hold names without
+//! colons and commas. Of the container's mount it knows nothing, so that this ends with the container, and the
+//! program with it.
+
+use super::spawn::{is_blind, rootfs_tree};
+use crate::fault::{Fault, OrFault, Report};
+use crate::handshake::pack;
+use crate::host::Host;
+use crate::init::overlay::{Layers, flags};
+use crate::init::session;
+use crate::kernel::clone::{Child, Cloned, clone3};
+use crate::kernel::descriptor::close_inherited_from;
+use crate::kernel::mount::{self, Propagation, Reach};
+use crate::kernel::process::{Dumpable, exit_now, set_dumpable, setns, unshare, wait_for};
+use crate::kernel::socket;
+use crate::plan::Plan;
+use crate::plan::namespaces::Kind;
+use crate::plan::overlay::{Overlay, Upper};
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::{Mode, mkdirat};
+use nix::unistd::{dup, getegid, geteuid, setsid};
+use rootless::checks;
+use std::convert::Infallible;
+use std::ffi::CString;
+use std::fs::{self, File};
+use std::io::{Seek, Write};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// What it needs beside the plan.
+#[derive(Debug)]
+pub struct Needs<'a> {
+    /// Where the layers are looked for.
+    pub host: &'a Host,
+    /// The container's, if it has one.
+    pub user_namespace: Option<OwnedFd>,
+    /// The overlay's directory that was checked.
+    pub checked: Option<BorrowedFd<'a>>,
+}
+
+/// Opens the user namespace of init, which lets nobody look later.
+///
+/// # Errors
+/// Those of open(2).
+pub fn user_namespace(plan: &Plan<'_>, init: i32) -> anyhow::Result<Option<OwnedFd>> {
+    let path = match plan.namespaces.join(Kind::User) {
+        Some(join) => join.path.to_path_buf(),
+        None if plan.namespaces.makes(Kind::User) => PathBuf::from(format!("/proc/{init}/ns/user")),
+        None => return Ok(None),
+    };
+    let opened = open(&path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty());
+    opened.map(Some).or_fault(|| Fault::doing("open the container's user namespace"))
+}
+
+/// Starts it, and has it pass its mount to `init`, or what fails. What it says itself goes to `log`.
+///
+/// # Errors
+/// No process can be made.
+pub fn serve(plan: &Plan<'_>, needs: &Needs<'_>, init: &OwnedFd, log: &File) -> anyhow::Result<()> {
+    let doing = || Fault::doing("start fuse-overlayfs");
+    match clone3(0, Child::Ours, None).or_fault(doing)? {
+        Cloned::Caller(process) => wait_for(process.pid).map(drop).or_fault(doing),
+        Cloned::New => {
+            // Whoever adopts orphans waits for it: kase may be gone by then.
+            if let Ok(Cloned::New) = clone3(0, Child::Ours, None) {
+                let Err(error) = answer(plan, needs, init, log);
+                // With init gone there is nobody to tell.
+                let _ = socket::send(init.as_fd(), &pack(&Report::of(&error)), None);
+            }
+            exit_now(0)
+        }
+    }
+}
+
+/// What was said in `log`.
+pub fn words(mut log: &File) -> String {
+    let read = log.rewind().and_then(|()| std::io::read_to_string(log));
+    read.unwrap_or_default().trim_end().replace('\n', ", ")
+}
+
+fn answer(plan: &Plan<'_>, needs: &Needs<'_>, init: &OwnedFd, log: &File) -> anyhow::Result<Infallible> {
+    let Some(Overlay { upper, .. }) = &plan.overlay else { anyhow::bail!("there is no overlay") };
+    let of_host = || match upper {
+        Upper::Memory => Ok(None),
+        Upper::Directory(directory) => Layers::of_host(directory, needs.checked).map(Some),
+    };
+    close_inherited_from(3)?;
+    setsid()?;
+    // What the container's root may not reach is opened before we are that.
+    let early = match is_blind(plan, needs.host) {
+        true => Some((rootfs_tree(plan)?, of_host()?)),
+        false => None,
+    };
+    if let Some(namespace) = &needs.user_namespace {
+        // Whoever else is root of it could trace us from there on, until the exec.
+        set_dumpable(Dumpable::No);
+        setns(namespace.as_fd(), Kind::User.flag())?;
+        session::take_root(plan)?;
+    }
+    unshare(Kind::Mount.flag())?;
+    let root = File::open("/")?;
+    mount::set_propagation(root.as_fd(), Propagation::Slave, Reach::Recursive)?;
+    let (lower, layers) = match early {
+        Some(trees) => trees,
+        None => (rootfs_tree(plan)?, of_host()?),
+    };
+    let layers = match layers {
+        Some(layers) => layers,
+        None => Layers::in_memory(lower.as_fd())?,
+    };
+    let flags = flags(lower.as_fd())? | flags(layers.tree())?;
+    lay_out(lower.as_fd(), layers.tree())?;
+    if let (Upper::Directory(directory), Err(error)) = (upper, fs::metadata(format!("{PLACE}/changes/upper")))
+    {
+        let (shown, what) =
+            (directory.display(), "the container's root, as whom fuse-overlayfs runs, may not enter");
+        let fault = Fault::doing(format!("{what} {shown}")).remedy(format!("run as root: chmod a+x {shown}"));
+        return Err(fault.caused_by(error));
+    }
+    let program =
+        checks::fuse_overlayfs().map_err(|hurdle| Fault::doing(hurdle.cause).remedy(hurdle.remedy))?;
+    let device = File::options().read(true).write(true).open(checks::FUSE)?;
+    let mount = mount_of(&device, plan, flags).or_fault(|| Fault::doing("mount a file system of fuse"))?;
+    socket::send(init.as_fd(), b"m", Some(mount.as_fd()))?;
+    // The only descriptor that crosses the exec.
+    let device = dup(device)?;
+    let options =
+        format!("lowerdir={PLACE}/lower,upperdir={PLACE}/changes/upper,workdir={PLACE}/changes/work");
+    let error = Command::new(program)
+        .args(["-f", "-o", &options, &format!("/dev/fd/{}", device.as_raw_fd())])
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log.try_clone()?)
+        .exec();
+    // Init has the mount, and hears from it that nobody answers.
+    let _ = writeln!(&mut &*log, "{error}");
+    exit_now(1)
+}
+
+/// The kernel takes the device only from the user namespace that the mount is made in, which is the container's.
+fn mount_of(device: &File, plan: &Plan<'_>, flags: u64) -> anyhow::Result<OwnedFd> {
+    let number = |number: u32| CString::new(number.to_string());
+    let fd = number(device.as_raw_fd().unsigned_abs())?;
+    let (uid, gid) = (number(geteuid().as_raw())?, number(getegid().as_raw())?);
+    let label = match plan.mount_label {
+        Some(label) => Some((CString::new(label.option)?, CString::new(label.label)?)),
+        None => None,
+    };
+    let mut options = vec![
+        (c"source", Some(c"fuse-overlayfs")),
+        (c"fd", Some(fd.as_c_str())),
+        (c"rootmode", Some(c"40000")),
+        (c"user_id", Some(uid.as_c_str())),
+        (c"group_id", Some(gid.as_c_str())),
+        (c"default_permissions", None),
+        (c"allow_other", None),
+    ];
+    options.extend(label.as_ref().map(|(option, label)| (option.as_c_str(), Some(label.as_c_str()))));
+    Ok(mount::make_file_system(c"fuse", &options, flags)?)
+}
+
+/// A directory that every host has and that the program has no use for.
+const PLACE: &str = "/sys";
+
+/// Puts the layers where they have plain names.
+fn lay_out(lower: BorrowedFd<'_>, changes: BorrowedFd<'_>) -> anyhow::Result<()> {
+    let place = mount::make_file_system(c"tmpfs", &[(c"mode", Some(c"755"))], 0)?;
+    mkdirat(&place, "lower", Mode::S_IRWXU)?;
+    mkdirat(&place, "changes", Mode::S_IRWXU)?;
+    mount::attach(place.as_fd(), File::open(PLACE)?.as_fd())?;
+    for (name, tree) in [("lower", lower), ("changes", changes)] {
+        mount::attach(tree, File::open(Path::new(PLACE).join(name))?.as_fd())?;
+    }
+    Ok(())
+}

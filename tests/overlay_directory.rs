@@ -1,0 +1,158 @@
+//! `--overlay=DIR`: whose the directory has to be, and that one container has it at a time.
+
+use crate::common::{Container, Kase, programs, wait_until, words};
+use crate::overlay::bundle;
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+use std::path::Path;
+
+deeds! {
+    two_containers_at_once_do_not_share_a_directory,
+    nor_do_those_of_two_roots,
+    a_directory_that_is_another_by_the_time_it_is_used_is_refused,
+    a_directory_that_others_may_write_to_is_refused,
+    a_directory_that_others_may_enter_is_warned_of,
+    a_directory_in_the_rootfs_is_refused,
+    a_directory_that_cannot_be_made_is_refused,
+    an_upper_layer_that_is_a_symlink_is_refused,
+}
+deeds! { root: a_directory_of_another_user_is_refused }
+
+fn two_containers_at_once_do_not_share_a_directory(kase: &Kase) {
+    let bundle = bundle(kase).args(["/probe", "sleep"]);
+    let option = format!("--overlay={}", kase.path("changes").display());
+    let first = Container::create(kase, &bundle, &[&option]);
+    symlink(kase.path("changes"), kase.path("link")).unwrap();
+    let other = format!("--overlay={}", kase.path("link").display());
+    for option in [&option, &other] {
+        kase.run_with(&bundle, [option]).refused(&["--overlay", "in use by container", &first.id]);
+    }
+    first.start();
+    kase.run_with(&bundle, [&option]).refused(&["--overlay", "in use by container", &first.id]);
+    first.call("kill", ["KILL"]).succeeded();
+    first.becomes("stopped");
+    Container::create(kase, &bundle, &[&option]).call("delete", ["--force"]).succeeded();
+}
+
+/// Nor while one of them is still being made.
+fn nor_do_those_of_two_roots(kase: &Kase) {
+    let sleeping = bundle(kase).args(["/probe", "sleep"]);
+    let option = format!("--overlay={}", kase.path("changes").display());
+    let first = Container::create(kase, &sleeping, &[&option]);
+    let root = kase.directory("other");
+    let other = |verb: &[&str], id: &str| {
+        let mut command = kase.program(programs::kase().to_str().unwrap());
+        command.arg("--root").arg(&root).args(verb).arg(id);
+        kase.finish(command)
+    };
+    let bundle = bundle(kase);
+    let run = ["run", "-b", bundle.dir().to_str().unwrap(), &option];
+    other(&run, "second").refused(&["--overlay", "in use by container", &first.id]);
+    first.call("delete", ["--force"]).succeeded();
+    other(&run, "second").succeeded();
+    let create = ["create", "-b", sleeping.dir().to_str().unwrap(), &option];
+    other(&create, "second").succeeded();
+    let third = kase.run_with(&bundle, [&option]);
+    third.refused(&["in use by container \"second\"", root.to_str().unwrap()]);
+    other(&["delete", "--force"], "second").succeeded();
+    // Whoever is at it holds the directory's lock.
+    let making = fs::File::open(kase.path("changes")).unwrap();
+    making.lock().unwrap();
+    kase.run_with(&bundle, [&option]).refused(&["in use by container"]);
+    drop(making);
+    kase.run_with(&bundle, [&option]).succeeded();
+    assert_eq!(fs::metadata(kase.path("changes/container")).unwrap().mode() & 0o777, 0o600);
+}
+
+/// strace stops kase when the directory is checked, and another comes to its name.
+fn a_directory_that_is_another_by_the_time_it_is_used_is_refused(kase: &Kase) {
+    if std::process::Command::new("strace").arg("--version").output().is_err() {
+        skip!("needs strace");
+    }
+    let bundle = bundle(kase).args(["/probe", "write", "/new", "x"]);
+    let option = format!("--overlay={}", kase.path("changes").display());
+    let id = kase.id();
+    let create = kase.command(words(["run", "-b"], bundle.dir(), [option.as_str(), id.as_str()]));
+    let mut strace = kase.program("strace");
+    // The clone comes after the check, and what is mounted after the clone.
+    strace.args(["-o", "/dev/null", "-e", "trace=clone3", "-e", "inject=clone3:delay_enter=2000000", "--"]);
+    strace.arg(create.get_program()).args(create.get_args());
+    let running = kase.spawn(strace);
+    wait_until("the directory to be made", || kase.path("changes/work").exists());
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    fs::rename(kase.path("changes"), kase.path("checked")).unwrap();
+    for name in ["changes", "changes/upper", "changes/work"] {
+        fs::set_permissions(kase.directory(name), fs::Permissions::from_mode(0o777)).unwrap();
+    }
+    running.finish().refused(&["open the overlay's directory", "it is not the directory any more"]);
+    assert!(!kase.path("changes/upper/new").exists());
+}
+
+fn a_directory_that_others_may_write_to_is_refused(kase: &Kase) {
+    let changes = kase.directory("changes");
+    let option = format!("--overlay={}", changes.display());
+    for mode in [0o777, 0o1777, 0o770] {
+        fs::set_permissions(&changes, fs::Permissions::from_mode(mode)).unwrap();
+        kase.run_with(&bundle(kase), [&option]).refused(&["--overlay", "others may change what is in it"]);
+        assert_eq!(fs::read_dir(&changes).unwrap().count(), 0);
+    }
+    // Nobody comes to it, or anybody.
+    fs::set_permissions(&changes, fs::Permissions::from_mode(0o700)).unwrap();
+    let upper = kase.directory("changes/upper");
+    fs::set_permissions(&upper, fs::Permissions::from_mode(0o777)).unwrap();
+    kase.run_with(&bundle(kase), [&option]).succeeded();
+    fs::set_permissions(&changes, fs::Permissions::from_mode(0o755)).unwrap();
+    let outcome = kase.run_with(&bundle(kase), [&option]);
+    assert!(outcome.code == 1 && outcome.err.contains("changes/upper is user"), "{outcome}");
+}
+
+fn a_directory_that_others_may_enter_is_warned_of(kase: &Kase) {
+    let changes = kase.directory("changes");
+    fs::set_permissions(&changes, fs::Permissions::from_mode(0o755)).unwrap();
+    let option = format!("--overlay={}", changes.display());
+    let outcome = kase.run_with(&bundle(kase), [&option]);
+    outcome.succeeded();
+    assert!(outcome.err.contains("other users may enter"), "{outcome}");
+    fs::set_permissions(&changes, fs::Permissions::from_mode(0o700)).unwrap();
+    assert!(!kase.run_with(&bundle(kase), [&option]).err.contains("other users"));
+}
+
+fn a_directory_of_another_user_is_refused(kase: &Kase) {
+    let changes = kase.directory("changes");
+    fs::set_permissions(&changes, fs::Permissions::from_mode(0o700)).unwrap();
+    let option = format!("--overlay={}", changes.display());
+    chown(&changes, Some(12345), None).unwrap();
+    kase.run_with(&bundle(kase), [&option]).refused(&["--overlay", "is user 12345's"]);
+    chown(&changes, Some(0), None).unwrap();
+    chown(kase.directory("changes/work"), Some(12345), None).unwrap();
+    kase.run_with(&bundle(kase), [&option]).refused(&["--overlay", "changes/work is user 12345's"]);
+}
+
+fn a_directory_in_the_rootfs_is_refused(kase: &Kase) {
+    let bundle = bundle(kase);
+    let option = |path: &Path| format!("--overlay={}", path.display());
+    for inside in [bundle.rootfs(""), bundle.rootfs("etc"), bundle.rootfs("etc/new")] {
+        kase.run_with(&bundle, [&option(&inside)]).refused(&["--overlay", "in each other"]);
+    }
+    symlink(bundle.rootfs("etc"), kase.path("link")).unwrap();
+    kase.run_with(&bundle, [&option(&kase.path("link"))]).refused(&["in each other"]);
+    assert!(!bundle.rootfs("etc/upper").exists());
+    // One around it holds its layers beside the rootfs.
+    kase.run_with(&bundle, [&option(bundle.dir())]).succeeded();
+}
+
+fn a_directory_that_cannot_be_made_is_refused(kase: &Kase) {
+    let bundle = bundle(kase);
+    let missing = format!("--overlay={}", kase.path("no/such").display());
+    kase.run_with(&bundle, [&missing]).refused(&["make the overlay's directory", "no/such"]);
+    let file = format!("--overlay={}", kase.file("file", "").display());
+    kase.run_with(&bundle, [&file]).refused(&["make the overlay's directory"]);
+}
+
+fn an_upper_layer_that_is_a_symlink_is_refused(kase: &Kase) {
+    let changes = kase.directory("changes");
+    symlink(kase.directory("elsewhere"), changes.join("upper")).unwrap();
+    let outcome = kase.run_with(&bundle(kase), [&format!("--overlay={}", changes.display())]);
+    outcome.refused(&["overlay"]);
+    assert_eq!(fs::read_dir(kase.path("elsewhere")).unwrap().count(), 0);
+}
