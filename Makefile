@@ -15,7 +15,7 @@ RELEASE := $(CARGO) build --release --locked -p kase $(if $(strip $(BUILDTAGS)),
 export CFGDIR DEFAULT INSTALLDIR PIDFILE
 
 .DEFAULT_GOAL := help
-.PHONY: help build/kase install/kase extras demo test test-setup test/vm test/engines bench bench/seccomp layout lint clean
+.PHONY: help build/kase install/kase extras demo test test-setup test/vm test/engines test/engines/vm bench bench/seccomp layout lint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z/%-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,6 +55,9 @@ test/vm: ## run the cgroup tests in a virtual machine with systemd and cgroup v2
 
 test/engines: build/kase ## run containers under Docker, containerd, Podman and buildah, with runc, crun and kase (needs root)
 	scripts/engines $(ENGINES)
+
+test/engines/vm: build/kase ## run Docker and Podman as units and users of a virtual machine with systemd, and quadlet (needs root)
+	scripts/engines --vm $(ENGINES)
 
 bench: ## measure kase beside runc, crun and the kernel's own work, about half an hour (scripts/bench tells what narrows it)
 	scripts/bench

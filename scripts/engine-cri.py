@@ -1,13 +1,14 @@
 #!/usr/bin/python3
 """One call of Kubernetes' Container Runtime Interface, with its request and answer as JSON.
 
-    engine-cri.py METHOD [REQUEST]      containerd's socket, runtime.v1
+    engine-cri.py METHOD [REQUEST]      runtime.v1, on CRI_SOCKET (containerd's)
 
 Debian has no crictl, and the interface's definition is in no package, so the field numbers that the checks need
 stand here: a name is a field's number, and what it holds. `[…]` repeats; a dictionary is a message.
 """
 
 import json
+import os
 import sys
 
 import grpc
@@ -163,7 +164,8 @@ def main():
     method = sys.argv[1]
     request, answer = METHODS[method]
     service = "ImageService" if "Image" in method else "RuntimeService"
-    with grpc.insecure_channel("unix:///run/containerd/containerd.sock") as channel:
+    socket = os.environ.get("CRI_SOCKET", "/run/containerd/containerd.sock")
+    with grpc.insecure_channel(f"unix://{socket}") as channel:
         call = channel.unary_unary(f"/runtime.v1.{service}/{method}")
         try:
             data = call(encode(json.loads(sys.argv[2] if len(sys.argv) > 2 else "{}"), request), timeout=60)

@@ -50,10 +50,11 @@ pub fn which(caller: &Caller) -> Option<Which> {
     match caller.standing {
         Standing::Root => booted.then_some(Which::System),
         Standing::User => user().filter(|_| booted),
-        // The root of a system container has a systemd of its own; that of a rootless engine has the user's.
+        // The root of a system container has a systemd of its own; that of a rootless engine has the user's, even
+        // where /run is its own: rootlesskit makes one with links to what lies in the host's.
         Standing::NamespaceRoot => {
-            let own = Path::new("/run").metadata().is_ok_and(|run| run.uid() == caller.uid);
-            if own && booted && Path::new(SYSTEM_BUS).exists() { Some(Which::System) } else { user() }
+            let own = Path::new(SYSTEM_BUS).metadata().is_ok_and(|bus| bus.uid() == caller.uid);
+            if own && booted { Some(Which::System) } else { user() }
         }
     }
 }
