@@ -184,7 +184,14 @@ impl Cgroup {
         let open = v2::open(&path).map_err(|error| not_made(plan, &path, error))?;
         v2::hand_down(Path::new(MOUNT), &path);
         self.tree = Tree::V2 { path, open: Some(open) };
-        self.write(&plan.limits).map(drop)
+        let mut written = self.write(&plan.limits)?;
+        // The unit was given the one that was planned, of BFQ's.
+        let planned = |file: &str| plan.limits.writes.iter().any(|write| write.file == file);
+        written.retain(|(file, _)| file == "io.weight" && !planned(file));
+        match (&self.unit, written.is_empty()) {
+            (Some(unit), false) => systemd::update(unit, &written),
+            _ => Ok(()),
+        }
     }
 }
 
