@@ -24,7 +24,10 @@ pub enum View {
     Host,
 }
 
-/// Mounts it. Init must be in its cgroup and its cgroup namespace by now.
+/// Mounts it, writable if the entry says so, also without a cgroup namespace: `runc spec` and engines write `ro`, and
+/// who writes `rw` (an engine's `--privileged --cgroupns=host`, for a systemd or an agent in the container) gets what
+/// runc and crun give, the host's tree with the rights that the caller has in it. Read-only all the same, such
+/// containers would not start; `kase lint` tells. Init must be in its cgroup and its cgroup namespace by now.
 ///
 /// # Errors
 /// What the kernel refuses, with the entry's place.

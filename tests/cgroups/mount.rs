@@ -1,5 +1,6 @@
 //! What a container sees of the cgroups: v1 or v2, with a cgroup namespace or none, as root or as a user.
 
+use super::added;
 use crate::common::{Ground, Kase, Value, has, json, value};
 use std::path::Path;
 
@@ -9,6 +10,8 @@ deeds! {
     a_read_only_entry_is_read_only_all_the_way_down,
 }
 in_settings! { cgroupfs, none: with_a_namespace_a_writable_mount_is_the_containers_own }
+in_settings! { each, none: without_a_namespace_a_writable_mount_is_as_writable_as_the_caller_may }
+deeds! { user: without_a_namespace_a_writable_mount_gives_a_user_nothing }
 
 const TOP: &str = "/sys/fs/cgroup";
 
@@ -100,4 +103,29 @@ fn with_a_namespace_a_writable_mount_is_the_containers_own(ground: &Ground) {
         let done = ground.sees(bundle, ["mkdir", &inside, "--", "list", &inside]);
         assert!(done.starts_with("ok\n") && done.contains("cgroup.procs"), "{done}");
     }
+}
+
+/// As engines' privileged containers have it (`--privileged --cgroupns=host`): what `rw` asks for is not taken back.
+fn without_a_namespace_a_writable_mount_is_as_writable_as_the_caller_may(ground: &Ground) {
+    let bundle = ground.bundle().mount(entry("rw")).without_namespace("cgroup").args(["/probe", "sleep"]);
+    let container = ground.run_detached(&bundle);
+    for point in points() {
+        let mount = added(&container, ["mount", &point]);
+        assert!(has(value(&mount, "options"), "rw"), "{mount}");
+        // v1 shows the container's own cgroup there, v2 the whole tree.
+        let inside = match ground.is_v1() {
+            true => format!("{point}/mine"),
+            false => ground.cgroup(&container, "pids").join("mine").display().to_string(),
+        };
+        // A user's scope is the user's, who is root in the container.
+        assert_eq!(added(&container, ["mkdir", &inside]), "ok\n", "{inside}");
+    }
+}
+
+fn without_a_namespace_a_writable_mount_gives_a_user_nothing(kase: &Kase) {
+    let bundle = kase.bundle().mount(entry("rw")).without_namespace("cgroup");
+    let point = &points()[0];
+    let (inside, procs) = (format!("{point}/mine"), format!("{point}/cgroup.procs"));
+    let done = kase.sees(bundle, ["mkdir", &inside, "--", "write", &procs, "1"]);
+    assert!(done.lines().all(|answer| ["EACCES", "EPERM"].contains(&answer)), "{done}");
 }
