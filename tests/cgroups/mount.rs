@@ -6,6 +6,7 @@ use std::path::Path;
 
 deeds! {
     with_a_namespace_the_containers_cgroup_is_the_root,
+    a_sys_that_is_bound_below_changes_nothing,
     without_a_namespace_the_mount_is_there_too,
     a_read_only_entry_is_read_only_all_the_way_down,
 }
@@ -57,6 +58,26 @@ fn with_a_namespace_the_containers_cgroup_is_the_root(kase: &Kase) {
         assert_eq!(value(&mount, "type"), kind(&point), "{mount}");
         assert_eq!(value(&mount, "root"), "/", "{mount}");
         assert!(list.lines().any(|name| name == "cgroup.procs"), "{list}");
+    }
+}
+
+/// As `kase spec --rootless` has it: the host's cgroups are in the rootfs already when the container's are mounted.
+fn a_sys_that_is_bound_below_changes_nothing(kase: &Kase) {
+    let sys = json!({
+        "destination": "/sys", "type": "none", "source": "/sys",
+        "options": ["rbind", "nosuid", "noexec", "nodev", "ro"],
+    });
+    for point in points() {
+        let bundle = kase.bundle().edit(|spec| {
+            let mounts = spec["mounts"].as_array_mut().unwrap();
+            mounts.retain(|mount| mount["destination"] != "/sys");
+            mounts.push(sys.clone());
+        });
+        let bundle = bundle.mount(entry("ro")).namespace(json!({"type": "cgroup"}));
+        let seen = kase.sees(bundle, ["mount", &point, "--", "list", &point]);
+        let mounts: Vec<&str> = seen.lines().filter(|line| line.starts_with("type=")).collect();
+        assert_eq!(value(mounts[0], "root"), "/", "{seen}");
+        assert!(!seen.contains(".slice"), "the container's alone: {seen}");
     }
 }
 
