@@ -342,7 +342,12 @@ mod tests {
         let text =
             r#"{"hugepageLimits": [{"pageSize": "1GB", "limit": 0}, {"limit": 5, "pagesize": "2MB"}]}"#;
         let read = resources(text.as_bytes()).unwrap();
-        let sizes: Vec<_> = read.hugepage_limits().iter().flatten().map(|limit| limit.page_size()).collect();
+        let sizes: Vec<_> = read
+            .hugepage_limits()
+            .iter()
+            .flatten()
+            .map(oci_spec::runtime::LinuxHugepageLimit::page_size)
+            .collect();
         assert_eq!(sizes, ["1GB", "2MB"]);
     }
 
