@@ -34,7 +34,7 @@ impl Bundle {
         let within = |fault: Fault| fault.within(format!("parse {}", file.display()));
         let mut config: Config = parse(&text).map_err(within)?;
         if let Some(resources) = config.linux.as_mut().and_then(|linux| linux.resources_mut().as_mut()) {
-            correct(resources, &text, "linux.resources.pids.limit");
+            correct(resources, &text, "linux.resources.");
         }
         Ok(Self { directory, text, config })
     }
@@ -46,14 +46,24 @@ impl Bundle {
 /// The field, the line and the column of what is wrong.
 pub fn resources(text: &[u8]) -> Result<LinuxResources, Fault> {
     let mut resources = parse(text)?;
-    correct(&mut resources, text, "pids.limit");
+    correct(&mut resources, text, "");
     Ok(resources)
 }
 
-/// A pids limit of 0 is one; `"pids": {}` is none.
-fn correct(resources: &mut LinuxResources, text: &[u8], field: &str) {
-    if resources.pids().as_ref().is_some_and(|pids| pids.limit() == 0) && !has_field(text, field) {
+/// A pids limit of 0 is one; `"pids": {}` is none. runc's JSON knows no case, and some files that were written for it
+/// have `pagesize`, without which a limit of huge pages would be lost.
+fn correct(resources: &mut LinuxResources, text: &[u8], section: &str) {
+    let place = |field: &str| format!("{section}{field}");
+    if resources.pids().as_ref().is_some_and(|pids| pids.limit() == 0)
+        && !has_field(text, &place("pids.limit"))
+    {
         resources.set_pids(None);
+    }
+    for (index, limit) in resources.hugepage_limits_mut().iter_mut().flatten().enumerate() {
+        if limit.page_size().is_empty() {
+            let field = place(&format!("hugepageLimits[{index}].pagesize"));
+            limit.set_page_size(text_of(text, &field).unwrap_or_default());
+        }
     }
 }
 
@@ -164,6 +174,20 @@ fn has_field(text: &[u8], field: &str) -> bool {
     walk(text, |path, seen| {
         found = matches!(seen, Seen::Field) && shown(path) == field;
         found
+    });
+    found
+}
+
+/// What a field of the text says, where that is a string.
+fn text_of(text: &[u8], field: &str) -> Option<String> {
+    let (mut named, mut found) = (false, None);
+    walk(text, |path, seen| {
+        match seen {
+            Seen::Field => named = shown(path) == field,
+            Seen::Text(string) if named => found = Some(String::from_utf8_lossy(string).into_owned()),
+            Seen::Text(_) => {}
+        }
+        found.is_some()
     });
     found
 }
@@ -311,6 +335,20 @@ mod tests {
     fn broken_json_is_reported_with_line_and_column() {
         let fault = fault("{\n  \"ociVersion\": \"1.0.0\"\n  \"root\": {}\n}");
         assert!(fault.contains("line 3 column 3"), "{fault}");
+    }
+
+    #[test]
+    fn a_page_size_may_be_in_small_letters() {
+        let text =
+            r#"{"hugepageLimits": [{"pageSize": "1GB", "limit": 0}, {"limit": 5, "pagesize": "2MB"}]}"#;
+        let read = resources(text.as_bytes()).unwrap();
+        let sizes: Vec<_> = read
+            .hugepage_limits()
+            .iter()
+            .flatten()
+            .map(oci_spec::runtime::LinuxHugepageLimit::page_size)
+            .collect();
+        assert_eq!(sizes, ["1GB", "2MB"]);
     }
 
     #[test]

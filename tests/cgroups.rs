@@ -2,6 +2,7 @@
 
 mod count;
 mod delegated;
+mod effects;
 mod events;
 mod limits;
 mod mount;

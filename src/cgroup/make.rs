@@ -6,10 +6,10 @@ use super::layout::{Layout, MOUNT};
 use super::systemd::UnitFacts;
 use super::{Cgroup, CgroupFacts, Tree, join, systemd, v1, v2};
 use crate::fault::{Fault, OrFault};
-use crate::plan::cgroup::unit::Unit;
+use crate::plan::cgroup::unit::{self, Bus, Unit};
 use crate::plan::cgroup::{CgroupPlan, Location, Version};
 use rootless::caller::{Caller, Standing};
-use rootless::delegation::Given;
+use rootless::delegation::{self, Given};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
@@ -156,6 +156,11 @@ impl Cgroup {
     }
 
     fn start(&mut self, plan: &CgroupPlan, unit: &Unit, pid: i32) -> anyhow::Result<()> {
+        // systemd takes a cgroup as it finds it, and in a frozen one init would never answer.
+        let there = unit_place(unit)?;
+        if there.exists() {
+            v2::refuse_used(&there)?;
+        }
         match systemd::start(unit, &plan.limits, pid) {
             Err(error) if plan.asked.is_none() => {
                 tracing::warn!("{error:#}; the container stays in its caller's cgroup");
@@ -184,8 +189,25 @@ impl Cgroup {
         let open = v2::open(&path).map_err(|error| not_made(plan, &path, error))?;
         v2::hand_down(Path::new(MOUNT), &path);
         self.tree = Tree::V2 { path, open: Some(open) };
-        self.write(&plan.limits).map(drop)
+        let mut written = self.write(&plan.limits)?;
+        // The unit was given the one that was planned, of BFQ's.
+        let planned = |file: &str| plan.limits.writes.iter().any(|write| write.file == file);
+        written.retain(|(file, _)| file == "io.weight" && !planned(file));
+        match (&self.unit, written.is_empty()) {
+            (Some(unit), false) => systemd::update(unit, &written),
+            _ => Ok(()),
+        }
     }
+}
+
+/// Where systemd makes the unit's cgroup.
+fn unit_place(unit: &Unit) -> anyhow::Result<PathBuf> {
+    let mut place = PathBuf::from(MOUNT);
+    if unit.bus == Bus::User {
+        place.push(delegation::manager_cgroup(&Caller::look()?));
+    }
+    place.extend(unit::expand(&unit.slice));
+    Ok(place.join(&unit.name))
 }
 
 /// Whether systemd was given what the limits of its unit need.
@@ -195,7 +217,7 @@ fn delegated(plan: &CgroupPlan) -> anyhow::Result<()> {
     let lacking = plan.limits.writes.iter().find(|write| !given.has(&write.controller));
     let Some(write) = lacking.filter(|_| caller.standing != Standing::Root) else { return Ok(()) };
     let fault = Fault::at(&write.at, format!("cannot set {} limit", write.controller));
-    Err(match rootless::delegation::missing(&write.controller) {
+    Err(match delegation::missing(&write.controller) {
         Some(hurdle) => {
             Fault::at(&write.at, format!("cannot set {} limit ({})", write.controller, hurdle.cause))
                 .remedy(hurdle.remedy)
@@ -238,7 +260,7 @@ pub(super) fn not_made(plan: &CgroupPlan, path: &Path, error: io::Error) -> anyh
         _ if denied => format!("unable to apply cgroup configuration, permission denied: make {shown}"),
         _ => format!("unable to apply cgroup configuration: make {shown}"),
     };
-    let hurdle = if denied { rootless::delegation::missing(controller) } else { None };
+    let hurdle = if denied { delegation::missing(controller) } else { None };
     if let Some(hurdle) = &hurdle {
         words = format!("{words} ({})", hurdle.cause);
     }

@@ -168,7 +168,19 @@ fn start_properties(
         Value::SwapOf { .. } | Value::SwapBeside { .. } => None,
     });
     let values: Vec<_> = values.collect();
-    let limits = of_values(&values, bus).or_fault(|| doing("start", &unit.name))?;
+    let mut limits = of_values(&values, bus).or_fault(|| doing("start", &unit.name))?;
+    // Only now: no property of a scope that runs.
+    let group = values.iter().find(|(file, _)| file == "memory.oom.group");
+    if let Some(policy) = group.and_then(|(_, value)| properties::oom_policy(value)) {
+        if version(bus).or_fault(|| doing("start", &unit.name))? >= properties::OOM_POLICY_SINCE {
+            limits.push(("OOMPolicy".to_string(), Property::Text(policy.to_string())));
+        } else {
+            tracing::warn!(
+                "linux.resources.unified.memory.oom.group: a systemd before {} sets it back when it reloads",
+                properties::OOM_POLICY_SINCE
+            );
+        }
+    }
     for (name, property) in limits.into_iter().chain(unit.properties.iter().cloned()) {
         // What the user wrote wins, and a property may be set once.
         all.retain(|(earlier, _)| *earlier != name);

@@ -69,7 +69,9 @@ fn one(place: &Path, write: &Write) -> Result<Option<Written>, Refusal> {
         Err(error) if error.kind() == ErrorKind::NotFound => instead(place, write, error),
         // An old BFQ has a weight for all devices only, and the general controller may know better.
         Err(error) if error.raw_os_error() == Some(libc::EINVAL) => match &write.missing {
-            Missing::Instead(file, value) if lines(&place.join(file), value).is_ok() => Ok(None),
+            Missing::Instead(file, value) if lines(&place.join(file), value).is_ok() => {
+                Ok(Some(((*file).to_string(), value.clone())))
+            }
             _ => Err(Refusal::Misfit(error)),
         },
         Err(error) if error.raw_os_error() == Some(libc::EBUSY) => Err(Refusal::Misfit(error)),
@@ -82,7 +84,7 @@ fn instead(place: &Path, write: &Write, error: io::Error) -> Result<Option<Writt
         Missing::Skip => Ok(None),
         Missing::Refuse => Err(Refusal::Final(no_file(place, write, error))),
         Missing::Instead(file, value) => match lines(&place.join(file), value) {
-            Ok(()) => Ok(None),
+            Ok(()) => Ok(Some(((*file).to_string(), value.clone()))),
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 Err(Refusal::Final(no_file(place, write, error)))
             }

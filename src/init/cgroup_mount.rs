@@ -12,7 +12,7 @@ use std::ffi::CString;
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 const HOST: &str = "/sys/fs/cgroup";
 
@@ -25,7 +25,10 @@ pub enum View {
     Host,
 }
 
-/// Mounts it. Init must be in its cgroup and its cgroup namespace by now.
+/// Mounts it, writable if the entry says so, also without a cgroup namespace: `runc spec` and engines write `ro`, and
+/// who writes `rw` (an engine's `--privileged --cgroupns=host`, for a systemd or an agent in the container) gets what
+/// runc and crun give, the host's tree with the rights that the caller has in it. Read-only all the same, such
+/// containers would not start; `kase lint` tells. Init must be in its cgroup and its cgroup namespace by now.
 ///
 /// # Errors
 /// What the kernel refuses, with the entry's place.
@@ -43,15 +46,26 @@ pub fn mount(mounter: &mut Mounter<'_>, mount: &Mount<'_>) -> anyhow::Result<()>
 fn unified(mounter: &Mounter<'_>, mount: &Mount<'_>) -> anyhow::Result<()> {
     let target = mounter.target(mount, Shape::Directory)?;
     let flags = mount.options.classic_flags();
-    match new_cgroup("cgroup2", "cgroup", flags, target.as_fd()) {
-        Ok(()) => Ok(()),
+    let error = match new_cgroup("cgroup2", "cgroup", flags, target.as_fd()) {
+        Ok(()) => return Ok(()),
+        Err(error) => error,
+    };
+    let bound = match (error.kind(), mounter.cgroup_view) {
         // A user namespace without a cgroup namespace may not mount it: the host's is bound.
-        Err(error) if matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::ResourceBusy) => {
-            let tree = host(mount, Path::new(HOST))?;
-            mounter.bind(mount, tree)
+        (ErrorKind::PermissionDenied | ErrorKind::ResourceBusy, View::Host) => PathBuf::from(HOST),
+        // mount(2) mounts no file system on itself, which a /sys that is bound has there. A mount that is made first
+        // may cover it; where that is not allowed either, the namespace's root is bound.
+        (ErrorKind::PermissionDenied | ErrorKind::ResourceBusy, View::Namespace) => {
+            let set = mount.options.attributes.set & !attribute::ATIME;
+            let tree = mount::make_file_system(c"cgroup2", &[(c"source", Some(c"cgroup"))], set);
+            if tree.and_then(|tree| mount::attach(tree.as_fd(), target.as_fd())).is_ok() {
+                return Ok(());
+            }
+            hierarchies::unified(&mounter.own_cgroups, Path::new(HOST), Path::new("/")).own
         }
-        Err(error) => Err(error).or_fault(|| Fault::at(mount.at, "mount cgroup2")),
-    }
+        _ => return Err(error).or_fault(|| Fault::at(mount.at, "mount cgroup2")),
+    };
+    mounter.bind(mount, host(mount, &bound)?)
 }
 
 /// A tmpfs with a directory for each hierarchy.

@@ -170,7 +170,7 @@ fn contradictions_are_told() {
 fn what_leaves_a_container_open_is_told() {
     type Change = fn(&mut Value);
     let remove = |value: &mut Value, name: &str| drop(value.as_object_mut().unwrap().remove(name));
-    let cases: [(&str, Change); 8] = [
+    let cases: [(&str, Change); 9] = [
         ("Warning linux.maskedPaths: does not hide /proc/kcore", |c| {
             c["linux"]["maskedPaths"] = json!(["/proc/keys"]);
         }),
@@ -189,6 +189,12 @@ fn what_leaves_a_container_open_is_told() {
             add(
                 &mut c["mounts"],
                 json!({"destination": "/s", "source": "/run/docker.sock", "options": ["bind"]}),
+            );
+        }),
+        ("Warning mounts[2]: is writable, and without a cgroup namespace", |c| {
+            add(
+                &mut c["mounts"],
+                json!({"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup"}),
             );
         }),
         ("Warning linux.resources.devices[0]: allows every device", |c| {

@@ -32,6 +32,7 @@ pub fn check(config: &Tree, findings: &mut Findings) {
         }
     }
     binds(config, findings);
+    cgroups(config, findings);
     for (index, rule) in list(config, &["linux", "resources", "devices"]).iter().enumerate() {
         let everything = ["type", "major", "minor"].into_iter().all(|name| {
             rule.get(name).is_none_or(|value| value.text() == Some("a") || value.number() == Some(-1))
@@ -151,5 +152,27 @@ fn binds(config: &Tree, findings: &mut Findings) {
         };
         let remedy = if socket { "leave the mount out" } else { "add ro to its options, or bind less" };
         findings.warning(mount.find("source"), &format!("mounts[{index}].source"), what, remedy);
+    }
+}
+
+/// Without a cgroup namespace a mount of the cgroups shows the host's, and root of the host may change them.
+fn cgroups(config: &Tree, findings: &mut Findings) {
+    let of_type = |place: &[&str], kind: &str| {
+        list(config, place).iter().any(|entry| entry.get("type").and_then(Tree::text) == Some(kind))
+    };
+    if of_type(&["linux", "namespaces"], "cgroup") || of_type(&["linux", "namespaces"], "user") {
+        return;
+    }
+    for (index, mount) in list(config, &["mounts"]).iter().enumerate() {
+        let kind = mount.get("type").and_then(Tree::text);
+        let mut options = mount.get("options").into_iter().flat_map(Tree::words);
+        if matches!(kind, Some("cgroup" | "cgroup2")) && !options.any(|(_, _, word)| word == "ro") {
+            findings.warning(
+                mount.at,
+                &format!("mounts[{index}]"),
+                "is writable, and without a cgroup namespace it has the host's cgroups",
+                "add ro to its options, or {\"type\": \"cgroup\"} to linux.namespaces",
+            );
+        }
     }
 }

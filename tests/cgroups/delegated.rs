@@ -9,11 +9,15 @@ deeds! { user:
     a_limit_where_nothing_was_given_is_refused,
     a_strangers_cgroup_is_none_of_ours,
     the_cgroup_is_made_where_it_was_planned,
+    a_directory_of_v2_that_was_given_has_limits,
+    a_directory_of_v2_with_ourselves_in_it_limits_threads_alone,
 }
 
 /// Directories of the user's in some hierarchies, as an administrator makes them; removed when let go of.
 struct Given {
     directories: Vec<PathBuf>,
+    /// Where kase starts, if not right in them.
+    start: Option<PathBuf>,
 }
 
 impl Given {
@@ -21,7 +25,7 @@ impl Given {
         if !crate::common::is_root() {
             return Err("only root can give a directory to the user".into());
         }
-        let mut given = Self { directories: Vec::new() };
+        let mut given = Self { directories: Vec::new(), start: None };
         for controller in controllers {
             let top = Path::new("/sys/fs/cgroup").join(controller);
             if !top.join("tasks").exists() {
@@ -37,15 +41,38 @@ impl Given {
         Ok(given)
     }
 
+    /// One of v2, with the controllers that these tests need.
+    fn make_v2(kase: &Kase) -> Result<Self, String> {
+        let top = Path::new("/sys/fs/cgroup");
+        let controllers = fs::read_to_string(top.join("cgroup.controllers")).unwrap_or_default();
+        if !crate::common::is_root() || !controllers.contains("memory") || !controllers.contains("pids") {
+            return Err("needs root, and cgroup v2 with memory and pids".into());
+        }
+        fs::write(top.join("cgroup.subtree_control"), "+memory +pids").unwrap();
+        let directory = top.join(format!("{}-given", kase.name()));
+        fs::create_dir(&directory).unwrap();
+        for file in ["", "cgroup.procs", "cgroup.threads", "cgroup.subtree_control"] {
+            kase.identity.own(&directory.join(file));
+        }
+        Ok(Self { directories: vec![directory], start: None })
+    }
+
+    /// With kase one further down, so that what was given has no processes of its own.
+    fn with_a_shell_below(mut self, kase: &Kase) -> Self {
+        let start = self.directories[0].join("shell");
+        fs::create_dir(&start).unwrap();
+        kase.identity.own(&start);
+        self.start = Some(start);
+        self
+    }
+
     /// kase as the user, in these cgroups.
     fn call(&self, kase: &Kase, args: &[&std::ffi::OsStr]) -> Outcome {
         let kases = kase.command(args);
         let mut command = std::process::Command::new("sh");
-        let enter: String = self
-            .directories
-            .iter()
-            .map(|path| format!("echo $$ >{}/cgroup.procs; ", path.display()))
-            .collect();
+        let start = self.start.as_ref().map_or(self.directories.as_slice(), std::slice::from_ref);
+        let enter: String =
+            start.iter().map(|path| format!("echo $$ >{}/cgroup.procs; ", path.display())).collect();
         let (uid, gid) = (kase.identity.uid.to_string(), kase.identity.gid.to_string());
         command.args(["-c", &format!("{enter}exec \"$@\""), "sh", "setpriv", "--clear-groups"]);
         command
@@ -61,11 +88,17 @@ impl Given {
         let words = words(["--log-level", "info", "run", "--detach", "-b"], bundle.dir(), [id]);
         self.call(kase, &words)
     }
+
+    /// The same by kase's own hand, whatever systemd would give.
+    fn run_by_hand(&self, kase: &Kase, bundle: &Bundle, id: &str) -> Outcome {
+        let options = ["--cgroup-manager=cgroupfs", "run", "--detach", "-b"];
+        self.call(kase, &words(options, bundle.dir(), [id]))
+    }
 }
 
 impl Drop for Given {
     fn drop(&mut self) {
-        for directory in &self.directories {
+        for directory in self.start.iter().chain(&self.directories) {
             let _ = fs::remove_dir(directory);
         }
     }
@@ -158,4 +191,58 @@ fn the_cgroup_is_made_where_it_was_planned(kase: &Kase) {
     assert!(matches!(told[..], [path] if path.ends_with(&place)), "{outcome}");
     let written: Vec<&str> = outcome.out.lines().filter(|line| line.starts_with("{\"cgroup\":")).collect();
     assert!(matches!(written[..], [line] if line.contains(&place)), "{outcome}");
+}
+
+fn a_directory_of_v2_that_was_given_has_limits(kase: &Kase) {
+    let given = match Given::make_v2(kase) {
+        Ok(given) => given.with_a_shell_below(kase),
+        Err(why) => skip!("{why}"),
+    };
+    let bundle = kase.bundle().args(["/probe", "sleep"]);
+    let limits = json!({"pids": {"limit": 4}, "memory": {"limit": 32 << 20, "swap": 32 << 20}});
+    let bundle = bundle.edit(|spec| spec["linux"]["resources"] = limits);
+    let id = kase.id();
+    let started = given.run_by_hand(kase, &bundle, &id);
+    let cgroup = given.directories[0].join(&id);
+    let there = cgroup.is_dir();
+    let as_given = |args: &[&str]| {
+        let all: Vec<&std::ffi::OsStr> = args.iter().map(std::ffi::OsStr::new).collect();
+        given.call(kase, &all)
+    };
+    let forks = as_given(&["exec", &id, "/probe", "forks", "10"]);
+    let allocated = as_given(&["exec", &id, "/probe", "allocate", "64"]);
+    let paused = as_given(&["pause", &id]);
+    let more = as_given(&["update", "--pids-limit", "9", &id]);
+    let limit = fs::read_to_string(cgroup.join("pids.max")).unwrap_or_default();
+    let resumed = as_given(&["resume", &id]);
+    as_given(&["delete", "--force", &id]).succeeded();
+    started.succeeded();
+    assert!(there && !cgroup.exists(), "{}", cgroup.display());
+    // Beside the sleeper and itself.
+    assert_eq!(forks.out, "2 EAGAIN\n", "{forks}");
+    assert_eq!(allocated.code, 137, "{allocated}");
+    [paused, more, resumed].iter().for_each(Outcome::succeeded);
+    assert_eq!(limit, "9\n");
+}
+
+/// A cgroup with processes hands no controller down but those that count threads.
+fn a_directory_of_v2_with_ourselves_in_it_limits_threads_alone(kase: &Kase) {
+    let given = match Given::make_v2(kase) {
+        Ok(given) => given,
+        Err(why) => skip!("{why}"),
+    };
+    let bundle = kase.bundle().args(["/probe", "sleep"]);
+    let bundle = bundle.edit(|spec| spec["linux"]["resources"]["pids"] = json!({"limit": 4}));
+    let id = kase.id();
+    let counted = given.run_by_hand(kase, &bundle, &id);
+    let limit = fs::read_to_string(given.directories[0].join(&id).join("pids.max")).unwrap_or_default();
+    kase.call(["delete", "--force", &id]).succeeded();
+    let bundle = bundle.edit(|spec| spec["linux"]["resources"]["memory"] = json!({"limit": 32 << 20}));
+    let id = kase.id();
+    let refused = given.run_by_hand(kase, &bundle, &id);
+    kase.call(["delete", "--force", &id]);
+    counted.succeeded();
+    assert_eq!(limit, "4\n");
+    refused.refused(&["linux.resources.memory.limit", &given.directories[0].display().to_string()]);
+    assert!(!given.directories[0].join(&id).exists());
 }

@@ -1,14 +1,18 @@
 //! What a container sees of the cgroups: v1 or v2, with a cgroup namespace or none, as root or as a user.
 
+use super::added;
 use crate::common::{Ground, Kase, Value, has, json, value};
 use std::path::Path;
 
 deeds! {
     with_a_namespace_the_containers_cgroup_is_the_root,
+    a_sys_that_is_bound_below_changes_nothing,
     without_a_namespace_the_mount_is_there_too,
     a_read_only_entry_is_read_only_all_the_way_down,
 }
 in_settings! { cgroupfs, none: with_a_namespace_a_writable_mount_is_the_containers_own }
+in_settings! { each, none: without_a_namespace_a_writable_mount_is_as_writable_as_the_caller_may }
+deeds! { user: without_a_namespace_a_writable_mount_gives_a_user_nothing }
 
 const TOP: &str = "/sys/fs/cgroup";
 
@@ -57,6 +61,26 @@ fn with_a_namespace_the_containers_cgroup_is_the_root(kase: &Kase) {
     }
 }
 
+/// As `kase spec --rootless` has it: the host's cgroups are in the rootfs already when the container's are mounted.
+fn a_sys_that_is_bound_below_changes_nothing(kase: &Kase) {
+    let sys = json!({
+        "destination": "/sys", "type": "none", "source": "/sys",
+        "options": ["rbind", "nosuid", "noexec", "nodev", "ro"],
+    });
+    for point in points() {
+        let bundle = kase.bundle().edit(|spec| {
+            let mounts = spec["mounts"].as_array_mut().unwrap();
+            mounts.retain(|mount| mount["destination"] != "/sys");
+            mounts.push(sys.clone());
+        });
+        let bundle = bundle.mount(entry("ro")).namespace(json!({"type": "cgroup"}));
+        let seen = kase.sees(bundle, ["mount", &point, "--", "list", &point]);
+        let mounts: Vec<&str> = seen.lines().filter(|line| line.starts_with("type=")).collect();
+        assert_eq!(value(mounts[0], "root"), "/", "{seen}");
+        assert!(!seen.contains(".slice"), "the container's alone: {seen}");
+    }
+}
+
 fn without_a_namespace_the_mount_is_there_too(kase: &Kase) {
     for point in points() {
         let (mount, list) = seen(kase, &point, "ro", false);
@@ -100,4 +124,29 @@ fn with_a_namespace_a_writable_mount_is_the_containers_own(ground: &Ground) {
         let done = ground.sees(bundle, ["mkdir", &inside, "--", "list", &inside]);
         assert!(done.starts_with("ok\n") && done.contains("cgroup.procs"), "{done}");
     }
+}
+
+/// As engines' privileged containers have it (`--privileged --cgroupns=host`): what `rw` asks for is not taken back.
+fn without_a_namespace_a_writable_mount_is_as_writable_as_the_caller_may(ground: &Ground) {
+    let bundle = ground.bundle().mount(entry("rw")).without_namespace("cgroup").args(["/probe", "sleep"]);
+    let container = ground.run_detached(&bundle);
+    for point in points() {
+        let mount = added(&container, ["mount", &point]);
+        assert!(has(value(&mount, "options"), "rw"), "{mount}");
+        // v1 shows the container's own cgroup there, v2 the whole tree.
+        let inside = match ground.is_v1() {
+            true => format!("{point}/mine"),
+            false => ground.cgroup(&container, "pids").join("mine").display().to_string(),
+        };
+        // A user's scope is the user's, who is root in the container.
+        assert_eq!(added(&container, ["mkdir", &inside]), "ok\n", "{inside}");
+    }
+}
+
+fn without_a_namespace_a_writable_mount_gives_a_user_nothing(kase: &Kase) {
+    let bundle = kase.bundle().mount(entry("rw")).without_namespace("cgroup");
+    let point = &points()[0];
+    let (inside, procs) = (format!("{point}/mine"), format!("{point}/cgroup.procs"));
+    let done = kase.sees(bundle, ["mkdir", &inside, "--", "write", &procs, "1"]);
+    assert!(done.lines().all(|answer| ["EACCES", "EPERM"].contains(&answer)), "{done}");
 }

@@ -1,7 +1,7 @@
 //! The cgroup as what holds a container's processes together.
 
 use super::added;
-use crate::common::{Container, Ground, Value, json, wait_until};
+use crate::common::{Container, Ground, Value, json, wait_until, words};
 use std::fs;
 use std::path::Path;
 
@@ -25,6 +25,7 @@ in_settings! { each, none:
 in_settings! { root, none: what_is_left_in_the_hosts_pid_namespace_is_killed }
 in_settings! { each, none: cgroups_made_in_the_container_go_with_it }
 in_settings! { systemd, pids: a_reload_of_systemd_changes_no_limit }
+in_settings! { systemd, memory: a_reload_of_systemd_keeps_processes_that_die_together }
 in_settings! { systemd, none:
     the_scope_has_the_limits_and_goes_with_the_container,
     annotations_are_properties,
@@ -266,12 +267,12 @@ fn the_scope_has_the_limits_and_goes_with_the_container(ground: &Ground) {
     shows("LoadState", "not-found");
 }
 
-/// But for memory.oom.group, which no property of a scope stands for before systemd 253, and which it sets back.
 fn a_reload_of_systemd_changes_no_limit(ground: &Ground) {
     let limits = json!({
         "pids": {"limit": 20},
         "memory": {"limit": 64 << 20},
         "cpu": {"quota": 33_000, "period": 100_000, "shares": 512},
+        "blockIO": {"weight": 500},
         "unified": {"memory.high": "60000000"},
     });
     let mut bundle = ground.limited(&limits).args(["/probe", "sleep"]);
@@ -280,9 +281,12 @@ fn a_reload_of_systemd_changes_no_limit(ground: &Ground) {
         bundle = bundle.edit(|spec| spec["linux"]["devices"] = json!([node]));
     }
     let container = ground.run_detached(&bundle);
+    // Which of the two there is depends on the host's schedulers; some have none.
+    let mut files = vec!["pids.max", "memory.max", "cpu.max", "cpu.weight", "memory.high"];
+    let weights = ["io.bfq.weight", "io.weight"];
+    files.extend(weights.iter().find(|file| ground.limit(&container, "", file).exists()));
     let seen = || {
-        let files = ["pids.max", "memory.max", "cpu.max", "cpu.weight", "memory.high"];
-        let limits = files.map(|file| ground.read(&container, "", file));
+        let limits: Vec<_> = files.iter().map(|file| ground.read(&container, "", file)).collect();
         let opens = ["can", "append", "/dev/null", "--", "can", "append", "/dev/log-of-the-kernel"];
         (limits, added(&container, opens))
     };
@@ -293,6 +297,27 @@ fn a_reload_of_systemd_changes_no_limit(ground: &Ground) {
     // The files are written anew after the answer, and before the next one.
     assert_eq!(show(ground, &unit(ground, &container), "ActiveState"), "active");
     assert_eq!(seen(), before);
+}
+
+fn a_reload_of_systemd_keeps_processes_that_die_together(ground: &Ground) {
+    let first = ground.systemctl(&["--version"]);
+    let version = first.split_whitespace().nth(1).and_then(|version| version.parse::<u32>().ok());
+    let limits = json!({"unified": {"memory.oom.group": "1"}});
+    let bundle = ground.limited(&limits).args(["/probe", "sleep"]);
+    if version.is_none_or(|version| version < 253) {
+        let id = ground.id();
+        let outcome = ground.call(words(["run", "--detach", "-b"], bundle.dir(), [id.as_str()]));
+        ground.call(["delete", "--force", &id]).succeeded();
+        outcome.succeeded();
+        assert!(outcome.err.contains("memory.oom.group: a systemd before 253"), "{outcome}");
+        skip!("a systemd before 253 sets memory.oom.group back when it reloads");
+    }
+    let container = ground.run_detached(&bundle);
+    let unit = unit(ground, &container);
+    assert_eq!(show(ground, &unit, "OOMPolicy"), "kill");
+    ground.systemctl(&["daemon-reload"]);
+    assert_eq!(show(ground, &unit, "ActiveState"), "active");
+    assert_eq!(ground.read(&container, "", "memory.oom.group"), "1");
 }
 
 fn annotations_are_properties(ground: &Ground) {

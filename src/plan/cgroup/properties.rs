@@ -1,9 +1,7 @@
 //! Limits as properties of a systemd unit, so that `systemctl show` tells them and a reload keeps them.
 //!
 //! They come from the same list of files and values that is written: what has no property is in the file
-//! alone. systemd leaves such files as they are, but for memory.oom.group, which it sets back when it reloads.
-//! From systemd 253 on a scope keeps it by OOMPolicy=kill (systemd.scope(5)), which may be given as the annotation
-//! `org.systemd.property.OOMPolicy`. It is not set for the file: more than a limit, it also says that the unit fails.
+//! alone. systemd leaves such files as they are, but for memory.oom.group: see [`OOM_POLICY_SINCE`].
 
 use super::limits::cpu::ranges;
 use super::limits::{Limits, Value};
@@ -13,6 +11,19 @@ use super::unit::Property;
 const GRAIN: u64 = 10_000;
 const SECOND: u64 = 1_000_000;
 const USUAL_PERIOD: u64 = 100_000;
+
+/// The systemd from which on a scope has an OOMPolicy, which memory.oom.group follows when systemd reloads.
+/// An earlier one sets the file back.
+pub const OOM_POLICY_SINCE: u32 = 253;
+
+/// The OOMPolicy that stands for a value of memory.oom.group.
+pub fn oom_policy(value: &str) -> Option<&'static str> {
+    match value.trim() {
+        "0" => Some("continue"),
+        "1" => Some("kill"),
+        _ => None,
+    }
+}
 
 /// The property, or the properties, for a file of cgroup v2 and its value.
 pub fn of(file: &str, value: &str) -> Vec<(String, Property)> {
@@ -26,6 +37,13 @@ pub fn of(file: &str, value: &str) -> Vec<(String, Property)> {
         "memory.swap.max" => "MemorySwapMax",
         "pids.max" => "TasksMax",
         "cpu.weight" => "CPUWeight",
+        // A device's own weight has its numbers before it, and no property.
+        "io.weight" | "io.bfq.weight" => {
+            let number = value.strip_prefix("default ").unwrap_or(value).parse();
+            let weight = |number| if file == "io.weight" { number } else { of_bfq(number) };
+            return number
+                .map_or_else(|_| Vec::new(), |number| one("IOWeight", Property::Uint64(weight(number))));
+        }
         "cpu.max" => return quota(value),
         "cpuset.cpus" => return bits(value).map_or_else(Vec::new, |bits| one("AllowedCPUs", bits)),
         "cpuset.mems" => return bits(value).map_or_else(Vec::new, |bits| one("AllowedMemoryNodes", bits)),
@@ -35,6 +53,11 @@ pub fn of(file: &str, value: &str) -> Vec<(String, Property)> {
         "max" => one(name, Property::Uint64(u64::MAX)),
         value => value.parse().map_or_else(|_| Vec::new(), |number| one(name, Property::Uint64(number))),
     }
+}
+
+/// The IOWeight that systemd writes into io.bfq.weight as this: from 100 up, nine of BFQ's are 99 of its own.
+fn of_bfq(weight: u64) -> u64 {
+    if weight <= 100 { weight } else { (100 + (weight - 100) * 11).min(10_000) }
 }
 
 /// `QUOTA`, or `QUOTA PERIOD`.
@@ -118,6 +141,11 @@ mod tests {
         assert_eq!(number("cpu.max", "50000"), half[1..]);
         assert_eq!(number("cpu.max", "max"), [("CPUQuotaPerSecUSec".into(), u64::MAX)]);
         assert_eq!(of("cpuset.cpus", "0-1,9"), [("AllowedCPUs".into(), Property::Bytes(vec![3, 2]))]);
+        assert_eq!(number("io.weight", "default 300"), [("IOWeight".into(), 300)]);
+        for (bfq, weight) in [("10", 10), ("100", 100), ("500", 4500), ("1000", 10_000)] {
+            assert_eq!(number("io.bfq.weight", bfq), [("IOWeight".into(), weight)]);
+        }
+        assert_eq!(of("io.bfq.weight", "8:0 500"), []);
         assert_eq!(of("hugetlb.2MB.max", "1"), []);
         assert_eq!(of("cpu.max", "5 0"), [("CPUQuotaPeriodUSec".into(), Property::Uint64(0))]);
     }

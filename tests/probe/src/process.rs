@@ -1,8 +1,10 @@
 //! What a process does with time: waits, hears a signal, leaves an orphan, becomes another program.
 
 use crate::Answer;
+use nix::fcntl::{FallocateFlags, fallocate};
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::{SigSet, Signal};
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::hint::black_box;
 use std::io::{Error, ErrorKind, Read, Write, copy, stdin, stdout};
 use std::os::unix::fs::OpenOptionsExt;
@@ -154,14 +156,79 @@ pub fn count() -> Answer {
     Ok(String::new())
 }
 
+/// Rests, then computes for so many milliseconds, over and over.
+pub fn bursts(milliseconds: &str) -> Answer {
+    let milliseconds = milliseconds.parse().map_err(|_| ErrorKind::InvalidInput)?;
+    loop {
+        thread::sleep(Duration::from_millis(300));
+        burn(Some(milliseconds))?;
+    }
+}
+
+/// How many huge pages of 2 MiB can be had, of so many.
+pub fn huge_pages(wanted: &str) -> Answer {
+    const SIZE: i64 = 2 << 20;
+    let file = memfd_create("huge", MFdFlags::MFD_HUGETLB | MFdFlags::MFD_HUGE_2MB)?;
+    let wanted = wanted.parse::<i64>().map_err(|_| ErrorKind::InvalidInput)?;
+    for number in 0..wanted {
+        if let Err(error) = fallocate(&file, FallocateFlags::empty(), number * SIZE, SIZE) {
+            return Ok(format!("{number} {error:?}"));
+        }
+    }
+    Ok(wanted.to_string())
+}
+
+/// Writes a file of so many MiB that is in the page cache afterwards, and on its disk too.
+pub fn fill(path: &str, mebibytes: &str) -> Answer {
+    let block = vec![1; 1 << 20];
+    let mut file = File::create(path)?;
+    for _ in 0..mebibytes.parse().unwrap_or(0) {
+        file.write_all(&block)?;
+    }
+    file.sync_all()?;
+    println!("filled");
+    stdout().flush()?;
+    Ok(String::new())
+}
+
+const PAGE: usize = 4096;
+/// What is read or written directly at a time.
+const BLOCK: usize = 64 * PAGE;
+
+/// Memory with a block in it that begins at a page, and where it begins.
+fn block() -> (Vec<u8>, usize) {
+    let buffer = vec![0; BLOCK + PAGE];
+    let start = buffer.as_ptr().align_offset(PAGE);
+    (buffer, start)
+}
+
 /// How many milliseconds it takes to read a file from its disk, past the cache.
 pub fn read_directly(path: &str) -> Answer {
-    const PAGE: usize = 4096;
-    const BLOCK: usize = 64 * PAGE;
     let mut file = OpenOptions::new().read(true).custom_flags(nix::libc::O_DIRECT).open(path)?;
-    let mut buffer = vec![0; BLOCK + PAGE];
-    let start = buffer.as_ptr().align_offset(PAGE);
+    let (mut buffer, start) = block();
     let begin = Instant::now();
     while file.read(&mut buffer[start..start + BLOCK])? > 0 {}
+    Ok(begin.elapsed().as_millis().to_string())
+}
+
+/// The same without end, by several at once, so that the disk always has something to choose from.
+#[expect(clippy::disallowed_methods, reason = "the probe, not kase, is what may have threads")]
+pub fn read_forever(path: &str) -> Answer {
+    for _ in 0..6 {
+        let path = path.to_owned();
+        thread::spawn(move || while read_directly(&path).is_ok() {});
+    }
+    sleep(None)
+}
+
+/// How many milliseconds it takes to write a file of so many MiB to its disk, past the cache.
+pub fn write_directly(path: &str, mebibytes: &str) -> Answer {
+    let mut options = OpenOptions::new();
+    let mut file = options.write(true).create(true).custom_flags(nix::libc::O_DIRECT).open(path)?;
+    let (buffer, start) = block();
+    let begin = Instant::now();
+    for _ in 0..mebibytes.parse().unwrap_or(0) * ((1 << 20) / BLOCK) {
+        file.write_all(&buffer[start..start + BLOCK])?;
+    }
     Ok(begin.elapsed().as_millis().to_string())
 }
