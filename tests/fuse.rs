@@ -186,8 +186,10 @@ fn the_program_is_none_of_the_containers_and_ends_with_it(kase: &Kase) {
     open.dedup();
     let log = kase.state_dir().join(&id).join("fuse-overlayfs.log");
     assert_eq!(open, ["/dev/fuse", "/dev/null", log.to_str().unwrap()], "nothing of kase's or its caller's");
-    let added = kase.call(["exec", &id, "/probe", "read", "/new", "--", "write", "/more", "y"]);
-    assert_eq!(added.stdout(), "x\nok\n");
+    // By the container's program, which goes on when `run` has returned.
+    let written = || kase.call(["exec", &id, "/probe", "read", "/new"]).stdout() == "x\n";
+    wait_until("the program's file to be there", written);
+    assert_eq!(kase.call(["exec", &id, "/probe", "write", "/more", "y"]).stdout(), "ok\n");
     kase.call(["kill", &id, "KILL"]).succeeded();
     wait_until("the program to end", || programs(kase).is_empty());
     kase.call(["delete", "--force", &id]).succeeded();
