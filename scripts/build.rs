@@ -16,6 +16,11 @@ fn main() {
         println!("cargo:rerun-if-changed={}", layout.display());
         println!("cargo:rustc-link-arg-bins=-Wl,-T,{}", layout.display());
     }
+    println!("cargo:rustc-check-cfg=cfg(early)");
+    if enters_early() {
+        println!("cargo:rustc-cfg=early");
+        println!("cargo:rustc-link-arg-bins=-Wl,-e,kase_start");
+    }
     if packs_relocations() {
         println!("cargo:rustc-link-arg-bins=-Wl,-z,pack-relative-relocs");
     }
@@ -31,6 +36,15 @@ fn orders_code() -> bool {
         && is("CARGO_CFG_TARGET_OS", "linux")
         && is("CARGO_CFG_TARGET_ENV", "gnu")
         && !own_linker
+}
+
+/// Whether there is an entry before libc's: src/kernel/early.rs, which is written for these processors. Code that is
+/// not optimized calls by way of tables, and those need relocations.
+fn enters_early() -> bool {
+    let is = |name: &str, values: &[&str]| env::var(name).is_ok_and(|value| values.contains(&value.as_str()));
+    is("PROFILE", &["release"])
+        && is("CARGO_CFG_TARGET_OS", &["linux"])
+        && is("CARGO_CFG_TARGET_ARCH", &["x86_64", "aarch64"])
 }
 
 /// A static program relocates itself, every pointer in its tables by an entry of 24 bytes. Packed (DT_RELR), they

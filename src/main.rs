@@ -24,4 +24,4 @@ mod seal;
 mod seccomp;
 mod trace;
 
-start!(cli::main);
+start!(cli::main, again: seal::COMMANDS, bare: cli::BARE);

@@ -26,12 +26,15 @@
 //! the moment: a privileged container remounts the one or the other (of a file that is a mount's root, which a
 //! bind mount of the binary would make it, by fspick(2) on /proc/PID/exe itself).
 //!
-//! The overlay is first, being faster, and shares its pages with the binary; the memfd does without
-//! privileges, and without overlayfs. Neither leaves a descriptor, a variable or an argument behind.
+//! The overlay is faster, and shares its pages with the binary. It takes root, who is nearly always the one to
+//! need it, so it is made before all of this, without a start that would be for nothing: `kernel/early.rs`. Here
+//! is the memfd, which does without privileges and without overlayfs, on a stack of file systems that is too high
+//! for one more, and for a binary that was replaced meanwhile. Neither leaves a descriptor, a variable or an
+//! argument behind.
 
 use crate::fault::{Fault, OrFault};
 use crate::kernel::capability;
-use crate::kernel::mount::{attribute, make_file_system};
+use crate::kernel::mount::is_without_writing;
 use crate::kernel::process::{execveat_again, set_name};
 use nix::fcntl::{AT_FDCWD, AtFlags, FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
@@ -42,13 +45,13 @@ use std::convert::Infallible;
 use std::ffi::CString;
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-/// The commands that put a copy of kase into a container.
-const COMMANDS: [&str; 3] = ["create", "exec", "run"];
+/// The commands that put a copy of kase into a container, each with a zero at its end.
+pub const COMMANDS: &str = "create\0exec\0run\0";
 const OWN: &str = "/proc/self/exe";
 
 /// Makes sure that no container which `command` has to do with can write kase's binary. Executes this process
@@ -57,7 +60,7 @@ const OWN: &str = "/proc/self/exe";
 /// # Errors
 /// When that is needed and there is no way to do it.
 pub fn seal(command: &str, caller: &Caller) -> anyhow::Result<()> {
-    if !COMMANDS.contains(&command) {
+    if !COMMANDS.split_terminator('\0').any(|word| word == command) {
         return Ok(());
     }
     let binary = fs::metadata(OWN)
@@ -75,7 +78,7 @@ pub fn seal(command: &str, caller: &Caller) -> anyhow::Result<()> {
     match decide(reach, || medium(&binary)) {
         Deed::GoOn => Ok(()),
         Deed::TakeName => take_name(),
-        Deed::ExecuteAgain => execute_again(caller, &binary).map(|never| match never {}),
+        Deed::ExecuteAgain => execute_again(caller).map(|never| match never {}),
     }
 }
 
@@ -228,17 +231,13 @@ fn medium(binary: &Metadata) -> Medium {
         return Medium::Memfd;
     }
     match statfs(OWN).map(|system| system.filesystem_type()) {
-        Ok(kind) if WITHOUT_WRITING.contains(&kind) => Medium::WithoutWriting,
+        Ok(FsType(kind)) if is_without_writing(kind) => Medium::WithoutWriting,
         Ok(OVERLAYFS_SUPER_MAGIC) if is_our_overlay(binary) => Medium::Overlay,
         _ => Medium::Ordinary,
     }
 }
 
-/// squashfs, erofs, iso9660, cramfs, romfs: f_type of statfs(2).
-const WITHOUT_WRITING: [FsType; 5] =
-    [FsType(0x7371_7368), FsType(0xE0F5_E1E2), FsType(0x9660), FsType(0x28CD_3D45), FsType(0x7275)];
-
-/// Whether the superblock is read-only and its mount is nowhere, which [`overlay`] makes and nobody else. With
+/// Whether the superblock is read-only and its mount is nowhere, which [`early`](crate::kernel::early) makes and nobody else. With
 /// no mount there is nothing through which it could be remounted.
 fn is_our_overlay(binary: &Metadata) -> bool {
     // Of a running program the kernel refuses this always: first for the superblock (EROFS), then because it
@@ -260,13 +259,7 @@ fn take_name() -> anyhow::Result<()> {
 }
 
 /// Returns only on failure.
-fn execute_again(caller: &Caller, binary: &Metadata) -> anyhow::Result<Infallible> {
-    // An ordinary user may not mount; one whose capabilities would do it is no case to be fast in.
-    if caller.standing != Standing::User {
-        // Without overlayfs, on a stack of file systems that is too high, for a binary that was replaced
-        // meanwhile: the memfd has none of these limits.
-        let Err(_) = overlay(binary);
-    }
+fn execute_again(caller: &Caller) -> anyhow::Result<Infallible> {
     let Err(error) = memfd();
     Err(Fault::doing("keep the container from writing kase's own binary (CVE-2019-5736)")
         .remedy(remedy(caller.standing, &error))
@@ -284,34 +277,6 @@ fn remedy(standing: Standing, error: &io::Error) -> &'static str {
         }
         _ => "free memory and descriptors: a copy of kase's binary needs some",
     }
-}
-
-/// Executes the binary through an overlay of its directory that has no layer to write to. Its mount ends when
-/// the exec closes the descriptor; from then on just the file is left of it.
-fn overlay(binary: &Metadata) -> io::Result<Infallible> {
-    let path = fs::read_link(OWN)?;
-    let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
-        return Err(ErrorKind::NotFound.into());
-    };
-    let look = |path: &Path| OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(path);
-    let directory = look(directory)?;
-    // The kernel wants a second layer below where there is none above. It may not overlap the first, nor have
-    // mounts on it that a user namespace must not see under.
-    // Looked for before, since a layer that is missing costs a millisecond of the kernel's log.
-    let below = look(Path::new("/sys/class"))?;
-    // By descriptor, since a path might hold the characters that separate layers.
-    let layer = |directory: &File| format!("/proc/self/fd/{}", directory.as_raw_fd());
-    if !leads_to(&Path::new(&layer(&directory)).join(name), binary) {
-        return Err(ErrorKind::NotFound.into());
-    }
-    let lower = CString::new(format!("{}:{}", layer(&directory), layer(&below)))?;
-    let name = CString::new(name.as_bytes())?;
-    let mount = make_file_system(
-        c"overlay",
-        &[(c"lowerdir", Some(&lower))],
-        attribute::RDONLY | attribute::NOSUID | attribute::NODEV,
-    )?;
-    Err(execveat_again(mount.as_fd(), &name))
 }
 
 /// Executes a copy of the binary in memory that is sealed.

@@ -25,6 +25,7 @@ deeds! { user:
     without_executable_memfds_the_user_is_told_what_to_do,
 }
 deeds! { root:
+    what_root_executes_again_has_not_started_before,
     without_overlayfs_root_uses_a_memfd,
     without_either_root_is_told_what_to_do,
     a_file_system_without_writing_is_proof_enough,
@@ -141,8 +142,24 @@ fn only_commands_with_a_container_to_make_execute_again(kase: &Kase) {
         let (count, _) = executions(kase, &[], &with(kase, &binary, args.iter().copied()));
         assert_eq!(count, 0, "{args:?}");
     }
-    let (count, _) = executions(kase, &[], &with(kase, &binary, ["create", "-b", "/nowhere", "x"]));
-    assert_eq!(count, 1);
+    for options in [&[][..], &["--debug"], &["--log", "list"], &["--log=list", "--systemd-cgroup"]] {
+        let args = options.iter().copied().chain(["create", "-b", "/nowhere", "x"]);
+        let (count, _) = executions(kase, &[], &with(kase, &binary, args));
+        assert_eq!(count, 1, "{options:?}");
+    }
+}
+
+fn what_root_executes_again_has_not_started_before(kase: &Kase) {
+    needs!("strace");
+    let command = with(kase, &own_binary(kase), ["run", "-b", "/nowhere", "x"]);
+    let mut strace = kase.program("strace");
+    strace.args(["-qq", "-o", "trace", "--"]).arg(command.get_program()).args(command.get_args());
+    kase.finish(strace).fails(&["/nowhere/config.json"]);
+    let trace = fs::read_to_string(kase.path("trace")).unwrap();
+    let again = trace.find("execveat").expect("it is executed again");
+    // The first deed of any libc is to set its thread up.
+    let start = trace.find("set_tid_address").expect("libc starts in the end");
+    assert!(again < start, "{trace}");
 }
 
 /// What the kernel says when `file`, held open, is written to after all. `outcome` of the open, of the write.

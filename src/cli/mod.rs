@@ -154,8 +154,8 @@ static VERBS: [Verb; 20] = [
 /// The options before the command that take a value.
 const VALUED: [&str; 7] =
     ["--cgroup-manager", "--log", "--log-format", "--log-level", "--root", "--rootless", "--trace"];
-/// Those that take none.
-const BARE: [&str; 2] = ["--debug", "--systemd-cgroup"];
+/// Those that take none, each with a zero at its end.
+pub const BARE: &str = "--debug\0--systemd-cgroup\0";
 
 /// The command that is asked for, found without clap. Nothing where the command line is not that plain: it is wrong
 /// then, or asks for help.
@@ -164,7 +164,7 @@ fn sought(mut words: impl Iterator<Item = OsString>) -> Option<&'static Verb> {
         let word = words.next()?.into_string().ok()?;
         match word.split_once('=') {
             Some((option, _)) if VALUED.contains(&option) => {}
-            None if BARE.contains(&&*word) => {}
+            None if BARE.split_terminator('\0').any(|option| option == word) => {}
             None if VALUED.contains(&&*word) => drop(words.next()?),
             _ => return VERBS.iter().find(|verb| verb.name == word),
         }
@@ -398,7 +398,7 @@ mod tests {
             .map(|option| format!("{}--{}", option.get_action().takes_values(), option.get_id()))
             .collect();
         known.sort();
-        let skipped = BARE.map(|option| format!("false{option}")).into_iter();
+        let skipped = BARE.split_terminator('\0').map(|option| format!("false{option}"));
         assert!(skipped.chain(VALUED.map(|option| format!("true{option}"))).eq(known));
     }
 

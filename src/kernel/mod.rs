@@ -8,6 +8,8 @@ pub mod capability;
 pub mod clock;
 pub mod clone;
 pub mod descriptor;
+#[cfg(early)]
+pub mod early;
 pub mod eventfd;
 pub mod mount;
 pub mod net;

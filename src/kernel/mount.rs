@@ -194,6 +194,12 @@ fn setattr(mount: BorrowedFd<'_>, reach: Reach, change: &MountAttr) -> io::Resul
     .map(drop)
 }
 
+/// Whether a file system with this f_type of statfs(2) is one that the kernel has no code to write to: squashfs,
+/// erofs, iso9660, cramfs, romfs.
+pub fn is_without_writing(kind: i64) -> bool {
+    matches!(kind, 0x7371_7368 | 0xE0F5_E1E2 | 0x9660 | 0x28CD_3D45 | 0x7275)
+}
+
 /// A new file system of type `kind`, detached, with `options` (name, or name and value) and the attribute
 /// bits `attributes`.
 ///
@@ -245,8 +251,8 @@ fn empty_path(path: &CStr) -> libc::c_uint {
 
 const OPEN_TREE_CLONE: libc::c_uint = 1;
 const FSCONFIG_SET_FLAG: libc::c_uint = 0;
-const FSCONFIG_SET_STRING: libc::c_uint = 1;
-const FSCONFIG_CMD_CREATE: libc::c_uint = 6;
+pub(super) const FSCONFIG_SET_STRING: libc::c_uint = 1;
+pub(super) const FSCONFIG_CMD_CREATE: libc::c_uint = 6;
 
 /// `struct mount_attr` of linux/mount.h.
 #[repr(C)]

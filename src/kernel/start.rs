@@ -8,10 +8,19 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::io;
 use std::os::fd::{BorrowedFd, IntoRawFd};
 
-/// Makes `$main`, which answers with an exit code, the program's own.
+/// Makes `$main`, which answers with an exit code, the program's own. `$commands` are those that are executed
+/// [again](super::early::execute_again) before, `$bare` the options without a value in front of them.
 #[macro_export]
 macro_rules! start {
-    ($main:path) => {
+    ($main:path, again: $commands:path, bare: $bare:path) => {
+        #[cfg(early)]
+        const _: () = {
+            extern "C" fn early(stack: $crate::kernel::early::Stack) {
+                $crate::kernel::early::execute_again(stack, $commands, $bare);
+            }
+            $crate::entry!(early);
+        };
+
         // With glibc, std finds the arguments by itself.
         #[cfg(all(target_env = "gnu", not(test)))]
         #[unsafe(no_mangle)]
