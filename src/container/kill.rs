@@ -1,6 +1,7 @@
 //! Signals a container.
 
 use super::{Container, Status};
+use crate::cgroup::State;
 use crate::cgroup::directory::Reach;
 use crate::fault::{Fault, OrFault, Report};
 use crate::hook::ended_within;
@@ -59,7 +60,8 @@ fn realtime(name: &str) -> Option<i32> {
 /// # Errors
 /// A container that is not running, in the words that engines look for.
 pub fn kill(container: &Container, signal: i32, whom: Whom) -> anyhow::Result<()> {
-    let running = container.status() != Status::Stopped;
+    let status = container.status();
+    let running = status != Status::Stopped;
     // Before any signal: the one to all may end init before it could be found.
     let init = container.pidfd().filter(|_| running);
     // Without a pid namespace, the end of init alone would leave the others running.
@@ -75,8 +77,15 @@ pub fn kill(container: &Container, signal: i32, whom: Whom) -> anyhow::Result<()
             let _ = pidfd_send_signal(pidfd.as_fd(), signal_once(container, signal));
             Ok(())
         }
-        Some(pidfd) => pidfd_send_signal(pidfd.as_fd(), signal)
-            .or_fault(|| Fault::doing(format!("signal container {:?}", container.id()))),
+        Some(pidfd) => {
+            pidfd_send_signal(pidfd.as_fd(), signal)
+                .or_fault(|| Fault::doing(format!("signal container {:?}", container.id())))?;
+            // With cgroup v1, what is frozen does not even end.
+            match status {
+                Status::Paused if signal == libc::SIGKILL => container.cgroup().set_state(State::Thawed),
+                _ => Ok(()),
+            }
+        }
         None if left => Ok(()),
         // Asked for all of them, and there are none: done.
         None if whom == Whom::All => Ok(()),

@@ -165,10 +165,10 @@ impl Container {
         let status = match (record.lock, record.complete) {
             (Lock::Held, Complete::No) => Status::Creating,
             _ if alive.is_none() => Status::Stopped,
-            (Lock::Held, Complete::Yes) => Status::Created,
-            // A freezer that cannot be read has gone with its cgroup.
-            (Lock::Free, _) => match self.cgroup().state() {
+            (lock, _) => match self.cgroup().state() {
                 Ok(State::Frozen) => Status::Paused,
+                // A freezer that cannot be read has gone with its cgroup.
+                _ if lock == Lock::Held => Status::Created,
                 _ => Status::Running,
             },
         };
@@ -211,11 +211,6 @@ impl Container {
         Err(Fault::doing(format!("the state of container {id:?} is user {owner}'s"))
             .remedy(format!("run kase as that user (sudo -u '#{owner}' kase …)"))
             .into())
-    }
-
-    /// Refuses a verb that needs another status.
-    pub fn refuse(&self, verb: &str, status: Status) -> Fault {
-        Fault::doing(format!("cannot {verb} container {:?}: it is {status}", self.id()))
     }
 }
 

@@ -31,7 +31,15 @@ pub fn start(container: &Container, notify_socket: Option<OsString>) -> anyhow::
                 .remedy(format!("delete it and create it again: kase delete {}", container.id()))
                 .into());
         }
-        status @ (Status::Creating | Status::Paused) => return Err(container.refuse("start", status).into()),
+        status @ (Status::Creating | Status::Paused) => {
+            let remedy = match status {
+                Status::Paused => format!("resume it first: kase resume {}", container.id()),
+                _ => "wait until the command that creates it has ended".to_string(),
+            };
+            return Err(Fault::doing(format!("cannot start container {:?}: it is {status}", container.id()))
+                .remedy(remedy)
+                .into());
+        }
     }
     let readiness = match (notify_socket, container.pid()) {
         (Some(host), Some(pid)) => Readiness::listen(container.directory_fd(), host, pid)?,

@@ -8,6 +8,8 @@ use std::path::Path;
 in_settings! { each, freezer:
     a_paused_container_stands_still,
     a_paused_container_is_deleted_by_force,
+    a_paused_container_ends_when_it_is_killed,
+    a_created_container_is_paused_and_resumed,
     an_exec_into_a_paused_container_is_refused,
     pausing_twice_and_resuming_what_runs_are_refused,
 }
@@ -55,6 +57,25 @@ fn a_paused_container_is_deleted_by_force(ground: &Ground) {
     container.call("pause", []).succeeded();
     container.call("delete", ["--force"]).succeeded();
     assert!(ground.all().is_empty(), "{:?}", ground.all());
+}
+
+fn a_paused_container_ends_when_it_is_killed(ground: &Ground) {
+    let container = counter(ground);
+    container.call("pause", []).succeeded();
+    container.call("kill", ["KILL"]).succeeded();
+    container.becomes("stopped");
+    container.delete();
+}
+
+fn a_created_container_is_paused_and_resumed(ground: &Ground) {
+    let container = ground.create(&ground.bundle().args(["/probe", "sleep"]));
+    container.call("pause", []).succeeded();
+    assert_eq!(container.status(), "paused");
+    container.call("start", []).refused(&["cannot start", "paused"]);
+    container.call("resume", []).succeeded();
+    assert_eq!(container.status(), "created");
+    container.start();
+    assert_eq!(container.status(), "running");
 }
 
 fn an_exec_into_a_paused_container_is_refused(ground: &Ground) {
