@@ -1,6 +1,9 @@
 //! kase killed in the middle of things: everything can be cleared away, and the id used again.
 
 use crate::common::{Bundle, Kase, words};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
 use std::time::Duration;
 
@@ -9,6 +12,8 @@ deeds! {
     killed_at_any_system_call_create_leaves_nothing_that_delete_cannot_clear,
     killed_at_any_moment_delete_can_be_repeated,
     the_end_of_a_foreground_run_by_kill_leaves_a_container_that_can_be_deleted,
+    a_record_that_is_damaged_keeps_nobody_from_delete,
+    the_end_of_a_run_leaves_a_later_container_of_its_id_alone,
 }
 
 /// After a crash: `delete --force` succeeds, the id is free, and a whole life with it works.
@@ -90,4 +95,34 @@ fn the_end_of_a_foreground_run_by_kill_leaves_a_container_that_can_be_deleted(ka
     running.child.wait().unwrap();
     recovers(kase, &id, "while it waited");
     lives_again(kase, &bundle, &id, "while it waited");
+}
+
+/// As by a disk that was full in the middle of a line.
+fn a_record_that_is_damaged_keeps_nobody_from_delete(kase: &Kase) {
+    let container = kase.run_detached(&kase.bundle().args(["/probe", "sleep"]));
+    let record = kase.state_dir().join(&container.id).join("record");
+    let mut record = std::fs::OpenOptions::new().append(true).open(record).unwrap();
+    record.write_all(b"{\"exit\":{\"exit\":0}\n").unwrap();
+    let refused = container.call("state", []);
+    refused.refused(&["parse the container's record"]);
+    assert!(refused.help().contains("kase delete --force"), "{refused}");
+    container.call("delete", ["--force"]).succeeded();
+    container.call("state", []).refused(&["does not exist"]);
+}
+
+fn the_end_of_a_run_leaves_a_later_container_of_its_id_alone(kase: &Kase) {
+    let bundle = kase.bundle().args(["/probe", "signal"]);
+    let id = kase.id();
+    let mut first = kase.spawn(kase.command(words(["run", "-b"], bundle.dir(), [id.as_str()])));
+    first.says("waiting");
+    let run = Pid::from_raw(first.child.id().cast_signed());
+    kill(run, Signal::SIGSTOP).unwrap();
+    kase.call(["delete", "--force", &id]).succeeded();
+    let second = kase.spawn(kase.command(words(["run", "-d", "-b"], bundle.dir(), [id.as_str()])));
+    second.says("waiting");
+    kill(run, Signal::SIGCONT).unwrap();
+    first.child.wait().unwrap();
+    let state = kase.call(["state", &id]);
+    kase.call(["delete", "--force", &id]).succeeded();
+    assert!(state.stdout().contains("\"running\""), "{state}");
 }

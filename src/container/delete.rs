@@ -11,7 +11,7 @@ use std::os::fd::AsFd;
 pub enum Force {
     /// What is running is killed; what is missing is no error (`--force`).
     Yes,
-    /// What has stopped, or was never started.
+    /// What has stopped.
     No,
 }
 
@@ -22,7 +22,7 @@ pub enum Force {
 pub fn delete(store: &Store, id: &str, force: Force) -> anyhow::Result<()> {
     if force == Force::Yes {
         super::id::check(id)?;
-        return match store.look(id)? {
+        return match store.remains(id)? {
             Some(container) => remove(&container.if_ours()?),
             None => Ok(()),
         };

@@ -237,54 +237,83 @@ impl Record {
     /// # Errors
     /// A record that kase did not write.
     pub fn read(directory: BorrowedFd<'_>) -> anyhow::Result<Option<Self>> {
-        // For writing, since only then the kernel answers whether a write lock could be had.
-        let file = match open(directory, OFlag::O_RDWR) {
-            Err(nix::Error::ENOENT) => return Ok(None),
-            Err(nix::Error::ELOOP) => {
-                return Err(Fault::doing("the container's record is a symbolic link")
-                    .remedy("remove the container's state directory; kase did not make that link")
-                    .into());
-            }
-            file => file.or_fault(|| Fault::doing("open the container's record"))?,
-        };
-        let lock = look(&file, INIT)?;
-        let mut text = Vec::with_capacity(4096);
-        // `take` hides the file, which would be asked for its size.
-        file.take(u64::MAX).read_to_end(&mut text)?;
-        parse(&text, lock).or_fault(|| {
+        let Some((record, damage)) = read_lines(directory)? else { return Ok(None) };
+        damage.map_or(Ok(record), Err).or_fault(|| {
             Fault::doing("parse the container's record").remedy(
-                "remove the container with `kase delete --force`; its record was changed by somebody else",
+                "remove the container with `kase delete --force`; its record was changed by somebody else, or its disk is full",
             )
         })
     }
+
+    /// What can be read of it, for whoever removes the container: as far as its first line that is damaged.
+    ///
+    /// # Errors
+    /// A record that kase did not write.
+    pub fn remains(directory: BorrowedFd<'_>) -> anyhow::Result<Option<Self>> {
+        let Some((record, damage)) = read_lines(directory)? else { return Ok(None) };
+        if let Some(error) = damage {
+            tracing::warn!(
+                "the container's record is damaged ({error}): what it does not tell may be left behind"
+            );
+        }
+        Ok(record)
+    }
 }
 
-fn parse(text: &[u8], lock: Lock) -> anyhow::Result<Option<Record>> {
-    let mut record: Option<Record> = None;
+/// The record as far as it is whole, and what is wrong with the line after that.
+type Lines = (Option<Record>, Option<anyhow::Error>);
+
+fn read_lines(directory: BorrowedFd<'_>) -> anyhow::Result<Option<Lines>> {
+    // For writing, since only then the kernel answers whether a write lock could be had.
+    let file = match open(directory, OFlag::O_RDWR) {
+        Err(nix::Error::ENOENT) => return Ok(None),
+        Err(nix::Error::ELOOP) => {
+            return Err(Fault::doing("the container's record is a symbolic link")
+                .remedy("remove the container's state directory; kase did not make that link")
+                .into());
+        }
+        file => file.or_fault(|| Fault::doing("open the container's record"))?,
+    };
+    let lock = look(&file, INIT)?;
+    let mut text = Vec::with_capacity(4096);
+    // `take` hides the file, which would be asked for its size.
+    file.take(u64::MAX).read_to_end(&mut text)?;
+    Ok(Some(parse(&text, lock)))
+}
+
+fn parse(text: &[u8], lock: Lock) -> Lines {
+    let mut record = None;
     for line in text.split_inclusive(|byte| *byte == b'\n') {
         // What has no newline was not written to its end.
         let Some(line) = line.strip_suffix(b"\n") else { break };
-        match (serde_json::from_slice(line)?, &mut record) {
-            (Line::Facts(facts), None) => {
-                record = Some(Record {
-                    facts,
-                    cgroup: CgroupFacts::default(),
-                    init: None,
-                    complete: Complete::No,
-                    lock,
-                    exit: None,
-                });
-            }
-            (Line::Cgroup(cgroup), Some(record)) => record.cgroup = cgroup,
-            (Line::Init(init), Some(record)) => record.init = Some(init),
-            (Line::Ready, Some(record)) => record.complete = Complete::Yes,
-            (Line::Share(share), Some(record)) => record.facts.intel_rdt = Some(Box::new(share)),
-            // Each of several who waited may have written it.
-            (Line::Exit(code), Some(record)) => record.exit = Some(code),
-            _ => anyhow::bail!("a line is out of order"),
+        if let Err(error) = add(&mut record, line, lock) {
+            return (record, Some(error));
         }
     }
-    Ok(record)
+    (record, None)
+}
+
+fn add(record: &mut Option<Record>, line: &[u8], lock: Lock) -> anyhow::Result<()> {
+    match (serde_json::from_slice(line)?, record) {
+        (Line::Facts(facts), record @ None) => {
+            *record = Some(Record {
+                facts,
+                cgroup: CgroupFacts::default(),
+                init: None,
+                complete: Complete::No,
+                lock,
+                exit: None,
+            });
+        }
+        (Line::Cgroup(cgroup), Some(record)) => record.cgroup = cgroup,
+        (Line::Init(init), Some(record)) => record.init = Some(init),
+        (Line::Ready, Some(record)) => record.complete = Complete::Yes,
+        (Line::Share(share), Some(record)) => record.facts.intel_rdt = Some(Box::new(share)),
+        // Each of several who waited may have written it.
+        (Line::Exit(code), Some(record)) => record.exit = Some(code),
+        _ => anyhow::bail!("a line is out of order"),
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -293,18 +322,32 @@ mod tests {
 
     const FACTS: &str = r#"{"facts":{"ociVersion":"1.3.0","bundle":"/b","rootfs":"/b/rootfs","created":"2026-01-01T00:00:00Z","namespaces":0,"keyring":true}}"#;
 
+    fn whole(text: &str, lock: Lock) -> Option<Record> {
+        let (record, damage) = parse(text.as_bytes(), lock);
+        assert!(damage.is_none(), "{damage:?}");
+        record
+    }
+
+    #[test]
+    fn what_comes_before_a_damaged_line_is_known() {
+        for damaged in ["{\"exit\":{\"exit\":1}", "rubbish", FACTS] {
+            let (record, damage) = parse(format!("{FACTS}\n\"ready\"\n{damaged}\n").as_bytes(), Lock::Free);
+            assert!(damage.is_some(), "{damaged}");
+            assert_eq!(record.unwrap().complete, Complete::Yes);
+        }
+    }
+
     #[test]
     fn a_line_that_was_not_finished_does_not_count() {
         let text = format!("{FACTS}\n{{\"init\":{{\"pid\":7,\"star");
-        let record = parse(text.as_bytes(), Lock::Free).unwrap().unwrap();
-        assert_eq!(record.init, None);
-        assert!(parse(&text.as_bytes()[..20], Lock::Free).unwrap().is_none());
+        assert_eq!(whole(&text, Lock::Free).unwrap().init, None);
+        assert!(whole(&text[..20], Lock::Free).is_none());
     }
 
     #[test]
     fn the_lines_add_up() {
         let text = format!("{FACTS}\n{{\"init\":{{\"pid\":7,\"startTime\":9}}}}\n\"ready\"\n");
-        let record = parse(text.as_bytes(), Lock::Held).unwrap().unwrap();
+        let record = whole(&text, Lock::Held).unwrap();
         assert_eq!(record.init, Some(Init { pid: 7, start_time: 9 }));
         assert_eq!(record.complete, Complete::Yes);
         assert_eq!(record.exit, None);
@@ -313,6 +356,6 @@ mod tests {
     #[test]
     fn several_may_write_down_the_exit_code() {
         let text = format!("{FACTS}\n\"ready\"\n{{\"exit\":137}}\n{{\"exit\":137}}\n");
-        assert_eq!(parse(text.as_bytes(), Lock::Free).unwrap().unwrap().exit, Some(137));
+        assert_eq!(whole(&text, Lock::Free).unwrap().exit, Some(137));
     }
 }

@@ -119,11 +119,24 @@ impl Store {
     /// # Errors
     /// A root that was given and does not exist, a record that cannot be read.
     pub fn look(&self, id: &str) -> anyhow::Result<Option<Container>> {
+        self.look_with(id, Record::read)
+    }
+
+    /// As [`look`](Self::look), for whoever removes it, whose record may be damaged.
+    ///
+    /// # Errors
+    /// As [`look`](Self::look), but for that.
+    pub fn remains(&self, id: &str) -> anyhow::Result<Option<Container>> {
+        self.look_with(id, Record::remains)
+    }
+
+    fn look_with(&self, id: &str, read: Read) -> anyhow::Result<Option<Container>> {
         match self.open() {
             Err(Errno::ENOENT) => Ok(None),
             root => look(
                 Rc::new(root.or_fault(|| Fault::doing(format!("open {}", self.root.display())))?),
                 id.to_string(),
+                read,
             ),
         }
     }
@@ -138,7 +151,7 @@ impl Store {
         let ids = ids(&root)?;
         let root = Rc::new(root);
         let containers = ids.into_iter().filter_map(move |id| {
-            look(Rc::clone(&root), id).unwrap_or_else(|error| {
+            look(Rc::clone(&root), id, Record::read).unwrap_or_else(|error| {
                 tracing::warn!("{}", Report::of(&error).line);
                 None
             })
@@ -165,15 +178,17 @@ impl Store {
     }
 }
 
-fn look(root: Rc<OwnedFd>, id: String) -> anyhow::Result<Option<Container>> {
+/// How much is asked of a record.
+type Read = fn(BorrowedFd<'_>) -> anyhow::Result<Option<Record>>;
+
+fn look(root: Rc<OwnedFd>, id: String, read: Read) -> anyhow::Result<Option<Container>> {
     let directory = Directory { root, id };
     let own = match directory.open() {
         Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(None),
         own => own.or_fault(|| Fault::doing(format!("open the state of container {:?}", directory.id)))?,
     };
     let owner = fstat(&own)?.st_uid;
-    let record =
-        Record::read(own.as_fd()).or_fault(|| Fault::doing(format!("container {:?}", directory.id)))?;
+    let record = read(own.as_fd()).or_fault(|| Fault::doing(format!("container {:?}", directory.id)))?;
     Ok(Some(Container { directory, own, record, owner }))
 }
 
@@ -304,6 +319,16 @@ impl Entry {
     /// Lets go of the lock: from now on it is init's alone.
     pub fn release(&mut self) {
         self.journal = None;
+    }
+
+    /// The container, unless others have deleted it; its id may be a later container's by now.
+    ///
+    /// # Errors
+    /// A record that cannot be read.
+    pub fn container(&self) -> anyhow::Result<Option<Container>> {
+        let Directory { root, id } = &self.directory;
+        let found = look(Rc::clone(root), id.clone(), Record::read)?;
+        Ok(found.filter(|_| self.directory.is(self.own.as_fd())))
     }
 
     /// Leaves the entry when this is dropped.
