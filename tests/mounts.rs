@@ -10,6 +10,7 @@ deeds! {
     a_tmpfs_without_a_mode_takes_the_mount_points,
     a_tmpfs_whose_mount_point_is_missing_is_everybodys,
     a_tmpfs_copies_what_it_covers_when_asked,
+    a_tmpfs_copies_set_user_id_bits_too,
     a_directory_is_bound,
     a_file_is_bound,
     a_read_only_bind_cannot_be_written,
@@ -97,6 +98,17 @@ fn a_tmpfs_copies_what_it_covers_when_asked(kase: &Kase) {
     let bundle = bundle.mount(tmpfs("/etc", &["tmpcopyup"]));
     let seen = kase.sees(bundle, ["list", "/etc", "--", "read", "/etc/same", "--", "write", "/etc/new", "x"]);
     assert_eq!(seen, "more\nname\nsame\nkase\nok\n");
+}
+
+fn a_tmpfs_copies_set_user_id_bits_too(kase: &Kase) {
+    let mode = |bits| std::os::unix::fs::PermissionsExt::from_mode(bits);
+    let bundle = kase.bundle().file("etc/su", "").directory("etc/shared");
+    fs::set_permissions(bundle.rootfs("etc/su"), mode(0o6755)).unwrap();
+    fs::set_permissions(bundle.rootfs("etc/shared"), mode(0o3775)).unwrap();
+    let bundle = bundle.mount(tmpfs("/etc", &["tmpcopyup"]));
+    let seen = kase.sees(bundle, ["stat", "/etc/su", "--", "stat", "/etc/shared"]);
+    let modes: Vec<_> = seen.lines().map(|line| value(line, "mode")).collect();
+    assert_eq!(modes, ["6755", "3775"]);
 }
 
 fn a_directory_is_bound(kase: &Kase) {

@@ -70,28 +70,32 @@ fn copy_entry(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &CStr) -> io::Resu
     let stat = fstatat(from, name, AtFlags::AT_SYMLINK_NOFOLLOW)?;
     let mode = Mode::from_bits_truncate(stat.st_mode);
     let kind = SFlag::from_bits_truncate(stat.st_mode & libc::S_IFMT);
-    match kind {
+    let copy = match kind {
         SFlag::S_IFDIR => {
             mkdirat(to, name, mode)?;
             let flags = libc::O_RDONLY | libc::O_DIRECTORY;
             let below = openat2(from, name, flags, 0, Resolve::NO_SYMLINKS)?;
             let copy = openat2(to, name, flags, 0, Resolve::NO_SYMLINKS)?;
             copy_directory(below, copy.as_fd())?;
-            fchmod(&copy, mode)?;
+            Some(copy)
         }
-        SFlag::S_IFREG => copy_file(from, to, name, mode)?,
-        SFlag::S_IFLNK => symlinkat(readlinkat(from, name)?.as_os_str(), to, name)?,
-        kind => mknodat(to, name, kind, mode, stat.st_rdev)?,
-    }
+        SFlag::S_IFREG => Some(copy_file(from, to, name)?),
+        SFlag::S_IFLNK => symlinkat(readlinkat(from, name)?.as_os_str(), to, name).map(|()| None)?,
+        kind => mknodat(to, name, kind, mode, stat.st_rdev).map(|()| None)?,
+    };
     let (uid, gid) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
-    match fchownat(to, name, Some(uid), Some(gid), AtFlags::AT_SYMLINK_NOFOLLOW) {
-        // An owner that the user namespace does not map cannot be given; the copy keeps ours.
-        Ok(()) | Err(nix::Error::EINVAL | nix::Error::EPERM) => Ok(()),
-        Err(error) => Err(error.into()),
-    }
+    let mode = match fchownat(to, name, Some(uid), Some(gid), AtFlags::AT_SYMLINK_NOFOLLOW) {
+        Ok(()) => mode,
+        // An owner that the user namespace does not map cannot be given; the copy keeps ours, and is no program that
+        // would run as us for others.
+        Err(nix::Error::EINVAL | nix::Error::EPERM) => mode - (Mode::S_ISUID | Mode::S_ISGID),
+        Err(error) => return Err(error.into()),
+    };
+    // After the owner, whose change takes the set-user-ID bit away.
+    copy.map_or(Ok(()), |copy| fchmod(&copy, mode)).map_err(Into::into)
 }
 
-fn copy_file(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &CStr, mode: Mode) -> io::Result<()> {
+fn copy_file(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &CStr) -> io::Result<OwnedFd> {
     let flags = libc::O_RDONLY | libc::O_NONBLOCK | libc::O_NOCTTY;
     let mut source = File::from(openat2(from, name, flags, 0, Resolve::NO_SYMLINKS)?);
     if fstat(&source)?.st_mode & libc::S_IFMT != libc::S_IFREG {
@@ -100,6 +104,5 @@ fn copy_file(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &CStr, mode: Mode) 
     let flags = (OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL).bits();
     let mut copy = File::from(openat2(to, name, flags, 0o600, Resolve::NO_SYMLINKS)?);
     io::copy(&mut source, &mut copy)?;
-    fchmod(&copy, mode)?;
-    Ok(())
+    Ok(copy.into())
 }
