@@ -19,6 +19,7 @@ deeds! {
     conditions_on_arguments_hold_in_all_64_bits,
     all_conditions_of_a_rule_and_any_rule_of_a_call_count,
     a_tight_profile_allows_kase_nothing_but_the_exec,
+    limits_need_no_call_of_the_profiles,
     a_call_newer_than_the_profile_does_not_exist,
     a_name_that_no_architecture_has_is_passed_over,
     an_annotation_makes_an_unknown_name_an_error,
@@ -213,6 +214,19 @@ fn a_tight_profile_allows_kase_nothing_but_the_exec(kase: &Kase) {
     assert_eq!(kase.sees(ambient, answer), "hello\nEPERM\n");
     let seen = kase.sees(bundle(&more, false), ["args", "hello", "--", "status", "Seccomp", "NoNewPrivs"]);
     assert_eq!(seen, "hello\nSeccomp: 2\nNoNewPrivs: 0\n");
+}
+
+fn limits_need_no_call_of_the_profiles(kase: &Kase) {
+    let bundle = kase.bundle().edit(|spec| {
+        spec["linux"]["seccomp"] = json!({
+            "defaultAction": "SCMP_ACT_ALLOW",
+            "syscalls": [{"names": ["prlimit64", "setrlimit"], "action": "SCMP_ACT_ERRNO"}],
+        });
+        spec["process"]["rlimits"] = json!([{"type": "RLIMIT_NOFILE", "soft": 99, "hard": 100}]);
+    });
+    let sees = kase.sees(bundle.args(["/probe", "sleep"]), ["read", "/proc/self/limits"]);
+    let line = sees.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    assert_eq!(line.split_whitespace().skip(3).take(2).collect::<Vec<_>>(), ["99", "100"]);
 }
 
 fn a_call_newer_than_the_profile_does_not_exist(kase: &Kase) {

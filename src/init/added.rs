@@ -101,10 +101,11 @@ fn recipe(plan: &Process<'_>, attributes: &Attributes<'_>, added: &Added) -> any
     trace::step("wait for the start");
     added.kase.say(&ToKase::Ready)?;
     expect(added, ToInit::Start)?;
+    // The profile need not allow it.
+    process::set_limits(&plan.limits)?;
     if !early && added.filter.is_some() {
         filter::confine(plan, added.filter.as_ref(), None)?;
     }
-    process::set_limits(&plan.limits)?;
     Err(program::execute(&program, &plan.arguments, &environment))
 }
 

@@ -177,13 +177,14 @@ impl Init<'_> {
             filter::confine(&plan.process, filter, Some(&self.hands.kase))?;
         }
         self.wait_for_start()?;
+        // The profile need not allow it.
+        process::set_limits(&plan.process.limits)?;
         if !early && filter.is_some() {
             filter::confine(&plan.process, filter, None)?;
         }
         let state = self.hands.state.now("created", Some(std::process::id().cast_signed()));
         let around = hook::Around { directory: Path::new("."), environment: &environment };
         hook::run(hook::Kind::StartContainer, plan.hooks.of(hook::Kind::StartContainer), &state, around)?;
-        process::set_limits(&plan.process.limits)?;
         let Some(program) = program else {
             tracing::warn!("process is not set in config.json: there is nothing to run");
             exit_now(0);
