@@ -96,10 +96,9 @@ pub fn join(
 /// those that the container's user namespace does not own. Anyone else has to become the user namespace's root.
 fn enter(target: &Target<'_>) -> anyhow::Result<u64> {
     let pid = target.namespaces & Kind::Pid.flag();
-    if target.namespaces & Kind::User.flag() != 0 {
-        // Once in the user namespace, its root could trace us, if this did not forbid it.
-        set_dumpable(Dumpable::No);
-    }
+    // In the container's pid or user namespace, those who are root there could trace us, if this did not forbid it
+    // (CVE-2016-9962).
+    set_dumpable(Dumpable::No);
     if pid == 0 {
         return Ok(0);
     }
