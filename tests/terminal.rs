@@ -14,6 +14,7 @@ deeds! {
     a_new_size_reaches_the_container,
     run_with_a_terminal_gives_the_exit_code,
     the_terminal_is_as_before_afterwards,
+    an_output_that_nobody_reads_keeps_no_signal_back,
     what_the_container_shows_goes_to_standard_output,
     what_the_container_reads_comes_from_standard_input,
     the_controlling_terminal_will_do,
@@ -137,6 +138,32 @@ fn the_terminal_is_as_before_afterwards(kase: &Kase) {
     terminal.types("\x03");
     ends_with(child, 0);
     assert_eq!(terminal.modes(), before);
+}
+
+/// It has no pid namespace of its own, so that any signal ends it.
+fn an_output_that_nobody_reads_keeps_no_signal_back(kase: &Kase) {
+    let fifo = kase.path("fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::from_bits_truncate(0o666)).unwrap();
+    kase.identity.own(&fifo);
+    // Both ends, so that nobody waits for the other.
+    let mut reader = std::fs::OpenOptions::new().read(true).write(true).open(&fifo).unwrap();
+    let long = "0123456789".repeat(10_000);
+    let bundle = with_terminal(kase, ["/probe", "args", &long, &long]).without_namespace("pid");
+    let words = ["run", "-b", bundle.dir().to_str().unwrap(), "--pid-file", "pid", &kase.id()];
+    let mut terminal = Terminal::new(80, 24);
+    let child = terminal.spawn_redirected(kase, &words, "> fifo");
+    let pid = || std::fs::read_to_string(kase.path("pid")).ok();
+    wait_until("the container's pid", || pid().is_some());
+    let pid = pid().unwrap();
+    let stat = |pid: &str| std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let parent = stat(&pid).split(' ').nth(3).unwrap().parse().unwrap();
+    // By then the FIFO is full, and so is the terminal.
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(parent), nix::sys::signal::Signal::SIGTERM).unwrap();
+    wait_until("the container to end", || stat(&pid).is_empty() || stat(&pid).contains(") Z "));
+    // What it had shown is still to be had.
+    std::thread::spawn(move || std::io::copy(&mut reader, &mut std::io::sink()));
+    ends_with(child, 143);
 }
 
 /// Creates and starts a container with a console socket, and gives its terminal.

@@ -166,7 +166,8 @@ impl Screen {
         if ready[1].intersects(waiting) && self.to_us.is_empty() {
             state = fill(self.master.as_fd(), &mut self.to_us);
         }
-        if !self.to_us.is_empty() {
+        // Only what the next poll finds room for: it may be a pipe that nobody reads, and would block us.
+        if !ready[2].is_empty() {
             drain(self.stdout.as_fd(), &mut self.to_us);
         }
         state
