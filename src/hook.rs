@@ -18,12 +18,12 @@ use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::{CStr, CString, OsStr};
 use std::fs::File;
-use std::io::{self, ErrorKind, Read, Seek, Write};
+use std::io::{self, Read, Seek, Write};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -128,31 +128,39 @@ pub fn run(kind: Kind, hooks: &[Hook], state: &State, around: Around<'_>) -> any
         return Ok(());
     }
     trace::step(kind.word());
-    let input = serde_json::to_vec(state)?;
-    for (index, hook) in hooks.iter().enumerate() {
-        one(hook, &input, around, &state.output).or_fault(|| {
-            Fault::at(
-                format!("hooks.{}[{index}]", kind.word()),
-                format!("error running {} hook #{index}: {}", kind.word(), hook.path().display()),
-            )
-            .remedy("run it by hand with the container's state (`kase state ID`) on its standard input")
-        })?;
-    }
-    Ok(())
+    hooks.iter().enumerate().try_for_each(|numbered| one(kind, numbered, state, around))
 }
 
 /// Runs all of `hooks`, whatever becomes of each: failures are warnings.
 pub fn run_all(kind: Kind, hooks: &[Hook], state: &State, around: Around<'_>) {
-    for hook in hooks {
-        if let Err(error) = run(kind, std::slice::from_ref(hook), state, around) {
+    for numbered in hooks.iter().enumerate() {
+        if let Err(error) = one(kind, numbered, state, around) {
             tracing::warn!("{}", Report::of(&error).line);
         }
     }
 }
 
-fn one(hook: &Hook, input: &[u8], around: Around<'_>, files: &Output) -> anyhow::Result<()> {
-    // A file, not a pipe: a hook may leave a process behind that keeps it open.
-    let mut output = File::from(memfd_create(c"hook", MFdFlags::MFD_CLOEXEC)?);
+fn one(kind: Kind, (index, hook): (usize, &Hook), state: &State, around: Around<'_>) -> anyhow::Result<()> {
+    execute(hook, &serde_json::to_vec(state)?, around, &state.output).or_fault(|| {
+        Fault::at(
+            format!("hooks.{}[{index}]", kind.word()),
+            format!("error running {} hook #{index}: {}", kind.word(), hook.path().display()),
+        )
+        .remedy("run it by hand with the container's state (`kase state ID`) on its standard input")
+    })
+}
+
+/// A file in memory. Not a pipe: a hook need not read what is in it, and may leave a process behind that keeps it
+/// open.
+fn memory(content: &[u8]) -> io::Result<File> {
+    let mut file = File::from(memfd_create(c"hook", MFdFlags::MFD_CLOEXEC)?);
+    file.write_all(content)?;
+    file.rewind()?;
+    Ok(file)
+}
+
+fn execute(hook: &Hook, input: &[u8], around: Around<'_>, files: &Output) -> anyhow::Result<()> {
+    let mut output = memory(&[])?;
     let mut command = Command::new(hook.path());
     if let Some((name, arguments)) = hook.args().as_deref().and_then(<[String]>::split_first) {
         command.arg0(name).args(arguments);
@@ -164,17 +172,9 @@ fn one(hook: &Hook, input: &[u8], around: Around<'_>, files: &Output) -> anyhow:
     };
     let stdout = files.stdout.as_ref().unwrap_or(&output).try_clone()?;
     let stderr = files.stderr.as_ref().unwrap_or(&output).try_clone()?;
-    command.stdin(Stdio::piped()).stdout(stdout).stderr(stderr);
+    command.stdin(memory(input)?).stdout(stdout).stderr(stderr);
     command.current_dir(around.directory);
-    let mut child = command.spawn()?;
-    if let Some(mut stdin) = child.stdin.take() {
-        match stdin.write_all(input) {
-            // A hook need not read its state.
-            Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
-            written => written?,
-        }
-    }
-    let status = wait(&mut child, hook.timeout())?;
+    let status = wait(&mut command.spawn()?, hook.timeout())?;
     if status.success() {
         return Ok(());
     }

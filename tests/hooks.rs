@@ -1,6 +1,6 @@
 //! Hooks: when they run, where, with what on their standard input, and what their failure does.
 
-use crate::common::{Bundle, Kase, Value, json};
+use crate::common::{Bundle, Kase, Value, json, words};
 use std::fs;
 
 deeds! {
@@ -19,6 +19,7 @@ deeds! {
     a_hook_that_takes_too_long_is_killed,
     a_hook_that_reads_nothing_does_not_matter,
     a_relative_path_is_refused,
+    a_hook_that_never_reads_has_its_time_too,
 }
 
 const KINDS: [&str; 6] =
@@ -177,7 +178,7 @@ fn a_failing_poststop_hook_is_only_a_warning(kase: &Kase) {
     let hook = |script: &str| json!({"path": "/bin/sh", "args": ["sh", "-c", script]});
     let bundle = kase.bundle().args(["/probe", "sleep"]).edit(|spec| {
         spec["hooks"]["poststop"] =
-            json!([hook("exit 1"), hook(&format!("echo second > {}", log.display()))]);
+            json!([hook("true"), hook("exit 1"), hook(&format!("echo last > {}", log.display()))]);
     });
     let container = kase.create(&bundle);
     let outcome = container.call("delete", ["--force"]);
@@ -203,3 +204,12 @@ fn a_relative_path_is_refused(kase: &Kase) {
     let bundle = kase.bundle().edit(|spec| spec["hooks"]["poststop"] = json!([{"path": "sh"}]));
     kase.run(&bundle).refused(&["hooks.poststop[0].path"]);
 }
+/// More than a pipe takes.
+fn a_hook_that_never_reads_has_its_time_too(kase: &Kase) {
+    let bundle = with_hook(kase, "createRuntime", "sleep 60").edit(|spec| {
+        spec["hooks"]["createRuntime"][0]["timeout"] = json!(1);
+        spec["annotations"]["org.example.long"] = json!("x".repeat(200_000));
+    });
+    kase.run(&bundle).refused(&["hooks.createRuntime[0]", "timeout"]);
+}
+
