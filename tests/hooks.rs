@@ -16,10 +16,12 @@ deeds! {
     a_failing_hook_before_the_start_stops_the_creation,
     a_failing_poststart_hook_stops_the_container,
     a_failing_poststop_hook_is_only_a_warning,
+    poststop_hooks_follow_a_failure_too,
+    the_container_runs_when_poststart_hooks_do,
     a_hook_that_takes_too_long_is_killed,
+    a_hook_that_never_reads_has_its_time_too,
     a_hook_that_reads_nothing_does_not_matter,
     a_relative_path_is_refused,
-    a_hook_that_never_reads_has_its_time_too,
 }
 
 const KINDS: [&str; 6] =
@@ -183,13 +185,57 @@ fn a_failing_poststop_hook_is_only_a_warning(kase: &Kase) {
     let container = kase.create(&bundle);
     let outcome = container.call("delete", ["--force"]);
     outcome.succeeded();
-    assert!(outcome.err.contains("poststop"), "{outcome}");
-    assert_eq!(fs::read_to_string(log).unwrap(), "second\n");
+    assert!(outcome.err.contains("hooks.poststop[1]: error running poststop hook #1"), "{outcome}");
+    assert_eq!(fs::read_to_string(log).unwrap(), "last\n");
+}
+
+/// What earlier hooks have set up, they take down.
+fn poststop_hooks_follow_a_failure_too(kase: &Kase) {
+    let run = |kind: &str, script: &str, program: &str| {
+        let state = kase.file("state.json", "");
+        let after = json!([{"path": "/bin/sh", "args": ["sh", "-c", format!("cat >> {}", state.display())]}]);
+        let bundle = with_hook(kase, kind, script).edit(|spec| {
+            spec["hooks"]["poststop"] = after;
+            spec["process"]["args"] = json!([program]);
+        });
+        let id = kase.id();
+        kase.call(words(["run", "-b"], bundle.dir(), [id.as_str()])).refused(&[]);
+        kase.call(["state", &id]).refused(&["does not exist"]);
+        let heard: Value = serde_json::from_str(&fs::read_to_string(&state).unwrap()).expect(kind);
+        assert_eq!((&heard["id"], &heard["status"]), (&json!(id), &json!("stopped")));
+    };
+    run("createRuntime", "exit 1", "/true");
+    run("createContainer", "exit 1", "/true");
+    run("poststart", "exit 1", "/true");
+    run("createRuntime", "true", "/nothing-there");
+}
+
+fn the_container_runs_when_poststart_hooks_do(kase: &Kase) {
+    let (id, state) = (kase.id(), kase.file("state.json", ""));
+    let look = kase.command(["state", &id]);
+    let look: Vec<_> = [look.get_program()].into_iter().chain(look.get_args()).collect();
+    let look = look.join(std::ffi::OsStr::new(" ")).into_string().unwrap();
+    let run = kase.path("run").display().to_string();
+    let bundle = with_hook(kase, "poststart", &format!("{look} > {}", state.display()))
+        .edit(|spec| spec["hooks"]["poststart"][0]["env"] = json!([format!("XDG_RUNTIME_DIR={run}")]))
+        .args(["/probe", "sleep", "500"]);
+    kase.call(words(["run", "-b"], bundle.dir(), [id.as_str()])).exited(0);
+    let seen: Value = serde_json::from_str(&fs::read_to_string(&state).unwrap()).unwrap();
+    assert_eq!(seen["status"], "running", "{seen}");
 }
 
 fn a_hook_that_takes_too_long_is_killed(kase: &Kase) {
     let bundle = with_hook(kase, "createRuntime", "sleep 60")
         .edit(|spec| spec["hooks"]["createRuntime"][0]["timeout"] = json!(1));
+    kase.run(&bundle).refused(&["hooks.createRuntime[0]", "timeout"]);
+}
+
+/// More than a pipe takes.
+fn a_hook_that_never_reads_has_its_time_too(kase: &Kase) {
+    let bundle = with_hook(kase, "createRuntime", "sleep 60").edit(|spec| {
+        spec["hooks"]["createRuntime"][0]["timeout"] = json!(1);
+        spec["annotations"]["org.example.long"] = json!("x".repeat(200_000));
+    });
     kase.run(&bundle).refused(&["hooks.createRuntime[0]", "timeout"]);
 }
 
@@ -204,12 +250,3 @@ fn a_relative_path_is_refused(kase: &Kase) {
     let bundle = kase.bundle().edit(|spec| spec["hooks"]["poststop"] = json!([{"path": "sh"}]));
     kase.run(&bundle).refused(&["hooks.poststop[0].path"]);
 }
-/// More than a pipe takes.
-fn a_hook_that_never_reads_has_its_time_too(kase: &Kase) {
-    let bundle = with_hook(kase, "createRuntime", "sleep 60").edit(|spec| {
-        spec["hooks"]["createRuntime"][0]["timeout"] = json!(1);
-        spec["annotations"]["org.example.long"] = json!("x".repeat(200_000));
-    });
-    kase.run(&bundle).refused(&["hooks.createRuntime[0]", "timeout"]);
-}
-

@@ -1,5 +1,6 @@
 //! Creates a container: plans, claims the id, launches init.
 
+use super::delete::Poststop;
 use super::record::Facts;
 use super::store::{Entry, Store};
 use super::{boot, draft, init_facts, readiness, record};
@@ -16,6 +17,7 @@ use crate::launch::{self, Init, Making, Midwife, console, notify};
 use crate::plan::cgroup::{Driver, Version};
 use crate::plan::{Adapt, Notes, Plan};
 use crate::trace;
+use oci_spec::runtime::Hook;
 use rootless::caller::Caller;
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -104,7 +106,9 @@ pub struct Created {
     /// What hooks are told.
     pub state: hook::State,
     /// The hooks after the start.
-    pub poststart: Vec<oci_spec::runtime::Hook>,
+    pub poststart: Vec<Hook>,
+    /// The hooks after the end, should it come to nothing.
+    pub poststop: Poststop,
 }
 
 /// Creates the container. Nothing of it is left when that fails, or when what this returns is dropped before
@@ -146,10 +150,13 @@ pub fn create(
         annotations: facts.annotations.clone(),
         output: Rc::new(hook::Output::open(&facts.annotations)?),
     };
-    let poststart = facts.poststart.clone();
+    let (poststart, after) = (facts.poststart.clone(), facts.poststop.clone());
     let share = facts.intel_rdt.as_deref().cloned();
     trace::step("state");
+    // Dropped after the entry: its hooks follow when nothing is left.
+    let poststop;
     let entry = store.claim(&request.id, &host.caller, facts, &bundle.text)?;
+    poststop = Poststop::new(after, &state);
     if let Some(filter) = &plan.seccomp {
         entry.directory.keep("filter", &filter.program.to_bytes())?;
     }
@@ -187,7 +194,7 @@ pub fn create(
     if let Some(file) = &request.pid_file {
         write_pid_file(file, init.process.pid)?;
     }
-    Ok(Created { init, cgroup, entry, master, state, poststart })
+    Ok(Created { init, cgroup, entry, master, state, poststart, poststop })
 }
 
 impl Created {
@@ -196,6 +203,7 @@ impl Created {
         self.init.keep();
         self.cgroup.keep();
         self.entry.keep();
+        self.poststop.keep();
     }
 }
 

@@ -4,7 +4,9 @@ use super::store::Store;
 use super::{Container, Status, kill, record};
 use crate::fault::{Fault, OrFault};
 use crate::hook;
+use oci_spec::runtime::Hook;
 use std::os::fd::AsFd;
+use std::path::Path;
 
 /// What may be deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +69,35 @@ pub fn remove(container: &Container) -> anyhow::Result<()> {
 /// Runs the poststop hooks.
 pub fn poststop(container: &Container) {
     if let (Some(facts), Some(state)) = (container.facts(), container.hook_state("stopped", None)) {
-        hook::run_all(hook::Kind::Poststop, &facts.poststop, &state, hook::Around::directory(&facts.bundle));
+        after(&facts.poststop, &state);
     }
+}
+
+/// The poststop hooks of a container that may come to nothing: what its earlier hooks have set up, these take down.
+/// They run when this is dropped, the last of all, unless it was [kept](Self::keep).
+#[derive(Debug)]
+pub struct Poststop(Option<(Vec<Hook>, hook::State)>);
+
+impl Poststop {
+    /// `hooks` of the container with this state.
+    pub fn new(hooks: Vec<Hook>, state: &hook::State) -> Self {
+        Self((!hooks.is_empty()).then(|| (hooks, state.now("stopped", None))))
+    }
+
+    /// Leaves them to the container's delete.
+    pub fn keep(&mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Poststop {
+    fn drop(&mut self) {
+        if let Some((hooks, state)) = &self.0 {
+            after(hooks, state);
+        }
+    }
+}
+
+fn after(hooks: &[Hook], state: &hook::State) {
+    hook::run_all(hook::Kind::Poststop, hooks, state, hook::Around::directory(Path::new(&state.bundle)));
 }

@@ -32,7 +32,7 @@ pub fn run(store: &Store, caller: Caller, request: &Request, how: How) -> anyhow
     if how.detach {
         let mut created = create(store, caller, request, StartedBy::Us, Terminal::Socket)?;
         let readiness = readiness(&created, request, created.init.process.pid)?;
-        start(&created)?;
+        start(&mut created)?;
         created.keep();
         if let Some(readiness) = readiness {
             readiness.wait(created.init.process.pidfd.as_fd());
@@ -47,8 +47,7 @@ pub fn run(store: &Store, caller: Caller, request: &Request, how: How) -> anyhow
     let mut created = create(store, caller, request, StartedBy::Us, Terminal::Ours)?;
     // For whoever watches over it, the service is this process: it ends with the container.
     let mut readiness = readiness(&created, request, std::process::id().cast_signed())?;
-    start(&created)?;
-    created.entry.release();
+    start(&mut created)?;
     let aside = readiness.as_mut().map(|readiness| readiness as &mut dyn Aside);
     let end = attend(&signals, &mut created, aside)?;
     created.keep();
@@ -61,9 +60,10 @@ pub fn run(store: &Store, caller: Caller, request: &Request, how: How) -> anyhow
     Ok(end.code())
 }
 
-fn start(created: &Created) -> anyhow::Result<()> {
+fn start(created: &mut Created) -> anyhow::Result<()> {
     trace::step("start");
     created.init.start()?;
+    created.entry.release();
     let state = created.state.now("running", Some(created.init.process.pid));
     hook::run(
         hook::Kind::Poststart,
