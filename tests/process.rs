@@ -21,6 +21,7 @@ deeds! {
     the_last_of_a_repeated_variable_wins,
     the_program_is_found_in_the_containers_path,
     no_descriptor_of_ours_reaches_the_container,
+    no_descriptor_of_ours_leads_to_a_program_of_the_hosts,
     arguments_are_passed_as_they_are,
     the_argument_zero_is_as_given,
 }
@@ -185,6 +186,30 @@ fn no_descriptor_of_ours_reaches_the_container(kase: &Kase) {
     let outcome = kase.finish(shell);
     let fds: Vec<&str> = outcome.stdout().lines().map(|line| &line[..1]).collect();
     assert_eq!(fds, ["0", "1", "2"], "{outcome}");
+}
+
+/// CVE-2024-21626: as its owner, an image names a program by way of a directory that kase has open.
+fn no_descriptor_of_ours_leads_to_a_program_of_the_hosts(kase: &Kase) {
+    use std::os::unix::fs::PermissionsExt;
+    let outside = kase.path("outside");
+    std::fs::copy(crate::common::programs::probe(), &outside).unwrap();
+    std::fs::set_permissions(&outside, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let ways: Vec<_> = (3..32)
+        .flat_map(|number| ["..", "../..", "../../.."].map(|up| format!("/proc/self/fd/{number}/{up}")))
+        .collect();
+    let path = format!("PATH={}", ways.join(":"));
+    let bundle = kase.bundle().edit(|spec| spec["process"]["env"].as_array_mut().unwrap().push(json!(path)));
+    let overlay = kase.directory("overlay");
+    let overlay = format!("--overlay={}", overlay.display());
+    let named = bundle.args(["outside", "args", "escaped"]);
+    for options in [&[][..], &[overlay.as_str()]] {
+        let words = ["run", "-b", named.dir().to_str().unwrap()].into_iter().chain(options.iter().copied());
+        kase.call(words.chain([kase.id().as_str()])).refused(&["executable file not found in $PATH"]);
+    }
+    let container = kase.run_detached(&named.args(["/probe", "sleep"]));
+    let added = kase.call(["exec", &container.id, "outside", "args", "escaped"]);
+    assert_eq!(added.code, 255, "{added}");
+    assert!(added.err.contains("executable file not found in $PATH"), "{added}");
 }
 
 fn arguments_are_passed_as_they_are(kase: &Kase) {

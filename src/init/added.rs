@@ -51,7 +51,7 @@ pub fn run(plan: &Process<'_>, attributes: &Attributes<'_>, added: &Added) -> ! 
 }
 
 fn recipe(plan: &Process<'_>, attributes: &Attributes<'_>, added: &Added) -> anyhow::Result<Infallible> {
-    descriptor::close_inherited_from(3 + added.preserve_fds)?;
+    let of_kase = descriptor::close_inherited_from(3 + added.preserve_fds)?;
     // The host's: what the container has at /proc is its own choice.
     let proc = Procfs::open()?;
     if let Some(score) = plan.oom_score_adj {
@@ -89,11 +89,11 @@ fn recipe(plan: &Process<'_>, attributes: &Attributes<'_>, added: &Added) -> any
     }
     // Before the privileges go, and before a filter that may know nothing of these calls.
     attributes::set(attributes, &proc)?;
-    drop(proc);
+    drop((proc, root));
+    descriptor::close_directories(&of_kase, None);
     process::become_user(plan, added.last_capability)?;
     let name = plan.arguments.first().ok_or_else(|| Fault::doing("there is no program to run"))?;
     let program = program::find(name, &environment)?;
-    drop(root);
     let early = added.filter.as_ref().is_some_and(Program::notifies);
     if early || added.filter.is_none() {
         filter::confine(plan, added.filter.as_ref(), Some(&added.kase))?;

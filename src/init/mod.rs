@@ -108,7 +108,7 @@ impl Init<'_> {
         let plan = self.plan;
         // What kase was started with must not leak, nor be held open until the start; what the container is to
         // inherit comes first.
-        descriptor::close_inherited_from(3 + plan.preserve_fds)?;
+        let of_kase = descriptor::close_inherited_from(3 + plan.preserve_fds)?;
         // Only now: later /proc/self is no longer ours to write.
         if let Some(score) = plan.process.oom_score_adj {
             process::set_oom_score(score)?;
@@ -165,12 +165,13 @@ impl Init<'_> {
         }
         // Before the privileges go, and before a filter that may know nothing of these calls.
         attributes::set(&plan.attributes, &proc)?;
+        drop((proc, root));
+        descriptor::close_directories(&of_kase, self.on_host.as_ref().map(AsFd::as_fd));
         process::become_user(&plan.process, self.hands.last_capability)?;
         let program = match plan.process.arguments.first() {
             Some(name) => Some(program::find(name, &environment)?),
             None => None,
         };
-        drop((proc, root));
         let filter = plan.seccomp.as_ref().map(|filter| &filter.program);
         let early = filter.is_some_and(Program::notifies);
         if early || filter.is_none() {

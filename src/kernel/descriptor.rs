@@ -18,24 +18,42 @@ pub fn close_on_exec_from(first: u32) -> io::Result<()> {
 }
 
 /// Closes the descriptors from `first` up that this process was started with: whoever opened them may wait for
-/// their end. They are those without close-on-exec, which all of kase's own have.
+/// their end. They are those without close-on-exec, which all of kase's own have. Returns the numbers of these.
 ///
 /// # Errors
 /// Those of /proc/self/fd, and what it does not show is at least marked: close_range(2).
-pub fn close_inherited_from(first: u32) -> io::Result<()> {
-    let listed: Vec<i32> = std::fs::read_dir("/proc/self/fd")?
+pub fn close_inherited_from(first: u32) -> io::Result<Vec<i32>> {
+    let mut listed: Vec<i32> = std::fs::read_dir("/proc/self/fd")?
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
         .filter(|number| u32::try_from(*number).is_ok_and(|number| number >= first))
         .collect();
-    for number in listed {
+    listed.retain(|number| {
         // SAFETY: F_GETFD only looks.
-        let flags = unsafe { libc::fcntl(number, libc::F_GETFD) };
-        if flags != -1 && flags & libc::FD_CLOEXEC == 0 {
+        let flags = unsafe { libc::fcntl(*number, libc::F_GETFD) };
+        let inherited = flags != -1 && flags & libc::FD_CLOEXEC == 0;
+        if inherited {
             // SAFETY: what kase owns has close-on-exec, so nothing here owns this descriptor.
-            unsafe { libc::close(number) };
+            unsafe { libc::close(*number) };
+        }
+        !inherited
+    });
+    close_on_exec_from(first).map(|()| listed)
+}
+
+/// Closes those of these numbers, kase's in a process that it was copied into, that are directories, but for `kept`.
+/// The path of the program to be executed could lead through them and out of the container, which close-on-exec comes
+/// too late for (CVE-2024-21626).
+pub fn close_directories(numbers: &[i32], kept: Option<BorrowedFd<'_>>) {
+    for number in numbers.iter().filter(|number| kept.is_none_or(|kept| kept.as_raw_fd() != **number)) {
+        // SAFETY: plain integers, for which zero is a value.
+        let mut stat: libc::stat = unsafe { std::mem::zeroed() };
+        // SAFETY: `stat` outlives the call, which only looks.
+        let is_there = unsafe { libc::fstat(*number, &raw mut stat) } == 0;
+        if is_there && stat.st_mode & libc::S_IFMT == libc::S_IFDIR {
+            // SAFETY: its owner is in a frame of kase's, to which a copy of the process never comes back.
+            unsafe { libc::close(*number) };
         }
     }
-    close_on_exec_from(first)
 }
 
 /// Owns the number that nix's accept4 has just answered with.
