@@ -24,6 +24,7 @@ deeds! {
     no_descriptor_of_ours_leads_to_a_program_of_the_hosts,
     arguments_are_passed_as_they_are,
     the_argument_zero_is_as_given,
+    no_signal_is_ignored,
 }
 
 /// CAP_KILL, CAP_NET_BIND_SERVICE and CAP_AUDIT_WRITE, as the default config has them.
@@ -219,4 +220,17 @@ fn arguments_are_passed_as_they_are(kase: &Kase) {
 fn the_argument_zero_is_as_given(kase: &Kase) {
     let seen = kase.sees(kase.bundle(), ["read", "/proc/self/cmdline"]);
     assert_eq!(seen.split('\0').next(), Some("/probe"), "with {}", peer());
+}
+
+/// As a shell does for what it starts in the background.
+fn no_signal_is_ignored(kase: &Kase) {
+    let bundle = kase.bundle().args(["/probe", "status", "SigIgn"]);
+    let words = kase.command(["run", "-b", bundle.dir().to_str().unwrap(), &kase.id()]);
+    let mut shell = kase.program("/bin/sh");
+    shell.args(["-c", "trap '' HUP INT QUIT USR1 TERM; exec \"$0\" \"$@\""]);
+    shell.arg(words.get_program()).args(words.get_args());
+    let seen = kase.finish(shell);
+    let ignored = u64::from_str_radix(seen.stdout().trim_start_matches("SigIgn: ").trim(), 16).unwrap();
+    // The probe's own start ignores SIGPIPE.
+    assert_eq!(ignored & 0x7fff_ffff & !(1 << 12), 0, "{seen}");
 }

@@ -198,7 +198,6 @@ fn privileges(bundle: Bundle, none_new: bool) -> Bundle {
 
 fn a_tight_profile_allows_kase_nothing_but_the_exec(kase: &Kase) {
     let bundle = |names: &[&str], none_new| {
-        // A limit that is set after the filter is prlimit64's, which the probe needs as well.
         privileges(kase.bundle().edit(|spec| spec["linux"]["seccomp"] = allowing(names)), none_new)
     };
     let answer = ["args", "hello", "--", "syscall", "mkdir", "/dev/shm/made"];

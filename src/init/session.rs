@@ -22,10 +22,13 @@ use std::ffi::CStr;
 pub fn begin(keyring: Option<&CStr>, label: Option<&str>, proc: &Procfs) -> anyhow::Result<()> {
     trace::step("session");
     setsid().or_fault(|| Fault::doing("start a session"))?;
-    // The handlers are the defaults already (CLONE_CLEAR_SIGHAND). What is ignored stays ignored, and Rust
-    // ignores SIGPIPE.
+    // The handlers are the defaults already (CLONE_CLEAR_SIGHAND), but what is ignored stays ignored: SIGPIPE by
+    // kase, others by its caller, as by a shell for what it starts in the background.
     let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
-    process::set_action(Signal::SIGPIPE, &default)?;
+    let fixed = [Signal::SIGKILL, Signal::SIGSTOP];
+    for signal in Signal::iterator().filter(|signal| !fixed.contains(signal)) {
+        process::set_action(signal, &default)?;
+    }
     SigSet::empty().thread_set_mask()?;
     match keyring {
         Some(name) => attributes::label_keys(label, proc, || join_keyring(name)),

@@ -95,10 +95,7 @@ pub fn heed_signals() {
     let end = end as extern "C" fn(libc::c_int) as libc::sighandler_t;
     for number in [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGUSR1, libc::SIGUSR2, libc::SIGTERM] {
         // SAFETY: the handler does nothing but end the process.
-        if unsafe { libc::signal(number, end) } == libc::SIG_IGN {
-            // SAFETY: as it was.
-            unsafe { libc::signal(number, libc::SIG_IGN) };
-        }
+        unsafe { libc::signal(number, end) };
     }
 }
 
