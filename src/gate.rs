@@ -85,7 +85,7 @@ pub fn open_gate(directory: BorrowedFd<'_>) -> anyhow::Result<()> {
     connect(socket.as_raw_fd(), &address(directory)?)
         .or_fault(|| Fault::doing("reach the container's init through the state directory's gate"))?;
     socket::send(socket.as_fd(), b"s", None)?;
-    let mut buffer = [0; 8192];
+    let mut buffer = [0; handshake::LONGEST];
     match socket::receive(socket.as_fd(), &mut buffer)? {
         (0, _) => Ok(()),
         (length, _) => Err(handshake::unpack(&buffer[1..length]).into_error()),

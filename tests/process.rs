@@ -22,6 +22,7 @@ deeds! {
     the_program_is_found_in_the_containers_path,
     no_descriptor_of_ours_reaches_the_container,
     no_descriptor_of_ours_leads_to_a_program_of_the_hosts,
+    a_directory_of_the_hosts_is_no_working_directory,
     arguments_are_passed_as_they_are,
     the_argument_zero_is_as_given,
     no_signal_is_ignored,
@@ -211,6 +212,17 @@ fn no_descriptor_of_ours_leads_to_a_program_of_the_hosts(kase: &Kase) {
     let added = kase.call(["exec", &container.id, "outside", "args", "escaped"]);
     assert_eq!(added.code, 255, "{added}");
     assert!(added.err.contains("executable file not found in $PATH"), "{added}");
+}
+
+fn a_directory_of_the_hosts_is_no_working_directory(kase: &Kase) {
+    let bundle = kase.bundle().edit(|spec| spec["process"]["cwd"] = json!("/proc/self/fd/3"));
+    let id = kase.id();
+    let words = kase.command(["run", "--preserve-fds", "1", "-b", bundle.dir().to_str().unwrap(), &id]);
+    let mut shell = kase.program("/bin/sh");
+    shell.args(["-c", "exec 3</usr; exec \"$0\" \"$@\""]).arg(words.get_program()).args(words.get_args());
+    let refused = kase.finish(shell);
+    refused.refused(&["process.cwd", "outside of the container's root"]);
+    assert_eq!(refused.help(), "name a directory of the rootfs");
 }
 
 fn arguments_are_passed_as_they_are(kase: &Kase) {

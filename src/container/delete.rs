@@ -43,7 +43,8 @@ pub fn delete(store: &Store, id: &str, force: Force) -> anyhow::Result<()> {
 /// Kills what runs, removes what was made, and runs the poststop hooks.
 ///
 /// # Errors
-/// State that cannot be removed; that others have removed it meanwhile is none. A failing hook is only logged: the container is gone by then.
+/// State that cannot be removed; that others have removed it meanwhile is none. A failing hook is only logged: the
+/// container is gone by then.
 pub fn remove(container: &Container) -> anyhow::Result<()> {
     // Of two at once, the second looks when the first is done: the id, and the cgroup with its name, may be a new
     // container's by then.

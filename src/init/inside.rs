@@ -171,8 +171,9 @@ fn step(directory: BorrowedFd<'_>, name: &OsStr, shape: Shape) -> io::Result<Own
     look()
 }
 
-/// The container's /dev/null, opened with these `O_*` flags and checked afterwards. An image, or a container that shares the rootfs, may have put anything
-/// there, such as a symlink to a file of /proc that would then lie open under a mask (CVE-2025-31133).
+/// The container's /dev/null, opened with these `O_*` flags and checked afterwards. An image, or a container that
+/// shares the rootfs, may have put anything there, such as a symlink to a file of /proc that would then lie open under
+/// a mask (CVE-2025-31133).
 ///
 /// # Errors
 /// Those of openat2(2); ENODEV when it is not the null device.

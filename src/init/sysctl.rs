@@ -36,7 +36,6 @@ impl Procfs {
     /// # Errors
     /// Those of openat2(2) and write(2).
     pub fn write(&self, path: &str, value: &str) -> io::Result<()> {
-        trace::step("sysctl");
         let file = openat2(self.0.as_fd(), &CString::new(path)?, libc::O_WRONLY, 0, Resolve::SAME_MOUNT)?;
         File::from(file).write_all(value.as_bytes())
     }
@@ -47,6 +46,9 @@ impl Procfs {
 /// # Errors
 /// A parameter that the kernel does not have, or a value that it refuses.
 pub fn write(proc: &Procfs, settings: &[Setting<'_>]) -> anyhow::Result<()> {
+    if !settings.is_empty() {
+        trace::step("sysctl");
+    }
     for setting in settings {
         proc.write(&format!("sys/{}", setting.file()), setting.value).or_fault(|| {
             Fault::at(format!("linux.sysctl[{:?}]", setting.name), format!("write {:?}", setting.value))
