@@ -1,6 +1,7 @@
 //! What kase says of containers: the state JSON and the list.
 
 use crate::common::{Kase, Value, json};
+use std::fs;
 
 deeds! {
     the_state_has_the_fields_of_the_spec_and_of_runc,
@@ -12,6 +13,7 @@ deeds! {
     the_quiet_list_has_only_ids,
     the_list_needs_no_descriptor_for_each_container,
     an_empty_list_is_no_error,
+    a_record_that_never_answers_holds_nobody_up,
     an_unknown_list_format_is_refused,
     a_root_that_does_not_exist_is_refused_when_given,
 }
@@ -108,6 +110,22 @@ fn an_empty_list_is_no_error(kase: &Kase) {
     assert_eq!(kase.call(["list", "-q"]).stdout(), "");
     let list: Value = serde_json::from_str(kase.call(["list", "-f", "json"]).stdout()).unwrap();
     assert!(list.as_array().is_none_or(Vec::is_empty), "{list}");
+}
+
+/// As another user may have made it, whose containers root looks at.
+fn a_record_that_never_answers_holds_nobody_up(kase: &Kase) {
+    let container = kase.create(&kase.bundle());
+    let other = kase.state_dir().join("other");
+    fs::create_dir(&other).unwrap();
+    nix::unistd::mkfifo(&other.join("record"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    kase.identity.own(&other);
+    kase.identity.own(&other.join("record"));
+    let list = kase.call(["list", "-q"]);
+    let state = kase.call(["state", "other"]);
+    fs::remove_dir_all(other).unwrap();
+    assert_eq!(list.stdout(), format!("{}\n", container.id));
+    assert!(list.err.contains("other"), "{list}");
+    state.refused(&["other", "read the container's record"]);
 }
 
 fn an_unknown_list_format_is_refused(kase: &Kase) {

@@ -22,9 +22,10 @@ use std::path::PathBuf;
 
 const FILE: &str = "record";
 
-/// Opens the record that is there. Whoever may write to the directory must not lead us to another file.
+/// Opens the record that is there. Whoever may write to the directory must not lead us to another file, nor have us
+/// wait for one that never answers.
 fn open(directory: BorrowedFd<'_>, flags: OFlag) -> nix::Result<File> {
-    let flags = flags | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let flags = flags | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
     openat(directory, FILE, flags, Mode::empty()).map(File::from)
 }
 
@@ -277,7 +278,10 @@ fn read_lines(directory: BorrowedFd<'_>) -> anyhow::Result<Option<Lines>> {
     let lock = look(&file, INIT)?;
     let mut text = Vec::with_capacity(4096);
     // `take` hides the file, which would be asked for its size.
-    file.take(u64::MAX).read_to_end(&mut text)?;
+    file.take(u64::MAX).read_to_end(&mut text).or_fault(|| {
+        Fault::doing("read the container's record")
+            .remedy("remove the container's state directory; kase did not make what is in it")
+    })?;
     Ok(Some(parse(&text, lock)))
 }
 
