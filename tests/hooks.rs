@@ -17,6 +17,7 @@ deeds! {
     a_failing_poststart_hook_stops_the_container,
     a_failing_poststop_hook_is_only_a_warning,
     poststop_hooks_follow_a_failure_too,
+    poststop_hooks_need_no_bundle,
     the_container_runs_when_poststart_hooks_do,
     a_hook_that_takes_too_long_is_killed,
     a_hook_that_never_reads_has_its_time_too,
@@ -208,6 +209,16 @@ fn poststop_hooks_follow_a_failure_too(kase: &Kase) {
     run("createContainer", "exit 1", "/true");
     run("poststart", "exit 1", "/true");
     run("createRuntime", "true", "/nothing-there");
+}
+
+fn poststop_hooks_need_no_bundle(kase: &Kase) {
+    let log = kase.file("log", "");
+    let bundle = with_hook(kase, "poststop", &format!("echo down > {}", log.display()));
+    let container = kase.create(&bundle);
+    fs::remove_dir_all(bundle.dir()).unwrap();
+    let deleted = container.call("delete", ["--force"]);
+    assert_eq!((deleted.code, deleted.err.as_str()), (0, ""), "{deleted}");
+    assert_eq!(fs::read_to_string(log).unwrap(), "down\n");
 }
 
 fn the_container_runs_when_poststart_hooks_do(kase: &Kase) {

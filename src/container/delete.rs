@@ -100,5 +100,8 @@ impl Drop for Poststop {
 }
 
 fn after(hooks: &[Hook], state: &hook::State) {
-    hook::run_all(hook::Kind::Poststop, hooks, state, hook::Around::directory(Path::new(&state.bundle)));
+    // The bundle may have gone before its container.
+    let bundle = Some(Path::new(&state.bundle)).filter(|bundle| bundle.is_dir());
+    let around = hook::Around::directory(bundle.unwrap_or(Path::new("/")));
+    hook::run_all(hook::Kind::Poststop, hooks, state, around);
 }
