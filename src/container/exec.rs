@@ -67,23 +67,7 @@ pub struct Request {
 /// A container that does not run, or whatever keeps the process from running.
 pub fn exec(container: &Container, mut request: Request) -> anyhow::Result<i32> {
     trace::step("container");
-    match container.status() {
-        Status::Running | Status::Created => {}
-        Status::Paused if request.ignore_paused => {}
-        Status::Paused => {
-            return Err(Fault::doing(format!("cannot exec in a paused container {:?}", container.id()))
-                .remedy(format!("resume it first: kase resume {}", container.id()))
-                .into());
-        }
-        status => {
-            return Err(Fault::doing(format!(
-                "cannot exec in container {:?}: it is {status}",
-                container.id()
-            ))
-            .remedy(format!("start it first: kase start {}", container.id()))
-            .into());
-        }
-    }
+    check_status(container, &request)?;
     let gone = || Fault::doing("container not running");
     let (pid, pidfd) = container.pid().zip(container.pidfd()).ok_or_else(gone)?;
     let facts = container.facts().ok_or_else(gone)?;
@@ -153,6 +137,20 @@ pub fn exec(container: &Container, mut request: Request) -> anyhow::Result<i32> 
             init.keep();
             Ok(0)
         }
+    }
+}
+
+fn check_status(container: &Container, request: &Request) -> anyhow::Result<()> {
+    let id = container.id();
+    match container.status() {
+        Status::Running | Status::Created => Ok(()),
+        Status::Paused if request.ignore_paused => Ok(()),
+        Status::Paused => Err(Fault::doing(format!("cannot exec in a paused container {id:?}"))
+            .remedy(format!("resume it first: kase resume {id}"))
+            .into()),
+        status => Err(Fault::doing(format!("cannot exec in container {id:?}: it is {status}"))
+            .remedy(format!("start it first: kase start {id}"))
+            .into()),
     }
 }
 
