@@ -242,6 +242,10 @@ fn exec_in_a_stopped_container_is_refused(kase: &Kase) {
     let outcome = kase.call(["exec", &container.id, "/probe", "true"]);
     outcome.exited(255);
     assert!(outcome.err.contains("stopped"), "{outcome}");
+    let again = format!("delete it and create it again: kase delete {}", container.id);
+    for refused in [outcome, container.call("events", ["--stats"]), container.call("start", [])] {
+        assert_eq!(refused.help(), again, "{refused}");
+    }
 }
 
 fn a_later_change_of_the_bundle_does_not_matter(kase: &Kase) {

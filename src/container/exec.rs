@@ -149,7 +149,10 @@ fn check_status(container: &Container, request: &Request) -> anyhow::Result<()> 
             .remedy(format!("resume it first: kase resume {id}"))
             .into()),
         status => Err(Fault::doing(format!("cannot exec in container {id:?}: it is {status}"))
-            .remedy(format!("start it first: kase start {id}"))
+            .remedy(match status {
+                Status::Stopped => format!("delete it and create it again: kase delete {id}"),
+                _ => "wait until the command that creates it has ended".to_string(),
+            })
             .into()),
     }
 }
