@@ -13,6 +13,7 @@ deeds! {
     run_detached_comes_back_at_once,
     the_pid_file_holds_the_first_process,
     a_pid_file_is_relative_to_the_working_directory,
+    a_pid_file_is_not_led_elsewhere,
     keep_leaves_the_stopped_container,
     an_id_in_use_is_refused,
     forty_containers_live_at_once,
@@ -99,6 +100,21 @@ fn a_pid_file_is_relative_to_the_working_directory(kase: &Kase) {
     let bundle = kase.bundle().args(["/probe", "sleep"]);
     let container = Container::create(kase, &bundle, &["--pid-file", "pid"]);
     assert_eq!(std::fs::read_to_string(kase.path("pid")).unwrap(), container.pid().to_string());
+}
+
+/// In a directory where others may write, such as /tmp.
+fn a_pid_file_is_not_led_elsewhere(kase: &Kase) {
+    let (bundle, id) = (kase.bundle().args(["/probe", "sleep"]), kase.id());
+    let elsewhere = kase.file("elsewhere", "untouched");
+    let run = kase.command(["run", "-d", "--pid-file", "pid", "-b", bundle.dir().to_str().unwrap(), &id]);
+    let mut shell = kase.program("sh");
+    shell.args(["-c", "ln -s elsewhere .pid.$$; exec \"$0\" \"$@\""]);
+    shell.arg(run.get_program()).args(run.get_args()).stdout(std::process::Stdio::null());
+    kase.finish(shell).succeeded();
+    let pid = std::fs::read_to_string(kase.path("pid")).unwrap();
+    kase.call(["delete", "--force", &id]).succeeded();
+    assert_eq!(std::fs::read_to_string(elsewhere).unwrap(), "untouched");
+    assert!(pid.parse::<u32>().is_ok(), "{pid:?}");
 }
 
 fn keep_leaves_the_stopped_container(kase: &Kase) {
