@@ -24,7 +24,7 @@ pub enum Pace {
 pub fn events(container: &Container, pace: Pace) -> anyhow::Result<()> {
     if container.status() == Status::Stopped {
         return Err(Fault::doing(format!("container {:?} is not running", container.id()))
-            .remedy(format!("start it first: kase start {}", container.id()))
+            .remedy(format!("delete it and create it again: kase delete {}", container.id()))
             .into());
     }
     let cgroup = container.cgroup();

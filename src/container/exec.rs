@@ -75,14 +75,12 @@ pub fn exec(container: &Container, mut request: Request) -> anyhow::Result<i32> 
                 .remedy(format!("resume it first: kase resume {}", container.id()))
                 .into());
         }
-        status => {
-            return Err(Fault::doing(format!(
-                "cannot exec in container {:?}: it is {status}",
-                container.id()
-            ))
-            .remedy(format!("start it first: kase start {}", container.id()))
-            .into());
+        Status::Stopped => {
+            return Err(Fault::doing(format!("cannot exec in a stopped container {:?}", container.id()))
+                .remedy(format!("delete it and create it again: kase delete {}", container.id()))
+                .into());
         }
+        status @ Status::Creating => return Err(container.refuse("exec in", status).into()),
     }
     let gone = || Fault::doing("container not running");
     let (pid, pidfd) = container.pid().zip(container.pidfd()).ok_or_else(gone)?;
