@@ -1,6 +1,6 @@
 //! A container's life: created, running, stopped, gone; and what each command says of it.
 
-use crate::common::{Container, Kase, json};
+use crate::common::{Container, Kase, json, words};
 
 deeds! {
     a_container_is_created_started_stopped_and_deleted,
@@ -13,6 +13,7 @@ deeds! {
     run_detached_comes_back_at_once,
     the_pid_file_holds_the_first_process,
     a_pid_file_is_relative_to_the_working_directory,
+    a_pid_file_is_written_through_no_link,
     keep_leaves_the_stopped_container,
     an_id_in_use_is_refused,
     forty_containers_live_at_once,
@@ -99,6 +100,20 @@ fn a_pid_file_is_relative_to_the_working_directory(kase: &Kase) {
     let bundle = kase.bundle().args(["/probe", "sleep"]);
     let container = Container::create(kase, &bundle, &["--pid-file", "pid"]);
     assert_eq!(std::fs::read_to_string(kase.path("pid")).unwrap(), container.pid().to_string());
+}
+
+/// Of the name under which it is written before it gets its own, which can be guessed.
+fn a_pid_file_is_written_through_no_link(kase: &Kase) {
+    let (bundle, id) = (kase.bundle(), kase.id());
+    let victim = kase.file("victim", "precious");
+    let create = kase.command(words(["create", "--pid-file", "pid", "-b"], bundle.dir(), [id.as_str()]));
+    let mut command = kase.program("sh");
+    command.args(["-c", "ln -s victim .pid.$$; exec \"$@\"", "sh"]);
+    command.arg(create.get_program()).args(create.get_args());
+    kase.finish(command).succeeded();
+    kase.call(["delete", "--force", &id]).succeeded();
+    assert_eq!(std::fs::read_to_string(victim).unwrap(), "precious");
+    assert!(kase.path("pid").symlink_metadata().unwrap().is_file());
 }
 
 fn keep_leaves_the_stopped_container(kase: &Kase) {

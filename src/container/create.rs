@@ -19,7 +19,7 @@ use crate::trace;
 use rootless::caller::Caller;
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -393,7 +393,9 @@ pub fn write_pid_file(path: &Path, pid: i32) -> anyhow::Result<()> {
     hidden.push(format!(".{}", std::process::id()));
     let temporary = path.with_file_name(hidden);
     let write = || -> io::Result<()> {
-        fs::write(&temporary, pid.to_string())?;
+        // What lies there is nobody's by now, or a trap: it is not written through.
+        let _ = fs::remove_file(&temporary);
+        File::create_new(&temporary)?.write_all(pid.to_string().as_bytes())?;
         fs::rename(&temporary, path).inspect_err(|_| drop(fs::remove_file(&temporary)))
     };
     write().or_fault(|| {
