@@ -23,6 +23,7 @@ deeds! {
     a_hostname_without_its_namespace_is_refused,
     a_sysctl_without_its_namespace_is_refused,
     a_sysctl_that_is_the_hosts_is_refused,
+    a_sysctl_of_a_joined_namespace_that_is_the_hosts_is_refused,
     time_offsets_without_a_time_namespace_are_refused,
     a_process_without_arguments_is_refused,
     a_relative_working_directory_is_refused,
@@ -218,6 +219,18 @@ fn a_sysctl_without_its_namespace_is_refused(kase: &Kase) {
 fn a_sysctl_that_is_the_hosts_is_refused(kase: &Kase) {
     let sysctl = json!({"vm.swappiness": "1"});
     refused_with(kase, |spec| spec["linux"]["sysctl"] = sysctl, &["linux.sysctl", "vm.swappiness"]);
+}
+
+fn a_sysctl_of_a_joined_namespace_that_is_the_hosts_is_refused(kase: &Kase) {
+    for (kind, name) in [("net", "net.ipv4.tcp_keepalive_time"), ("ipc", "kernel.shmmni")] {
+        // Writing what is there would change nothing.
+        let value = fs::read_to_string(format!("/proc/sys/{}", name.replace('.', "/"))).unwrap();
+        let path = format!("/proc/self/ns/{kind}");
+        let word = if kind == "net" { "network" } else { kind };
+        let bundle = kase.bundle().namespace(json!({"type": word, "path": path}));
+        let bundle = bundle.edit(|spec| spec["linux"]["sysctl"] = json!({name: value.trim()}));
+        refused(kase, &bundle, &["linux.sysctl", name, &path]);
+    }
 }
 
 fn time_offsets_without_a_time_namespace_are_refused(kase: &Kase) {

@@ -14,6 +14,7 @@ deeds! {
     no_command_at_all_leads_to_the_help,
     the_spelling_of_an_older_kase_still_works,
     create_takes_what_run_takes,
+    a_file_with_an_empty_name_is_none,
     the_cgroup_option_is_accepted,
     the_last_line_of_a_text_log_is_the_error,
     the_last_line_of_a_json_log_is_the_error,
@@ -101,6 +102,13 @@ fn create_takes_what_run_takes(kase: &Kase) {
     let bundle = kase.bundle();
     let container = Container::create(kase, &bundle, &["--no-subreaper", "--no-new-keyring"]);
     assert_eq!(container.status(), "created");
+}
+
+fn a_file_with_an_empty_name_is_none(kase: &Kase) {
+    let (bundle, id) = (kase.bundle().args(["/probe", "hostname"]), kase.id());
+    let options = ["--config", "", "--pid-file", "", "--console-socket", "", "--pidfd-socket", "", &id];
+    let outcome = kase.call(words(["--log", "", "run", "-b"], bundle.dir(), options));
+    assert_eq!(outcome.stdout(), "kase\n");
 }
 
 fn the_cgroup_option_is_accepted(kase: &Kase) {

@@ -3,7 +3,8 @@
 use crate::common::{
     Bundle, Caller, Kase, Outcome, Surroundings, Terminal, Value, assert_fits, is_ours, is_root, json, words,
 };
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 
@@ -14,6 +15,7 @@ deeds! { all:
     a_bundle_that_cannot_run_is_told_as_run_tells_it,
     a_bundle_may_be_called_like_an_option,
     colours_are_for_terminals,
+    a_program_of_the_working_directory_is_not_the_hosts,
 }
 deeds! { user:
     a_host_without_user_namespaces_fails_with_the_remedy_of_run,
@@ -51,6 +53,20 @@ macro_rules! is_of_ours {
             skip!("a command of kase's own");
         }
     };
+}
+
+/// An empty entry of PATH stands for it, and whoever made the bundle may have made that.
+fn a_program_of_the_working_directory_is_not_the_hosts(kase: &Kase) {
+    is_of_ours!();
+    for name in ["crun", "fuse-overlayfs"] {
+        fs::set_permissions(kase.file(name, "#!/bin/sh\n"), Permissions::from_mode(0o755)).unwrap();
+    }
+    let mut command = kase.command(["doctor", "--format", "json"]);
+    command.env("PATH", ":/no/such:.");
+    let document = document(&kase.finish(command));
+    assert_eq!(check(&document, "engines")["found"], "none in PATH; kase needs none");
+    let overlay = check(&document, "fuse-overlayfs")["found"].as_str().unwrap();
+    assert!(overlay.contains("not installed"), "{overlay}");
 }
 
 fn the_shape_is_the_schemas(kase: &Kase) {

@@ -11,6 +11,8 @@ deeds! {
     exec_passes_standard_input,
     exec_has_the_containers_environment_and_more,
     exec_takes_a_working_directory,
+    exec_makes_no_working_directory,
+    an_empty_option_of_exec_is_none,
     exec_has_the_containers_limits_and_privileges,
     a_capability_is_added,
     exec_takes_a_process_file,
@@ -158,6 +160,24 @@ fn exec_takes_a_working_directory(kase: &Kase) {
     let container = sleeper(kase);
     assert_eq!(sees(&container, [], ["cwd"]), "/\n");
     assert_eq!(sees(&container, ["--cwd", "/proc"], ["cwd"]), "/proc\n");
+}
+
+fn exec_makes_no_working_directory(kase: &Kase) {
+    let container = kase.run_detached(&kase.bundle().writable().args(["/probe", "sleep"]));
+    let outcome = kase.call(["exec", "--cwd", "/no/such", &container.id, "/probe", "cwd"]);
+    outcome.exited(255);
+    assert!(outcome.err.contains("process.cwd: enter /no/such: No such file"), "{outcome}");
+    kase.call(["exec", "--cwd", "/no", &container.id, "/probe", "cwd"]).exited(255);
+}
+
+fn an_empty_option_of_exec_is_none(kase: &Kase) {
+    let container = sleeper(kase);
+    let (none, paths) = (
+        ["--user", "", "--cwd", "", "--apparmor", "", "--process-label", ""],
+        ["--process", "", "--pid-file", "", "--console-socket", "", "--pidfd-socket", ""],
+    );
+    assert_eq!(sees(&container, none, ["cwd"]), "/\n");
+    assert_eq!(sees(&container, paths, ["cwd"]), "/\n");
 }
 
 fn exec_has_the_containers_limits_and_privileges(kase: &Kase) {

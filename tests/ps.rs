@@ -1,7 +1,8 @@
 //! The processes of a container, as a table and as JSON.
 
 use crate::common::{Container, Kase, Outcome, Value, is_ours};
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 
 deeds! {
     json_lists_the_process_ids,
@@ -88,6 +89,12 @@ fn a_ps_that_fails_is_told(kase: &Kase) {
     kase.call(["ps", &container.id, "--no-such-option"]).refused(&["ps", "no-such-option"]);
     let mut command = kase.command(["ps", &container.id, "-ef"]);
     command.env("PATH", "/no/such/directory");
+    kase.finish(command).refused(&["ps"]);
+    // An empty entry of PATH stands for the working directory, where anything may lie.
+    let stray = kase.file("ps", "#!/bin/sh\necho PID\n");
+    fs::set_permissions(stray, Permissions::from_mode(0o755)).unwrap();
+    let mut command = kase.command(["ps", &container.id, "-ef"]);
+    command.env("PATH", ":/no/such/directory");
     kase.finish(command).refused(&["ps"]);
 }
 

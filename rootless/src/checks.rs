@@ -5,14 +5,13 @@
 //! mounts) is for whoever can make system calls; they make a [`Check`] of the hurdle that they meet.
 
 use std::io::{Error, ErrorKind};
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use crate::caller::{Caller, Standing};
 use crate::delegation::{self, Given, Unified};
 use crate::hurdles::{self, Hurdle, Package};
-use crate::id_writer::Means;
+use crate::id_writer::{self, Means};
 use crate::root::Root;
 use crate::state_dir::StateDir;
 use crate::subid::{Range, Subordinate};
@@ -284,9 +283,5 @@ fn open_device(error: &Error) -> Option<&'static str> {
 /// The first program of this name in `$PATH`.
 #[must_use]
 pub fn program(name: &str) -> Option<std::path::PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let runnable = |file: &std::path::PathBuf| {
-        file.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
-    };
-    std::env::split_paths(&path).map(|directory| directory.join(name)).find(runnable)
+    id_writer::find(name, std::env::var_os("PATH").as_deref(), &[])
 }

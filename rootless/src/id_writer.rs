@@ -269,6 +269,11 @@ fn write_file(pid: u32, name: &str, text: &str) -> Result<(), Error> {
 }
 
 fn program(name: &'static str, path: Option<&OsStr>, usual: &[&Path]) -> Result<PathBuf, Error> {
+    find(name, path, usual).ok_or(Error::NoHelper(name))
+}
+
+/// The first program of this name on a search path, or else in the usual directories.
+pub(crate) fn find(name: &str, path: Option<&OsStr>, usual: &[&Path]) -> Option<PathBuf> {
     let on_path = path.into_iter().flat_map(std::env::split_paths);
     on_path
         // A relative entry would mean whatever directory the engine happens to be in.
@@ -276,7 +281,6 @@ fn program(name: &'static str, path: Option<&OsStr>, usual: &[&Path]) -> Result<
         .chain(usual.iter().map(PathBuf::from))
         .map(|directory| directory.join(name))
         .find(|path| runnable(path))
-        .ok_or(Error::NoHelper(name))
 }
 
 fn runnable(path: &Path) -> bool {

@@ -1,7 +1,7 @@
 //! What a cgroup has used, as the `data` of runc's stats event.
 //!
-//! The names are runc's and so is what is left out: in Go, a field with `omitempty` that is zero. A file that
-//! is not there, because its controller is not, leaves its part empty.
+//! The names are runc's and so is what is left out: in Go, a field with `omitempty` that is zero, unless it is a
+//! struct. A file that is not there, because its controller is not, leaves its part empty.
 
 mod v1;
 mod v2;
@@ -47,10 +47,18 @@ const CPUSET: [&str; 9] = [
     "sched_relax_domain_level",
 ];
 
+/// The entries about memory.
+const MEMORY: [&str; 4] = ["usage", "swap", "kernel", "kernelTCP"];
+
 fn shape(mut parts: Parts) -> Value {
     for name in CPUSET {
         parts.cpuset.entry(name).or_insert(json!(0));
     }
+    for name in MEMORY {
+        parts.memory.entry(name).or_insert(entry(0, 0, 0, 0).into());
+    }
+    parts.cpu.entry("usage").or_insert(json!({ "kernel": 0, "user": 0 }));
+    parts.cpu.entry("throttling").or_insert(json!({}));
     json!({
         "cpu": parts.cpu,
         "cpuset": parts.cpuset,
@@ -99,15 +107,13 @@ fn value_of(text: &str, key: &str) -> u64 {
     pairs(text).find(|(name, _)| *name == key).map_or(0, |(_, value)| value)
 }
 
-/// A memory entry: nothing when all of it is zero.
+/// A memory entry.
 fn entry(limit: u64, usage: u64, max: u64, failcnt: u64) -> Map<String, Value> {
     let mut entry = Map::new();
-    if (limit, usage, max, failcnt) != (0, 0, 0, 0) {
-        entry.insert("limit".into(), limit.into());
-        set(&mut entry, "usage", usage);
-        set(&mut entry, "max", max);
-        entry.insert("failcnt".into(), failcnt.into());
-    }
+    entry.insert("limit".into(), limit.into());
+    set(&mut entry, "usage", usage);
+    set(&mut entry, "max", max);
+    entry.insert("failcnt".into(), failcnt.into());
     entry
 }
 
@@ -168,6 +174,10 @@ mod tests {
         assert_eq!(stats["hugetlb"], json!({}));
         assert_eq!(stats["cpuset"]["sched_relax_domain_level"], 0);
         assert_eq!(stats["network_interfaces"], Value::Null);
+        assert_eq!(stats["cpu"], json!({"usage": {"kernel": 0, "user": 0}, "throttling": {}}));
+        for kind in MEMORY {
+            assert_eq!(stats["memory"][kind], json!({"limit": 0, "failcnt": 0}));
+        }
     }
 
     #[test]
@@ -179,8 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_that_is_all_zero_is_left_out() {
-        assert!(entry(0, 0, 0, 0).is_empty());
+    fn an_entry_has_its_limit_and_failures_always() {
         assert_eq!(Value::from(entry(5, 0, 0, 0)), json!({"limit": 5, "failcnt": 0}));
     }
 }

@@ -18,7 +18,7 @@ pub fn arguments(command: Command) -> Command {
 /// What `create` and `run` both take.
 pub fn shared(command: Command) -> Command {
     let flag = |name: &'static str, help: &'static str| Arg::new(name).long(name).help(help);
-    let path = |name, help| flag(name, help).value_parser(value_parser!(PathBuf));
+    let path = |name, help| flag(name, help).value_parser(super::path());
     command
         .arg(super::id())
         .arg(bundle())
@@ -64,7 +64,7 @@ pub fn bundle() -> Arg {
     Arg::new("bundle")
         .short('b')
         .long("bundle")
-        .value_parser(value_parser!(PathBuf))
+        .value_parser(super::path())
         .default_value(".")
         .value_name("DIR")
         .help("The bundle's directory")
@@ -75,14 +75,14 @@ pub fn config() -> Arg {
     Arg::new("config")
         .short('f')
         .long("config")
-        .value_parser(value_parser!(PathBuf))
+        .value_parser(super::path())
         .value_name("FILE")
         .help("The configuration, if not config.json; relative to the bundle")
 }
 
 /// The request that the arguments make.
 pub fn request(context: &Context, matches: &ArgMatches) -> anyhow::Result<Request> {
-    let path = |name| matches.get_one::<PathBuf>(name).cloned();
+    let path = |name| super::path_of(matches, name);
     let own: u32 = matches.get_one("preserve-fds").copied().unwrap_or(0);
     let preserve_fds = own.checked_add(listen_fds()).context("--preserve-fds is too large")?;
     Ok(Request {

@@ -5,7 +5,7 @@ use super::table;
 use super::{Context, ExitCode};
 use crate::container::create::{Request, Strictness};
 use crate::doctor::{self, Outlook};
-use clap::{Arg, ArgMatches, Command, value_parser};
+use clap::{Arg, ArgMatches, Command};
 use rootless::checks::{Check, Level};
 use serde_json::Value;
 use std::io::{self, Write};
@@ -14,14 +14,9 @@ use std::path::PathBuf;
 pub fn arguments(command: Command) -> Command {
     command
         .arg(
-            Arg::new("bundle")
-                .short('b')
-                .long("bundle")
-                .value_parser(value_parser!(PathBuf))
-                .value_name("DIR")
-                .help(
-                    "Tell also whether the container of this bundle runs here, and how it would be adapted",
-                ),
+            Arg::new("bundle").short('b').long("bundle").value_parser(super::path()).value_name("DIR").help(
+                "Tell also whether the container of this bundle runs here, and how it would be adapted",
+            ),
         )
         .arg(super::create::config())
         .arg(table::format_or("text"))
@@ -29,7 +24,7 @@ pub fn arguments(command: Command) -> Command {
 
 pub fn run(context: Context, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     let checks = doctor::host(&context.caller)?;
-    let bundle = matches.get_one::<PathBuf>("bundle").cloned();
+    let bundle = super::path_of(matches, "bundle");
     let heading = format!("what this host gives uid {} ({})", context.caller.uid, context.caller.called());
     let outlook = match bundle {
         Some(bundle) => {
@@ -57,7 +52,7 @@ fn request(context: &Context, matches: &ArgMatches, bundle: PathBuf) -> Request 
     Request {
         id: "doctor".to_string(),
         bundle,
-        config: matches.get_one("config").cloned(),
+        config: super::path_of(matches, "config"),
         console_socket: None,
         pid_file: None,
         pidfd_socket: None,

@@ -6,12 +6,11 @@ use crate::fault::Fault;
 use crate::plan::exec::Changes;
 use anyhow::Context as _;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
-use std::path::PathBuf;
 
 pub fn arguments(command: Command) -> Command {
     let flag = |name: &'static str, help: &'static str| Arg::new(name).long(name).help(help);
     let yes = |name, help| flag(name, help).action(ArgAction::SetTrue);
-    let path = |name, help| flag(name, help).value_parser(value_parser!(PathBuf)).value_name("FILE");
+    let path = |name, help| flag(name, help).value_parser(super::path()).value_name("FILE");
     let list = |name, help| flag(name, help).action(ArgAction::Append);
     command
         .arg(super::id())
@@ -68,8 +67,9 @@ pub fn run(context: Context, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
 }
 
 fn request(matches: &ArgMatches) -> anyhow::Result<Request> {
-    let text = |name| matches.get_one::<String>(name).cloned();
-    let path = |name| matches.get_one::<PathBuf>(name).cloned();
+    // As with paths, an empty one is as good as none.
+    let text = |name| matches.get_one::<String>(name).filter(|text| !text.is_empty()).cloned();
+    let path = |name| super::path_of(matches, name);
     let texts = |name| matches.get_many::<String>(name).into_iter().flatten().cloned().collect::<Vec<_>>();
     let process = path("process");
     let arguments = texts("command");

@@ -9,17 +9,17 @@ use crate::lint::{Finding, Level, lint};
 use clap::{ArgMatches, Command};
 use serde_json::Value;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 pub fn arguments(command: Command) -> Command {
     command.arg(super::create::bundle()).arg(super::create::config()).arg(table::format_or("text"))
 }
 
 pub fn run(_: Context, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
-    let directory = matches.get_one::<PathBuf>("bundle").cloned().unwrap_or_default();
-    let config = matches.get_one::<PathBuf>("config").map(PathBuf::as_path);
-    let text = bundle::read(&directory, config)?;
-    let shown = directory.join(config.unwrap_or(Path::new("config.json")));
+    let directory = super::path_of(matches, "bundle").unwrap_or_default();
+    let config = super::path_of(matches, "config");
+    let text = bundle::read(&directory, config.as_deref())?;
+    let shown = directory.join(config.as_deref().unwrap_or(Path::new("config.json")));
     let findings = lint(&text);
     let count = |level| findings.iter().filter(|finding| finding.level == level).count();
     let (errors, warnings) = (count(Level::Error), count(Level::Warning));

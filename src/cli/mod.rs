@@ -37,7 +37,7 @@ use crate::plan::Adapt;
 use crate::plan::cgroup::Driver;
 use crate::seal;
 use crate::trace;
-use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::builder::{OsStringValueParser, PossibleValuesParser, TypedValueParser};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
@@ -187,7 +187,7 @@ fn command(verbs: &[Verb]) -> Command {
         .arg(flag("log", "Write the log to a file instead of standard error; journald:IDENT and syslog:IDENT send it there, file: begins a name that looks like one of these").value_parser(value_parser!(OsString)).value_name("FILE"))
         .arg(flag("log-format", "Format of the log file").value_parser(PossibleValuesParser::new(["text", "json"])).default_value("text"))
         .arg(flag("log-level", "Least important level to log; on a standard error that is no terminal, info only when it is asked for").value_parser(PossibleValuesParser::new(["trace", "debug", "info", "warn", "warning", "error"]).map(|level| level.to_lowercase())).ignore_case(true).default_value("info"))
-        .arg(flag("root", "Directory of the containers' state [default: /run/kase for root, $XDG_RUNTIME_DIR/kase for others]").value_parser(value_parser!(PathBuf)).value_name("DIR"))
+        .arg(flag("root", "Directory of the containers' state [default: /run/kase for root, $XDG_RUNTIME_DIR/kase for others]").value_parser(path()).value_name("DIR"))
         .arg(flag("rootless", "Adapt config.json to what an ordinary user can have").value_parser(PossibleValuesParser::new(["auto", "true", "false"])).default_value("auto"))
         .arg(flag("cgroup-manager", "Who makes the containers' cgroups").value_parser(PossibleValuesParser::new(["systemd", "cgroupfs", "disabled"])))
         .arg(flag("trace", "Write how long each step of create, run or exec takes, for chrome://tracing or Perfetto").value_parser(value_parser!(PathBuf)).value_name("FILE"))
@@ -242,7 +242,7 @@ fn dispatch(matches: &ArgMatches, caller: Caller, sealed: anyhow::Result<()>) ->
     let preserved = create::check_preserved(arguments);
     let format = if text("log-format") == "json" { log::Format::Json } else { log::Format::Text };
     let id = arguments.try_get_one::<String>("id").ok().flatten();
-    let log = matches.get_one::<OsString>("log").map(OsString::as_os_str);
+    let log = matches.get_one::<OsString>("log").map(OsString::as_os_str).filter(|log| !log.is_empty());
     log::start(log.map(|log| log::Goal::of(log, id.map(String::as_str))), format, level(matches))?;
     sealed?;
     match preserved {
@@ -264,7 +264,7 @@ fn dispatch(matches: &ArgMatches, caller: Caller, sealed: anyhow::Result<()>) ->
                 .remedy("give --trace a file in a directory that you may write to")
         })?;
     }
-    let context = Context { cgroup_driver, caller, root: matches.get_one("root").cloned(), adapt };
+    let context = Context { cgroup_driver, caller, root: path_of(matches, "root"), adapt };
     let verb =
         VERBS.iter().find(|verb| verb.name == name).expect("clap knows the commands of the table only");
     let done = (verb.run)(context, arguments);
@@ -355,6 +355,16 @@ fn regex() -> Arg {
 
 fn id_of(matches: &ArgMatches) -> &str {
     matches.get_one::<String>("id").expect("clap requires the id")
+}
+
+/// What an option takes that names a file or a directory.
+fn path() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().map(PathBuf::from)
+}
+
+/// What such an option names. As in other runtimes, an empty one is as good as none.
+fn path_of(matches: &ArgMatches, option: &str) -> Option<PathBuf> {
+    matches.get_one::<PathBuf>(option).filter(|path| !path.as_os_str().is_empty()).cloned()
 }
 
 #[cfg(test)]

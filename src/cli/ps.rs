@@ -7,6 +7,7 @@ use crate::container::state::Owners;
 use crate::fault::{Fault, OrFault};
 use anyhow::Context as _;
 use clap::{Arg, ArgMatches, Command};
+use rootless::checks;
 use std::io::{self, Write};
 use std::time::SystemTime;
 
@@ -64,9 +65,11 @@ fn show(processes: &[Process], out: &mut impl Write) -> anyhow::Result<()> {
 }
 
 fn host_ps(options: &[&String]) -> anyhow::Result<String> {
-    let output = std::process::Command::new("ps").args(options).output().or_fault(|| {
+    let doing = || {
         Fault::doing("run the host's ps").remedy("install ps (package procps), or leave the ps options out")
-    })?;
+    };
+    let program = checks::program("ps").ok_or_else(doing)?;
+    let output = std::process::Command::new(program).args(options).output().or_fault(doing)?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
         let said = said.lines().find(|line| !line.trim().is_empty()).unwrap_or_default().trim();

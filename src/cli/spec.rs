@@ -7,7 +7,6 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use rootless::caller::Caller;
 use std::fs::OpenOptions;
 use std::io::Write;
-use std::path::PathBuf;
 
 pub fn arguments(command: Command) -> Command {
     command.arg(super::create::bundle()).arg(
@@ -19,7 +18,7 @@ pub fn arguments(command: Command) -> Command {
 }
 
 pub fn run(context: Context, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
-    let bundle = matches.get_one::<PathBuf>("bundle").cloned().unwrap_or_default();
+    let bundle = super::path_of(matches, "bundle").unwrap_or_default();
     let file = bundle.join("config.json");
     let text = match matches.get_flag("rootless") {
         true => rootless(&context.caller),

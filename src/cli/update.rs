@@ -7,7 +7,6 @@ use anyhow::Context as _;
 use clap::builder::ValueParser;
 use clap::{Arg, ArgMatches, Command, value_parser};
 use oci_spec::runtime::LinuxIntelRdt;
-use std::path::PathBuf;
 
 /// What a flag's value is.
 #[derive(Clone, Copy)]
@@ -56,7 +55,7 @@ pub fn arguments(command: Command) -> Command {
             Arg::new("resources")
                 .short('r')
                 .long("resources")
-                .value_parser(value_parser!(PathBuf))
+                .value_parser(super::path())
                 .value_name("FILE")
                 .help("linux.resources as JSON, from a file or (-) from standard input, instead of the single limits"),
         )
@@ -92,8 +91,8 @@ pub fn run(context: Context, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
         rdt
     });
     let values = values(matches);
-    let resources = match matches.get_one::<PathBuf>("resources") {
-        Some(file) => Some(update::read(file).with_context(doing)?),
+    let resources = match super::path_of(matches, "resources") {
+        Some(file) => Some(update::read(&file).with_context(doing)?),
         None if !values.is_empty() => Some(values.resources().with_context(doing)?),
         None if rdt.is_some() => None,
         None => {

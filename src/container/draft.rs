@@ -13,10 +13,12 @@ use crate::lint;
 use crate::plan::cgroup::Driver;
 use crate::plan::cgroup::unit::Bus;
 use crate::plan::mounts::rootfs_missing;
+use crate::plan::namespaces::Kind;
 use crate::plan::{Cgroups, Options, Plan, attributes};
 use crate::trace;
 use rootless::caller::{Caller, Standing};
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// Reads the bundle that `request` names, with what the command line and the environment add to config.json.
@@ -75,6 +77,7 @@ pub fn draw<'spec>(
     trace::step("plan");
     let plan = Plan::draw(config, &host, &options)?;
     check_rootfs(&plan.rootfs)?;
+    check_sysctl(&plan)?;
     Ok((host, layout, plan))
 }
 
@@ -95,6 +98,20 @@ fn subids(config: &Config) -> Subids {
         one(linux.uid_mappings()) && one(linux.gid_mappings())
     });
     if single { Subids::Unneeded } else { Subids::Needed }
+}
+
+/// A namespace that is joined may be the one that we are in. What cannot be looked at, cannot be joined either.
+fn check_sysctl(plan: &Plan<'_>) -> anyhow::Result<()> {
+    let number = |path: &Path| fs::metadata(path).ok().map(|found| (found.dev(), found.ino()));
+    for setting in &plan.sysctl {
+        let Some(join) = plan.namespaces.join(setting.kind) else { continue };
+        let file = if setting.kind == Kind::Network { "net" } else { setting.kind.word() };
+        let own = format!("/proc/self/ns/{file}");
+        if number(Path::new(&own)).is_some_and(|own| Some(own) == number(join.path)) {
+            return Err(setting.is_hosts(join.path).into());
+        }
+    }
+    Ok(())
 }
 
 /// Before anything is made: the most frequent mistake, and init could only say it later.

@@ -44,13 +44,13 @@ pub fn parse(text: &str) -> Result<i32, Fault> {
 
 /// RTMIN, RTMIN+N, RTMAX, RTMAX-N, as in kill(1).
 fn realtime(name: &str) -> Option<i32> {
-    let number = if let Some(offset) = name.strip_prefix("SIGRTMIN") {
-        libc::SIGRTMIN()
-            + if offset.is_empty() { 0 } else { offset.strip_prefix('+')?.parse::<i32>().ok()? }
-    } else {
-        let offset = name.strip_prefix("SIGRTMAX")?;
-        libc::SIGRTMAX()
-            - if offset.is_empty() { 0 } else { offset.strip_prefix('-')?.parse::<i32>().ok()? }
+    let offset = |text: &str, sign: char| match text {
+        "" => Some(0),
+        text => text.strip_prefix(sign)?.parse::<u8>().ok().map(i32::from),
+    };
+    let number = match name.strip_prefix("SIGRTMIN") {
+        Some(above) => libc::SIGRTMIN() + offset(above, '+')?,
+        None => libc::SIGRTMAX() - offset(name.strip_prefix("SIGRTMAX")?, '-')?,
     };
     (libc::SIGRTMIN()..=libc::SIGRTMAX()).contains(&number).then_some(number)
 }
@@ -141,7 +141,7 @@ mod tests {
         {
             assert_eq!(parse(text).unwrap(), number, "{text}");
         }
-        for text in ["", "65", "-1", "SIGNOPE", "RTMIN+99"] {
+        for text in ["", "65", "-1", "SIGNOPE", "RTMIN+99", "RTMIN+2147483647", "RTMAX--5"] {
             assert!(parse(text).is_err(), "{text}");
         }
     }

@@ -79,7 +79,6 @@ fn recipe(plan: &Process<'_>, attributes: &Attributes<'_>, added: &Added) -> any
     if let Some(size) = plan.terminal {
         terminal::take(root.as_fd(), size, plan.user.uid, Console::Untouched, &added.kase)?;
     }
-    process::make_cwd(root.as_fd(), plan.cwd)?;
     if plan.terminal.is_none() {
         process::adopt_stdio(root.as_fd(), &plan.user, false)?;
     }

@@ -62,9 +62,15 @@ fn mask(set: &[String], last: u8, notes: &mut Notes) -> u64 {
     for name in set {
         match caps::Capability::from_str(name) {
             Ok(capability) if capability.index() <= last => mask |= capability.bitmask(),
-            _ => notes.warn(format!(
-                "process.capabilities: {name} is unknown to kase or to the kernel; it is left out"
-            )),
+            _ => {
+                let text = format!(
+                    "process.capabilities: {name} is unknown to kase or to the kernel; it is left out"
+                );
+                // Said once, whichever sets have it.
+                if notes.iter().all(|(_, said)| *said != text) {
+                    notes.warn(text);
+                }
+            }
         }
     }
     mask
@@ -81,6 +87,20 @@ mod tests {
         let mut notes = Notes::default();
         assert_eq!(decide(Some(&listed), 39, &mut notes).bounding, 1 << 5);
         assert_eq!(notes.iter().count(), 2);
+    }
+
+    #[test]
+    fn what_is_unknown_in_several_sets_is_told_once() {
+        let names = Some(vec!["CAP_TIME_TRAVEL".to_string()]);
+        let listed = config::Capabilities {
+            bounding: names.clone(),
+            effective: names.clone(),
+            permitted: names,
+            ..Default::default()
+        };
+        let mut notes = Notes::default();
+        decide(Some(&listed), 40, &mut notes);
+        assert_eq!(notes.iter().count(), 1);
     }
 
     #[test]

@@ -5,7 +5,8 @@ use super::{Notes, namespaces::Kind};
 use crate::config;
 use crate::fault::Fault;
 
-/// What the command line says. Empty and absent leave what the container's process has.
+/// What the command line says. What is absent leaves what the container's process has, and so do an empty profile
+/// and an empty label: they never take confinement away.
 #[derive(Debug, Default)]
 pub struct Changes {
     /// argv.
@@ -51,8 +52,8 @@ pub fn change(container: &config::Process, changes: Changes) -> config::Process 
     if changes.no_new_privileges {
         process.no_new_privileges = Some(true);
     }
-    process.apparmor_profile = changes.apparmor.or(process.apparmor_profile);
-    process.selinux_label = changes.label.or(process.selinux_label);
+    process.apparmor_profile = filled(changes.apparmor).or(process.apparmor_profile);
+    process.selinux_label = filled(changes.label).or(process.selinux_label);
     let sets = process.capabilities.get_or_insert_default();
     for set in [&mut sets.bounding, &mut sets.effective, &mut sets.permitted] {
         set.get_or_insert_default().extend(changes.capabilities.iter().map(|name| full_name(name)));
@@ -67,13 +68,17 @@ pub fn change(container: &config::Process, changes: Changes) -> config::Process 
 /// `--process`'s, with what it leaves out taken from the container's.
 pub fn complete(container: &config::Process, mut given: config::Process) -> config::Process {
     given.capabilities = given.capabilities.or_else(|| container.capabilities.clone());
-    given.rlimits = given.rlimits.or_else(|| container.rlimits.clone());
-    given.apparmor_profile = given.apparmor_profile.or_else(|| container.apparmor_profile.clone());
-    given.selinux_label = given.selinux_label.or_else(|| container.selinux_label.clone());
+    given.rlimits = given.rlimits.filter(|limits| !limits.is_empty()).or_else(|| container.rlimits.clone());
+    given.apparmor_profile = filled(given.apparmor_profile).or_else(|| container.apparmor_profile.clone());
+    given.selinux_label = filled(given.selinux_label).or_else(|| container.selinux_label.clone());
     given.scheduler = given.scheduler.or_else(|| container.scheduler.clone());
     given.io_priority = given.io_priority.or_else(|| container.io_priority.clone());
     given.exec_cpu_affinity = given.exec_cpu_affinity.or_else(|| container.exec_cpu_affinity.clone());
     given
+}
+
+fn filled(text: Option<String>) -> Option<String> {
+    text.filter(|text| !text.is_empty())
 }
 
 /// `kill`, `KILL` and `CAP_KILL` are the same.
@@ -129,6 +134,28 @@ mod tests {
         let sets = change(&own, changes).capabilities.unwrap();
         assert_eq!(sets.ambient.unwrap(), ["CAP_KILL", "CAP_NET_RAW"]);
         assert_eq!(sets.inheritable.unwrap(), ["CAP_NET_RAW"]);
+    }
+
+    #[test]
+    fn an_empty_profile_or_label_does_not_take_the_containers_away() {
+        let mut own = container();
+        own.apparmor_profile = Some("docker-default".into());
+        own.selinux_label = Some("container_t".into());
+        let empty = || Some(String::new());
+        let changes = Changes { apparmor: empty(), label: empty(), ..Changes::default() };
+        let given = config::Process { apparmor_profile: empty(), selinux_label: empty(), ..container() };
+        for process in [change(&own, changes), complete(&own, given)] {
+            assert_eq!(process.apparmor_profile.as_deref(), Some("docker-default"));
+            assert_eq!(process.selinux_label.as_deref(), Some("container_t"));
+        }
+    }
+
+    #[test]
+    fn an_empty_list_of_limits_leaves_the_containers() {
+        let limits = r#"[{"type": "RLIMIT_NOFILE", "hard": 10, "soft": 10}]"#;
+        let own = config::Process { rlimits: serde_json::from_str(limits).unwrap(), ..container() };
+        let given = config::Process { rlimits: Some(Vec::new()), ..container() };
+        assert_eq!(complete(&own, given).rlimits, own.rlimits);
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub mod mount_options;
 pub mod mounts;
 pub mod namespaces;
 pub mod net_devices;
-mod number_list;
+pub mod number_list;
 pub mod overlay;
 pub mod personality;
 pub mod process;

@@ -43,6 +43,15 @@ impl Mask {
         self.0.iter().map(|word| word.count_ones()).sum()
     }
 
+    /// The numbers in it, ascending.
+    pub fn numbers(&self) -> impl Iterator<Item = usize> {
+        let bits = |(at, word): (usize, &libc::c_ulong)| {
+            let word = *word;
+            (0..BITS).filter(move |bit| word >> bit & 1 != 0).map(move |bit| at * BITS + bit)
+        };
+        self.0.iter().enumerate().flat_map(bits)
+    }
+
     /// The kernel's words.
     pub fn words(&self) -> &[libc::c_ulong] {
         &self.0
@@ -97,6 +106,7 @@ mod tests {
         assert_eq!(words(" 1 , 2-2 ,,3 - 4,"), [0b1_1110]);
         assert_eq!(Mask::parse("0-65535").unwrap().count(), 65536);
         assert!(Mask::parse("").unwrap().is_empty());
+        assert_eq!(Mask::parse("64,0-1,129").unwrap().numbers().collect::<Vec<_>>(), [0, 1, 64, 129]);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use super::namespaces::{Kind, Namespaces};
 use crate::fault::Fault;
 use std::collections::HashMap;
+use std::path::Path;
 
 /// One parameter.
 #[derive(Debug, PartialEq, Eq)]
@@ -11,6 +12,8 @@ pub struct Setting<'spec> {
     pub name: &'spec str,
     /// What is written.
     pub value: &'spec str,
+    /// The namespace that it belongs to.
+    pub kind: Kind,
 }
 
 impl Setting<'_> {
@@ -19,6 +22,17 @@ impl Setting<'_> {
     pub fn file(&self) -> String {
         file(self.name)
     }
+
+    /// The fault of a parameter whose namespace, joined at this path, is our own.
+    pub fn is_hosts(&self, path: &Path) -> Fault {
+        let word = self.kind.word();
+        Fault::at(at(self.name), format!("{} is the host's own {word} namespace", path.display()))
+            .remedy(format!("leave the path of the {word} namespace out to get a new one, or the parameter"))
+    }
+}
+
+fn at(name: &str) -> String {
+    format!("linux.sysctl[{name:?}]")
 }
 
 fn file(name: &str) -> String {
@@ -53,18 +67,17 @@ pub fn decide<'spec>(
     listed: Option<&'spec HashMap<String, String>>,
     namespaces: &Namespaces<'_>,
 ) -> Result<Vec<Setting<'spec>>, Fault> {
-    let mut settings: Vec<_> =
-        listed.into_iter().flatten().map(|(name, value)| Setting { name, value }).collect();
-    settings.sort_by_key(|setting| setting.name);
-    for setting in &settings {
-        check(setting, namespaces)?;
-    }
-    Ok(settings)
+    let mut listed: Vec<_> = listed.into_iter().flatten().collect();
+    listed.sort();
+    listed
+        .into_iter()
+        .map(|(name, value)| Ok(Setting { name, value, kind: kind(name, namespaces)? }))
+        .collect()
 }
 
-fn check(setting: &Setting<'_>, namespaces: &Namespaces<'_>) -> Result<(), Fault> {
-    let at = || format!("linux.sysctl[{:?}]", setting.name);
-    let file = setting.file();
+fn kind(name: &str, namespaces: &Namespaces<'_>) -> Result<Kind, Fault> {
+    let at = || at(name);
+    let file = file(name);
     let kind = if file.split('/').any(|part| part.is_empty() || part == "." || part == "..") {
         return Err(
             Fault::at(at(), "is no name of a kernel parameter").remedy("write it as in net.ipv4.ip_forward")
@@ -86,7 +99,7 @@ fn check(setting: &Setting<'_>, namespaces: &Namespaces<'_>) -> Result<(), Fault
         return Err(Fault::at(at(), "conflicts with the hostname of config.json").remedy("use hostname"));
     }
     if namespaces.has(kind) {
-        return Ok(());
+        return Ok(kind);
     }
     Err(Fault::at(
         at(),

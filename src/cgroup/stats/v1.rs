@@ -3,7 +3,7 @@
 use super::super::v1::{Paths, directory_of};
 use super::v2::device;
 use super::{CPUSET, Parts, entry, number, page_sizes, pairs, set, text, value_of};
-use crate::plan::cgroup::limits::cpu::ranges;
+use crate::plan::number_list::Mask;
 use serde_json::{Map, Value, json};
 use std::path::Path;
 
@@ -59,8 +59,7 @@ fn throttling(path: &Path) -> Map<String, Value> {
 fn cpuset(path: &Path) -> Map<String, Value> {
     let list = |file| {
         let text = text(path, file).unwrap_or_default();
-        let ranges = ranges(text.trim()).unwrap_or_default();
-        ranges.into_iter().flat_map(|(first, last)| first..=last).collect::<Vec<_>>()
+        Mask::parse(text.trim()).unwrap_or_default().numbers().collect::<Vec<_>>()
     };
     let mut cpuset = Map::new();
     set(&mut cpuset, "cpus", list("cpuset.cpus"));

@@ -3,9 +3,9 @@
 //! They come from the same list of files and values that is written: what has no property is in the file
 //! alone. systemd leaves such files as they are, but for memory.oom.group: see [`OOM_POLICY_SINCE`].
 
-use super::limits::cpu::ranges;
 use super::limits::{Limits, Value};
 use super::unit::Property;
+use crate::plan::number_list::Mask;
 
 /// What systemd counts in: percents of a processor, so hundredths of a second per second.
 const GRAIN: u64 = 10_000;
@@ -103,16 +103,9 @@ pub fn round(limits: &mut Limits) {
 }
 
 fn bits(list: &str) -> Option<Property> {
-    let mut bytes: Vec<u8> = Vec::new();
-    for (first, last) in ranges(list)? {
-        for number in first..=last {
-            let byte = number as usize / 8;
-            if bytes.len() <= byte {
-                bytes.resize(byte + 1, 0);
-            }
-            bytes[byte] |= 1 << (number % 8);
-        }
-    }
+    let mask = Mask::parse(list).ok()?;
+    let mut bytes: Vec<u8> = mask.words().iter().flat_map(|word| word.to_le_bytes()).collect();
+    bytes.truncate(bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1));
     Some(Property::Bytes(bytes))
 }
 

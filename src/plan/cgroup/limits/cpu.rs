@@ -3,6 +3,7 @@
 use super::{At, Missing, Sheet, Value};
 use crate::fault::{Fault, Place};
 use crate::plan::cgroup::Version;
+use crate::plan::number_list::{self, Mask};
 use oci_spec::runtime::LinuxCpu;
 
 const SHARES: Place = Place::of("linux.resources.cpu.shares");
@@ -38,9 +39,11 @@ pub(super) fn decide(cpu: &LinuxCpu, sheet: &mut Sheet<'_>) -> Result<(), Fault>
         (cpu.mems(), Place::of("linux.resources.cpu.mems"), "cpuset.mems"),
     ] {
         if let Some(list) = list.as_deref().filter(|list| !list.is_empty()) {
-            ranges(list).ok_or_else(|| {
-                Fault::at(at, format!("{list:?} is no list of numbers")).remedy("write it as 0-3,7")
-            })?;
+            let mask = Mask::parse(list).and_then(|mask| match mask.is_empty() {
+                true => Err("has no number in it"),
+                false => Ok(mask),
+            });
+            mask.map_err(|flaw| Fault::at(at, format!("{list:?} {flaw}")).remedy(number_list::FORM))?;
             sheet.write(at, file, list);
         }
     }
@@ -133,18 +136,4 @@ pub fn weight(shares: u64) -> u64 {
     let log = (shares as f64).log2();
     let exponent = (log * log + 125.0 * log) / 612.0 - 7.0 / 34.0;
     10f64.powf(exponent).ceil() as u64
-}
-
-/// The numbers of a list such as `0-3,7`.
-pub fn ranges(list: &str) -> Option<Vec<(u32, u32)>> {
-    /// The kernel's CONFIG_NR_CPUS ends far below.
-    const MOST: u32 = 65_535;
-    let number = |text: &str| text.trim().parse::<u32>().ok().filter(|number| *number <= MOST);
-    list.split(',')
-        .map(|part| {
-            let (first, last) = part.split_once('-').unwrap_or((part, part));
-            let (first, last) = (number(first)?, number(last)?);
-            (first <= last).then_some((first, last))
-        })
-        .collect()
 }

@@ -170,7 +170,10 @@ fn nonsense_is_named() {
         (json!({"memory": {"limit": -2}}), "linux.resources.memory.limit: -2 is no limit"),
         (json!({"cpu": {"quota": -5}}), "linux.resources.cpu.quota: -5 is no limit"),
         (json!({"cpu": {"shares": 1}}), "linux.resources.cpu.shares: the minimum allowed cpu-shares is 2"),
-        (json!({"cpu": {"cpus": "3-1"}}), "linux.resources.cpu.cpus: \"3-1\" is no list of numbers"),
+        (
+            json!({"cpu": {"cpus": "3-1"}}),
+            "linux.resources.cpu.cpus: \"3-1\" has a range whose end is before its beginning",
+        ),
         (json!({"memory": {"swappiness": 101}}), "linux.resources.memory.swappiness: 101 is out of range"),
         (
             json!({"blockIO": {"throttleReadBpsDevice": [{"major": -1, "minor": 0, "rate": 1}]}}),
