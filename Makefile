@@ -11,6 +11,8 @@ CARGO ?= cargo
 # Scripts that no shell reads.
 PYTHON := scripts/bench scripts/gen-syscalls scripts/layout $(wildcard scripts/*.py)
 RELEASE := $(CARGO) build --release --locked -p kase $(if $(strip $(BUILDTAGS)),--features "$(BUILDTAGS)")
+# What it is built for: scripts/target chooses, unless it is said.
+TARGET ?= $(shell scripts/target --get)
 # What scripts/integrate reads; it has a default for each engine.
 export CFGDIR DEFAULT INSTALLDIR PIDFILE
 
@@ -21,9 +23,8 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z/%-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build/kase: ## build bin/kase, one static file (BUILDTAGS="…" are cargo features)
-	$(RELEASE)
-	@mkdir -p bin
-	install -m 755 "$$(scripts/target-dir)/release/kase" bin/kase
+	target=$(TARGET) && $(RELEASE) --target "$$target" && mkdir -p bin && \
+		install -m 755 "$${CARGO_TARGET_DIR:-target}/$$target/release/kase" bin/kase
 
 install/kase: build/kase ## install it to INSTALLDIR (/usr/local/bin), its manual and completions to DATADIR, below DESTDIR if set
 	install -D -m 755 bin/kase "$(DESTDIR)$(INSTALLDIR)/kase"
@@ -71,6 +72,7 @@ layout: ## write anew in which order the linker puts kase's code (needs root; so
 lint: ## format, clippy, layers between the rooms, scripts
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --locked --release -p kase --target "$$(scripts/target)" -- -D warnings
 	scripts/layers
 	@if command -v shellcheck >/dev/null; then shellcheck .ci/run $(filter-out %.rs %.awk %.ld $(PYTHON),$(wildcard scripts/*)); else echo "lint: no shellcheck here, shell scripts unchecked"; fi
 	@if command -v python3 >/dev/null; then python3 -c 'import sys; [compile(open(f).read(), f, "exec") for f in sys.argv[1:]]' $(PYTHON); else echo "lint: no python3 here, $(PYTHON) unchecked"; fi

@@ -10,6 +10,10 @@ fn main() {
     println!("cargo:rerun-if-env-changed=KASE_COMMIT");
     let commit = env::var("KASE_COMMIT").ok().or_else(commit).unwrap_or_else(|| "unknown".into());
     println!("cargo:rustc-env=KASE_COMMIT={commit}");
+    if let Some(lld) = own_lld() {
+        println!("cargo:rustc-link-arg-bins=-B{lld}");
+        println!("cargo:rustc-link-arg-bins=-fuse-ld=lld");
+    }
     if orders_code() {
         // What a command executes lies together: scripts/layout.
         let layout = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/layout.ld");
@@ -32,10 +36,17 @@ fn orders_code() -> bool {
     let flags = env::var("CARGO_ENCODED_RUSTFLAGS").unwrap_or_default();
     let own_linker =
         flags.contains("linker=") || flags.contains("fuse-ld=") || env::var_os("RUSTC_LINKER").is_some();
-    is("PROFILE", "release")
-        && is("CARGO_CFG_TARGET_OS", "linux")
-        && is("CARGO_CFG_TARGET_ENV", "gnu")
-        && !own_linker
+    is("PROFILE", "release") && is("CARGO_CFG_TARGET_OS", "linux") && !own_linker
+}
+
+/// Where rustc keeps its lld as cc looks for it. For glibc on x86_64 rustc takes that by itself; for musl it would be
+/// whatever linker the machine has.
+fn own_lld() -> Option<String> {
+    let (env, host, rustc) =
+        (env::var("CARGO_CFG_TARGET_ENV").ok()?, env::var("HOST").ok()?, env::var("RUSTC").ok()?);
+    let sysroot = says(&rustc, &["--print", "sysroot"])?;
+    let lld = format!("{}/lib/rustlib/{host}/bin/gcc-ld", sysroot.trim());
+    (env == "musl" && Path::new(&lld).join("ld.lld").exists()).then_some(lld)
 }
 
 /// Whether there is an entry before libc's: src/kernel/early.rs, which is written for these processors. Code that is
@@ -50,17 +61,31 @@ fn enters_early() -> bool {
 /// A static program relocates itself, every pointer in its tables by an entry of 24 bytes. Packed (DT_RELR), they
 /// are a thirtieth of that: the linker has to write them and the C library that is linked in to read them.
 fn packs_relocations() -> bool {
-    let says = |program: &str, word: &str| -> Option<String> {
-        let output = Command::new(program).arg(word).output().ok()?;
-        String::from_utf8(output.stdout).ok()
+    let number = |text: &str| {
+        let mut numbers = text.split('.').map_while(|number| number.parse::<u32>().ok());
+        (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
     };
-    let links = says("ld", "--help").is_some_and(|help| help.contains("pack-relative-relocs"));
-    // glibc 2.36 came with it.
-    let version = says("getconf", "GNU_LIBC_VERSION").unwrap_or_default();
-    let mut numbers = version.trim().trim_start_matches("glibc ").split('.').map(str::parse::<u32>);
-    let reads = matches!((numbers.next(), numbers.next()), (Some(Ok(2)), Some(Ok(36..))));
-    let own = env::var("HOST") == env::var("TARGET");
-    links && reads && own && env::var("CARGO_CFG_TARGET_ENV").as_deref() == Ok("gnu")
+    match env::var("CARGO_CFG_TARGET_ENV").as_deref() {
+        Ok("gnu") => {
+            let links = says("ld", &["--help"]).is_some_and(|help| help.contains("pack-relative-relocs"));
+            // glibc 2.36 came with it.
+            let version = says("getconf", &["GNU_LIBC_VERSION"]).unwrap_or_default();
+            let reads = number(version.trim().trim_start_matches("glibc ")) >= (2, 36);
+            links && reads && env::var("HOST") == env::var("TARGET")
+        }
+        // musl 1.2.4 came with it, and Rust 1.93 with that.
+        Ok("musl") => {
+            let rustc = env::var("RUSTC").unwrap_or_default();
+            let version = says(&rustc, &["--version"]).unwrap_or_default();
+            number(version.trim_start_matches("rustc ")) >= (1, 93)
+        }
+        _ => false,
+    }
+}
+
+fn says(program: &str, words: &[&str]) -> Option<String> {
+    let output = Command::new(program).args(words).output().ok()?;
+    String::from_utf8(output.stdout).ok()
 }
 
 fn commit() -> Option<String> {

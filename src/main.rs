@@ -1,6 +1,6 @@
 //! kase: a rootless-first OCI container runtime.
 
-#![cfg_attr(all(target_env = "gnu", not(test)), no_main)]
+#![cfg_attr(not(test), no_main)]
 
 mod accounts;
 mod bundle;
@@ -23,5 +23,9 @@ mod plan;
 mod seal;
 mod seccomp;
 mod trace;
+
+#[cfg(target_env = "musl")]
+#[global_allocator]
+static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
 
 start!(cli::main, again: seal::COMMANDS, bare: cli::BARE);

@@ -35,14 +35,14 @@
 use crate::fault::{Fault, OrFault};
 use crate::kernel::capability;
 use crate::kernel::mount::is_without_writing;
-use crate::kernel::process::{execveat_again, set_name};
+use crate::kernel::process::{execveat, set_name};
 use nix::fcntl::{AT_FDCWD, AtFlags, FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
-use nix::sys::statfs::{FsType, OVERLAYFS_SUPER_MAGIC, statfs};
+use nix::sys::statfs::{OVERLAYFS_SUPER_MAGIC, statfs};
 use nix::unistd::{AccessFlags, faccessat};
 use rootless::caller::{Caller, Standing};
 use std::convert::Infallible;
-use std::ffi::CString;
+use std::ffi::{CString, OsString};
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::fd::AsFd;
@@ -59,7 +59,7 @@ const OWN: &str = "/proc/self/exe";
 ///
 /// # Errors
 /// When that is needed and there is no way to do it.
-pub fn seal(command: &str, caller: &Caller) -> anyhow::Result<()> {
+pub fn seal(command: &str, caller: &Caller, arguments: &[OsString]) -> anyhow::Result<()> {
     if !COMMANDS.split_terminator('\0').any(|word| word == command) {
         return Ok(());
     }
@@ -77,8 +77,8 @@ pub fn seal(command: &str, caller: &Caller) -> anyhow::Result<()> {
     };
     match decide(reach, || medium(&binary)) {
         Deed::GoOn => Ok(()),
-        Deed::TakeName => take_name(),
-        Deed::ExecuteAgain => execute_again(caller).map(|never| match never {}),
+        Deed::TakeName => take_name(arguments),
+        Deed::ExecuteAgain => execute_again(caller, arguments).map(|never| match never {}),
     }
 }
 
@@ -231,7 +231,7 @@ fn medium(binary: &Metadata) -> Medium {
         return Medium::Memfd;
     }
     match statfs(OWN).map(|system| system.filesystem_type()) {
-        Ok(FsType(kind)) if is_without_writing(kind) => Medium::WithoutWriting,
+        Ok(kind) if is_without_writing(kind) => Medium::WithoutWriting,
         Ok(OVERLAYFS_SUPER_MAGIC) if is_our_overlay(binary) => Medium::Overlay,
         _ => Medium::Ordinary,
     }
@@ -251,16 +251,15 @@ fn leads_to(path: &Path, binary: &Metadata) -> bool {
     fs::metadata(path).is_ok_and(|found| (found.dev(), found.ino()) == (binary.dev(), binary.ino()))
 }
 
-fn take_name() -> anyhow::Result<()> {
-    let called = std::env::args_os().next().unwrap_or_default();
-    let name = Path::new(&called).file_name().unwrap_or("kase".as_ref());
+fn take_name(arguments: &[OsString]) -> anyhow::Result<()> {
+    let name = arguments.first().and_then(|called| Path::new(called).file_name()).unwrap_or("kase".as_ref());
     set_name(&CString::new(name.as_bytes())?);
     Ok(())
 }
 
 /// Returns only on failure.
-fn execute_again(caller: &Caller) -> anyhow::Result<Infallible> {
-    let Err(error) = memfd();
+fn execute_again(caller: &Caller, arguments: &[OsString]) -> anyhow::Result<Infallible> {
+    let Err(error) = memfd(arguments);
     Err(Fault::doing("keep the container from writing kase's own binary (CVE-2019-5736)")
         .remedy(remedy(caller.standing, &error))
         .caused_by(error))
@@ -280,7 +279,7 @@ fn remedy(standing: Standing, error: &io::Error) -> &'static str {
 }
 
 /// Executes a copy of the binary in memory that is sealed.
-fn memfd() -> io::Result<Infallible> {
+fn memfd(arguments: &[OsString]) -> io::Result<Infallible> {
     // Not in nix. Says that it is meant to be executed, which vm.memfd_noexec=1 asks for and 2 forbids; kernels
     // before 6.3 do not know it.
     let executable = MFdFlags::from_bits_retain(0x10);
@@ -297,7 +296,7 @@ fn memfd() -> io::Result<Infallible> {
             SealFlag::F_SEAL_SEAL | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_WRITE,
         ),
     )?;
-    Err(execveat_again(copy.as_fd(), c""))
+    Err(execveat(copy.as_fd(), c"", arguments))
 }
 
 #[cfg(test)]

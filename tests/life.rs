@@ -1,6 +1,6 @@
 //! A container's life: created, running, stopped, gone; and what each command says of it.
 
-use crate::common::{Container, Kase, json, words};
+use crate::common::{Container, Kase, json};
 
 deeds! {
     a_container_is_created_started_stopped_and_deleted,

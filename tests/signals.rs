@@ -18,6 +18,7 @@ deeds! {
     delete_takes_a_regular_expression,
     a_regular_expression_that_is_none_is_refused,
     run_passes_signals_on,
+    run_passes_on_signals_that_a_c_library_may_keep,
     orphans_do_not_outlive_the_first_process,
 }
 // Without a cgroup of the container's own nobody knows what init has left.
@@ -107,6 +108,18 @@ fn run_passes_signals_on(kase: &Kase) {
         outcome.exited(9);
         assert_eq!(outcome.out, format!("waiting\n{signal}\n"));
     }
+}
+
+/// The first of the real-time signals: 34, which musl has for itself and glibc leaves to programs.
+fn run_passes_on_signals_that_a_c_library_may_keep(kase: &Kase) {
+    // As the first process of a pid namespace it would be spared the signal's default.
+    let bundle = kase.bundle().without_namespace("pid").args(["/probe", "hostname", "--", "sleep"]);
+    let running = kase.spawn(kase.command(["run", "-b", bundle.dir().to_str().unwrap(), &kase.id()]));
+    running.says("kase");
+    let mut kill = kase.program("sh");
+    kill.args(["-c", &format!("kill -34 {}", running.child.id())]);
+    kase.finish(kill).succeeded();
+    running.finish().exited(128 + 34);
 }
 
 fn orphans_do_not_outlive_the_first_process(kase: &Kase) {

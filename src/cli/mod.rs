@@ -42,7 +42,6 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use rootless::caller::Caller;
-use std::env;
 use std::ffi::OsString;
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
@@ -159,13 +158,13 @@ pub const BARE: &str = "--debug\0--systemd-cgroup\0";
 
 /// The command that is asked for, found without clap. Nothing where the command line is not that plain: it is wrong
 /// then, or asks for help.
-fn sought(mut words: impl Iterator<Item = OsString>) -> Option<&'static Verb> {
+fn sought<'a>(mut words: impl Iterator<Item = &'a OsString>) -> Option<&'static Verb> {
     loop {
-        let word = words.next()?.into_string().ok()?;
+        let word = words.next()?.to_str()?;
         match word.split_once('=') {
             Some((option, _)) if VALUED.contains(&option) => {}
             None if BARE.split_terminator('\0').any(|option| option == word) => {}
-            None if VALUED.contains(&&*word) => drop(words.next()?),
+            None if VALUED.contains(&word) => drop(words.next()?),
             _ => return VERBS.iter().find(|verb| verb.name == word),
         }
     }
@@ -204,25 +203,27 @@ fn version() -> &'static str {
 }
 
 /// Parses the command line, does what it says, and tells the caller of what went wrong.
-pub fn main() -> ExitCode {
-    answer().unwrap_or_else(|error| fail(&error, 1))
+///
+/// The first of the `arguments` is the program's name.
+pub fn main(arguments: Vec<OsString>) -> ExitCode {
+    answer(&arguments).unwrap_or_else(|error| fail(&error, 1))
 }
 
-fn answer() -> anyhow::Result<ExitCode> {
-    if let (Some(verb), Ok(caller)) = (sought(env::args_os().skip(1)), Caller::look()) {
+fn answer(arguments: &[OsString]) -> anyhow::Result<ExitCode> {
+    if let (Some(verb), Ok(caller)) = (sought(arguments.iter().skip(1)), Caller::look()) {
         // Before anything else, all of which the second start would do again.
-        let sealed = seal::seal(verb.name, &caller);
-        if let Ok(matches) = command(slice::from_ref(verb)).try_get_matches() {
+        let sealed = seal::seal(verb.name, &caller, arguments);
+        if let Ok(matches) = command(slice::from_ref(verb)).try_get_matches_from(arguments) {
             return dispatch(&matches, caller, sealed);
         }
     }
     // What is wrong with the command line is said of the whole of it.
-    let matches = match command(&VERBS).try_get_matches() {
+    let matches = match command(&VERBS).try_get_matches_from(arguments) {
         Ok(matches) => matches,
-        Err(error) => return Ok(usage(&error)),
+        Err(error) => return Ok(usage(&error, arguments)),
     };
     let caller = Caller::look()?;
-    let sealed = seal::seal(matches.subcommand_name().unwrap_or_default(), &caller);
+    let sealed = seal::seal(matches.subcommand_name().unwrap_or_default(), &caller, arguments);
     dispatch(&matches, caller, sealed)
 }
 
@@ -293,7 +294,7 @@ fn level(matches: &ArgMatches) -> Level {
 }
 
 /// clap's complaint in our own form: one line and a remedy.
-fn usage(error: &clap::Error) -> ExitCode {
+fn usage(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
     use ErrorKind::{DisplayHelp, DisplayHelpOnMissingArgumentOrSubcommand, DisplayVersion};
     if matches!(error.kind(), DisplayHelp | DisplayVersion | DisplayHelpOnMissingArgumentOrSubcommand) {
         // Nobody may be reading.
@@ -307,9 +308,9 @@ fn usage(error: &clap::Error) -> ExitCode {
     }
     // `help [COMMAND]` is `[COMMAND] --help`; as a command of clap's it would have all of them built each time.
     if error.get(ContextKind::InvalidSubcommand) == Some(&ContextValue::String("help".into())) {
-        let words = env::args_os().filter(|word| word != "help").chain(["--help".into()]);
+        let words = arguments.iter().filter(|word| *word != "help").cloned().chain(["--help".into()]);
         if let Err(help) = command(&VERBS).try_get_matches_from(words) {
-            return usage(&help);
+            return usage(&help, &[]);
         }
     }
     let rendered = error.to_string();
@@ -372,7 +373,8 @@ mod tests {
     use super::*;
 
     fn found(line: &str) -> Option<&'static str> {
-        sought(line.split(' ').map(OsString::from)).map(|verb| verb.name)
+        let words: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+        sought(words.iter()).map(|verb| verb.name)
     }
 
     #[test]

@@ -42,6 +42,10 @@ pub fn parse(text: &str) -> Result<i32, Fault> {
     })
 }
 
+/// What kill(1) means; C libraries keep two or three below for themselves.
+const RTMIN: i32 = 34;
+const RTMAX: i32 = 64;
+
 /// RTMIN, RTMIN+N, RTMAX, RTMAX-N, as in kill(1).
 fn realtime(name: &str) -> Option<i32> {
     let offset = |text: &str, sign: char| match text {
@@ -49,10 +53,10 @@ fn realtime(name: &str) -> Option<i32> {
         text => text.strip_prefix(sign)?.parse::<u8>().ok().map(i32::from),
     };
     let number = match name.strip_prefix("SIGRTMIN") {
-        Some(above) => libc::SIGRTMIN() + offset(above, '+')?,
-        None => libc::SIGRTMAX() - offset(name.strip_prefix("SIGRTMAX")?, '-')?,
+        Some(above) => RTMIN + offset(above, '+')?,
+        None => RTMAX - offset(name.strip_prefix("SIGRTMAX")?, '-')?,
     };
-    (libc::SIGRTMIN()..=libc::SIGRTMAX()).contains(&number).then_some(number)
+    (RTMIN..=RTMAX).contains(&number).then_some(number)
 }
 
 /// Sends `signal`.

@@ -350,8 +350,10 @@ fn access_times(given: Attributes) -> u64 {
 /// How access times are kept is locked as well: an entry may ask only for what is there. One that kase has put in
 /// the place of another file system does without.
 fn refuse_other_access_times(mount: &Mount<'_>, flags: FsFlags) -> anyhow::Result<()> {
+    // Not in musl's headers.
+    const RELATIME: FsFlags = FsFlags::from_bits_retain(4096);
     let given = mount.options.attributes;
-    let kind = match (flags.contains(FsFlags::ST_NOATIME), flags.contains(FsFlags::ST_RELATIME)) {
+    let kind = match (flags.contains(FsFlags::ST_NOATIME), flags.contains(RELATIME)) {
         (true, _) => attribute::NOATIME,
         (false, true) => 0,
         (false, false) => attribute::STRICTATIME,

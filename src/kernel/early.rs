@@ -15,6 +15,7 @@ use core::arch::asm;
 use core::ffi::{CStr, c_char, c_int, c_long};
 use core::mem::MaybeUninit;
 use core::ptr::{read_volatile, write_volatile};
+use nix::sys::statfs::FsType;
 
 /// Makes `kase_start`, where the kernel enters, as scripts/build.rs tells the linker. It calls `$early` with the
 /// stack as the kernel made it, then goes on to libc's start with that and the one register that counts there.
@@ -180,7 +181,7 @@ fn can_be_written() -> bool {
     // SAFETY: a C string, and room for the answer.
     let found = unsafe { call(libc::SYS_statfs, OWN.as_ptr() as usize, system as usize, 0, 0, 0) };
     // SAFETY: the kernel has filled it.
-    found.is_some() && !is_without_writing(unsafe { (*system).f_type })
+    found.is_some() && !is_without_writing(FsType(unsafe { (*system).f_type }))
 }
 
 /// Puts the directory in which this program lies into `path`, and answers with its name there. It lies in none at
@@ -211,8 +212,8 @@ fn identity(directory: c_int, path: *const u8, flags: c_int) -> Option<Identity>
         call(libc::SYS_newfstatat, directory as usize, path as usize, stat as usize, flags as usize, 0)
     }?;
     // SAFETY: the kernel has filled it.
-    let (device, inode, owner) = unsafe { ((*stat).st_dev, (*stat).st_ino, (*stat).st_uid) };
-    Some(Identity { device, inode, owner })
+    let stat = unsafe { &*stat };
+    Some(Identity { device: stat.st_dev, inode: stat.st_ino, owner: stat.st_uid })
 }
 
 /// Detached, with `layers` below.

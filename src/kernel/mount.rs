@@ -2,6 +2,7 @@
 
 use super::{answer, descriptor};
 use nix::fcntl::AT_FDCWD;
+use nix::sys::statfs::FsType;
 use std::ffi::CStr;
 use std::io;
 use std::mem::size_of;
@@ -194,10 +195,10 @@ fn setattr(mount: BorrowedFd<'_>, reach: Reach, change: &MountAttr) -> io::Resul
     .map(drop)
 }
 
-/// Whether a file system with this f_type of statfs(2) is one that the kernel has no code to write to: squashfs,
+/// Whether a file system of this kind is one that the kernel has no code to write to: squashfs,
 /// erofs, iso9660, cramfs, romfs.
-pub fn is_without_writing(kind: i64) -> bool {
-    matches!(kind, 0x7371_7368 | 0xE0F5_E1E2 | 0x9660 | 0x28CD_3D45 | 0x7275)
+pub fn is_without_writing(kind: FsType) -> bool {
+    matches!(kind.0, 0x7371_7368 | 0xE0F5_E1E2 | 0x9660 | 0x28CD_3D45 | 0x7275)
 }
 
 /// A new file system of type `kind`, detached, with `options` (name, or name and value) and the attribute

@@ -18,6 +18,9 @@ pub fn loopback_up() -> io::Result<()> {
     // A new namespace's loopback has no other flag that could be lost here.
     request.ifr_ifru.ifru_flags = libc::IFF_UP as libc::c_short;
     // SAFETY: SIOCSIFFLAGS reads an ifreq, which outlives the call.
-    answer(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) }.into())
-        .map(drop)
+    answer(
+        unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS as libc::Ioctl, &raw const request) }
+            .into(),
+    )
+    .map(drop)
 }

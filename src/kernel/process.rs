@@ -2,10 +2,12 @@
 
 use super::text::read_text;
 use super::{answer, descriptor};
-use std::ffi::{CStr, CString};
+use nix::sys::signal::SigSet;
+use std::ffi::{CStr, CString, OsString};
 use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::ptr;
 
 /// A descriptor for the process `pid`.
@@ -147,11 +149,18 @@ pub fn set_groups(groups: &[u32]) -> io::Result<()> {
     answer(unsafe { libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()) }).map(drop)
 }
 
-/// Sets limits of the process `pid` (0: this one); `resource` is an RLIMIT_*.
+/// An RLIMIT_*, as the C library has them.
+#[cfg(target_env = "gnu")]
+pub type Resource = libc::__rlimit_resource_t;
+/// An RLIMIT_*, as the C library has them.
+#[cfg(not(target_env = "gnu"))]
+pub type Resource = libc::c_int;
+
+/// Sets limits of the process `pid` (0: this one).
 ///
 /// # Errors
 /// EPERM when the hard limit would rise, EINVAL when soft is above hard.
-pub fn prlimit(pid: i32, resource: u32, soft: u64, hard: u64) -> io::Result<()> {
+pub fn prlimit(pid: i32, resource: Resource, soft: u64, hard: u64) -> io::Result<()> {
     let limit = libc::rlimit64 { rlim_cur: soft, rlim_max: hard };
     // SAFETY: `limit` outlives the call; the old limit is not asked for.
     answer(unsafe {
@@ -164,7 +173,7 @@ pub fn prlimit(pid: i32, resource: u32, soft: u64, hard: u64) -> io::Result<()> 
 ///
 /// # Errors
 /// EINVAL when there is no such resource.
-pub fn limit(resource: u32) -> io::Result<(u64, u64)> {
+pub fn limit(resource: Resource) -> io::Result<(u64, u64)> {
     let mut limit = libc::rlimit64 { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: `limit` outlives the call; no new limit is given.
     answer(unsafe {
@@ -197,15 +206,18 @@ pub fn execve(path: &CStr, arguments: &[CString], environment: &[CString]) -> io
 }
 
 /// Replaces this process by the program at `path` below the open directory `directory`, or by `directory`
-/// itself when `path` is empty and it is a file, with the arguments and the environment that this process was
-/// started with. Returns only on failure.
-pub fn execveat_again(directory: BorrowedFd<'_>, path: &CStr) -> io::Error {
+/// itself when `path` is empty and it is a file, with the environment that this process was started with. Returns
+/// only on failure.
+pub fn execveat(directory: BorrowedFd<'_>, path: &CStr, arguments: &[OsString]) -> io::Error {
     unsafe extern "C" {
         static environ: *const *const libc::c_char;
     }
-    let arguments: Vec<CString> = std::env::args_os()
-        .map(|argument| CString::new(argument.into_encoded_bytes()).expect("arguments were C strings"))
-        .collect();
+    let arguments: Result<Vec<CString>, _> =
+        arguments.iter().map(|argument| CString::new(argument.as_bytes())).collect();
+    let arguments = match arguments {
+        Ok(arguments) => arguments,
+        Err(error) => return error.into(),
+    };
     let pointers: Vec<_> = arguments.iter().map(|argument| argument.as_ptr()).chain([ptr::null()]).collect();
     // SAFETY: the C library sets it before main, and kase never changes its environment (clippy's
     // disallowed methods), so that it is the array that the kernel gave to this process.
@@ -318,7 +330,7 @@ pub fn reap() -> io::Result<Option<(i32, End)>> {
 pub fn pidfd_end(pidfd: BorrowedFd<'_>) -> io::Result<End> {
     let mut info = PidfdInfo { mask: PIDFD_INFO_EXIT, ..PidfdInfo::default() };
     // SAFETY: the number holds the size of `info`, which outlives the call.
-    answer(unsafe { libc::ioctl(pidfd.as_raw_fd(), PIDFD_GET_INFO, &raw mut info) }.into())?;
+    answer(unsafe { libc::ioctl(pidfd.as_raw_fd(), PIDFD_GET_INFO as libc::Ioctl, &raw mut info) }.into())?;
     match info.mask & PIDFD_INFO_EXIT {
         0 => Err(io::Error::from_raw_os_error(libc::EAGAIN)),
         _ => Ok(End::of_status(info.exit_code)),
@@ -337,6 +349,17 @@ struct PidfdInfo {
     cgroup: u64,
     ids: [u32; 11],
     exit_code: i32,
+}
+
+/// The set of all signals, with those that the C library keeps to itself: musl has 34 among them, which is the first
+/// of the real-time signals to everybody else.
+pub fn every_signal() -> SigSet {
+    // SAFETY: plain bits.
+    let mut set: libc::sigset_t = unsafe { std::mem::zeroed() };
+    // SAFETY: they are as many bytes as the set has.
+    unsafe { ptr::write_bytes(&raw mut set, 0xff, 1) };
+    // SAFETY: whatever bits there are, they name signals or nothing.
+    unsafe { SigSet::from_sigset_t_unchecked(set) }
 }
 
 /// Sets how a signal is taken.

@@ -5,8 +5,10 @@
 //! kase needs of it is here.
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use std::ffi::{CStr, OsString};
 use std::io;
 use std::os::fd::{BorrowedFd, IntoRawFd};
+use std::os::unix::ffi::OsStringExt;
 
 /// Makes `$main`, which answers with an exit code, the program's own. `$commands` are those that are executed
 /// [again](super::early::execute_again) before, `$bare` the options without a value in front of them.
@@ -21,31 +23,45 @@ macro_rules! start {
             $crate::entry!(early);
         };
 
-        // With glibc, std finds the arguments by itself.
-        #[cfg(all(target_env = "gnu", not(test)))]
+        #[cfg(not(test))]
         #[unsafe(no_mangle)]
-        extern "C" fn main() -> std::ffi::c_int {
-            $crate::kernel::start::prepare();
+        extern "C" fn main(
+            count: std::ffi::c_int,
+            arguments: *const *const std::ffi::c_char,
+        ) -> std::ffi::c_int {
+            // SAFETY: a C library calls it like that, once.
+            let arguments = unsafe { $crate::kernel::start::prepare(count, arguments) };
             // Writes what is left in standard output's buffer.
-            std::process::exit(u8::from($main()).into())
+            std::process::exit(u8::from($main(arguments)).into())
         }
 
-        #[cfg(not(all(target_env = "gnu", not(test))))]
+        #[cfg(test)]
         fn main() -> std::process::ExitCode {
-            u8::from($main()).into()
+            u8::from($main(std::env::args_os().collect())).into()
         }
     };
 }
 
 /// Opens /dev/null for each standard descriptor that is closed, lest a file of ours gets its number; ignores
-/// SIGPIPE, so that a reader who has gone is an error of write(2).
-#[cfg_attr(any(test, not(target_env = "gnu")), expect(dead_code, reason = "std's start does this"))]
-pub fn prepare() {
+/// SIGPIPE, so that a reader who has gone is an error of write(2). Answers with the arguments, which std knows of
+/// only with some C libraries.
+///
+/// # Safety
+/// There are `count` of `arguments`, C strings that stay where they are.
+#[cfg_attr(test, expect(dead_code, reason = "std's start does this"))]
+pub unsafe fn prepare(count: libc::c_int, arguments: *const *const libc::c_char) -> Vec<OsString> {
     if open_standard().is_err() {
         std::process::abort();
     }
     // SAFETY: SIG_IGN is no handler that could be wrong.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
+    let argument = |at: usize| {
+        // SAFETY: the caller says that there are as many.
+        let argument = unsafe { *arguments.wrapping_add(at) };
+        // SAFETY: and that each is a C string.
+        OsString::from_vec(unsafe { CStr::from_ptr(argument) }.to_bytes().to_vec())
+    };
+    (0..usize::try_from(count).unwrap_or(0)).map(argument).collect()
 }
 
 fn open_standard() -> io::Result<()> {

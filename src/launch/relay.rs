@@ -1,7 +1,7 @@
 //! The foreground: signals go to the container, bytes between its terminal and ours, its end comes back.
 
 use crate::fault::{Fault, OrFault};
-use crate::kernel::process::{End, pidfd_send_signal, reap};
+use crate::kernel::process::{End, every_signal, pidfd_send_signal, reap};
 use crate::kernel::terminal::{self, Size};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -15,7 +15,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Signals that wait to be passed on. Made before init, so that none is lost.
 #[derive(Debug)]
-pub struct Signals(SignalFd);
+pub struct Signals {
+    fd: SignalFd,
+    set: SigSet,
+}
 
 impl Signals {
     /// Holds back every signal that can be.
@@ -23,7 +26,7 @@ impl Signals {
     /// # Errors
     /// Those of signalfd(2).
     pub fn hold() -> anyhow::Result<Self> {
-        let mut set = SigSet::all();
+        let mut set = every_signal();
         // Faults of our own must end kase, and stopping kase stops kase.
         for signal in [
             Signal::SIGSEGV,
@@ -40,12 +43,12 @@ impl Signals {
             set.remove(signal);
         }
         set.thread_block()?;
-        Ok(Self(SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?))
+        Ok(Self { fd: SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?, set })
     }
 
     /// Whether one of those that wait asks for more than a look at children or at the terminal's size.
     fn ask_to_end(&self) -> bool {
-        std::iter::from_fn(|| self.0.read_signal().ok().flatten()).any(|info| {
+        std::iter::from_fn(|| self.fd.read_signal().ok().flatten()).any(|info| {
             !matches!(i32::try_from(info.ssi_signo), Ok(libc::SIGCHLD | libc::SIGWINCH | libc::SIGCONT))
         })
     }
@@ -180,7 +183,7 @@ impl Screen {
             while !self.to_us.is_empty() {
                 let mut fds = [
                     PollFd::new(self.stdout.as_fd(), PollFlags::POLLOUT),
-                    PollFd::new(signals.0.as_fd(), PollFlags::POLLIN),
+                    PollFd::new(signals.fd.as_fd(), PollFlags::POLLIN),
                 ];
                 let _ = poll(&mut fds, PollTimeout::NONE);
                 let signalled = fds[1].any().unwrap_or(false);
@@ -232,12 +235,14 @@ pub fn attend(
     mut screen: Option<Screen>,
     mut aside: Option<&mut dyn Aside>,
 ) -> anyhow::Result<End> {
+    // Each program that was started meanwhile, newuidmap and hooks, has had musl give up its own signals.
+    signals.set.thread_block()?;
     if let Some(screen) = &screen {
         screen.resize();
     }
     loop {
         let interests = screen.as_ref().map(Screen::interests).unwrap_or_default();
-        let mut fds = vec![PollFd::new(signals.0.as_fd(), PollFlags::POLLIN)];
+        let mut fds = vec![PollFd::new(signals.fd.as_fd(), PollFlags::POLLIN)];
         fds.extend(interests.iter().flatten().map(|(fd, flags)| PollFd::new(*fd, *flags)));
         fds.extend(aside.iter().map(|aside| PollFd::new(aside.fd(), PollFlags::POLLIN)));
         match poll(&mut fds, PollTimeout::NONE) {
@@ -261,7 +266,7 @@ pub fn attend(
             // Its last slave is closed; the terminal is ours again, init may still run.
             screen = None;
         }
-        while let Some(info) = signals.0.read_signal()? {
+        while let Some(info) = signals.fd.read_signal()? {
             match i32::try_from(info.ssi_signo).unwrap_or(0) {
                 libc::SIGCHLD => {
                     if let Some(end) = reap_until(pid)? {

@@ -4,6 +4,7 @@ use super::Notes;
 use super::capabilities::{self, Capabilities};
 use crate::config;
 use crate::fault::{Fault, Place};
+use crate::kernel::process::Resource;
 use crate::kernel::terminal::Size;
 use oci_spec::runtime::{PosixRlimit, PosixRlimitType, User};
 use rootless::id_map::{IdMap, IdMaps};
@@ -96,7 +97,7 @@ pub struct Limit {
     /// `process.rlimits[i]`.
     pub at: Place,
     /// RLIMIT_*.
-    pub resource: u32,
+    pub resource: Resource,
     /// The specification's name of it.
     pub name: &'static str,
     /// What counts; RLIM_INFINITY is the largest.
@@ -263,7 +264,7 @@ fn limits(listed: &[PosixRlimit]) -> Result<Vec<Limit>, Fault> {
     Ok(limits)
 }
 
-fn resource(typ: PosixRlimitType) -> (&'static str, u32) {
+fn resource(typ: PosixRlimitType) -> (&'static str, Resource) {
     use PosixRlimitType as T;
     match typ {
         T::RlimitCpu => ("RLIMIT_CPU", libc::RLIMIT_CPU),
