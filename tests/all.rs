@@ -34,6 +34,7 @@ mod peers;
 mod pidfd;
 mod process;
 mod programs;
+mod propagation;
 mod ps;
 mod remedies;
 mod resources;

@@ -2,6 +2,7 @@
 
 use crate::common::{Container, Kase, json, words};
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 deeds! {
     namespaces_of_the_config_are_new_and_all_others_the_hosts,
@@ -21,6 +22,7 @@ deeds! { root:
     a_namespace_kept_by_a_file_is_joined,
     a_user_namespace_for_root_maps_its_ids,
     root_joins_the_user_namespace_of_another_container,
+    a_source_that_only_root_reaches_is_there_in_a_joined_user_namespace,
 }
 
 fn host_namespace(kind: &str) -> String {
@@ -201,4 +203,17 @@ fn root_joins_the_user_namespace_of_another_container(kase: &Kase) {
     let bundle = bundle.namespace(json!({"type": "network", "path": format!("{path}net")}));
     let seen = kase.sees(bundle, ["maps"]);
     assert!(seen.contains("uid_map: 0 2000000 65536\n"), "{seen}");
+}
+
+fn a_source_that_only_root_reaches_is_there_in_a_joined_user_namespace(kase: &Kase) {
+    let other = kase.run_detached(&mapped(kase).args(["/probe", "sleep"]));
+    // As containerd keeps a pod's /dev/shm.
+    let secret = kase.directory("secret");
+    kase.file("secret/file", "seen\n");
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o700)).unwrap();
+    let join = json!({"type": "user", "path": format!("/proc/{}/ns/user", other.pid())});
+    let bundle = kase.bundle().file("seen", "").namespace(join).mount(
+        json!({"destination": "/seen", "source": secret.join("file"), "type": "bind", "options": ["bind", "ro"]}),
+    );
+    assert_eq!(kase.sees(bundle, ["read", "/seen"]), "seen\n");
 }

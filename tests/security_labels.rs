@@ -2,7 +2,8 @@
 
 use crate::common::{Kase, is_ours, json};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 deeds! {
     a_profile_is_entered,
@@ -16,7 +17,11 @@ deeds! {
     a_label_that_is_none_is_refused,
     resctrl_that_is_not_there_is_refused,
 }
-deeds! { root: a_container_has_its_share_of_resctrl }
+deeds! { root:
+    a_container_has_its_share_of_resctrl,
+    a_profile_of_the_runtime_lets_signals_through,
+    a_signal_that_is_denied_is_sent_again_without_a_profile,
+}
 
 fn apparmor() -> bool {
     fs::read_to_string("/sys/module/apparmor/parameters/enabled").is_ok_and(|text| text.starts_with('Y'))
@@ -52,6 +57,108 @@ fn a_profile_that_is_not_loaded_is_refused(kase: &Kase) {
     }
     let bundle = kase.bundle().edit(|spec| spec["process"]["apparmorProfile"] = json!("no-such-profile"));
     kase.run(&bundle).refused(&["process.apparmorProfile", "no-such-profile"]);
+}
+
+/// Profiles that were loaded, until this is dropped.
+struct Loaded(PathBuf);
+
+impl Drop for Loaded {
+    fn drop(&mut self) {
+        // Where it is not loaded any more there is nothing to do.
+        let _ = Command::new("apparmor_parser").arg("-R").arg(&self.0).output();
+    }
+}
+
+/// The engines' profiles, such as docker-default, have these rules: whoever is unconfined may send signals.
+fn a_profile_of_the_runtime_lets_signals_through(kase: &Kase) {
+    if !apparmor() {
+        skip!("AppArmor is not enabled in this kernel");
+    }
+    if Command::new("aa-exec").arg("--help").output().is_err() {
+        skip!("needs apparmor_parser and aa-exec: apt-get install apparmor");
+    }
+    if !is_ours() {
+        skip!("the engines' profiles name runc's and crun's");
+    }
+    let (inner, outer) = (format!("{}-inner", kase.name()), format!("{}-outer", kase.name()));
+    let profiles = format!(
+        "profile {inner} flags=(attach_disconnected,mediate_deleted) {{
+           file, network, capability, mount, umount,
+           signal (receive) peer=unconfined, signal (send, receive) peer={inner},
+         }}
+         profile {outer} flags=(unconfined) {{ }}\n"
+    );
+    let loaded = Loaded(kase.file("profiles", &profiles));
+    let parser = Command::new("apparmor_parser").arg("-r").arg(&loaded.0).output().unwrap();
+    assert!(parser.status.success(), "{}", String::from_utf8_lossy(&parser.stderr));
+
+    let bundle = kase.bundle().args(["/probe", "sleep"]);
+    let bundle = bundle.edit(|spec| spec["process"]["apparmorProfile"] = json!(inner));
+    let container = kase.run_detached(&bundle);
+    assert!(container.proc("attr/current").starts_with(&inner));
+    let under_the_outer = |command: &Command| {
+        let mut whole = kase.program("aa-exec");
+        whole.args(["-p", &outer, "--"]).arg(command.get_program()).args(command.get_args());
+        kase.finish(whole)
+    };
+    let mut other = Command::new("kill");
+    other.arg(container.pid().to_string());
+    under_the_outer(&other).fails(&["Permission denied"]);
+    under_the_outer(&kase.command(["kill", &container.id, "KILL"])).succeeded();
+    container.becomes("stopped");
+}
+
+/// The same where AppArmor is not: strace denies the first signal, and a file is in the place of the kernel's.
+fn a_signal_that_is_denied_is_sent_again_without_a_profile(kase: &Kase) {
+    if Command::new("strace").arg("--version").output().is_err() {
+        skip!("needs strace");
+    }
+    if !Path::new("/proc/self/attr/current").exists() {
+        skip!("this kernel has no security modules");
+    }
+    if !is_ours() {
+        skip!("the engines' profiles name runc's and crun's");
+    }
+    let container = kase.run_detached(&kase.bundle().args(["/probe", "sleep"]));
+    let kill = kase.command(["kill", &container.id, "KILL"]);
+    let told = kase.file("told", "");
+    let denied = |attributes: &str| {
+        let script = format!(
+            "mount -t tmpfs tmpfs /proc/$$/attr; mkdir /proc/$$/attr/apparmor
+             {attributes}
+             exec strace -D -o /dev/null -e inject=pidfd_send_signal:error=EACCES:when=1 -- \"$@\""
+        );
+        let mut unshare = kase.program("unshare");
+        unshare.args(["--mount", "sh", "-ec", &script, "sh"]).arg(kill.get_program()).args(kill.get_args());
+        kase.finish(unshare)
+    };
+    // One that is kept from it is told so.
+    denied("mount -o remount,ro /proc/$$/attr").refused(&["signal container", "Permission denied"]);
+    assert_eq!(container.status(), "running");
+    let bind = format!(
+        "touch /proc/$$/attr/apparmor/current; mount --bind {} /proc/$$/attr/apparmor/current",
+        told.display()
+    );
+    denied(&bind).succeeded();
+    assert_eq!(fs::read_to_string(&told).unwrap(), "changeprofile unconfined");
+    container.becomes("stopped");
+}
+
+#[test]
+fn the_shipped_profile_is_understood_by_apparmor() {
+    let profile = Path::new(env!("CARGO_MANIFEST_DIR")).join("extras/kase.apparmor");
+    // Its words, `userns` above all, are those of AppArmor 4.
+    let Ok(version) = Command::new("apparmor_parser").arg("--version").output() else {
+        skip!("needs apparmor_parser: apt-get install apparmor");
+    };
+    let version = String::from_utf8_lossy(&version.stdout).into_owned();
+    if version.contains("version 2.") || version.contains("version 3.") {
+        skip!("the profile is for AppArmor 4");
+    }
+    let names = Command::new("apparmor_parser").arg("--names").arg(&profile).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&names.stdout), "kase\n", "{names:?}");
+    let parser = Command::new("apparmor_parser").arg("-QK").arg(&profile).output().unwrap();
+    assert!(parser.status.success(), "{parser:?}");
 }
 
 fn a_profile_without_apparmor_is_left_out_with_a_warning(kase: &Kase) {

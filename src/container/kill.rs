@@ -3,10 +3,11 @@
 use super::{Container, Status};
 use crate::cgroup::State;
 use crate::cgroup::directory::Reach;
-use crate::fault::{Fault, OrFault, Report};
+use crate::fault::{Fault, Report};
 use crate::hook::ended_within;
 use crate::kernel::process::pidfd_send_signal;
 use nix::sys::signal::Signal;
+use std::io;
 use std::os::fd::AsFd;
 use std::str::FromStr;
 use std::time::Duration;
@@ -82,8 +83,7 @@ pub fn kill(container: &Container, signal: i32, whom: Whom) -> anyhow::Result<()
             Ok(())
         }
         Some(pidfd) => {
-            pidfd_send_signal(pidfd.as_fd(), signal)
-                .or_fault(|| Fault::doing(format!("signal container {:?}", container.id())))?;
+            pidfd_send_signal(pidfd.as_fd(), signal).map_err(|error| refused(container, error))?;
             // With cgroup v1, what is frozen does not even end.
             match status {
                 Status::Paused if signal == libc::SIGKILL => container.cgroup().set_state(State::Thawed),
@@ -97,6 +97,16 @@ pub fn kill(container: &Container, signal: i32, whom: Whom) -> anyhow::Result<()
             .remedy(format!("see its status with `kase state {}`", container.id()))
             .into()),
     }
+}
+
+fn refused(container: &Container, error: io::Error) -> anyhow::Error {
+    let fault = Fault::doing(format!("signal container {:?}", container.id()));
+    match error.raw_os_error() {
+        Some(libc::EACCES) => fault
+            .remedy("let kase's profile send it: `journalctl -k --grep DENIED` has what AppArmor or SELinux kept back"),
+        _ => fault,
+    }
+    .caused_by(error)
 }
 
 /// Whether its cgroup has any.

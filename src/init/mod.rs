@@ -136,7 +136,7 @@ impl Init<'_> {
             trace::step("loopback");
             net::loopback_up().or_fault(|| Fault::doing("bring the loopback interface up"))?;
         }
-        let root = rootfs::prepare(plan, self.hands.trees.rootfs.take())?;
+        let root = rootfs::prepare(plan, &mut self.hands.trees)?;
         let root = self.overlay(root)?;
         if plan.pivot == Pivot::Chroot {
             self.on_host = Some(root.try_clone()?);

@@ -26,7 +26,7 @@ use std::path::{Path, PathBuf};
 pub struct Mounter<'a> {
     /// The rootfs.
     pub root: BorrowedFd<'a>,
-    /// Trees that kase cloned for entries whose source init cannot reach, by index into `mounts`.
+    /// Trees that were cloned before, by index into `mounts`.
     pub sources: Vec<Option<OwnedFd>>,
     /// Where sources that are copied as symlinks lead, by index into `mounts`.
     pub links: HashMap<usize, PathBuf>,
@@ -263,7 +263,11 @@ fn may_cover(path: &Path) -> bool {
     path == Path::new("/proc") || COVERED.iter().any(|covered| path == Path::new(covered))
 }
 
-fn clone_source(mount: &Mount<'_>, source: &Path, reach: Reach) -> anyhow::Result<OwnedFd> {
+/// A detached copy of what the host has at `source`.
+///
+/// # Errors
+/// None there, with the entry's place.
+pub fn clone_source(mount: &Mount<'_>, source: &Path, reach: Reach) -> anyhow::Result<OwnedFd> {
     CString::new(source.as_os_str().as_bytes())
         .map_err(io::Error::from)
         .and_then(|path| mount::clone_host_tree(&path, reach))

@@ -1,11 +1,13 @@
 //! Makes the rootfs a mount of its own and, once it is furnished, the root.
 
-use super::inside;
+use super::mounts::clone_source;
+use super::{Trees, inside};
 use crate::fault::{Fault, OrFault};
 use crate::kernel::capability;
 use crate::kernel::mount::{self, Attributes, Propagation, Reach, attribute};
 use crate::kernel::text::read_text;
-use crate::plan::mounts::rootfs_missing;
+use crate::plan::mount_options::Remount;
+use crate::plan::mounts::{What, rootfs_missing};
 use crate::plan::namespaces::Kind;
 use crate::plan::{Pivot, Plan};
 use crate::trace;
@@ -19,12 +21,12 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-/// The rootfs as a mount at its own place, with its root open. `cloned` is the tree that kase made where
-/// init may not reach the path.
+/// The rootfs as a mount at its own place, with its root open. `trees` has it already where init may not reach the
+/// path, and afterwards the sources that stay tied to the host's mounts.
 ///
 /// # Errors
 /// No rootfs, or a mount that the kernel refuses.
-pub fn prepare(plan: &Plan<'_>, cloned: Option<OwnedFd>) -> anyhow::Result<OwnedFd> {
+pub fn prepare(plan: &Plan<'_>, trees: &mut Trees) -> anyhow::Result<OwnedFd> {
     trace::step("rootfs");
     let path = plan.rootfs.as_path();
     if plan.pivot == Pivot::Chroot {
@@ -33,16 +35,32 @@ pub fn prepare(plan: &Plan<'_>, cloned: Option<OwnedFd>) -> anyhow::Result<Owned
         mount::set_propagation(tree.as_fd(), Propagation::Private, Reach::Recursive)?;
         return put(tree, path);
     }
-    // On a peer of the host's mount, the overlay would show on the host.
-    let shared = matches!(plan.propagation, Some((Propagation::Shared, _))) && plan.overlay.is_none();
-    // A shared rootfs stays a peer of the host's mount, so it is cloned before the tie is cut.
-    let early = if shared { Some(clone(path)?) } else { None };
+    clone_tied(plan, trees)?;
     separate(plan)?;
-    let tree = match (early, cloned) {
-        (Some(tree), _) | (None, Some(tree)) => tree,
-        (None, None) => clone(path)?,
+    let tree = match trees.rootfs.take() {
+        Some(tree) => tree,
+        None => clone(path)?,
     };
     put(tree, path)
+}
+
+/// Clones the sources that a shared rootfs leaves tied, before it is cut off. Any other leaves all of them slaves.
+fn clone_tied(plan: &Plan<'_>, trees: &mut Trees) -> anyhow::Result<()> {
+    if !matches!(plan.propagation, Some((Propagation::Shared, _))) {
+        return Ok(());
+    }
+    trees.sources.resize_with(plan.mounts.len(), || None);
+    for (index, mount) in plan.mounts.iter().enumerate() {
+        let What::Bind { source, reach } = &mount.what else { continue };
+        let is_tied = |(propagation, _): &(Propagation, Reach)| {
+            matches!(propagation, Propagation::Shared | Propagation::Slave)
+        };
+        let there = trees.sources[index].is_some() || trees.links.contains_key(&index);
+        if !there && mount.options.remount == Remount::No && mount.options.propagation.iter().any(is_tied) {
+            trees.sources[index] = Some(clone_source(mount, source, *reach)?);
+        }
+    }
+    Ok(())
 }
 
 fn put(tree: OwnedFd, path: &Path) -> anyhow::Result<OwnedFd> {

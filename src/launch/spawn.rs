@@ -88,9 +88,9 @@ fn refused(plan: &Plan<'_>, host: &Host, error: io::Error) -> anyhow::Error {
     fault.caused_by(error)
 }
 
-/// Whether a new user namespace takes from init the right to enter directories that only root may.
+/// Whether a user namespace takes from init the right to enter directories that only root may.
 pub fn is_blind(plan: &Plan<'_>, host: &Host) -> bool {
-    host.caller.standing != Standing::User && plan.namespaces.makes(Kind::User)
+    host.caller.standing != Standing::User && plan.namespaces.has(Kind::User)
 }
 
 /// The rootfs, cut off from the host's mounts.

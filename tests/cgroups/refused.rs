@@ -27,6 +27,7 @@ in_settings! { systemd, none:
     a_bus_without_the_users_systemd_is_refused,
 }
 deeds! { root: systemd_that_does_not_run_is_refused }
+deeds! { user: the_users_bus_is_asked_where_run_is_a_copy, the_systems_bus_is_asked_where_it_is_ones_own }
 
 /// `create` is refused with these words, and neither a container nor a cgroup is there afterwards.
 fn refused(kase: &Kase, bundle: &Bundle, expected: &[&str]) -> Outcome {
@@ -309,4 +310,34 @@ fn systemd_that_does_not_run_is_refused(kase: &Kase) {
     let outcome = kase.call(words(["--systemd-cgroup", "create", "-b"], bundle.dir(), [id.as_str()]));
     outcome.refused(&["systemd not running on this host"]);
     assert!(!is_ours() || outcome.help().contains("--cgroup-manager cgroupfs"), "{outcome}");
+}
+
+/// `create` for the root of a user namespace that has a /run of its own, as rootlesskit makes one, and a systemd
+/// that was booted; `bus` makes the system's bus there. The user's one is a socket that nobody listens at.
+fn refused_in_a_run_of_its_own(kase: &Kase, bus: &str) -> Outcome {
+    // Of version 2, as the kernel has it beside version 1 too.
+    let script = format!(
+        "mount -t tmpfs tmpfs /run; mkdir -p /run/systemd/system /run/dbus; {bus} /run/dbus/system_bus_socket
+         mount -t cgroup2 cgroup2 /sys/fs/cgroup; exec \"$@\""
+    );
+    let (bundle, id) = (kase.bundle(), kase.id());
+    let create = kase.command(words(["--systemd-cgroup", "create", "-b"], bundle.dir(), [id.as_str()]));
+    drop(std::os::unix::net::UnixListener::bind(kase.path("run/bus")).unwrap());
+    let mut unshare = kase.program("unshare");
+    unshare.args(["--user", "--map-root-user", "--mount", "--cgroup", "sh", "-ec", &script, "sh"]);
+    unshare.arg(create.get_program()).args(create.get_args());
+    let outcome = kase.finish(unshare);
+    assert_ne!(kase.call(["state", &id]).code, 0, "{outcome}");
+    outcome
+}
+
+fn the_users_bus_is_asked_where_run_is_a_copy(kase: &Kase) {
+    // Root's, who is nobody there.
+    let outcome = refused_in_a_run_of_its_own(kase, "ln -s /etc/passwd");
+    outcome.refused(&["systemd on the user bus", &kase.path("run/bus").display().to_string()]);
+}
+
+fn the_systems_bus_is_asked_where_it_is_ones_own(kase: &Kase) {
+    let outcome = refused_in_a_run_of_its_own(kase, "touch");
+    outcome.refused(&["systemd on the system bus", "/run/dbus/system_bus_socket"]);
 }
