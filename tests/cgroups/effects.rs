@@ -127,7 +127,7 @@ fn a_burst_is_lent_by_periods_of_rest(ground: &Ground) {
     assert_eq!(field(&stat(&stops), "nr_bursts"), 0, "{}", stat(&stops));
 }
 
-fn has_swap() -> bool {
+pub fn has_swap() -> bool {
     fs::read_to_string("/proc/swaps").is_ok_and(|list| list.lines().count() > 1)
 }
 

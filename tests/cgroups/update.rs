@@ -1,5 +1,6 @@
 //! Limits that change while the container runs.
 
+use super::effects::has_swap;
 use super::{MIB, added, counts_swap};
 use crate::common::{Container, Ground, Outcome, Value, json};
 use std::fs::File;
@@ -79,14 +80,17 @@ fn a_limit_below_use_is_the_kernels_to_refuse(ground: &Ground) {
         skip!("this kernel counts no swap");
     }
     let container = holder(ground, &limits);
-    let file = ground.limit(&container, "memory.limit_in_bytes", "");
+    // Where there is swap, what is beyond the limit goes there, and it is the sum that cannot be kept.
+    let (field, file) = match has_swap() {
+        true => ("linux.resources.memory.swap", "memory.memsw.limit_in_bytes"),
+        false => ("linux.resources.memory.limit", "memory.limit_in_bytes"),
+    };
+    let file = ground.limit(&container, file, "");
     let refused = container.call("update", ["--memory", "8M", "--memory-swap", "8M"]);
-    refused.refused(&[
-        "linux.resources.memory.limit",
-        "8388608",
-        &file.display().to_string(),
-        "unable to set memory limit to 8388608 (current usage: ",
-    ]);
+    let words = "unable to set memory limit to 8388608 (current usage: ";
+    refused.refused(&[field, "8388608", &file.display().to_string(), words]);
+    let used = refused.err.split(words).nth(1).and_then(|rest| rest.split(',').next()?.parse::<i64>().ok());
+    assert!(used > Some(8 * MIB), "{refused}");
     assert_eq!(container.status(), "running");
 }
 
