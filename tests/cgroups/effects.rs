@@ -245,7 +245,7 @@ fn more_huge_pages_are_refused(ground: &Ground) {
 }
 
 /// The scheduler of a disk.
-fn scheduler((major, minor): (u64, u64)) -> String {
+pub fn scheduler((major, minor): (u64, u64)) -> String {
     let file = format!("/sys/dev/block/{major}:{minor}/queue/scheduler");
     let text = fs::read_to_string(file).unwrap_or_default();
     let chosen = text.split_whitespace().find_map(|word| word.strip_prefix('[')?.strip_suffix(']'));
