@@ -352,7 +352,8 @@ mod tests {
 
     #[test]
     fn limits_are_found_in_any_case_as_runc_finds_them() {
-        let text = br#"{"CPU": {"Cpus": "0", "SHARES" : 5}, "Pids": {"limit": 0}, "unified": {"Limit": "Limit"}}"#;
+        let text =
+            br#"{"CPU": {"Cpus": "0", "SHARES" : 5}, "Pids": {"limit": 0}, "unified": {"Limit": "Limit"}}"#;
         let found = resources(text).unwrap();
         let cpu = found.cpu().as_ref().unwrap();
         assert_eq!((cpu.cpus().as_deref(), cpu.shares()), (Some("0"), Some(5)));

@@ -224,7 +224,10 @@ fn a_disks_own_weight_stays_beside_the_general_one(ground: &Ground) {
     let container = ground.sleeper(&weights(300, 400));
     let is = |all: u16, own: u16| {
         let general = ground.read(&container, "blkio.bfq.weight", "io.bfq.weight");
-        assert!(general.lines().any(|line| line.trim_start_matches("default ") == all.to_string()), "{general}");
+        assert!(
+            general.lines().any(|line| line.trim_start_matches("default ") == all.to_string()),
+            "{general}"
+        );
         let of_disk = ground.read(&container, "blkio.bfq.weight_device", "io.bfq.weight");
         assert!(of_disk.lines().any(|line| line == format!("{major}:{minor} {own}")), "{of_disk}");
     };
