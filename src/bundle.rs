@@ -33,8 +33,13 @@ impl Bundle {
         let file = directory.join(config.unwrap_or(Path::new("config.json")));
         let within = |fault: Fault| fault.within(format!("parse {}", file.display()));
         let mut config: Config = parse(&text).map_err(within)?;
-        if let Some(resources) = config.linux.as_mut().and_then(|linux| linux.resources_mut().as_mut()) {
-            correct(resources, &text, "linux.resources.");
+        if let Some(resources) = resources_of(&mut config) {
+            let other = json::without_capitals(resources, &text);
+            if let Some(other) = &other {
+                let mut again: Config = parse(other).map_err(within)?;
+                *resources = resources_of(&mut again).map(std::mem::take).unwrap_or_default();
+            }
+            correct(resources, other.as_ref().unwrap_or(&text), "linux.resources.");
         }
         Ok(Self { directory, text, config })
     }
@@ -46,8 +51,16 @@ impl Bundle {
 /// The field, the line and the column of what is wrong.
 pub fn resources(text: &[u8]) -> Result<LinuxResources, Fault> {
     let mut resources = parse(text)?;
-    correct(&mut resources, text, "");
+    let other = json::without_capitals(&resources, text);
+    if let Some(other) = &other {
+        resources = parse(other)?;
+    }
+    correct(&mut resources, other.as_deref().unwrap_or(text), "");
     Ok(resources)
+}
+
+fn resources_of(config: &mut Config) -> Option<&mut LinuxResources> {
+    config.linux.as_mut()?.resources_mut().as_mut()
 }
 
 /// A pids limit of 0 is one; `"pids": {}` is none. runc's JSON knows no case, and some files that were written for it
@@ -335,6 +348,21 @@ mod tests {
     fn broken_json_is_reported_with_line_and_column() {
         let fault = fault("{\n  \"ociVersion\": \"1.0.0\"\n  \"root\": {}\n}");
         assert!(fault.contains("line 3 column 3"), "{fault}");
+    }
+
+    #[test]
+    fn limits_are_found_in_any_case_as_runc_finds_them() {
+        let text =
+            br#"{"CPU": {"Cpus": "0", "SHARES" : 5}, "Pids": {"limit": 0}, "unified": {"Limit": "Limit"}}"#;
+        let found = resources(text).unwrap();
+        let cpu = found.cpu().as_ref().unwrap();
+        assert_eq!((cpu.cpus().as_deref(), cpu.shares()), (Some("0"), Some(5)));
+        assert_eq!(found.pids().as_ref().unwrap().limit(), 0);
+        assert!(fault_of_resources(br#"{"Memory": {"Limit": "x"}}"#).starts_with("memory.limit: "));
+    }
+
+    fn fault_of_resources(text: &[u8]) -> String {
+        resources(text).unwrap_err().to_string()
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Where the specification's JSON is stricter than serde, and says it in other words.
 
 use super::string_end;
+use oci_spec::runtime::LinuxResources;
 
 /// serde names types as Rust does.
 pub(super) fn in_words_of_json(said: &str) -> Option<String> {
@@ -97,6 +98,41 @@ fn list_end(text: &[u8], start: usize) -> usize {
     }
     text.len() - 1
 }
+
+/// The text with the names of limits as the specification writes them, if a section that is missing is there with
+/// capitals. runc's JSON knows no case, and a limit that a file has had for runc must not be lost.
+pub(super) fn without_capitals(found: &LinuxResources, text: &[u8]) -> Option<Vec<u8>> {
+    let string = std::str::from_utf8(text).ok()?;
+    let lost = |is_missing: bool, name: &str| is_missing && string.contains(name);
+    if !lost(found.cpu().is_none(), "\"CPU\"")
+        && !lost(found.cpu().is_none(), "\"Cpu\"")
+        && !lost(found.memory().is_none(), "\"Memory\"")
+        && !lost(found.pids().is_none(), "\"Pids\"")
+        && !lost(found.block_io().is_none(), "\"BlockIO\"")
+    {
+        return None;
+    }
+    let (mut other, mut at) = (text.to_vec(), 0);
+    while at < text.len() {
+        if text[at] == b'"' {
+            let (start, end) = (at + 1, string_end(text, at));
+            let is_name = text.get(end + 1..).is_some_and(|rest| rest.trim_ascii_start().starts_with(b":"));
+            let name = LIMITS.split(' ').find(|name| name.as_bytes().eq_ignore_ascii_case(&text[start..end]));
+            if let Some(name) = name.filter(|_| is_name) {
+                other[start..end].copy_from_slice(name.as_bytes());
+            }
+            at = end;
+        }
+        at += 1;
+    }
+    Some(other)
+}
+
+/// Sections of resources, and what is in them.
+const LIMITS: &str = "cpu memory pids blockIO shares quota burst period realtimeRuntime realtimePeriod cpus mems idle \
+    limit reservation swap kernel kernelTCP swappiness disableOOMKiller useHierarchy checkBeforeUpdate weight \
+    leafWeight weightDevice throttleReadBpsDevice throttleWriteBpsDevice throttleReadIOPSDevice \
+    throttleWriteIOPSDevice major minor rate";
 
 /// Whether a string has a NUL byte, which JSON can only write as `\u0000`.
 pub(super) fn has_nul(text: &[u8]) -> bool {

@@ -30,6 +30,7 @@ pub use oom::Heard;
 
 use crate::fault::{Fault, OrFault};
 use crate::kernel::process::{pidfd_open, pidfd_send_signal};
+use crate::kernel::text::read_text;
 use crate::plan::cgroup::limits::Limits;
 use serde::{Deserialize, Serialize};
 use std::os::fd::{AsFd, OwnedFd};
@@ -174,10 +175,13 @@ impl Cgroup {
                 .into());
         }
         let written = self.write(limits)?;
-        match &self.unit {
-            Some(unit) => systemd::update(unit, &written),
-            None => Ok(()),
-        }
+        let (Some(unit), Tree::V2 { path, .. }) = (&self.unit, &self.tree) else { return Ok(()) };
+        let whole = whole(path, written);
+        systemd::update(unit, &whole)?;
+        // systemd forgets the period of no quota.
+        let lost = whole.iter().find(|(file, value)| file == "cpu.max" && value.starts_with("max "));
+        lost.map_or(Ok(()), |(file, value)| directory::write(&path.join(file), value))
+            .or_fault(|| Fault::doing(format!("write cpu.max in {}", path.display())))
     }
 
     /// Freezes or thaws, and waits until it is so.
@@ -309,6 +313,22 @@ fn signal_each(pids: &[i32], number: i32) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// What was written, with what it means together with what was there: a quota alone is one of the old period, and
+/// what ceases to be idle has a weight.
+fn whole(path: &Path, mut written: Vec<Written>) -> Vec<Written> {
+    let now = |file: &str| read_text(path.join(file)).map(|text| text.trim().to_string());
+    for (file, value) in &mut written {
+        if let Some(both) = Some(&*file).filter(|file| *file == "cpu.max").and_then(|file| now(file).ok()) {
+            *value = both;
+        }
+    }
+    let weight = written.iter().any(|(file, _)| file == "cpu.weight");
+    if written.iter().any(|(file, value)| file == "cpu.idle" && value == "0") && !weight {
+        written.extend(now("cpu.weight").map(|weight| ("cpu.weight".to_string(), weight)));
+    }
+    written
 }
 
 #[cfg(test)]

@@ -182,8 +182,8 @@ fn start_properties(
         }
     }
     for (name, property) in limits.into_iter().chain(unit.properties.iter().cloned()) {
-        // What the user wrote wins, and a property may be set once.
-        all.retain(|(earlier, _)| *earlier != name);
+        // What the user wrote wins, and a property may be set once, unless it adds to a list.
+        all.retain(|(earlier, _)| *earlier != name || name == properties::OF_DEVICES);
         all.push((name, property));
     }
     Ok(all)
@@ -256,7 +256,9 @@ pub fn update(unit: &UnitFacts, written: &[(String, String)]) -> anyhow::Result<
     body.bool(true);
     body.properties(&properties);
     let call = bus.call(MANAGER, "SetUnitProperties", body);
-    bus.answer(call).or_fault(doing)?.map(drop).or_fault(doing)
+    bus.answer(call).or_fault(doing)?.map(drop).or_fault(doing)?;
+    // It writes its files after this answer, and before the next one.
+    version(&mut bus).map(drop).or_fault(doing)
 }
 
 /// Has systemd move a process into the unit, or into a cgroup below it, where the caller may not.

@@ -212,8 +212,12 @@ fn refused(place: &Path, write: &Write, file: &str, error: io::Error) -> anyhow:
     let fault = match error.raw_os_error() {
         // v1 does not take a memory limit that is below what cannot be reclaimed.
         Some(libc::EBUSY) if write.controller == "memory" => {
-            let number = |file| directory::number(&place.join(file)).unwrap_or_default();
-            let (used, peak) = (number("memory.usage_in_bytes"), number("memory.max_usage_in_bytes"));
+            // Swap counts in one of the two limits; what is told is what that limit is about.
+            let counted = if file.starts_with("memory.memsw.") { "memory.memsw" } else { "memory" };
+            let number = |count: &str| {
+                directory::number(&place.join(format!("{counted}.{count}_in_bytes"))).unwrap_or_default()
+            };
+            let (used, peak) = (number("usage"), number("max_usage"));
             Fault::at(
                 &write.at,
                 format!(

@@ -147,7 +147,8 @@ fn an_exec_is_in_the_containers_cgroup(ground: &Ground) {
 fn make_below(ground: &Ground, container: &Container<'_>, name: &str) {
     let text = container.proc("cgroup");
     let lists = text.lines().filter_map(|line| line.split(':').nth(1));
-    let controllers = lists.flat_map(|list| list.split(',')).map(|name| name.trim_start_matches("name="));
+    // One of each hierarchy: `cpu,cpuacct` may be one directory by two names.
+    let controllers = lists.filter_map(|list| list.split(',').next()?.split('=').next_back());
     let mut made = 0;
     for controller in controllers.filter(|controller| ground.is_v1() != controller.is_empty()) {
         let directory = match controller {

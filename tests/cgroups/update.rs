@@ -1,5 +1,7 @@
 //! Limits that change while the container runs.
 
+use super::effects::{has_swap, scheduler};
+use super::limits::disk;
 use super::{MIB, added, counts_swap};
 use crate::common::{Container, Ground, Outcome, Value, json};
 use std::fs::File;
@@ -12,9 +14,17 @@ in_settings! { each, memory:
     swap_changes_with_memory,
 }
 in_settings! { each, pids: fewer_pids_stop_forks, a_pids_section_without_a_limit_changes_nothing }
-in_settings! { each, cpu: a_quota_throttles_from_now_on, shares_change, what_is_not_mentioned_stays }
+in_settings! { each, cpu:
+    a_quota_throttles_from_now_on,
+    shares_change,
+    what_is_not_mentioned_stays,
+    a_quota_alone_is_one_of_the_period_before,
+    a_period_is_set_without_a_quota,
+    a_new_weight_ends_idle,
+}
 in_settings! { each, cpuset: processors_change }
 in_settings! { each, freezer: a_paused_container_stays_paused }
+in_settings! { each, io: a_disks_own_weight_stays_beside_the_general_one }
 in_settings! { v1, memory: a_limit_below_use_is_the_kernels_to_refuse }
 in_settings! { root, devices: devices_are_left_alone }
 in_settings! { each, none: nothing_to_change_is_refused, a_stopped_container_is_refused }
@@ -79,14 +89,17 @@ fn a_limit_below_use_is_the_kernels_to_refuse(ground: &Ground) {
         skip!("this kernel counts no swap");
     }
     let container = holder(ground, &limits);
-    let file = ground.limit(&container, "memory.limit_in_bytes", "");
+    // Where there is swap, what is beyond the limit goes there, and it is the sum that cannot be kept.
+    let (field, file) = match has_swap() {
+        true => ("linux.resources.memory.swap", "memory.memsw.limit_in_bytes"),
+        false => ("linux.resources.memory.limit", "memory.limit_in_bytes"),
+    };
+    let file = ground.limit(&container, file, "");
     let refused = container.call("update", ["--memory", "8M", "--memory-swap", "8M"]);
-    refused.refused(&[
-        "linux.resources.memory.limit",
-        "8388608",
-        &file.display().to_string(),
-        "unable to set memory limit to 8388608 (current usage: ",
-    ]);
+    let words = "unable to set memory limit to 8388608 (current usage: ";
+    refused.refused(&[field, "8388608", &file.display().to_string(), words]);
+    let used = refused.err.split(words).nth(1).and_then(|rest| rest.split(',').next()?.parse::<i64>().ok());
+    assert!(used > Some(8 * MIB), "{refused}");
     assert_eq!(container.status(), "running");
 }
 
@@ -193,4 +206,85 @@ fn a_stopped_container_is_refused(ground: &Ground) {
     let container = ground.run_detached(&ground.bundle());
     container.becomes("stopped");
     container.call("update", ["--pids-limit", "5"]).refused(&["container not running"]);
+}
+
+/// The kernel forgets it whenever the general one is written, which systemd does some time after an update, and again
+/// whenever it reloads.
+fn a_disks_own_weight_stays_beside_the_general_one(ground: &Ground) {
+    let Some((major, minor)) = disk(ground.bundle().dir()) else {
+        skip!("the temporary directory is on no disk")
+    };
+    if scheduler((major, minor)) != "bfq" {
+        skip!("the temporary directory's disk has no scheduler with weights");
+    }
+    let weights = |all: u16, own: u16| {
+        let own = json!([{"major": major, "minor": minor, "weight": own}]);
+        json!({"blockIO": {"weight": all, "weightDevice": own}})
+    };
+    let container = ground.sleeper(&weights(300, 400));
+    let is = |all: u16, own: u16| {
+        let general = ground.read(&container, "blkio.bfq.weight", "io.bfq.weight");
+        assert!(
+            general.lines().any(|line| line.trim_start_matches("default ") == all.to_string()),
+            "{general}"
+        );
+        let of_disk = ground.read(&container, "blkio.bfq.weight_device", "io.bfq.weight");
+        assert!(of_disk.lines().any(|line| line == format!("{major}:{minor} {own}")), "{of_disk}");
+    };
+    is(300, 400);
+    update(ground, &container, &weights(111, 222)).succeeded();
+    reload(ground);
+    is(111, 222);
+}
+
+/// Has systemd, if there is one, write all that it knows: until its second answer.
+fn reload(ground: &Ground) {
+    for words in ["daemon-reload", "list-jobs"].iter().filter(|_| ground.by_systemd()) {
+        ground.systemctl(&[words]);
+    }
+}
+
+fn a_quota_alone_is_one_of_the_period_before(ground: &Ground) {
+    let container = ground.sleeper(&json!({"cpu": {"quota": 450_000, "period": 900_000}}));
+    update(ground, &container, &json!({"cpu": {"quota": 600_000}})).succeeded();
+    reload(ground);
+    if ground.is_v1() {
+        assert_eq!(ground.read(&container, "cpu.cfs_quota_us", ""), "600000");
+        assert_eq!(ground.read(&container, "cpu.cfs_period_us", ""), "900000");
+        return;
+    }
+    // systemd counts in whole percents.
+    let expected = if ground.by_systemd() { "603000 900000" } else { "600000 900000" };
+    assert_eq!(ground.read(&container, "", "cpu.max"), expected);
+}
+
+fn a_period_is_set_without_a_quota(ground: &Ground) {
+    let container = ground.sleeper(&json!({}));
+    update(ground, &container, &json!({"cpu": {"period": 50_000}})).succeeded();
+    match ground.is_v1() {
+        true => assert_eq!(ground.read(&container, "cpu.cfs_period_us", ""), "50000"),
+        false => assert_eq!(ground.read(&container, "", "cpu.max"), "max 50000"),
+    }
+}
+
+fn a_new_weight_ends_idle(ground: &Ground) {
+    let container = ground.sleeper(&json!({}));
+    // Since Linux 5.15.
+    if !ground.limit(&container, "cpu.idle", "cpu.idle").exists() {
+        skip!("this kernel has no cpu.idle");
+    }
+    let read = |v1, v2| ground.read(&container, v1, v2);
+    let both = update(ground, &container, &json!({"cpu": {"idle": 1, "shares": 512}}));
+    both.succeeded();
+    assert!(both.err.contains("linux.resources.cpu.shares: left out, unable to apply both"), "{both}");
+    reload(ground);
+    assert_eq!(read("cpu.idle", "cpu.idle"), "1");
+    update(ground, &container, &json!({"cpu": {"idle": 0}})).succeeded();
+    reload(ground);
+    assert_eq!(read("cpu.idle", "cpu.idle"), "0");
+    update(ground, &container, &json!({"cpu": {"idle": 1}})).succeeded();
+    update(ground, &container, &json!({"cpu": {"shares": 512}})).succeeded();
+    reload(ground);
+    assert_eq!(read("cpu.idle", "cpu.idle"), "0");
+    assert_eq!(read("cpu.shares", "cpu.weight"), if ground.is_v1() { "512" } else { "59" });
 }

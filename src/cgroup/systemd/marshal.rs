@@ -95,6 +95,7 @@ impl Body {
             Property::Uint32s(_) => "au",
             Property::Bytes(_) => "ay",
             Property::Pairs(_) => "a(ss)",
+            Property::Numbers(_) => "a(st)",
         };
         self.signature(signature);
         match value {
@@ -114,6 +115,13 @@ impl Body {
                     list.align(8);
                     list.text(one);
                     list.text(two);
+                }
+            }),
+            Property::Numbers(values) => self.array(8, |list| {
+                for (text, number) in values {
+                    list.align(8);
+                    list.text(text);
+                    list.uint64(*number);
                 }
             }),
         }

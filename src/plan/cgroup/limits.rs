@@ -198,6 +198,7 @@ pub fn decide(
     if let Some(files) = resources.unified() {
         unified(files, &mut sheet)?;
     }
+    cpu::idle_or_weight(&mut sheet);
     Ok(Limits { version, writes: sheet.writes, devices: None, check })
 }
 

@@ -37,13 +37,7 @@ pub fn of(file: &str, value: &str) -> Vec<(String, Property)> {
         "memory.swap.max" => "MemorySwapMax",
         "pids.max" => "TasksMax",
         "cpu.weight" => "CPUWeight",
-        // A device's own weight has its numbers before it, and no property.
-        "io.weight" | "io.bfq.weight" => {
-            let number = value.strip_prefix("default ").unwrap_or(value).parse();
-            let weight = |number| if file == "io.weight" { number } else { of_bfq(number) };
-            return number
-                .map_or_else(|_| Vec::new(), |number| one("IOWeight", Property::Uint64(weight(number))));
-        }
+        "io.weight" | "io.bfq.weight" => return weight(value, file == "io.bfq.weight"),
         "cpu.max" => return quota(value),
         "cpuset.cpus" => return bits(value).map_or_else(Vec::new, |bits| one("AllowedCPUs", bits)),
         "cpuset.mems" => return bits(value).map_or_else(Vec::new, |bits| one("AllowedMemoryNodes", bits)),
@@ -53,6 +47,21 @@ pub fn of(file: &str, value: &str) -> Vec<(String, Property)> {
         "max" => one(name, Property::Uint64(u64::MAX)),
         value => value.parse().map_or_else(|_| Vec::new(), |number| one(name, Property::Uint64(number))),
     }
+}
+
+/// The list of devices with weights of their own, which may be set once for each.
+pub const OF_DEVICES: &str = "IODeviceWeight";
+
+/// `WEIGHT`, `default WEIGHT`, or `MAJOR:MINOR WEIGHT`. systemd has to know a device's own: the kernel forgets it
+/// when the general one is written.
+fn weight(value: &str, is_bfq: bool) -> Vec<(String, Property)> {
+    let (whose, number) = value.rsplit_once(' ').unwrap_or(("default", value));
+    let Ok(number) = number.parse() else { return Vec::new() };
+    let number = if is_bfq { of_bfq(number) } else { number };
+    vec![match whose {
+        "default" => ("IOWeight".to_string(), Property::Uint64(number)),
+        device => (OF_DEVICES.to_string(), Property::Numbers(vec![(format!("/dev/block/{device}"), number)])),
+    }]
 }
 
 /// The IOWeight that systemd writes into io.bfq.weight as this: from 100 up, nine of BFQ's are 99 of its own.
@@ -138,7 +147,8 @@ mod tests {
         for (bfq, weight) in [("10", 10), ("100", 100), ("500", 4500), ("1000", 10_000)] {
             assert_eq!(number("io.bfq.weight", bfq), [("IOWeight".into(), weight)]);
         }
-        assert_eq!(of("io.bfq.weight", "8:0 500"), []);
+        let own = Property::Numbers(vec![("/dev/block/8:0".into(), 4500)]);
+        assert_eq!(of("io.bfq.weight", "8:0 500"), [("IODeviceWeight".into(), own)]);
         assert_eq!(of("hugetlb.2MB.max", "1"), []);
         assert_eq!(of("cpu.max", "5 0"), [("CPUQuotaPeriodUSec".into(), Property::Uint64(0))]);
     }

@@ -52,6 +52,8 @@ pub enum Property {
     Bytes(Vec<u8>),
     /// `a(ss)`
     Pairs(Vec<(String, String)>),
+    /// `a(st)`
+    Numbers(Vec<(String, u64)>),
 }
 
 const PATH: Place = Place::of("linux.cgroupsPath");

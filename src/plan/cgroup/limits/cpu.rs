@@ -1,6 +1,6 @@
 //! Processor time and the processors themselves.
 
-use super::{At, Missing, Sheet, Value};
+use super::{At, Missing, Occasion, Sheet, Value, Write};
 use crate::fault::{Fault, Place};
 use crate::plan::cgroup::Version;
 use crate::plan::number_list::{self, Mask};
@@ -28,8 +28,7 @@ pub(super) fn decide(cpu: &LinuxCpu, sheet: &mut Sheet<'_>) -> Result<(), Fault>
         }
         sheet.write(IDLE, "cpu.idle", idle);
     }
-    // An idle cgroup has no weight, and the kernel refuses to set one.
-    let shares = cpu.shares().filter(|shares| *shares != 0 && cpu.idle() != Some(1));
+    let shares = cpu.shares().filter(|shares| *shares != 0);
     match sheet.version {
         Version::V2 => v2(cpu, shares, quota, period, sheet),
         Version::V1 => v1(cpu, shares, quota, period, sheet)?,
@@ -48,6 +47,25 @@ pub(super) fn decide(cpu: &LinuxCpu, sheet: &mut Sheet<'_>) -> Result<(), Fault>
         }
     }
     Ok(())
+}
+
+/// An idle cgroup has no weight: the kernel refuses to set one, and whoever wants one wants it to be idle no more.
+pub(super) fn idle_or_weight(sheet: &mut Sheet<'_>) {
+    let is_weight = |write: &Write| matches!(&*write.file, "cpu.shares" | "cpu.weight" | "cpu.weight.nice");
+    let Some(first) = sheet.writes.iter().position(is_weight) else { return };
+    let at = sheet.writes[first].at.clone();
+    match sheet.writes.iter().rev().find(|write| write.file == "cpu.idle") {
+        Some(write) if write.value == Value::Text("1".to_string()) => {
+            sheet.notes.warn(format!("{at}: left out, unable to apply both this and {}", write.at));
+            sheet.writes.retain(|write| !is_weight(write));
+        }
+        None if sheet.occasion == Occasion::Update => {
+            // Since 5.15.
+            sheet.add(at, "cpu.idle".into(), Value::Text("0".to_string())).missing = Missing::Skip;
+            sheet.writes[first..].rotate_right(1);
+        }
+        _ => {}
+    }
 }
 
 fn v2(cpu: &LinuxCpu, shares: Option<u64>, quota: Option<i64>, period: Option<u64>, sheet: &mut Sheet<'_>) {

@@ -100,6 +100,23 @@ fn idle_is_0_or_1_and_then_without_a_weight() {
         fault(Version::V2, &json!({"cpu": {"idle": 2}})),
         "linux.resources.cpu.idle: 2 is neither 0 nor 1"
     );
+    let mut notes = Notes::default();
+    let both = json!({"cpu": {"shares": 512}, "unified": {"cpu.idle": "1", "cpu.weight": "8"}});
+    let both = serde_json::from_value(both).unwrap();
+    let limits = decide(&both, Version::V2, Occasion::Update, &mut notes).unwrap();
+    assert_eq!(limits.writes.iter().map(|write| &*write.file).collect::<Vec<_>>(), ["cpu.idle"]);
+    let words = "cpu.shares: left out, unable to apply both this and linux.resources.unified.cpu.idle";
+    assert!(notes.iter().any(|(_, note)| note.ends_with(words)), "{notes:?}");
+}
+
+#[test]
+fn a_new_weight_ends_idle() {
+    let update = |version, resources| lines(version, Occasion::Update, &resources);
+    let shares = json!({"pids": {"limit": 2}, "cpu": {"shares": 1024, "period": 9}});
+    let v2 = ["pids.max=2", "cpu.idle=0", "cpu.weight=100", "cpu.max=AfterFirstWord(\"9\")"];
+    assert_eq!(update(Version::V2, shares.clone()), v2);
+    assert_eq!(update(Version::V1, shares)[1..3], ["cpu.idle=0", "cpu.shares=1024"]);
+    assert_eq!(update(Version::V2, json!({"unified": {"cpu.weight": "8"}})), ["cpu.idle=0", "cpu.weight=8"]);
 }
 
 #[test]
