@@ -194,7 +194,7 @@ fn no_descriptor_of_ours_reaches_the_container(kase: &Kase) {
 fn no_descriptor_of_ours_leads_to_a_program_of_the_hosts(kase: &Kase) {
     use std::os::unix::fs::PermissionsExt;
     let outside = kase.path("outside");
-    std::fs::copy(crate::common::programs::probe(), &outside).unwrap();
+    crate::common::programs::copy_to(crate::common::programs::probe(), &outside);
     std::fs::set_permissions(&outside, std::fs::Permissions::from_mode(0o755)).unwrap();
     let ways: Vec<_> = (3..32)
         .flat_map(|number| ["..", "../..", "../../.."].map(|up| format!("/proc/self/fd/{number}/{up}")))

@@ -346,7 +346,7 @@ fn a_quota_of_keys_that_is_used_up_is_named(kase: &Kase) {
 
 fn noexec_bind(kase: &Kase, options: &[&str]) -> crate::common::Bundle {
     let source = kase.directory("programs");
-    fs::copy(crate::common::programs::probe(), source.join("probe")).unwrap();
+    crate::common::programs::copy_to(crate::common::programs::probe(), &source.join("probe"));
     fs::set_permissions(source.join("probe"), fs::Permissions::from_mode(0o755)).unwrap();
     kase.bundle().mount(json!({"destination": "/mnt", "type": "bind", "source": source, "options": options}))
 }

@@ -31,8 +31,7 @@ deeds! { root:
     a_file_system_without_writing_is_proof_enough,
 }
 
-/// A copy of kase that belongs to the caller. Another process writes it: of ours, a child that some other test is
-/// just forking would hold it open for writing, and it could not be executed (ETXTBSY).
+/// A copy of kase that belongs to the caller.
 fn own_binary(kase: &Kase) -> PathBuf {
     let path = kase.path("kase");
     let mut copy = kase.program("cp");

@@ -22,7 +22,7 @@ impl Bundle {
         fs::create_dir_all(&bundle.dir).unwrap();
         owner.own(&bundle.dir);
         let bundle = bundle.directory("");
-        fs::copy(programs::probe(), bundle.rootfs("probe")).unwrap();
+        programs::copy_to(programs::probe(), &bundle.rootfs("probe"));
         fs::set_permissions(bundle.rootfs("probe"), fs::Permissions::from_mode(0o755)).unwrap();
         let bundle = bundle.link("true", "/probe");
         let bundle = ["proc", "sys", "dev", "tmp", "etc", "mnt"]

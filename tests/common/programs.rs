@@ -4,6 +4,7 @@ use super::is_root;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::OnceLock;
 
 /// The runtime under test: `KASE`, or bin/kase of the checkout.
@@ -43,8 +44,15 @@ fn within_reach(path: &Path, remedy: &str) -> PathBuf {
     fs::create_dir_all(&directory).unwrap();
     fs::set_permissions(&directory, fs::Permissions::from_mode(0o755)).unwrap();
     let copy = directory.join(path.file_name().unwrap());
-    fs::copy(&path, &copy).unwrap();
+    copy_to(&path, &copy);
     copy
+}
+
+/// Copies a program. Another process writes it: of ours, a child that some other test is just forking would hold it
+/// open for writing, and it could not be executed (ETXTBSY).
+pub fn copy_to(program: &Path, copy: &Path) {
+    let copied = Command::new("cp").arg(program).arg(copy).status().unwrap();
+    assert!(copied.success(), "cp {} {}", program.display(), copy.display());
 }
 
 fn is_open_to_all(directory: &Path) -> bool {

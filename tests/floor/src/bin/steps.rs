@@ -1,6 +1,7 @@
 //! `steps FILE NAME COMMAND [ARG…]` executes COMMAND and writes to FILE where in the program NAME it, and every
 //! process that it makes, has been: a line for each instruction, by its distance from the program's beginning,
-//! in hexadecimal, in the order of the first time. Says on standard error how many were executed in all.
+//! in hexadecimal, in the order of the first time. Says on standard error how many were executed in all. Ends when
+//! COMMAND does, and with it whatever that has left running.
 //!
 //! Single steps take some microseconds each, so a container's run takes minutes.
 
@@ -38,6 +39,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         match waitpid(None, Some(WaitPidFlag::__WALL)) {
             Err(Errno::ECHILD) => break,
             Err(error) => return Err(error.into()),
+            Ok(WaitStatus::Exited(pid, _) | WaitStatus::Signaled(pid, ..)) if pid == child => break,
             Ok(status) => trace.see(status)?,
         }
     }
