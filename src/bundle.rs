@@ -34,7 +34,7 @@ impl Bundle {
         let within = |fault: Fault| fault.within(format!("parse {}", file.display()));
         let mut config: Config = parse(&text).map_err(within)?;
         if let Some(resources) = resources_of(&mut config) {
-            let other = json::without_capitals(resources, &text);
+            let other = json::without_capitals(&text);
             if let Some(other) = &other {
                 let mut again: Config = parse(other).map_err(within)?;
                 *resources = resources_of(&mut again).map(std::mem::take).unwrap_or_default();
@@ -51,7 +51,7 @@ impl Bundle {
 /// The field, the line and the column of what is wrong.
 pub fn resources(text: &[u8]) -> Result<LinuxResources, Fault> {
     let mut resources = parse(text)?;
-    let other = json::without_capitals(&resources, text);
+    let other = json::without_capitals(text);
     if let Some(other) = &other {
         resources = parse(other)?;
     }
@@ -358,6 +358,12 @@ mod tests {
         let cpu = found.cpu().as_ref().unwrap();
         assert_eq!((cpu.cpus().as_deref(), cpu.shares()), (Some("0"), Some(5)));
         assert_eq!(found.pids().as_ref().unwrap().limit(), 0);
+        let twice = br#"{"cpu": {"shares": 5, "quota": 7}, "x": {}, "CPU": {"Cpus": "0", "Mems": "1"}}"#;
+        let other_order = br#"{"CPU": {"Cpus": "0", "Mems": "1"}, "cpu": {"shares": 5, "quota": 7}}"#;
+        assert_eq!(resources(twice).unwrap(), resources(other_order).unwrap());
+        let cpu = resources(twice).unwrap().cpu().clone().unwrap();
+        assert_eq!((cpu.cpus().as_deref(), cpu.mems().as_deref()), (Some("0"), Some("1")));
+        assert_eq!((cpu.shares(), cpu.quota()), (Some(5), Some(7)));
         assert!(fault_of_resources(br#"{"Memory": {"Limit": "x"}}"#).starts_with("memory.limit: "));
     }
 

@@ -1,7 +1,6 @@
 //! Where the specification's JSON is stricter than serde, and says it in other words.
 
 use super::string_end;
-use oci_spec::runtime::LinuxResources;
 
 /// serde names types as Rust does.
 pub(super) fn in_words_of_json(said: &str) -> Option<String> {
@@ -99,31 +98,54 @@ fn list_end(text: &[u8], start: usize) -> usize {
     text.len() - 1
 }
 
-/// The text with the names of limits as the specification writes them, if a section that is missing is there with
-/// capitals. runc's JSON knows no case, and a limit that a file has had for runc must not be lost.
-pub(super) fn without_capitals(found: &LinuxResources, text: &[u8]) -> Option<Vec<u8>> {
+/// The text with the names of limits as the specification writes them, if a section of them is there with capitals.
+/// runc's JSON knows no case, and a limit that a file has had for runc must not be lost. What is there by two names
+/// is one.
+pub(super) fn without_capitals(text: &[u8]) -> Option<Vec<u8>> {
     let string = std::str::from_utf8(text).ok()?;
-    let lost = |is_missing: bool, name: &str| is_missing && string.contains(name);
-    if !lost(found.cpu().is_none(), "\"CPU\"")
-        && !lost(found.cpu().is_none(), "\"Cpu\"")
-        && !lost(found.memory().is_none(), "\"Memory\"")
-        && !lost(found.pids().is_none(), "\"Pids\"")
-        && !lost(found.block_io().is_none(), "\"BlockIO\"")
+    if !["\"CPU\"", "\"Cpu\"", "\"Memory\"", "\"Pids\"", "\"BlockIO\""]
+        .iter()
+        .any(|name| string.contains(name))
     {
         return None;
     }
-    let (mut other, mut at) = (text.to_vec(), 0);
+    let mut other = text.to_vec();
+    let mut sections: Vec<(&str, usize, bool)> = Vec::new();
+    let (mut at, mut second) = (0, None);
     while at < text.len() {
         if text[at] == b'"' {
             let (start, end) = (at + 1, string_end(text, at));
-            let is_name = text.get(end + 1..).is_some_and(|rest| rest.trim_ascii_start().starts_with(b":"));
+            let value = text.get(end + 1..).unwrap_or_default().trim_ascii_start().strip_prefix(b":");
             let name = LIMITS.split(' ').find(|name| name.as_bytes().eq_ignore_ascii_case(&text[start..end]));
-            if let Some(name) = name.filter(|_| is_name) {
-                other[start..end].copy_from_slice(name.as_bytes());
+            if let (Some(name), Some(value)) = (name, value) {
+                let value = value.trim_ascii_start();
+                let inner = text.len() - value.len() + 1;
+                let exact = name.as_bytes() == &text[start..end];
+                match sections.iter().find(|(earlier, ..)| *earlier == name) {
+                    Some((_, first, is_exact)) if !(exact && *is_exact) => {
+                        second = Some((*first, inner));
+                        other[start..end].make_ascii_uppercase();
+                    }
+                    _ => other[start..end].copy_from_slice(name.as_bytes()),
+                }
+                if value.starts_with(b"{") {
+                    sections.push((name, inner, exact));
+                }
             }
             at = end;
         }
         at += 1;
+    }
+    if let Some((first, second)) = second {
+        // Of numbers and strings alone; what has lists in both is left to the first.
+        let end = second + text[second..].iter().position(|byte| b"}[{".contains(byte))?;
+        let is_flat = text[end] == b'}';
+        let mut fields = other[second..end].trim_ascii().to_vec();
+        fields.truncate(if is_flat { fields.len() } else { 0 });
+        if !fields.is_empty() && !text[first..].trim_ascii_start().starts_with(b"}") {
+            fields.push(b',');
+        }
+        other.splice(first..first, fields);
     }
     Some(other)
 }
