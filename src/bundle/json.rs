@@ -1,6 +1,7 @@
 //! Where the specification's JSON is stricter than serde, and says it in other words.
 
 use super::string_end;
+use serde_json::Value;
 
 /// serde names types as Rust does.
 pub(super) fn in_words_of_json(said: &str) -> Option<String> {
@@ -98,56 +99,41 @@ fn list_end(text: &[u8], start: usize) -> usize {
     text.len() - 1
 }
 
-/// The text with the names of limits as the specification writes them, if a section of them is there with capitals.
-/// runc's JSON knows no case, and a limit that a file has had for runc must not be lost. What is there by two names
-/// is one.
+/// The text with the names of limits as the specification writes them, if a section of them is there with capitals:
+/// of all of it if it is the resources themselves, else of `linux.resources`. runc's JSON knows no case, and a limit
+/// that a file has had for runc must not be lost. What is there by two names is one.
 pub(super) fn without_capitals(text: &[u8]) -> Option<Vec<u8>> {
+    const SECTIONS: [&str; 5] = ["\"CPU\"", "\"Cpu\"", "\"Memory\"", "\"Pids\"", "\"BlockIO\""];
     let string = std::str::from_utf8(text).ok()?;
-    if !["\"CPU\"", "\"Cpu\"", "\"Memory\"", "\"Pids\"", "\"BlockIO\""]
-        .iter()
-        .any(|name| string.contains(name))
-    {
+    if !SECTIONS.iter().any(|name| string.contains(name)) {
         return None;
     }
-    let mut other = text.to_vec();
-    let mut sections: Vec<(&str, usize, bool)> = Vec::new();
-    let (mut at, mut second) = (0, None);
-    while at < text.len() {
-        if text[at] == b'"' {
-            let (start, end) = (at + 1, string_end(text, at));
-            let value = text.get(end + 1..).unwrap_or_default().trim_ascii_start().strip_prefix(b":");
-            let name = LIMITS.split(' ').find(|name| name.as_bytes().eq_ignore_ascii_case(&text[start..end]));
-            if let (Some(name), Some(value)) = (name, value) {
-                let value = value.trim_ascii_start();
-                let inner = text.len() - value.len() + 1;
-                let exact = name.as_bytes() == &text[start..end];
-                match sections.iter().find(|(earlier, ..)| *earlier == name) {
-                    Some((_, first, is_exact)) if !(exact && *is_exact) => {
-                        second = Some((*first, inner));
-                        other[start..end].make_ascii_uppercase();
-                    }
-                    _ => other[start..end].copy_from_slice(name.as_bytes()),
+    let mut whole: Value = serde_json::from_slice(text).ok()?;
+    match whole.pointer_mut("/linux/resources") {
+        Some(resources) => name_as_specified(resources),
+        None => name_as_specified(&mut whole),
+    }
+    serde_json::to_vec_pretty(&whole).ok()
+}
+
+fn name_as_specified(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            for (key, mut value) in std::mem::take(fields) {
+                let name = LIMITS.split(' ').find(|name| name.eq_ignore_ascii_case(&key)).unwrap_or(&key);
+                // Its names are the kernel's files.
+                if name != "unified" {
+                    name_as_specified(&mut value);
                 }
-                if value.starts_with(b"{") {
-                    sections.push((name, inner, exact));
+                match (fields.get_mut(name), value) {
+                    (Some(Value::Object(first)), Value::Object(second)) => first.extend(second),
+                    (_, value) => drop(fields.insert(name.to_string(), value)),
                 }
             }
-            at = end;
         }
-        at += 1;
+        Value::Array(values) => values.iter_mut().for_each(name_as_specified),
+        _ => {}
     }
-    if let Some((first, second)) = second {
-        // Of numbers and strings alone; what has lists in both is left to the first.
-        let end = second + text[second..].iter().position(|byte| b"}[{".contains(byte))?;
-        let is_flat = text[end] == b'}';
-        let mut fields = other[second..end].trim_ascii().to_vec();
-        fields.truncate(if is_flat { fields.len() } else { 0 });
-        if !fields.is_empty() && !text[first..].trim_ascii_start().starts_with(b"}") {
-            fields.push(b',');
-        }
-        other.splice(first..first, fields);
-    }
-    Some(other)
 }
 
 /// Sections of resources, and what is in them.

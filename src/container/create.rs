@@ -1,5 +1,6 @@
 //! Creates a container: plans, claims the id, launches init.
 
+use super::announcement::Announcement;
 use super::delete::Poststop;
 use super::record::Facts;
 use super::store::{Entry, Store};
@@ -20,8 +21,8 @@ use crate::trace;
 use oci_spec::runtime::Hook;
 use rootless::caller::Caller;
 use std::ffi::OsString;
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs::File;
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -131,25 +132,12 @@ pub fn create(
     }
     say(&plan.notes);
     let console = console(&plan, request, terminal)?;
-    let agent = match plan.seccomp.as_ref().and_then(|filter| filter.listener) {
-        Some(listener) => Some(notify::connect_to(listener)?),
-        None => None,
-    };
-    let receivers = [
-        request.pidfd_socket.as_deref().map(Receiver::of_option).transpose()?,
-        Receiver::of_annotation(bundle.config.annotations.as_ref())?,
-    ];
+    let agent =
+        plan.seccomp.as_ref().and_then(|filter| filter.listener).map(notify::connect_to).transpose()?;
+    let announcement = announcement(request, &bundle.config)?;
 
     let facts = facts(&bundle, &plan, &request.id);
-    let state = hook::State {
-        oci_version: facts.oci_version.clone(),
-        id: request.id.clone(),
-        status: "creating",
-        pid: None,
-        bundle: bundle.directory.display().to_string(),
-        annotations: facts.annotations.clone(),
-        output: Rc::new(hook::Output::open(&facts.annotations)?),
-    };
+    let state = hook_state(&facts, &request.id)?;
     let (poststart, after) = (facts.poststart.clone(), facts.poststop.clone());
     let share = facts.intel_rdt.as_deref().cloned();
     trace::step("state");
@@ -157,12 +145,7 @@ pub fn create(
     let poststop;
     let entry = store.claim(&request.id, &host.caller, facts, &bundle.text)?;
     poststop = Poststop::new(after, &state);
-    if let Some(filter) = &plan.seccomp {
-        entry.directory.keep("filter", &filter.program.to_bytes())?;
-    }
-    if request.notify_socket.is_some() {
-        readiness::prepare(entry.directory.open()?.as_fd())?;
-    }
+    furnish(&entry, &plan, request)?;
     let checked = super::overlay::ready(&plan, &host.caller, store, &request.id)?;
     let gate = match by {
         StartedBy::Gate => Some(Gate::build(entry.directory.open()?.as_fd())?),
@@ -188,12 +171,7 @@ pub fn create(
     let master = midwife.master;
     trace::step("record");
     entry.journal().ready()?;
-    for receiver in receivers.iter().flatten() {
-        receiver.send(init.process.pidfd.as_fd(), b"standard")?;
-    }
-    if let Some(file) = &request.pid_file {
-        write_pid_file(file, init.process.pid)?;
-    }
+    announcement.make(&init, b"standard")?;
     Ok(Created { init, cgroup, entry, master, state, poststart, poststop })
 }
 
@@ -205,6 +183,38 @@ impl Created {
         self.entry.keep();
         self.poststop.keep();
     }
+}
+
+fn announcement<'a>(request: &'a Request, config: &Config) -> anyhow::Result<Announcement<'a>> {
+    let by_option = request.pidfd_socket.as_deref().map(Receiver::of_option).transpose()?;
+    let by_annotation = Receiver::of_annotation(config.annotations.as_ref())?;
+    Ok(Announcement {
+        receivers: by_option.into_iter().chain(by_annotation).collect(),
+        pid_file: request.pid_file.as_deref(),
+    })
+}
+
+fn hook_state(facts: &Facts, id: &str) -> anyhow::Result<hook::State> {
+    Ok(hook::State {
+        oci_version: facts.oci_version.clone(),
+        id: id.to_string(),
+        status: "creating",
+        pid: None,
+        bundle: facts.bundle.display().to_string(),
+        annotations: facts.annotations.clone(),
+        output: Rc::new(hook::Output::open(&facts.annotations)?),
+    })
+}
+
+/// Puts into the container's state directory what later commands need.
+fn furnish(entry: &Entry, plan: &Plan<'_>, request: &Request) -> anyhow::Result<()> {
+    if let Some(filter) = &plan.seccomp {
+        entry.directory.keep("filter", &filter.program.to_bytes())?;
+    }
+    if request.notify_socket.is_some() {
+        readiness::prepare(entry.directory.open()?.as_fd())?;
+    }
+    Ok(())
 }
 
 /// Refuses a container that could not even be started.
@@ -392,22 +402,4 @@ impl Midwife for Witness<'_> {
             }
         }
     }
-}
-
-/// Whole or not at all: engines read it as soon as it is there.
-pub fn write_pid_file(path: &Path, pid: i32) -> anyhow::Result<()> {
-    let mut hidden = OsString::from(".");
-    hidden.push(path.file_name().unwrap_or_default());
-    hidden.push(format!(".{}", std::process::id()));
-    let temporary = path.with_file_name(hidden);
-    let write = || -> io::Result<()> {
-        // Left by a kase that had the same id and was killed, or put there to lead us elsewhere.
-        let _ = fs::remove_file(&temporary);
-        File::create_new(&temporary)?.write_all(pid.to_string().as_bytes())?;
-        fs::rename(&temporary, path).inspect_err(|_| drop(fs::remove_file(&temporary)))
-    };
-    write().or_fault(|| {
-        Fault::doing(format!("write the pid file {}", path.display()))
-            .remedy("give --pid-file a file in a directory that exists and that you may write to")
-    })
 }

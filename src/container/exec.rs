@@ -1,6 +1,6 @@
 //! Adds a process to a running container.
 
-use super::create::write_pid_file;
+use super::announcement::Announcement;
 use super::{Container, Status};
 use crate::accounts;
 use crate::bundle;
@@ -85,6 +85,8 @@ pub fn exec(container: &Container, mut request: Request) -> anyhow::Result<i32> 
     super::create::say(&notes);
     let console = connect(&request, plan.terminal.is_some())?;
     let receiver = request.pidfd_socket.as_deref().map(Receiver::of_option).transpose()?;
+    let announcement =
+        Announcement { receivers: receiver.into_iter().collect(), pid_file: request.pid_file.as_deref() };
     let signals = if request.detach { None } else { Some(Signals::hold()?) };
     if !request.detach && !request.no_subreaper {
         become_subreaper()?;
@@ -122,12 +124,7 @@ pub fn exec(container: &Container, mut request: Request) -> anyhow::Result<i32> 
         master: None,
     };
     let mut init = join(&plan, &attributes, target, &mut witness)?;
-    if let Some(file) = &request.pid_file {
-        write_pid_file(file, init.process.pid)?;
-    }
-    if let Some(receiver) = receiver {
-        receiver.send(init.process.pidfd.as_fd(), b"setns")?;
-    }
+    announcement.make(&init, b"setns")?;
     trace::step("start");
     init.start()?;
     trace::finish();

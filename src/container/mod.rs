@@ -1,5 +1,6 @@
 //! Containers: their life on disk and in the kernel, one file a verb.
 
+mod announcement;
 pub mod create;
 pub mod delete;
 pub mod draft;
