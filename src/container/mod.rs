@@ -162,7 +162,11 @@ impl Container {
     /// The status, and init's process id if it lives.
     pub fn life(&self) -> (Status, Option<i32>) {
         let Some(record) = &self.record else { return (Status::Stopped, None) };
-        let alive = record.init.filter(|init| is_alive(*init));
+        let alive = match (record.lock, record.complete) {
+            // The kernel takes the lock from whoever ends, so init lives, and need not be looked for.
+            (Lock::Held, Complete::Yes) => record.init,
+            _ => record.init.filter(|init| is_alive(*init)),
+        };
         let status = match (record.lock, record.complete) {
             (Lock::Held, Complete::No) => Status::Creating,
             _ if alive.is_none() => Status::Stopped,

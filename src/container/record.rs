@@ -16,7 +16,7 @@ use oci_spec::runtime::Hook;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 
@@ -266,7 +266,7 @@ type Lines = (Option<Record>, Option<anyhow::Error>);
 
 fn read_lines(directory: BorrowedFd<'_>) -> anyhow::Result<Option<Lines>> {
     // For writing, since only then the kernel answers whether a write lock could be had.
-    let file = match open(directory, OFlag::O_RDWR) {
+    let mut file = match open(directory, OFlag::O_RDWR) {
         Err(nix::Error::ENOENT) => return Ok(None),
         Err(nix::Error::ELOOP) => {
             return Err(Fault::doing("the container's record is a symbolic link")
@@ -276,13 +276,23 @@ fn read_lines(directory: BorrowedFd<'_>) -> anyhow::Result<Option<Lines>> {
         file => file.or_fault(|| Fault::doing("open the container's record"))?,
     };
     let lock = look(&file, INIT)?;
-    let mut text = Vec::with_capacity(4096);
-    // `take` hides the file, which would be asked for its size.
-    file.take(u64::MAX).read_to_end(&mut text).or_fault(|| {
+    let text = read(&mut file).or_fault(|| {
         Fault::doing("read the container's record")
             .remedy("remove the container's state directory; kase did not make what is in it")
     })?;
     Ok(Some(parse(&text, lock)))
+}
+
+/// Mostly by one read(2): what is shorter than was asked for is the whole of a regular file.
+fn read(file: &mut File) -> io::Result<Vec<u8>> {
+    const MOSTLY: usize = 4096;
+    let mut text = vec![0; MOSTLY];
+    let length = file.read(&mut text)?;
+    text.truncate(length);
+    if length == MOSTLY {
+        file.read_to_end(&mut text)?;
+    }
+    Ok(text)
 }
 
 fn parse(text: &[u8], lock: Lock) -> Lines {

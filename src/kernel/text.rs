@@ -1,5 +1,7 @@
 //! Files whose size the kernel does not tell: those of procfs, sysfs and cgroups.
 
+use nix::fcntl::{AT_FDCWD, OFlag, openat};
+use nix::sys::stat::Mode;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
@@ -13,8 +15,14 @@ pub fn read_text(path: impl AsRef<Path>) -> io::Result<String> {
     const PAGE: usize = 4096;
     let mut text = String::with_capacity(PAGE);
     // `take` hides the file, which would be asked for its size all the same.
-    File::open(path)?.take(u64::MAX).read_to_string(&mut text)?;
+    open(path)?.take(u64::MAX).read_to_string(&mut text)?;
     Ok(text)
+}
+
+/// musl's open(2), which std calls, sets close-on-exec once more, for kernels that did not know it yet.
+fn open(path: impl AsRef<Path>) -> io::Result<File> {
+    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+    Ok(openat(AT_FDCWD, path.as_ref(), flags, Mode::empty()).map(File::from)?)
 }
 
 /// The text of a file that the kernel writes as one record, such as /proc/PID/stat: one read(2) has it all.
@@ -24,7 +32,7 @@ pub fn read_text(path: impl AsRef<Path>) -> io::Result<String> {
 pub fn read_record(path: impl AsRef<Path>) -> io::Result<String> {
     const LONGEST: usize = 4096;
     let mut text = vec![0; LONGEST];
-    let length = File::open(path)?.read(&mut text)?;
+    let length = open(path)?.read(&mut text)?;
     text.truncate(length);
     String::from_utf8(text).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }

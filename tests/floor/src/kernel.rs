@@ -44,6 +44,17 @@ fn check(what: &str, answer: c_long) -> c_long {
     if answer < 0 { die(what) } else { answer }
 }
 
+/// The program's arguments, as the C library hands them over.
+pub fn arguments(count: c_int, arguments: *const *const libc::c_char) -> Vec<String> {
+    let argument = |at: usize| {
+        // SAFETY: there are `count` of them.
+        let argument = unsafe { *arguments.wrapping_add(at) };
+        // SAFETY: each is a C string, which stays.
+        unsafe { CStr::from_ptr(argument) }.to_string_lossy().into_owned()
+    };
+    (0..usize::try_from(count).unwrap_or(0)).map(argument).collect()
+}
+
 pub fn text(text: &str) -> CString {
     CString::new(text).unwrap_or_else(|_| die("a NUL in an argument"))
 }

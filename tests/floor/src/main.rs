@@ -15,7 +15,6 @@ mod process;
 
 use cgroup::Cgroup;
 use kernel::Gate;
-use std::env::args;
 use std::process::{Command, exit};
 use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
 
@@ -43,8 +42,8 @@ pub enum Ids {
 
 /// Without Rust's own start, which is 20 system calls.
 #[unsafe(no_mangle)]
-extern "C" fn main() -> libc::c_int {
-    let floor = Floor::from_args();
+extern "C" fn main(count: libc::c_int, arguments: *const *const libc::c_char) -> libc::c_int {
+    let floor = Floor::from_args(kernel::arguments(count, arguments));
     let unified = floor.cgroups.iter().find(|cgroup| cgroup.is_unified());
     if floor.ids == Ids::Root {
         floor.cgroups.iter().for_each(|cgroup| cgroup.make(floor.limits));
@@ -77,8 +76,8 @@ extern "C" fn main() -> libc::c_int {
 }
 
 impl Floor {
-    fn from_args() -> Self {
-        let mut args = args().skip(1);
+    fn from_args(arguments: Vec<String>) -> Self {
+        let mut args = arguments.into_iter().skip(1);
         let (Some(mode), Some(rootfs)) = (args.next(), args.next()) else {
             die("floor MODE ROOTFS [HIERARCHY:DIRECTORY…]");
         };

@@ -4,14 +4,21 @@
 //! The kernel counts the memory that a process has at its exec, so this one must be small itself.
 #![no_main]
 
-use std::env::args_os;
+use std::ffi::{CStr, OsStr};
 use std::mem::zeroed;
+use std::os::unix::ffi::OsStrExt;
 use std::process::Command;
 
 /// Without Rust's own start.
 #[unsafe(no_mangle)]
-extern "C" fn main() -> libc::c_int {
-    let mut args = args_os().skip(1);
+extern "C" fn main(count: libc::c_int, arguments: *const *const libc::c_char) -> libc::c_int {
+    let argument = |at: usize| {
+        // SAFETY: the C library hands over as many as it counts.
+        let argument = unsafe { *arguments.wrapping_add(at) };
+        // SAFETY: and each is a C string, which stays.
+        OsStr::from_bytes(unsafe { CStr::from_ptr(argument) }.to_bytes())
+    };
+    let mut args = (1..usize::try_from(count).unwrap_or(0)).map(argument);
     let (Some(file), Some(program)) = (args.next(), args.next()) else { return 125 };
     let Ok(status) = Command::new(program).args(args).status() else { return 125 };
     // SAFETY: all zeros is a valid rusage.
