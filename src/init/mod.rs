@@ -331,17 +331,18 @@ impl Init<'_> {
 
     fn wait_for_start(&mut self) -> anyhow::Result<()> {
         match self.hands.gate {
-            // Whoever knocks comes after the trace.
-            Some(_) => trace::leave(),
+            Some(_) => {
+                // Who made a container may end it before its start, and not by SIGKILL alone: at once, so this
+                // is before kase is told that it is there.
+                heed_signals();
+                // Whoever knocks comes after the trace.
+                trace::leave();
+            }
             None => trace::step("wait for the start"),
         }
         self.hands.kase.say(&ToKase::Ready)?;
         match self.hands.gate.take() {
-            Some(gate) => {
-                // Who made a container may end it before its start, and not by SIGKILL alone.
-                heed_signals();
-                self.starter = Some(gate.wait()?);
-            }
+            Some(gate) => self.starter = Some(gate.wait()?),
             None => self.expect(ToInit::Start)?,
         }
         Ok(())
