@@ -22,9 +22,10 @@ pub enum Pace {
 /// # Errors
 /// A container that has stopped.
 pub fn events(container: &Container, pace: Pace) -> anyhow::Result<()> {
-    if container.status() == Status::Stopped {
+    let status = container.status();
+    if status == Status::Stopped {
         return Err(Fault::doing(format!("container {:?} is not running", container.id()))
-            .remedy(format!("delete it and create it again: kase delete {}", container.id()))
+            .remedy(container.way_out(status))
             .into());
     }
     let cgroup = container.cgroup();

@@ -139,19 +139,14 @@ pub fn exec(container: &Container, mut request: Request) -> anyhow::Result<i32> 
 
 fn check_status(container: &Container, request: &Request) -> anyhow::Result<()> {
     let id = container.id();
-    match container.status() {
-        Status::Running | Status::Created => Ok(()),
-        Status::Paused if request.ignore_paused => Ok(()),
-        Status::Paused => Err(Fault::doing(format!("cannot exec in a paused container {id:?}"))
-            .remedy(format!("resume it first: kase resume {id}"))
-            .into()),
-        status => Err(Fault::doing(format!("cannot exec in container {id:?}: it is {status}"))
-            .remedy(match status {
-                Status::Stopped => format!("delete it and create it again: kase delete {id}"),
-                _ => "wait until the command that creates it has ended".to_string(),
-            })
-            .into()),
-    }
+    let status = container.status();
+    let wrong = match status {
+        Status::Running | Status::Created => return Ok(()),
+        Status::Paused if request.ignore_paused => return Ok(()),
+        Status::Paused => format!("cannot exec in a paused container {id:?}"),
+        Status::Creating | Status::Stopped => format!("cannot exec in container {id:?}: it is {status}"),
+    };
+    Err(Fault::doing(wrong).remedy(container.way_out(status)).into())
 }
 
 fn attend(signals: &Signals, init: &mut Init, master: Option<OwnedFd>) -> anyhow::Result<i32> {

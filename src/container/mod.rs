@@ -198,6 +198,18 @@ impl Container {
         })
     }
 
+    /// What is to be done where its status is in the way.
+    pub fn way_out(&self, status: Status) -> String {
+        let id = self.id();
+        match status {
+            Status::Creating => "wait until the command that creates it has ended".to_string(),
+            Status::Created => format!("start it first: kase start {id}"),
+            Status::Running => format!("see it with `kase state {id}`"),
+            Status::Paused => format!("resume it first: kase resume {id}"),
+            Status::Stopped => format!("delete it and create it again: kase delete {id}"),
+        }
+    }
+
     /// Whether its state is the caller's own.
     pub fn is_ours(&self) -> bool {
         self.owner == geteuid().as_raw()

@@ -19,27 +19,17 @@ pub fn start(container: &Container, notify_socket: Option<OsString>) -> anyhow::
     // Of two at once, the second must find the container running.
     let own = container.directory_fd().try_clone_to_owned()?;
     let alone = Flock::lock(own, FlockArg::LockExclusive).map_err(|(_, errno)| errno)?;
-    match container.status() {
-        Status::Created => {}
-        Status::Running => {
-            return Err(Fault::doing("cannot start an already running container")
-                .remedy(format!("see it with `kase state {}`", container.id()))
-                .into());
+    let status = container.status();
+    let wrong = match status {
+        Status::Created => None,
+        Status::Running => Some("cannot start an already running container".to_string()),
+        Status::Stopped => Some("cannot start a container that has stopped".to_string()),
+        Status::Creating | Status::Paused => {
+            Some(format!("cannot start container {:?}: it is {status}", container.id()))
         }
-        Status::Stopped => {
-            return Err(Fault::doing("cannot start a container that has stopped")
-                .remedy(format!("delete it and create it again: kase delete {}", container.id()))
-                .into());
-        }
-        status @ (Status::Creating | Status::Paused) => {
-            let remedy = match status {
-                Status::Paused => format!("resume it first: kase resume {}", container.id()),
-                _ => "wait until the command that creates it has ended".to_string(),
-            };
-            return Err(Fault::doing(format!("cannot start container {:?}: it is {status}", container.id()))
-                .remedy(remedy)
-                .into());
-        }
+    };
+    if let Some(wrong) = wrong {
+        return Err(Fault::doing(wrong).remedy(container.way_out(status)).into());
     }
     let readiness = match (notify_socket, container.pid()) {
         (Some(host), Some(pid)) => Readiness::listen(container.directory_fd(), host, pid)?,
