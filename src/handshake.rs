@@ -194,6 +194,17 @@ impl InitEnd {
             _ => Err(Fault::doing("kase said something that init does not understand").into()),
         }
     }
+
+    /// Hears this word.
+    ///
+    /// # Errors
+    /// When it is another, or kase is gone.
+    pub fn expect(&self, word: ToInit) -> anyhow::Result<()> {
+        match self.hear()? {
+            Some(heard) if heard == word => Ok(()),
+            heard => Err(Fault::doing(format!("kase said {heard:?} instead of {word:?}")).into()),
+        }
+    }
 }
 
 /// A report as a packet: the tag, the line, and after a NUL the remedy.

@@ -59,7 +59,7 @@ fn recipe(plan: &Process<'_>, attributes: &Attributes<'_>, added: &Added) -> any
     }
     // In its cgroup first: joining a cgroup namespace from outside of it shows another root.
     trace::step("wait for the cgroup");
-    expect(added, ToInit::Begin)?;
+    added.kase.expect(ToInit::Begin)?;
     if added.namespaces != 0 {
         trace::step("join namespaces");
         setns(added.target.as_fd(), added.namespaces)
@@ -99,20 +99,13 @@ fn recipe(plan: &Process<'_>, attributes: &Attributes<'_>, added: &Added) -> any
     }
     trace::step("wait for the start");
     added.kase.say(&ToKase::Ready)?;
-    expect(added, ToInit::Start)?;
+    added.kase.expect(ToInit::Start)?;
     // The profile need not allow it.
     process::set_limits(&plan.limits)?;
     if !early && added.filter.is_some() {
         filter::confine(plan, added.filter.as_ref(), None)?;
     }
     Err(program::execute(&program, &plan.arguments, &environment))
-}
-
-fn expect(added: &Added, word: ToInit) -> anyhow::Result<()> {
-    match added.kase.hear()? {
-        Some(heard) if heard == word => Ok(()),
-        heard => Err(Fault::doing(format!("kase said {heard:?} instead of {word:?}")).into()),
-    }
 }
 
 /// Root of the user namespace, or, where it maps no root, the user that the process will be.

@@ -200,7 +200,7 @@ impl Init<'_> {
             return Ok(());
         }
         trace::step("wait for ids and cgroup");
-        self.expect(ToInit::Begin)?;
+        self.hands.kase.expect(ToInit::Begin)?;
         trace::step("set-up");
         self.begun = true;
         if self.plan.mounts.iter().any(|mount| mount.what == What::Cgroup) {
@@ -212,13 +212,6 @@ impl Init<'_> {
                 .or_fault(|| Fault::at("linux.namespaces", "make a cgroup namespace"))?;
         }
         Ok(())
-    }
-
-    fn expect(&self, word: ToInit) -> anyhow::Result<()> {
-        match self.hands.kase.hear()? {
-            Some(heard) if heard == word => Ok(()),
-            heard => Err(Fault::doing(format!("kase said {heard:?} instead of {word:?}")).into()),
-        }
     }
 
     /// What the container changes from here on goes elsewhere.
@@ -284,7 +277,7 @@ impl Init<'_> {
     fn map_ids(&mut self, index: usize, tree: OwnedFd) -> anyhow::Result<OwnedFd> {
         self.begin()?;
         self.hands.kase.say(&ToKase::MapIds(u32::try_from(index)?, tree.try_clone()?))?;
-        self.expect(ToInit::IdsMapped)?;
+        self.hands.kase.expect(ToInit::IdsMapped)?;
         Ok(tree)
     }
 
@@ -294,7 +287,7 @@ impl Init<'_> {
         if hooks.runtime_has_some() {
             trace::step("wait for hooks");
             self.hands.kase.say(&ToKase::HooksPlease)?;
-            self.expect(ToInit::HooksDone)?;
+            self.hands.kase.expect(ToInit::HooksDone)?;
         }
         let state = self.hands.state.now("created", Some(std::process::id().cast_signed()));
         // In the rootfs, as with runc: its mounts are there, wherever its path leads outside.
@@ -343,7 +336,7 @@ impl Init<'_> {
         self.hands.kase.say(&ToKase::Ready)?;
         match self.hands.gate.take() {
             Some(gate) => self.starter = Some(gate.wait()?),
-            None => self.expect(ToInit::Start)?,
+            None => self.hands.kase.expect(ToInit::Start)?,
         }
         Ok(())
     }
