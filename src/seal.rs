@@ -35,7 +35,7 @@
 use crate::fault::{Fault, OrFault};
 use crate::kernel::capability;
 use crate::kernel::mount::is_without_writing;
-use crate::kernel::process::{execveat, set_name};
+use crate::kernel::process::{execute_file, set_name};
 use nix::fcntl::{AT_FDCWD, AtFlags, FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::statfs::{OVERLAYFS_SUPER_MAGIC, statfs};
@@ -237,8 +237,8 @@ fn medium(binary: &Metadata) -> Medium {
     }
 }
 
-/// Whether the superblock is read-only and its mount is nowhere, which [`early`](crate::kernel::early) makes and nobody else. With
-/// no mount there is nothing through which it could be remounted.
+/// Whether the superblock is read-only and its mount is nowhere, which [`early`](crate::kernel::early) makes and
+/// nobody else. With no mount there is nothing through which it could be remounted.
 fn is_our_overlay(binary: &Metadata) -> bool {
     // Of a running program the kernel refuses this always: first for the superblock (EROFS), then because it
     // runs (ETXTBSY), and for the mount (EROFS again) only after that.
@@ -296,7 +296,7 @@ fn memfd(arguments: &[OsString]) -> io::Result<Infallible> {
             SealFlag::F_SEAL_SEAL | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_WRITE,
         ),
     )?;
-    Err(execveat(copy.as_fd(), c"", arguments))
+    Err(execute_file(copy.as_fd(), arguments))
 }
 
 #[cfg(test)]

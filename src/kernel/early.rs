@@ -23,34 +23,33 @@ use nix::sys::statfs::FsType;
 macro_rules! entry {
     ($early:path) => {
         #[cfg(target_arch = "x86_64")]
-        #[unsafe(naked)]
-        #[unsafe(no_mangle)]
-        extern "C" fn kase_start() -> ! {
-            core::arch::naked_asm!(
-                "mov rdi, rsp",
-                "push rdx",
-                "push rdx",
-                "call {early}",
-                "pop rdx",
-                "pop rdx",
-                "jmp _start",
-                early = sym $early,
-            )
-        }
+        $crate::entry!(
+            $early,
+            "mov rdi, rsp",
+            "push rdx",
+            "push rdx",
+            "call {early}",
+            "pop rdx",
+            "pop rdx",
+            "jmp _start",
+        );
 
         #[cfg(target_arch = "aarch64")]
+        $crate::entry!(
+            $early,
+            "mov x1, sp",
+            "stp x0, x30, [sp, -16]!",
+            "mov x0, x1",
+            "bl {early}",
+            "ldp x0, x30, [sp], 16",
+            "b _start",
+        );
+    };
+    ($early:path, $($instruction:literal,)*) => {
         #[unsafe(naked)]
         #[unsafe(no_mangle)]
         extern "C" fn kase_start() -> ! {
-            core::arch::naked_asm!(
-                "mov x1, sp",
-                "stp x0, x30, [sp, -16]!",
-                "mov x0, x1",
-                "bl {early}",
-                "ldp x0, x30, [sp], 16",
-                "b _start",
-                early = sym $early,
-            )
+            core::arch::naked_asm!($($instruction,)* early = sym $early)
         }
     };
 }

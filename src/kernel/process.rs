@@ -205,33 +205,29 @@ pub fn execve(path: &CStr, arguments: &[CString], environment: &[CString]) -> io
     io::Error::last_os_error()
 }
 
-/// Replaces this process by the program at `path` below the open directory `directory`, or by `directory`
-/// itself when `path` is empty and it is a file, with the environment that this process was started with. Returns
+/// Replaces this process by the program `file`, with the environment that this process was started with. Returns
 /// only on failure.
-pub fn execveat(directory: BorrowedFd<'_>, path: &CStr, arguments: &[OsString]) -> io::Error {
+pub fn execute_file(file: BorrowedFd<'_>, arguments: &[OsString]) -> io::Error {
     unsafe extern "C" {
         static environ: *const *const libc::c_char;
     }
-    let arguments: Result<Vec<CString>, _> =
-        arguments.iter().map(|argument| CString::new(argument.as_bytes())).collect();
-    let arguments = match arguments {
-        Ok(arguments) => arguments,
-        Err(error) => return error.into(),
-    };
+    let arguments: Vec<CString> = arguments
+        .iter()
+        .map(|argument| CString::new(argument.as_bytes()).expect("arguments were C strings"))
+        .collect();
     let pointers: Vec<_> = arguments.iter().map(|argument| argument.as_ptr()).chain([ptr::null()]).collect();
     // SAFETY: the C library sets it before main, and kase never changes its environment (clippy's
     // disallowed methods), so that it is the array that the kernel gave to this process.
     let environment = unsafe { environ };
-    let flags = if path.is_empty() { libc::AT_EMPTY_PATH } else { 0 };
-    // SAFETY: both arrays end in null and point to C strings that outlive the call.
+    // SAFETY: both arrays end in null and point to C strings that outlive the call, as does the empty path.
     unsafe {
         libc::syscall(
             libc::SYS_execveat,
-            directory.as_raw_fd(),
-            path.as_ptr(),
+            file.as_raw_fd(),
+            c"".as_ptr(),
             pointers.as_ptr(),
             environment,
-            flags,
+            libc::AT_EMPTY_PATH,
         )
     };
     io::Error::last_os_error()
