@@ -26,6 +26,6 @@ mod trace;
 
 #[cfg(target_env = "musl")]
 #[global_allocator]
-static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
+static ALLOCATOR: kernel::allocator::Allocator = kernel::allocator::Allocator::new();
 
 start!(cli::main, again: seal::COMMANDS, bare: cli::BARE);

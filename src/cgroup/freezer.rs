@@ -79,14 +79,7 @@ fn wait_v2(directory: &Path) -> io::Result<bool> {
 /// # Errors
 /// The kernel's.
 pub fn v2(directory: &Path) -> anyhow::Result<State> {
-    match read_record(directory.join("cgroup.freeze")) {
-        Ok(text) if text.trim() == "1" => Ok(State::Frozen),
-        Ok(_) => Ok(State::Thawed),
-        Err(error) if is_gone(&error) => Ok(State::Thawed),
-        Err(error) => {
-            Err(error).or_fault(|| Fault::doing(format!("read the state of {}", directory.display())))
-        }
-    }
+    asked(directory, "cgroup.freeze")
 }
 
 /// Sets the state of v1's freezer and waits until it is so.
@@ -135,8 +128,12 @@ pub fn set_v1(directory: &Path, state: State) -> anyhow::Result<()> {
 /// # Errors
 /// The kernel's.
 pub fn v1(directory: &Path) -> anyhow::Result<State> {
-    match read_record(directory.join("freezer.self_freezing")) {
-        Ok(text) if text.trim() == "1" => Ok(State::Frozen),
+    asked(directory, "freezer.self_freezing")
+}
+
+fn asked(directory: &Path, file: &str) -> anyhow::Result<State> {
+    match read_record(directory.join(file), &mut [0; 16]) {
+        Ok(text) if text.trim_ascii() == b"1" => Ok(State::Frozen),
         Ok(_) => Ok(State::Thawed),
         Err(error) if is_gone(&error) => Ok(State::Thawed),
         Err(error) => {

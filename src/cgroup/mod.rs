@@ -33,6 +33,7 @@ use crate::kernel::process::{pidfd_open, pidfd_send_signal};
 use crate::kernel::text::read_text;
 use crate::plan::cgroup::limits::Limits;
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use systemd::UnitFacts;
@@ -60,6 +61,37 @@ impl CgroupFacts {
     /// Whether there is a cgroup at all.
     pub fn is_none(&self) -> bool {
         self.v2.is_none() && self.v1.is_empty() && self.unit.is_none()
+    }
+
+    /// Whether the cgroup is frozen.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn state(&self) -> anyhow::Result<State> {
+        self.v2.as_deref().map_or_else(|| v1::frozen(&self.v1), freezer::v2)
+    }
+}
+
+/// Of [`CgroupFacts`], where the freezer is.
+#[derive(Debug, Default, Deserialize)]
+pub struct Freezer<'a> {
+    #[serde(borrow, default)]
+    v2: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    v1: v1::Freezer<'a>,
+}
+
+impl Freezer<'_> {
+    /// As [`CgroupFacts::state`].
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn state(&self) -> anyhow::Result<State> {
+        match (&self.v2, &self.v1.0) {
+            (Some(path), _) => freezer::v2(Path::new(&**path)),
+            (None, Some(path)) => freezer::v1(Path::new(&**path)),
+            (None, None) => Ok(State::Thawed),
+        }
     }
 }
 
@@ -195,18 +227,6 @@ impl Cgroup {
                 .into()),
             Tree::V2 { path, .. } => freezer::set_v2(path, state),
             Tree::V1(paths) => v1::freeze(paths, state),
-        }
-    }
-
-    /// Whether it is frozen.
-    ///
-    /// # Errors
-    /// The kernel's.
-    pub fn state(&self) -> anyhow::Result<State> {
-        match &self.tree {
-            Tree::None => Ok(State::Thawed),
-            Tree::V2 { path, .. } => freezer::v2(path),
-            Tree::V1(paths) => v1::frozen(paths),
         }
     }
 

@@ -90,3 +90,17 @@ impl Drop for Sleeper {
         let _ = self.0.wait();
     }
 }
+
+#[test]
+fn the_freezer_is_found_among_what_is_known_of_a_cgroup() {
+    for (facts, v2, v1) in [
+        (r#"{"v1":{"":"/u","cpu":"/c","pids,freezer":"/f","memory":"/m"}}"#, None, Some("/f")),
+        (r#"{"v1":{"cpu":"/c","freezers":"/x"},"below":"b"}"#, None, None),
+        (r#"{"v2":"/a \"b\"","unit":{"name":"a.scope","bus":"system"}}"#, Some("/a \"b\""), None),
+        ("{}", None, None),
+    ] {
+        serde_json::from_str::<CgroupFacts>(facts).unwrap();
+        let freezer: Freezer = serde_json::from_str(facts).unwrap();
+        assert_eq!((freezer.v2.as_deref(), freezer.v1.0.as_deref()), (v2, v1), "{facts}");
+    }
+}

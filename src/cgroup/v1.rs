@@ -13,13 +13,55 @@ use crate::fault::{Fault, OrFault};
 use crate::host::hierarchies::Hierarchy;
 use crate::kernel::text::read_text;
 use crate::plan::cgroup::{CgroupPlan, Location};
+use serde::de::{IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+
+const FREEZER: &str = "freezer";
 
 /// The container's cgroup in each hierarchy, by the hierarchy's name: `cpu,cpuacct`, `name=systemd`, and
 /// the empty name for a v2 tree.
 pub type Paths = BTreeMap<String, PathBuf>;
+
+/// Of [`Paths`], the one in the freezer's hierarchy.
+#[derive(Debug, Default)]
+pub struct Freezer<'a>(pub Option<Cow<'a, str>>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Freezer<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Find).map(Self)
+    }
+}
+
+struct Find;
+
+impl<'de> Visitor<'de> for Find {
+    type Value = Option<Cow<'de, str>>;
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("the paths of a cgroup by its hierarchies")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut found = None;
+        while let Some(Word(name)) = map.next_key()? {
+            if has(&name, FREEZER) {
+                found = Some(map.next_value::<Word<'de>>()?.0);
+            } else {
+                map.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// Borrowed if there is nothing to unescape.
+#[derive(Deserialize)]
+struct Word<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// What was made.
 #[derive(Debug, Default)]
@@ -125,9 +167,12 @@ fn inherit(point: &Path, path: &Path) -> io::Result<()> {
 
 /// The directory that has a controller's files.
 pub fn directory_of<'a>(paths: &'a Paths, controller: &str) -> Option<&'a Path> {
-    let mut all = paths.iter();
-    all.find(|(name, _)| name.split(',').any(|one| one == controller) && !name.is_empty())
-        .map(|(_, path)| path.as_path())
+    paths.iter().find(|(name, _)| has(name, controller)).map(|(_, path)| path.as_path())
+}
+
+/// Whether a hierarchy of this name has the controller.
+fn has(name: &str, controller: &str) -> bool {
+    !name.is_empty() && name.split(',').any(|one| one == controller)
 }
 
 /// Moves a process into every one of them.
@@ -157,7 +202,7 @@ fn main(paths: &Paths) -> Option<&Path> {
 }
 
 fn freezer_of(paths: &Paths) -> Option<&Path> {
-    directory_of(paths, "freezer")
+    directory_of(paths, FREEZER)
 }
 
 /// Sets the state.

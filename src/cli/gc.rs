@@ -1,6 +1,6 @@
 //! `kase gc`.
 
-use super::table;
+use super::table::{self, Wide};
 use super::{Context, ExitCode};
 use crate::container::explain::Entry;
 use crate::container::gc;
@@ -38,12 +38,10 @@ pub fn run(context: Context, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
         writeln!(out, "{}", serde_json::to_string_pretty(&removed)?)?;
         return Ok(code);
     }
-    let mut rows = vec![["ID", "REASON", "BUNDLE"].map(String::from)];
-    rows.extend(
-        removed.into_iter().filter_map(|entry| {
-            entry.0.into_iter().map(|(_, value)| value).collect::<Vec<_>>().try_into().ok()
-        }),
-    );
-    table::wide::<3>(&rows, &mut out)?;
+    let mut table = Wide::of(["ID", "REASON", "BUNDLE"]);
+    for Entry(fields) in &removed {
+        table.row(std::array::from_fn(|column| fields[column].1.as_str()));
+    }
+    table.write(&mut out)?;
     Ok(code)
 }

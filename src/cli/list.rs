@@ -1,11 +1,11 @@
 //! `kase list`.
 
-use super::table;
+use super::table::{self, Wide};
 use super::{Context, ExitCode};
-use crate::container::Container;
-use crate::container::state::{Owners, State};
+use crate::container::state::State;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use serde::Serializer as _;
+use serde::ser::SerializeSeq as _;
 use std::io::{self, Write};
 
 pub fn arguments(command: Command) -> Command {
@@ -15,41 +15,25 @@ pub fn arguments(command: Command) -> Command {
 }
 
 pub fn run(context: Context, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
-    // An entry whose creation has not got as far as a record is nobody's container yet.
-    let containers = context.store()?.containers()?.filter(|container| container.facts().is_some());
+    let store = context.store()?;
     let mut out = io::BufWriter::new(io::stdout().lock());
     if matches.get_flag("quiet") {
-        for container in containers {
-            writeln!(out, "{}", container.id())?;
-        }
+        store.glances(|_, id, _| Ok(writeln!(out, "{id}")?))?;
+    } else if table::is_json(matches) {
+        let mut json = serde_json::Serializer::new(&mut out);
+        let mut all = json.serialize_seq(None)?;
+        store.glances(|glance, id, owner| Ok(all.serialize_element(&glance.state(id, owner))?))?;
+        all.end()?;
+        writeln!(out)?;
     } else {
-        show(containers, matches, &mut out)?;
+        let mut table = Wide::of(["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"]);
+        store.glances(|glance, id, owner| {
+            let State { pid, status, bundle, created, .. } = glance.state(id, owner);
+            table.row([id, &pid.to_string(), status.word(), &bundle, created, owner]);
+            Ok(())
+        })?;
+        table.write(&mut out)?;
     }
     out.flush()?;
     Ok(ExitCode::SUCCESS)
-}
-
-fn show(
-    containers: impl Iterator<Item = Container>,
-    matches: &ArgMatches,
-    out: &mut impl Write,
-) -> anyhow::Result<()> {
-    let mut owners = Owners::default();
-    let states = containers.map(|container| {
-        let owner = owners.name(container.owner);
-        State::of(container, owner)
-    });
-    if table::is_json(matches) {
-        serde_json::Serializer::new(&mut *out).collect_seq(states)?;
-        writeln!(out)?;
-        return Ok(());
-    }
-    let header = ["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"].map(String::from);
-    // Of a thousand containers only what is shown is kept.
-    let rows = states.map(|state| {
-        [state.id, state.pid.to_string(), state.status.to_string(), state.bundle, state.created, state.owner]
-    });
-    let rows: Vec<[String; 6]> = std::iter::once(header).chain(rows).collect();
-    table::wide(&rows, out)?;
-    Ok(())
 }

@@ -13,8 +13,8 @@ pub fn arguments(command: Command) -> Command {
 pub fn run(context: Context, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     let id = super::id_of(matches);
     let container = context.store()?.container(id).with_context(|| format!("state {id}"))?;
-    let owner = Owners::default().name(container.owner);
-    let text = serde_json::to_string_pretty(&State::of(container, owner))?;
+    let mut owners = Owners::default();
+    let text = serde_json::to_string_pretty(&State::of(&container, owners.name(container.owner)))?;
     writeln!(std::io::stdout(), "{text}")?;
     Ok(ExitCode::SUCCESS)
 }

@@ -55,20 +55,56 @@ pub fn columns<const N: usize>(
 }
 
 /// Columns as wide as their widest cell, at least 12 and 3 apart, as runc's tables are.
-pub fn wide<const N: usize>(rows: &[[String; N]], out: &mut impl Write) -> io::Result<()> {
-    const LEAST: usize = 12;
-    const APART: usize = 3;
-    let widths = widths(rows).map(|width| (width + APART).max(LEAST));
-    for row in rows {
-        for (column, cell) in row.iter().enumerate() {
-            if column + 1 == row.len() {
-                writeln!(out, "{cell}")?;
-                break;
-            }
-            write!(out, "{cell:width$}", width = widths[column])?;
+#[derive(Debug)]
+pub struct Wide<const N: usize> {
+    /// Every cell, one after the other, and where each ends.
+    text: String,
+    ends: Vec<usize>,
+    widths: [usize; N],
+}
+
+impl<const N: usize> Wide<N> {
+    /// With a first row.
+    pub fn of(header: [&str; N]) -> Self {
+        let mut table = Self { text: String::new(), ends: Vec::new(), widths: [0; N] };
+        table.row(header);
+        table
+    }
+
+    /// Adds a row.
+    pub fn row(&mut self, cells: [&str; N]) {
+        for (width, cell) in self.widths.iter_mut().zip(cells) {
+            *width = cell.chars().count().max(*width);
+            self.text.push_str(cell);
+            self.ends.push(self.text.len());
         }
     }
-    Ok(())
+
+    /// Writes it.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub fn write(&self, out: &mut impl Write) -> io::Result<()> {
+        const LEAST: usize = 12;
+        const APART: usize = 3;
+        let mut start = 0;
+        let mut line = String::new();
+        for row in self.ends.chunks_exact(N) {
+            for (column, (end, width)) in row.iter().zip(self.widths).enumerate() {
+                let cell = &self.text[start..*end];
+                start = *end;
+                line.push_str(cell);
+                if column + 1 < N {
+                    let blanks = (width + APART).max(LEAST) - cell.chars().count();
+                    line.extend(std::iter::repeat_n(' ', blanks));
+                }
+            }
+            line.push('\n');
+            out.write_all(line.as_bytes())?;
+            line.clear();
+        }
+        Ok(())
+    }
 }
 
 fn widths<const N: usize>(rows: &[[String; N]]) -> [usize; N] {

@@ -56,7 +56,7 @@ pub fn remove(container: &Container) -> anyhow::Result<()> {
     container.cgroup().remove()?;
     if let Some(planned) = container.planned_cgroup() {
         planned.remove_unused();
-    } else if let Some(share) = container.facts().and_then(|facts| facts.intel_rdt.as_deref()) {
+    } else if let Some(share) = container.share() {
         share.leave().or_fault(|| Fault::at("linux.intelRdt", "remove the container's group"))?;
     }
     container

@@ -30,7 +30,7 @@ pub fn events(container: &Container, pace: Pace) -> anyhow::Result<()> {
     }
     let cgroup = container.cgroup();
     let id = container.id();
-    let share = container.facts().and_then(|facts| facts.intel_rdt.as_deref());
+    let share = container.share();
     let stats = || {
         let mut data = cgroup.stats();
         if let Some(share) = share {

@@ -113,16 +113,8 @@ pub fn exec(container: &Container, mut request: Request) -> anyhow::Result<i32> 
     };
     let state = container.hook_state("running", Some(pid)).ok_or_else(gone)?;
     let metadata = listener.and_then(|listener| listener.metadata);
-    let mut witness = Witness {
-        cgroup,
-        placed,
-        share: facts.intel_rdt.as_deref(),
-        console,
-        agent,
-        metadata,
-        state,
-        master: None,
-    };
+    let mut witness =
+        Witness { cgroup, placed, share: container.share(), console, agent, metadata, state, master: None };
     let mut init = join(&plan, &attributes, target, &mut witness)?;
     announcement.make(&init, b"setns")?;
     trace::step("start");

@@ -8,6 +8,7 @@ pub mod events;
 pub mod exec;
 pub mod explain;
 pub mod gc;
+pub mod glance;
 pub mod id;
 pub mod kill;
 mod overlay;
@@ -24,13 +25,17 @@ pub mod update;
 pub mod wait;
 
 use crate::cgroup::layout::Layout;
-use crate::cgroup::{Cgroup, State};
+use crate::cgroup::{Cgroup, CgroupFacts, State};
 use crate::fault::{Fault, Report};
 use crate::hook;
 use crate::kernel::process::{End, pidfd_open};
 use crate::kernel::text::{read_record, read_text};
+use crate::launch::intel_rdt::Share;
 use crate::plan::cgroup::Version;
 use crate::plan::namespaces::Kind;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::stat::fstat;
+use nix::sys::statfs::{FsType, fstatfs};
 use nix::unistd::geteuid;
 use record::{Complete, Facts, Init, Lock, Record};
 use serde::Serialize;
@@ -72,15 +77,22 @@ pub enum Status {
     Stopped,
 }
 
-impl fmt::Display for Status {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(match self {
+impl Status {
+    /// As the specification has it.
+    pub fn word(self) -> &'static str {
+        match self {
             Self::Creating => "creating",
             Self::Created => "created",
             Self::Running => "running",
             Self::Paused => "paused",
             Self::Stopped => "stopped",
-        })
+        }
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(self.word())
     }
 }
 
@@ -98,6 +110,12 @@ impl Container {
     /// What was asked for; nothing when its creation was interrupted before that was written.
     pub fn facts(&self) -> Option<&Facts> {
         self.record.as_ref().map(|record| &record.facts)
+    }
+
+    /// Its place in resctrl.
+    fn share(&self) -> Option<&Share> {
+        let record = self.record.as_ref()?;
+        record.share.as_deref().or(record.facts.intel_rdt.as_deref())
     }
 
     /// Who init was, dead or alive.
@@ -162,22 +180,7 @@ impl Container {
     /// The status, and init's process id if it lives.
     pub fn life(&self) -> (Status, Option<i32>) {
         let Some(record) = &self.record else { return (Status::Stopped, None) };
-        let alive = match (record.lock, record.complete) {
-            // The kernel takes the lock from whoever ends, so init lives, and need not be looked for.
-            (Lock::Held, Complete::Yes) => record.init,
-            _ => record.init.filter(|init| is_alive(*init)),
-        };
-        let status = match (record.lock, record.complete) {
-            (Lock::Held, Complete::No) => Status::Creating,
-            _ if alive.is_none() => Status::Stopped,
-            (lock, _) => match self.cgroup().state() {
-                Ok(State::Frozen) => Status::Paused,
-                // A freezer that cannot be read has gone with its cgroup.
-                _ if lock == Lock::Held => Status::Created,
-                _ => Status::Running,
-            },
-        };
-        (status, alive.map(|init| init.pid))
+        record.life(CgroupFacts::state)
     }
 
     /// The state directory, open.
@@ -231,6 +234,28 @@ impl Container {
     }
 }
 
+impl<F, C> Record<F, C> {
+    /// The status, and init's process id if it lives. `state` tells of a cgroup whether it is frozen.
+    fn life(&self, state: impl FnOnce(&C) -> anyhow::Result<State>) -> (Status, Option<i32>) {
+        let alive = match (self.lock, self.complete) {
+            // The kernel takes the lock from whoever ends, so init lives, and need not be looked for.
+            (Lock::Held, Complete::Yes) => self.init,
+            _ => self.init.filter(|init| is_alive(*init)),
+        };
+        let status = match (self.lock, self.complete) {
+            (Lock::Held, Complete::No) => Status::Creating,
+            _ if alive.is_none() => Status::Stopped,
+            (lock, _) => match state(&self.cgroup) {
+                Ok(State::Frozen) => Status::Paused,
+                // A freezer that cannot be read has gone with its cgroup.
+                _ if lock == Lock::Held => Status::Created,
+                _ => Status::Running,
+            },
+        };
+        (status, alive.map(|init| init.pid))
+    }
+}
+
 /// Where hooks' output goes. The container is what it is by now, so a file that is missing stops nothing.
 fn output(facts: &Facts) -> hook::Output {
     hook::Output::open(&facts.annotations).unwrap_or_else(|error| {
@@ -243,7 +268,7 @@ fn output(facts: &Facts) -> hook::Output {
 struct Stat {
     state: char,
     start_time: u64,
-    /// As waitpid(2) would have it; 0 to whoever may not look.
+    /// As waitpid(2) would have it, once it has ended; 0 to whoever may not look.
     exit_code: i32,
 }
 
@@ -259,18 +284,37 @@ impl Stat {
 }
 
 fn stat(pid: i32) -> Option<Stat> {
-    let stat = read_record(format!("/proc/{pid}/stat")).ok()?;
+    // Twice what 52 numbers and a name can be.
+    let mut buffer = [0; 2048];
+    let stat = read_record(format!("/proc/{pid}/stat"), &mut buffer).ok()?;
     // The name in parentheses may itself hold anything.
-    let mut fields = stat.rsplit_once(") ")?.1.split(' ');
+    let name_end = stat.iter().rposition(|byte| *byte == b')')?;
+    let mut fields = str::from_utf8(&stat[name_end..]).ok()?.split_ascii_whitespace().skip(1);
     let state = fields.next()?.chars().next()?;
     let start_time = fields.nth(18)?.parse().ok()?;
-    let exit_code = fields.nth(29).and_then(|code| code.trim_end().parse().ok()).unwrap_or(0);
-    Some(Stat { state, start_time, exit_code })
+    let mut stat = Stat { state, start_time, exit_code: 0 };
+    if stat.has_ended() {
+        stat.exit_code = fields.nth(29).and_then(|code| code.parse().ok()).unwrap_or(0);
+    }
+    Some(stat)
 }
 
 /// Facts about a process that has just been made.
 fn init_facts(pid: i32) -> Option<Init> {
-    stat(pid).map(|stat| Init { pid, start_time: stat.start_time })
+    let inode = || {
+        let pidfd = pidfd_open(pid).ok()?;
+        // Older kernels give all of them one inode.
+        let is_own = fstatfs(&pidfd).is_ok_and(|stat| stat.filesystem_type() == PIDFS);
+        is_own.then(|| inode(&pidfd)).flatten()
+    };
+    stat(pid).map(|stat| Init { pid, start_time: stat.start_time, inode: inode() })
+}
+
+/// PID_FS_MAGIC of linux/magic.h.
+const PIDFS: FsType = FsType(0x5049_4446);
+
+fn inode(pidfd: &OwnedFd) -> Option<u64> {
+    fstat(pidfd).ok().map(|stat| stat.st_ino)
 }
 
 /// What the kernel calls this boot; nothing where it does not say.
@@ -281,7 +325,18 @@ fn boot() -> String {
 
 /// Whether it is still that process, and no zombie.
 fn is_alive(init: Init) -> bool {
-    stat(init.pid).is_some_and(|stat| stat.is(init) && !stat.has_ended())
+    let by_inode = |own| match pidfd_open(init.pid) {
+        Ok(pidfd) => Some(inode(&pidfd) == Some(own) && !has_ended(&pidfd)),
+        Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Some(false),
+        // Forbidden, or too many are open.
+        Err(_) => None,
+    };
+    let by_start = || stat(init.pid).is_some_and(|stat| stat.is(init) && !stat.has_ended());
+    init.inode.and_then(by_inode).unwrap_or_else(by_start)
+}
+
+fn has_ended(pidfd: &OwnedFd) -> bool {
+    poll(&mut [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)], PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
 }
 
 /// How a process has ended that nobody has waited for yet.

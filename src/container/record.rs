@@ -9,12 +9,15 @@
 
 use crate::cgroup::CgroupFacts;
 use crate::fault::{Fault, OrFault};
+use crate::kernel::path::{Resolve, openat2};
 use crate::launch::intel_rdt::Share;
+use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl, openat};
-use nix::sys::stat::Mode;
+use nix::sys::stat::{Mode, fstat};
 use oci_spec::runtime::Hook;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::BorrowedFd;
@@ -22,11 +25,12 @@ use std::path::PathBuf;
 
 const FILE: &str = "record";
 
-/// Opens the record that is there. Whoever may write to the directory must not lead us to another file, nor have us
-/// wait for one that never answers.
+/// Whoever may write to the directory must not lead us to another file, nor have us wait for one that never answers.
+const GUARDED: OFlag = OFlag::O_NOFOLLOW.union(OFlag::O_NONBLOCK).union(OFlag::O_CLOEXEC);
+
+/// Opens the record that is there.
 fn open(directory: BorrowedFd<'_>, flags: OFlag) -> nix::Result<File> {
-    let flags = flags | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-    openat(directory, FILE, flags, Mode::empty()).map(File::from)
+    openat(directory, FILE, flags | GUARDED, Mode::empty()).map(File::from)
 }
 
 /// What was asked for.
@@ -65,7 +69,7 @@ pub struct Facts {
     pub intel_rdt: Option<Box<Share>>,
 }
 
-/// Who init is. The start time tells it from a later process with the same id.
+/// Who init is. The start time tells it from a later process with the same id; the inode does so with less work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Init {
@@ -73,34 +77,39 @@ pub struct Init {
     pub pid: i32,
     /// Clock ticks since boot; proc_pid_stat(5), field 22.
     pub start_time: u64,
+    /// What its pidfds have as their inode number, which no other process of this boot gets; since Linux 6.9.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inode: Option<u64>,
 }
 
-/// A line of the journal.
+/// A line of the journal; of what was asked for and of the cgroup, a reader may want a part.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-enum Line {
-    Facts(Facts),
-    Cgroup(CgroupFacts),
+enum Line<F, C> {
+    Facts(F),
+    Cgroup(C),
     Init(Init),
     Ready,
     /// By an update: there was no place in resctrl before.
-    Share(Share),
+    Share(Box<Share>),
     Exit(i32),
 }
 
 /// Everything that the journal says.
 #[derive(Debug)]
-pub struct Record {
+pub struct Record<F = Facts, C = CgroupFacts> {
     /// What was asked for.
-    pub facts: Facts,
+    pub facts: F,
     /// Its cgroup.
-    pub cgroup: CgroupFacts,
+    pub cgroup: C,
     /// Who init is, once it was made.
     pub init: Option<Init>,
     /// Whether creation came to its end.
     pub complete: Complete,
     /// Whether somebody holds the lock.
     pub lock: Lock,
+    /// Its place in resctrl, if an update gave it one.
+    pub share: Option<Box<Share>>,
     /// How init ended, if somebody waited for it: a shell's code.
     pub exit: Option<i32>,
 }
@@ -174,10 +183,10 @@ impl Journal {
     /// # Errors
     /// Those of openat(2) and write(2).
     pub fn share(directory: BorrowedFd<'_>, share: Share) -> anyhow::Result<()> {
-        Self(open(directory, OFlag::O_WRONLY | OFlag::O_APPEND)?).write(&Line::Share(share))
+        Self(open(directory, OFlag::O_WRONLY | OFlag::O_APPEND)?).write(&Line::Share(Box::new(share)))
     }
 
-    fn write(&self, line: &Line) -> anyhow::Result<()> {
+    fn write(&self, line: &Line<Facts, CgroupFacts>) -> anyhow::Result<()> {
         let mut text = serde_json::to_vec(line)?;
         text.push(b'\n');
         // One write, so that a reader sees all of the line or nothing that ends in a newline.
@@ -198,7 +207,7 @@ pub fn add_exit(directory: BorrowedFd<'_>, code: i32) -> anyhow::Result<()> {
 /// # Errors
 /// Those of openat(2) and fcntl(2).
 pub fn creator(directory: BorrowedFd<'_>) -> anyhow::Result<Lock> {
-    look(&open(directory, OFlag::O_RDWR)?, CREATOR)
+    look(&open(directory, OFlag::O_RDONLY)?, CREATOR)
 }
 
 /// Waits for the lock that whoever removes the container holds, and holds it; nothing where there is no record yet,
@@ -217,8 +226,12 @@ const REMOVER: libc::off_t = 2;
 
 /// A write lock on a byte of the file.
 fn byte(start: libc::off_t) -> libc::flock {
+    lock(start, libc::F_WRLCK)
+}
+
+fn lock(start: libc::off_t, kind: libc::c_int) -> libc::flock {
     libc::flock {
-        l_type: libc::F_WRLCK as libc::c_short,
+        l_type: kind as libc::c_short,
         l_whence: libc::SEEK_SET as libc::c_short,
         l_start: start,
         l_len: 1,
@@ -226,8 +239,9 @@ fn byte(start: libc::off_t) -> libc::flock {
     }
 }
 
+/// A lock to read would be in the way of the one to write, and needs a file that is open for reading only.
 fn look(file: &File, start: libc::off_t) -> anyhow::Result<Lock> {
-    let mut lock = byte(start);
+    let mut lock = lock(start, libc::F_RDLCK);
     fcntl(file, FcntlArg::F_OFD_GETLK(&mut lock))?;
     Ok(if lock.l_type == libc::F_UNLCK as libc::c_short { Lock::Free } else { Lock::Held })
 }
@@ -238,12 +252,8 @@ impl Record {
     /// # Errors
     /// A record that kase did not write.
     pub fn read(directory: BorrowedFd<'_>) -> anyhow::Result<Option<Self>> {
-        let Some((record, damage)) = read_lines(directory)? else { return Ok(None) };
-        damage.map_or(Ok(record), Err).or_fault(|| {
-            Fault::doing("parse the container's record").remedy(
-                "remove the container with `kase delete --force`; its record was changed by somebody else, or its disk is full",
-            )
-        })
+        let mut text = Text::default();
+        text.read(open(directory, OFlag::O_RDONLY))?.map_or(Ok(None), |(lines, _)| whole(lines))
     }
 
     /// What can be read of it, for whoever removes the container: as far as its first line that is damaged.
@@ -251,7 +261,9 @@ impl Record {
     /// # Errors
     /// A record that kase did not write.
     pub fn remains(directory: BorrowedFd<'_>) -> anyhow::Result<Option<Self>> {
-        let Some((record, damage)) = read_lines(directory)? else { return Ok(None) };
+        let mut text = Text::default();
+        let found = text.read(open(directory, OFlag::O_RDONLY))?;
+        let Some(((record, damage), _)) = found else { return Ok(None) };
         if let Some(error) = damage {
             tracing::warn!(
                 "the container's record is damaged ({error}): what it does not tell may be left behind"
@@ -262,67 +274,108 @@ impl Record {
 }
 
 /// The record as far as it is whole, and what is wrong with the line after that.
-type Lines = (Option<Record>, Option<anyhow::Error>);
+type Lines<F, C> = (Option<Record<F, C>>, Option<anyhow::Error>);
 
-fn read_lines(directory: BorrowedFd<'_>) -> anyhow::Result<Option<Lines>> {
-    // For writing, since only then the kernel answers whether a write lock could be had.
-    let mut file = match open(directory, OFlag::O_RDWR) {
-        Err(nix::Error::ENOENT) => return Ok(None),
-        Err(nix::Error::ELOOP) => {
-            return Err(Fault::doing("the container's record is a symbolic link")
-                .remedy("remove the container's state directory; kase did not make that link")
-                .into());
-        }
-        file => file.or_fault(|| Fault::doing("open the container's record"))?,
-    };
-    let lock = look(&file, INIT)?;
-    let text = read(&mut file).or_fault(|| {
-        Fault::doing("read the container's record")
-            .remedy("remove the container's state directory; kase did not make what is in it")
-    })?;
-    Ok(Some(parse(&text, lock)))
+fn whole<F, C>((record, damage): Lines<F, C>) -> anyhow::Result<Option<Record<F, C>>> {
+    damage.map_or(Ok(record), Err).or_fault(|| {
+        Fault::doing("parse the container's record").remedy(
+            "remove the container with `kase delete --force`; its record was changed by somebody else, or its disk is full",
+        )
+    })
 }
 
-/// Mostly by one read(2): what is shorter than was asked for is the whole of a regular file.
-fn read(file: &mut File) -> io::Result<Vec<u8>> {
-    const MOSTLY: usize = 4096;
-    let mut text = vec![0; MOSTLY];
-    let length = file.read(&mut text)?;
-    text.truncate(length);
-    if length == MOSTLY {
-        file.read_to_end(&mut text)?;
+/// The text of a record, where the next one can be read too.
+#[derive(Debug, Default)]
+pub struct Text(Vec<u8>);
+
+impl Text {
+    /// Reads the record of the container `id` in the state root, for the parts of it that `F` and `C` are, and tells
+    /// who owns it; nothing when it was never begun.
+    ///
+    /// # Errors
+    /// A record that kase did not write.
+    pub fn glance<'a, F, C>(
+        &'a mut self,
+        root: BorrowedFd<'_>,
+        id: &str,
+    ) -> anyhow::Result<Option<(Record<F, C>, u32)>>
+    where
+        F: Deserialize<'a>,
+        C: Deserialize<'a> + Default,
+    {
+        let path = CString::new(format!("{id}/{FILE}"))?;
+        let flags = (OFlag::O_RDONLY | GUARDED).bits();
+        let file = openat2(root, &path, flags, 0, Resolve::NO_SYMLINKS).map(File::from);
+        let file = file.map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)));
+        let Some((lines, owner)) = self.read(file)? else { return Ok(None) };
+        Ok(whole(lines)?.map(|record| (record, owner)))
     }
-    Ok(text)
+
+    /// The lines of an open record, and who owns it.
+    fn read<'a, F, C>(&'a mut self, file: nix::Result<File>) -> anyhow::Result<Option<(Lines<F, C>, u32)>>
+    where
+        F: Deserialize<'a>,
+        C: Deserialize<'a> + Default,
+    {
+        let mut file = match file {
+            Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(None),
+            Err(Errno::ELOOP) => {
+                return Err(Fault::doing("the container's record is a symbolic link")
+                    .remedy("remove the container's state directory; kase did not make that link")
+                    .into());
+            }
+            file => file.or_fault(|| Fault::doing("open the container's record"))?,
+        };
+        let doing = || {
+            Fault::doing("read the container's record")
+                .remedy("remove the container's state directory; kase did not make what is in it")
+        };
+        let stat = fstat(&file)?;
+        if stat.st_mode & libc::S_IFMT != libc::S_IFREG {
+            return Err(doing().caused_by(io::Error::other("it is no regular file")));
+        }
+        let lock = look(&file, INIT)?;
+        let length = self.fill(&mut file).or_fault(doing)?;
+        Ok(Some((parse(&self.0[..length], lock), stat.st_uid)))
+    }
+
+    /// Mostly by one read(2): what is shorter than was asked for is the whole of a regular file.
+    fn fill(&mut self, file: &mut File) -> io::Result<usize> {
+        const MOSTLY: usize = 4096;
+        self.0.resize(MOSTLY, 0);
+        let length = file.read(&mut self.0)?;
+        if length < MOSTLY {
+            return Ok(length);
+        }
+        file.read_to_end(&mut self.0)?;
+        Ok(self.0.len())
+    }
 }
 
-fn parse(text: &[u8], lock: Lock) -> Lines {
+fn parse<'a, F, C>(text: &'a [u8], lock: Lock) -> Lines<F, C>
+where
+    F: Deserialize<'a>,
+    C: Deserialize<'a> + Default,
+{
     let mut record = None;
-    for line in text.split_inclusive(|byte| *byte == b'\n') {
-        // What has no newline was not written to its end.
-        let Some(line) = line.strip_suffix(b"\n") else { break };
-        if let Err(error) = add(&mut record, line, lock) {
-            return (record, Some(error));
-        }
-    }
-    (record, None)
+    // What has no newline was not written to its end.
+    let end = text.iter().rposition(|byte| *byte == b'\n').unwrap_or_default();
+    let lines = serde_json::Deserializer::from_slice(&text[..end]).into_iter();
+    let damage = lines.map(|line| add(&mut record, line?, lock)).find_map(Result::err);
+    (record, damage)
 }
 
-fn add(record: &mut Option<Record>, line: &[u8], lock: Lock) -> anyhow::Result<()> {
-    match (serde_json::from_slice(line)?, record) {
+fn add<F, C: Default>(record: &mut Option<Record<F, C>>, line: Line<F, C>, lock: Lock) -> anyhow::Result<()> {
+    match (line, record) {
         (Line::Facts(facts), record @ None) => {
-            *record = Some(Record {
-                facts,
-                cgroup: CgroupFacts::default(),
-                init: None,
-                complete: Complete::No,
-                lock,
-                exit: None,
-            });
+            let cgroup = C::default();
+            let complete = Complete::No;
+            *record = Some(Record { facts, cgroup, init: None, complete, lock, share: None, exit: None });
         }
         (Line::Cgroup(cgroup), Some(record)) => record.cgroup = cgroup,
         (Line::Init(init), Some(record)) => record.init = Some(init),
         (Line::Ready, Some(record)) => record.complete = Complete::Yes,
-        (Line::Share(share), Some(record)) => record.facts.intel_rdt = Some(Box::new(share)),
+        (Line::Share(share), Some(record)) => record.share = Some(share),
         // Each of several who waited may have written it.
         (Line::Exit(code), Some(record)) => record.exit = Some(code),
         _ => anyhow::bail!("a line is out of order"),
@@ -345,7 +398,8 @@ mod tests {
     #[test]
     fn what_comes_before_a_damaged_line_is_known() {
         for damaged in ["{\"exit\":{\"exit\":1}", "rubbish", FACTS] {
-            let (record, damage) = parse(format!("{FACTS}\n\"ready\"\n{damaged}\n").as_bytes(), Lock::Free);
+            let text = format!("{FACTS}\n\"ready\"\n{damaged}\n");
+            let (record, damage): Lines<Facts, CgroupFacts> = parse(text.as_bytes(), Lock::Free);
             assert!(damage.is_some(), "{damaged}");
             assert_eq!(record.unwrap().complete, Complete::Yes);
         }
@@ -362,7 +416,7 @@ mod tests {
     fn the_lines_add_up() {
         let text = format!("{FACTS}\n{{\"init\":{{\"pid\":7,\"startTime\":9}}}}\n\"ready\"\n");
         let record = whole(&text, Lock::Held).unwrap();
-        assert_eq!(record.init, Some(Init { pid: 7, start_time: 9 }));
+        assert_eq!(record.init, Some(Init { pid: 7, start_time: 9, inode: None }));
         assert_eq!(record.complete, Complete::Yes);
         assert_eq!(record.exit, None);
     }

@@ -1,6 +1,8 @@
 //! The directory that holds one directory for each container, and who may have which id.
 
-use super::record::{Facts, Journal, Record};
+use super::glance::Glance;
+use super::record::{Facts, Journal, Record, Text};
+use super::state::Owners;
 use super::{Container, id};
 use crate::fault::{Fault, OrFault, Report};
 use nix::dir::Dir;
@@ -157,6 +159,29 @@ impl Store {
             })
         });
         Ok(Some(containers).into_iter().flatten())
+    }
+
+    /// Glances at every container, sorted by id, and tells whose it is. One that cannot be read is told of and passed
+    /// over; an entry whose creation has not got as far as a record is nobody's container yet.
+    ///
+    /// # Errors
+    /// A root that was given and cannot be read; those of `tell`.
+    pub fn glances(
+        &self,
+        mut tell: impl FnMut(&Glance<'_>, &str, &str) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let Some(root) = self.open_if_there()? else { return Ok(()) };
+        let mut text = Text::default();
+        let mut owners = Owners::default();
+        for id in ids(&root)? {
+            let found = text.glance(root.as_fd(), &id).or_fault(|| Fault::doing(format!("container {id:?}")));
+            match found {
+                Ok(Some((record, owner))) => tell(&record, &id, owners.name(owner))?,
+                Ok(None) => {}
+                Err(error) => tracing::warn!("{}", Report::of(&error).line),
+            }
+        }
+        Ok(())
     }
 
     /// The ids of all entries, sorted.

@@ -93,7 +93,7 @@ pub fn update(
 
 /// Writes the schemata of the container's group in resctrl. One that has none gets one of its own.
 fn share(container: &Container, rdt: &IntelRdt<'_>) -> anyhow::Result<()> {
-    if let Some(share) = container.facts().and_then(|facts| facts.intel_rdt.as_deref()) {
+    if let Some(share) = container.share() {
         return share.change(rdt, &[]);
     }
     let share = Share::choose(rdt, container.id());

@@ -25,14 +25,11 @@ fn open(path: impl AsRef<Path>) -> io::Result<File> {
     Ok(openat(AT_FDCWD, path.as_ref(), flags, Mode::empty()).map(File::from)?)
 }
 
-/// The text of a file that the kernel writes as one record, such as /proc/PID/stat: one read(2) has it all.
+/// A file that the kernel writes as one record, such as /proc/PID/stat: one read(2) has it all, if `buffer` takes it.
 ///
 /// # Errors
-/// Those of open(2) and read(2); InvalidData when it is not UTF-8.
-pub fn read_record(path: impl AsRef<Path>) -> io::Result<String> {
-    const LONGEST: usize = 4096;
-    let mut text = vec![0; LONGEST];
-    let length = open(path)?.read(&mut text)?;
-    text.truncate(length);
-    String::from_utf8(text).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+/// Those of open(2) and read(2).
+pub fn read_record(path: impl AsRef<Path>, buffer: &mut [u8]) -> io::Result<&[u8]> {
+    let length = open(path)?.read(buffer)?;
+    Ok(&buffer[..length])
 }

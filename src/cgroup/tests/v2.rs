@@ -18,7 +18,7 @@ fn a_v2_cgroup_freezes_kills_and_goes() {
     let mut sleeper = Sleeper::start();
     directory::attach(&path, sleeper.pid()).unwrap();
     cgroup.set_state(State::Frozen).unwrap();
-    assert_eq!(cgroup.state().unwrap(), State::Frozen);
+    assert_eq!(cgroup.facts().state().unwrap(), State::Frozen);
     assert!(v2::refuse_used(&path).unwrap_err().to_string().contains("is not empty"));
     let below = path.join("below/deeper");
     fs::create_dir_all(&below).unwrap();

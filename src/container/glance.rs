@@ -1,0 +1,47 @@
+//! What `list` reads of a record: of a thousand containers, in one piece of memory, without what no list shows.
+
+use super::record::Record;
+use super::state::State;
+use crate::cgroup::Freezer;
+use serde::Deserialize;
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+/// A container as its record tells it.
+pub type Glance<'a> = Record<Facts<'a>, Freezer<'a>>;
+
+/// As the record's, but what is not shown.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Facts<'a> {
+    #[serde(borrow)]
+    oci_version: Cow<'a, str>,
+    #[serde(borrow)]
+    bundle: Cow<'a, str>,
+    #[serde(borrow)]
+    rootfs: Cow<'a, str>,
+    #[serde(borrow)]
+    created: Cow<'a, str>,
+    #[serde(default)]
+    annotations: BTreeMap<String, String>,
+}
+
+impl Glance<'_> {
+    /// The state of the container `id`, which is `owner`'s.
+    pub fn state<'a>(&'a self, id: &'a str, owner: &'a str) -> State<'a> {
+        let (status, pid) = self.life(Freezer::state);
+        let Facts { oci_version, bundle, rootfs, created, annotations } = &self.facts;
+        State {
+            oci_version,
+            id,
+            pid: pid.unwrap_or(0),
+            status,
+            bundle: Cow::Borrowed(bundle),
+            rootfs: Cow::Borrowed(rootfs),
+            created,
+            annotations: Some(annotations).filter(|annotations| !annotations.is_empty()),
+            owner,
+            exit_code: self.exit,
+        }
+    }
+}
