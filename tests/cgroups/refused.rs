@@ -315,10 +315,11 @@ fn systemd_that_does_not_run_is_refused(kase: &Kase) {
 /// `create` for the root of a user namespace that has a /run of its own, as rootlesskit makes one, and a systemd
 /// that was booted; `bus` makes the system's bus there. The user's one is a socket that nobody listens at.
 fn refused_in_a_run_of_its_own(kase: &Kase, bus: &str) -> Outcome {
-    // Of version 2, as the kernel has it beside version 1 too.
+    // Of version 2, as the kernel has it beside version 1 too; nothing is mounted on itself.
     let script = format!(
         "mount -t tmpfs tmpfs /run; mkdir -p /run/systemd/system /run/dbus; {bus} /run/dbus/system_bus_socket
-         mount -t cgroup2 cgroup2 /sys/fs/cgroup; exec \"$@\""
+         [ \"$(stat -fc %T /sys/fs/cgroup)\" = cgroup2fs ] || mount -t cgroup2 cgroup2 /sys/fs/cgroup
+         exec \"$@\""
     );
     let (bundle, id) = (kase.bundle(), kase.id());
     let create = kase.command(words(["--systemd-cgroup", "create", "-b"], bundle.dir(), [id.as_str()]));
