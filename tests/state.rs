@@ -7,6 +7,7 @@ deeds! {
     the_state_has_the_fields_of_the_spec_and_of_runc,
     the_state_is_printed_in_the_usual_order,
     a_stopped_container_has_no_pid,
+    a_later_process_with_inits_id_is_not_init,
     the_state_of_a_missing_container_is_an_error,
     the_list_is_a_table,
     the_list_is_json_when_asked,
@@ -51,6 +52,36 @@ fn a_stopped_container_has_no_pid(kase: &Kase) {
     let container = kase.run_detached(&kase.bundle());
     container.becomes("stopped");
     assert_eq!(container.state()["pid"], 0);
+}
+
+/// Process ids come round again: what the record says besides has to fit.
+fn a_later_process_with_inits_id_is_not_init(kase: &Kase) {
+    let container = kase.run_detached(&kase.bundle().args(["/probe", "sleep"]));
+    let path = kase.state_dir().join(&container.id).join("record");
+    let record = fs::read_to_string(&path).unwrap();
+    let told = |change: &dyn Fn(&mut Value)| {
+        let lines = record.lines().map(|line| {
+            let mut line: Value = serde_json::from_str(line).unwrap();
+            if line.get("init").is_some() {
+                change(&mut line["init"]);
+            }
+            format!("{line}\n")
+        });
+        fs::write(&path, lines.collect::<String>()).unwrap();
+        let list: Value = serde_json::from_str(kase.call(["list", "-f", "json"]).stdout()).unwrap();
+        let status = container.state()["status"].clone();
+        assert_eq!(list[0]["status"], status);
+        status.as_str().unwrap().to_owned()
+    };
+    let without = |init: &mut Value| drop(init.as_object_mut().unwrap().remove("inode"));
+    let other = |value: &mut Value| *value = json!(value.as_u64().unwrap() + 1);
+    // As kernels before 6.9 have it: by the start time alone.
+    let old = [told(&|init| without(init)), told(&|init| (without(init), other(&mut init["startTime"])).0)];
+    let new = record.contains("\"inode\":").then(|| told(&|init| other(&mut init["inode"])));
+    fs::write(&path, &record).unwrap();
+    assert_eq!(old, ["running", "stopped"]);
+    assert!(new.is_none_or(|status| status == "stopped"));
+    assert_eq!(container.status(), "running");
 }
 
 fn the_state_of_a_missing_container_is_an_error(kase: &Kase) {

@@ -44,6 +44,9 @@ fn a_paused_container_stands_still(ground: &Ground) {
     let (container, other) = (counter(ground), counter(ground));
     container.call("pause", []).succeeded();
     assert_eq!(container.status(), "paused");
+    let list = ground.call(["list"]);
+    let row = list.stdout().lines().find(|line| line.starts_with(&format!("{} ", container.id)));
+    assert!(row.is_some_and(|row| row.contains(" paused ")), "{list}");
     let (before, others) = (container.stdout(), other.stdout().lines().count());
     wait_until("the other counter to go on", || other.stdout().lines().count() > others + 20);
     assert_eq!(container.stdout(), before, "it counts on");
