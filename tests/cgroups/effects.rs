@@ -9,6 +9,7 @@ use super::{MIB, added, counts_swap};
 use crate::common::{Bundle, Container, Ground, Value, json, wait_until};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 in_settings! { each, cpuset:
     shares_divide_a_processor,
@@ -286,6 +287,9 @@ fn a_weight_divides_a_disk(ground: &Ground) {
     if scheduler(disk) != "bfq" {
         skip!("the temporary directory's disk has no scheduler with weights: {}", scheduler(disk));
     }
+    // Four readers at once keep an emulated processor busy, and no longer the disk.
+    static DISK: Mutex<()> = Mutex::new(());
+    let _alone = DISK.lock().unwrap_or_else(PoisonError::into_inner);
     let reader = |weight: u16| {
         let bundle = ground.limited(&json!({"blockIO": {"weight": weight}})).writable();
         let probe =
