@@ -69,7 +69,8 @@ pub fn exec(container: &Container, mut request: Request) -> anyhow::Result<i32> 
     trace::step("container");
     check_status(container, &request)?;
     let gone = || Fault::doing("container not running");
-    let (pid, pidfd) = container.pid().zip(container.pidfd()).ok_or_else(gone)?;
+    let (init, pidfd) = container.init().zip(container.pidfd()).ok_or_else(gone)?;
+    let pid = init.pid;
     let facts = container.facts().ok_or_else(gone)?;
     let config = stored(container)?;
     let own = config.process.as_ref().ok_or_else(|| Fault::at("process", "the container has none"))?;

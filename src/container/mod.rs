@@ -33,7 +33,6 @@ use crate::kernel::text::{read_record, read_text};
 use crate::launch::intel_rdt::Share;
 use crate::plan::cgroup::Version;
 use crate::plan::namespaces::Kind;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::fstat;
 use nix::sys::statfs::{FsType, fstatfs};
 use nix::unistd::geteuid;
@@ -43,6 +42,7 @@ use std::fmt;
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
+use std::time::Duration;
 use store::Directory;
 
 /// Whether this host's controllers are those of cgroup v2.
@@ -169,7 +169,7 @@ impl Container {
         let init = self.init()?;
         let pidfd = pidfd_open(init.pid).ok()?;
         // The id may have passed to another process; not after this, since the descriptor holds it.
-        is_alive(init).then_some(pidfd)
+        is_living(init, &pidfd).then_some(pidfd)
     }
 
     /// Derives the status.
@@ -325,18 +325,27 @@ fn boot() -> String {
 
 /// Whether it is still that process, and no zombie.
 fn is_alive(init: Init) -> bool {
-    let by_inode = |own| match pidfd_open(init.pid) {
-        Ok(pidfd) => Some(inode(&pidfd) == Some(own) && !has_ended(&pidfd)),
-        Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Some(false),
-        // Forbidden, or too many are open.
-        Err(_) => None,
-    };
-    let by_start = || stat(init.pid).is_some_and(|stat| stat.is(init) && !stat.has_ended());
-    init.inode.and_then(by_inode).unwrap_or_else(by_start)
+    match init.inode.map(|_| pidfd_open(init.pid)) {
+        Some(Ok(pidfd)) => is_living(init, &pidfd),
+        Some(Err(error)) if error.raw_os_error() == Some(libc::ESRCH) => false,
+        // There is none to compare; or to open one is forbidden, or too many are open.
+        Some(Err(_)) | None => started_then(init),
+    }
 }
 
-fn has_ended(pidfd: &OwnedFd) -> bool {
-    poll(&mut [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)], PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
+/// As [`is_alive`], of the process that has init's id now.
+fn is_living(init: Init, pidfd: &OwnedFd) -> bool {
+    match init.inode {
+        Some(own) => {
+            inode(pidfd) == Some(own) && !hook::ended_within(pidfd.as_fd(), Duration::ZERO).unwrap_or(false)
+        }
+        None => started_then(init),
+    }
+}
+
+/// As [`is_alive`], by the start time alone.
+fn started_then(init: Init) -> bool {
+    stat(init.pid).is_some_and(|stat| stat.is(init) && !stat.has_ended())
 }
 
 /// How a process has ended that nobody has waited for yet.

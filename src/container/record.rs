@@ -306,7 +306,7 @@ impl Text {
         let path = CString::new(format!("{id}/{FILE}"))?;
         let flags = (OFlag::O_RDONLY | GUARDED).bits();
         let file = openat2(root, &path, flags, 0, Resolve::NO_SYMLINKS).map(File::from);
-        let file = file.map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)));
+        let file = file.map_err(|error| Errno::try_from(error).unwrap_or(Errno::EIO));
         let Some((lines, owner)) = self.read(file)? else { return Ok(None) };
         Ok(whole(lines)?.map(|record| (record, owner)))
     }

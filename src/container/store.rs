@@ -152,12 +152,8 @@ impl Store {
         let Some(root) = self.open_if_there()? else { return Ok(None.into_iter().flatten()) };
         let ids = ids(&root)?;
         let root = Rc::new(root);
-        let containers = ids.into_iter().filter_map(move |id| {
-            look(Rc::clone(&root), id, Record::read).unwrap_or_else(|error| {
-                tracing::warn!("{}", Report::of(&error).line);
-                None
-            })
-        });
+        let containers =
+            ids.into_iter().filter_map(move |id| or_pass_over(look(Rc::clone(&root), id, Record::read)));
         Ok(Some(containers).into_iter().flatten())
     }
 
@@ -175,10 +171,8 @@ impl Store {
         let mut owners = Owners::default();
         for id in ids(&root)? {
             let found = text.glance(root.as_fd(), &id).or_fault(|| Fault::doing(format!("container {id:?}")));
-            match found {
-                Ok(Some((record, owner))) => tell(&record, &id, owners.name(owner))?,
-                Ok(None) => {}
-                Err(error) => tracing::warn!("{}", Report::of(&error).line),
+            if let Some((record, owner)) = or_pass_over(found) {
+                tell(&record, &id, owners.name(owner))?;
             }
         }
         Ok(())
@@ -201,6 +195,14 @@ impl Store {
             })?)),
         }
     }
+}
+
+/// What was found; an error is told of.
+fn or_pass_over<T>(found: anyhow::Result<Option<T>>) -> Option<T> {
+    found.unwrap_or_else(|error| {
+        tracing::warn!("{}", Report::of(&error).line);
+        None
+    })
 }
 
 /// How much is asked of a record.
