@@ -1,12 +1,15 @@
 //! Stops every process of a cgroup, and lets them go on.
 
 use super::directory::{is_gone, write};
+use super::layout::MOUNT;
 use crate::fault::{Fault, OrFault};
-use crate::kernel::text::{read_record, read_text};
+use crate::kernel::text::{read_record, read_record_at, read_text};
+use nix::fcntl::{OFlag, open};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::stat::Mode;
 use std::fs::File;
 use std::io::{self, Read, Seek};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -79,7 +82,7 @@ fn wait_v2(directory: &Path) -> io::Result<bool> {
 /// # Errors
 /// The kernel's.
 pub fn v2(directory: &Path) -> anyhow::Result<State> {
-    asked(directory, "cgroup.freeze")
+    asked(directory, V2)
 }
 
 /// Sets the state of v1's freezer and waits until it is so.
@@ -128,16 +131,50 @@ pub fn set_v1(directory: &Path, state: State) -> anyhow::Result<()> {
 /// # Errors
 /// The kernel's.
 pub fn v1(directory: &Path) -> anyhow::Result<State> {
-    asked(directory, "freezer.self_freezing")
+    asked(directory, V1)
 }
 
+/// The files that say what was asked for.
+pub const V2: &str = "cgroup.freeze";
+pub const V1: &str = "freezer.self_freezing";
+
 fn asked(directory: &Path, file: &str) -> anyhow::Result<State> {
-    match read_record(directory.join(file), &mut [0; 16]) {
+    understood(read_record(directory.join(file), &mut [0; 16]), directory)
+}
+
+fn understood(text: io::Result<&[u8]>, directory: &Path) -> anyhow::Result<State> {
+    match text {
         Ok(text) if text.trim_ascii() == b"1" => Ok(State::Frozen),
         Ok(_) => Ok(State::Thawed),
         Err(error) if is_gone(&error) => Ok(State::Thawed),
         Err(error) => {
             Err(error).or_fault(|| Fault::doing(format!("read the state of {}", directory.display())))
         }
+    }
+}
+
+/// Where cgroups are mounted, open for whoever looks at many: half of the way to each is the way to here.
+#[derive(Debug)]
+pub struct Host(Option<OwnedFd>);
+
+impl Host {
+    /// Opens it, if it is there.
+    pub fn open() -> Self {
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        Self(open(MOUNT, flags, Mode::empty()).ok())
+    }
+
+    /// As [`v2`] or [`v1`], by the file.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn state(&self, directory: &str, file: &str) -> anyhow::Result<State> {
+        let below = directory.strip_prefix(MOUNT).and_then(|rest| rest.strip_prefix('/'));
+        let mut buffer = [0; 16];
+        let text = match (&self.0, below) {
+            (Some(host), Some(below)) => read_record_at(host.as_fd(), format!("{below}/{file}"), &mut buffer),
+            _ => read_record(format!("{directory}/{file}"), &mut buffer),
+        };
+        understood(text, Path::new(directory))
     }
 }

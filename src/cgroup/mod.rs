@@ -24,7 +24,7 @@ mod v2;
 mod write;
 
 pub use directory::Reach;
-pub use freezer::State;
+pub use freezer::{Host, State};
 pub use join::Join;
 pub use oom::Heard;
 
@@ -81,15 +81,30 @@ pub struct Freezer<'a> {
     v1: v1::Freezer<'a>,
 }
 
-impl Freezer<'_> {
+impl<'a> Freezer<'a> {
+    /// Finds it in the JSON without parsing all of that; nothing where it takes a parser. A quote within a value has a
+    /// backslash before it, so what looks like one of these keys is one.
+    pub fn find(json: &'a str) -> Option<Self> {
+        let (v2, rest) = match json.strip_prefix(r#"{"v2":""#) {
+            Some(rest) => (true, rest),
+            None => (false, json.split_once(r#""freezer":""#)?.1),
+        };
+        let (path, _) = rest.split_once('"')?;
+        let path = Some(Cow::Borrowed(path)).filter(|path| !path.contains('\\'))?;
+        Some(match v2 {
+            true => Self { v2: Some(path), v1: v1::Freezer(None) },
+            false => Self { v2: None, v1: v1::Freezer(Some(path)) },
+        })
+    }
+
     /// As [`CgroupFacts::state`].
     ///
     /// # Errors
     /// The kernel's.
-    pub fn state(&self) -> anyhow::Result<State> {
+    pub fn state(&self, host: &Host) -> anyhow::Result<State> {
         match (&self.v2, &self.v1.0) {
-            (Some(path), _) => freezer::v2(Path::new(&**path)),
-            (None, Some(path)) => freezer::v1(Path::new(&**path)),
+            (Some(path), _) => host.state(path, freezer::V2),
+            (None, Some(path)) => host.state(path, freezer::V1),
             (None, None) => Ok(State::Thawed),
         }
     }

@@ -93,14 +93,22 @@ impl Drop for Sleeper {
 
 #[test]
 fn the_freezer_is_found_among_what_is_known_of_a_cgroup() {
-    for (facts, v2, v1) in [
-        (r#"{"v1":{"":"/u","cpu":"/c","pids,freezer":"/f","memory":"/m"}}"#, None, Some("/f")),
-        (r#"{"v1":{"cpu":"/c","freezers":"/x"},"below":"b"}"#, None, None),
-        (r#"{"v2":"/a \"b\"","unit":{"name":"a.scope","bus":"system"}}"#, Some("/a \"b\""), None),
-        ("{}", None, None),
+    // By which way: without a parser, or by one.
+    let (found, parsed) = (true, false);
+    for (facts, v2, v1, way) in [
+        (r#"{"v1":{"":"/u","cpu":"/c","freezer":"/f","memory":"/m"}}"#, None, Some("/f"), found),
+        (r#"{"v1":{"":"/u","cpu":"/c","pids,freezer":"/f","memory":"/m"}}"#, None, Some("/f"), parsed),
+        (r#"{"v1":{"cpu":"/\"freezer\":\"/x","freezer":"/f"}}"#, None, Some("/f"), found),
+        (r#"{"v1":{"freezer":"/a \"b\""}}"#, None, Some("/a \"b\""), parsed),
+        (r#"{"v1":{"cpu":"/c","freezers":"/x"},"below":"b"}"#, None, None, parsed),
+        (r#"{"v2":"/a","below":"\"freezer\":\"/x"}"#, Some("/a"), None, found),
+        (r#"{"v2":"/a \"b\"","unit":{"name":"a.scope","bus":"system"}}"#, Some("/a \"b\""), None, parsed),
+        ("{}", None, None, parsed),
     ] {
         serde_json::from_str::<CgroupFacts>(facts).unwrap();
-        let freezer: Freezer = serde_json::from_str(facts).unwrap();
+        let sought = Freezer::find(facts);
+        assert_eq!(sought.is_some(), way, "{facts}");
+        let freezer = sought.unwrap_or_else(|| serde_json::from_str(facts).unwrap());
         assert_eq!((freezer.v2.as_deref(), freezer.v1.0.as_deref()), (v2, v1), "{facts}");
     }
 }

@@ -2,6 +2,7 @@
 
 use super::table::{self, Wide};
 use super::{Context, ExitCode};
+use crate::cgroup::Host;
 use crate::container::state::State;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use serde::Serializer as _;
@@ -16,19 +17,20 @@ pub fn arguments(command: Command) -> Command {
 
 pub fn run(context: Context, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     let store = context.store()?;
+    let host = Host::open();
     let mut out = io::BufWriter::new(io::stdout().lock());
     if matches.get_flag("quiet") {
         store.glances(|_, id, _| Ok(writeln!(out, "{id}")?))?;
     } else if table::is_json(matches) {
         let mut json = serde_json::Serializer::new(&mut out);
         let mut all = json.serialize_seq(None)?;
-        store.glances(|glance, id, owner| Ok(all.serialize_element(&glance.state(id, owner))?))?;
+        store.glances(|glance, id, owner| Ok(all.serialize_element(&glance.state(id, owner, &host))?))?;
         all.end()?;
         writeln!(out)?;
     } else {
         let mut table = Wide::of(["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"]);
         store.glances(|glance, id, owner| {
-            let State { pid, status, bundle, created, .. } = glance.state(id, owner);
+            let State { pid, status, bundle, created, .. } = glance.state(id, owner, &host);
             table.row([id, &pid.to_string(), status.word(), &bundle, created, owner]);
             Ok(())
         })?;

@@ -57,26 +57,35 @@ pub fn columns<const N: usize>(
 /// Columns as wide as their widest cell, at least 12 and 3 apart, as runc's tables are.
 #[derive(Debug)]
 pub struct Wide<const N: usize> {
-    /// Every cell, one after the other, and where each ends.
+    /// Every cell, one after the other.
     text: String,
-    ends: Vec<usize>,
+    cells: Vec<Cell>,
     widths: [usize; N],
+}
+
+#[derive(Debug)]
+struct Cell {
+    /// Where it ends.
+    end: usize,
+    /// In characters.
+    width: usize,
 }
 
 impl<const N: usize> Wide<N> {
     /// With a first row.
     pub fn of(header: [&str; N]) -> Self {
-        let mut table = Self { text: String::new(), ends: Vec::new(), widths: [0; N] };
+        let mut table = Self { text: String::new(), cells: Vec::new(), widths: [0; N] };
         table.row(header);
         table
     }
 
     /// Adds a row.
     pub fn row(&mut self, cells: [&str; N]) {
-        for (width, cell) in self.widths.iter_mut().zip(cells) {
-            *width = cell.chars().count().max(*width);
+        for (widest, cell) in self.widths.iter_mut().zip(cells) {
+            let width = if cell.is_ascii() { cell.len() } else { cell.chars().count() };
+            *widest = width.max(*widest);
             self.text.push_str(cell);
-            self.ends.push(self.text.len());
+            self.cells.push(Cell { end: self.text.len(), width });
         }
     }
 
@@ -87,21 +96,17 @@ impl<const N: usize> Wide<N> {
     pub fn write(&self, out: &mut impl Write) -> io::Result<()> {
         const LEAST: usize = 12;
         const APART: usize = 3;
+        let blanks = vec![b' '; self.widths.iter().max().unwrap_or(&0) + LEAST];
         let mut start = 0;
-        let mut line = String::new();
-        for row in self.ends.chunks_exact(N) {
-            for (column, (end, width)) in row.iter().zip(self.widths).enumerate() {
-                let cell = &self.text[start..*end];
+        for row in self.cells.chunks_exact(N) {
+            for (column, (Cell { end, width }, widest)) in row.iter().zip(self.widths).enumerate() {
+                out.write_all(&self.text.as_bytes()[start..*end])?;
                 start = *end;
-                line.push_str(cell);
                 if column + 1 < N {
-                    let blanks = (width + APART).max(LEAST) - cell.chars().count();
-                    line.extend(std::iter::repeat_n(' ', blanks));
+                    out.write_all(&blanks[..(widest + APART).max(LEAST) - width])?;
                 }
             }
-            line.push('\n');
-            out.write_all(line.as_bytes())?;
-            line.clear();
+            out.write_all(b"\n")?;
         }
         Ok(())
     }

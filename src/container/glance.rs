@@ -2,7 +2,7 @@
 
 use super::record::Record;
 use super::state::State;
-use crate::cgroup::Freezer;
+use crate::cgroup::{Freezer, Host};
 use serde::Deserialize;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -28,8 +28,8 @@ pub struct Facts<'a> {
 
 impl Glance<'_> {
     /// The state of the container `id`, which is `owner`'s.
-    pub fn state<'a>(&'a self, id: &'a str, owner: &'a str) -> State<'a> {
-        let (status, pid) = self.life(Freezer::state);
+    pub fn state<'a>(&'a self, id: &'a str, owner: &'a str, host: &Host) -> State<'a> {
+        let (status, pid) = self.life(|freezer| freezer.state(host));
         let Facts { oci_version, bundle, rootfs, created, annotations } = &self.facts;
         State {
             oci_version,

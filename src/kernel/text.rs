@@ -4,6 +4,7 @@ use nix::fcntl::{AT_FDCWD, OFlag, openat};
 use nix::sys::stat::Mode;
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::fd::BorrowedFd;
 use std::path::Path;
 
 /// The text of such a file, mostly with one read(2) and one that finds the end. `std::fs::read_to_string` asks
@@ -15,14 +16,14 @@ pub fn read_text(path: impl AsRef<Path>) -> io::Result<String> {
     const PAGE: usize = 4096;
     let mut text = String::with_capacity(PAGE);
     // `take` hides the file, which would be asked for its size all the same.
-    open(path)?.take(u64::MAX).read_to_string(&mut text)?;
+    open(AT_FDCWD, path)?.take(u64::MAX).read_to_string(&mut text)?;
     Ok(text)
 }
 
 /// musl's open(2), which std calls, sets close-on-exec once more, for kernels that did not know it yet.
-fn open(path: impl AsRef<Path>) -> io::Result<File> {
+fn open(directory: BorrowedFd<'_>, path: impl AsRef<Path>) -> io::Result<File> {
     let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
-    Ok(openat(AT_FDCWD, path.as_ref(), flags, Mode::empty()).map(File::from)?)
+    Ok(openat(directory, path.as_ref(), flags, Mode::empty()).map(File::from)?)
 }
 
 /// A file that the kernel writes as one record, such as /proc/PID/stat: one read(2) has it all, if `buffer` takes it.
@@ -30,6 +31,18 @@ fn open(path: impl AsRef<Path>) -> io::Result<File> {
 /// # Errors
 /// Those of open(2) and read(2).
 pub fn read_record(path: impl AsRef<Path>, buffer: &mut [u8]) -> io::Result<&[u8]> {
-    let length = open(path)?.read(buffer)?;
+    read_record_at(AT_FDCWD, path, buffer)
+}
+
+/// As [`read_record`], of a path below a directory.
+///
+/// # Errors
+/// Those of openat(2) and read(2).
+pub fn read_record_at<'a>(
+    directory: BorrowedFd<'_>,
+    path: impl AsRef<Path>,
+    buffer: &'a mut [u8],
+) -> io::Result<&'a [u8]> {
+    let length = open(directory, path)?.read(buffer)?;
     Ok(&buffer[..length])
 }
