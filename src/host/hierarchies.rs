@@ -40,7 +40,9 @@ pub fn unified(own: &str, point: &Path, root: &Path) -> Hierarchy {
 /// after a cgroup namespace was joined, cannot be seen: the mount point has to do.
 fn below(point: &Path, root: &Path, path: &str) -> PathBuf {
     match Path::new(path).strip_prefix(root) {
-        Ok(rest) if !path.contains("/..") && rest != Path::new("") => point.join(rest),
+        Ok(rest) if !rest.as_os_str().is_empty() && !path.split('/').any(|part| part == "..") => {
+            point.join(rest)
+        }
         _ => point.to_path_buf(),
     }
 }
@@ -50,6 +52,8 @@ fn below(point: &Path, root: &Path, path: &str) -> PathBuf {
 /// Lines of mountinfo are `ID PARENT MAJ:MIN ROOT POINT … - cgroup SOURCE OPTIONS`; of /proc/self/cgroup
 /// `N:LIST:PATH`, where LIST has the controllers that are among the mount's options too.
 pub fn parse(mountinfo: &str, own: &str) -> Vec<Hierarchy> {
+    let places = own.lines().filter_map(|line| line.split_once(':')?.1.split_once(':'));
+    let places: Vec<_> = places.filter(|(list, _)| !list.is_empty()).collect();
     let mut found: Vec<Hierarchy> = Vec::new();
     let mut tree = None;
     for line in mountinfo.lines() {
@@ -60,16 +64,14 @@ pub fn parse(mountinfo: &str, own: &str) -> Vec<Hierarchy> {
             continue;
         }
         let options: Vec<&str> = options.split(',').collect();
-        let lists = own.lines().filter_map(|line| line.split_once(':')?.1.split_once(':'));
-        for (list, path) in lists {
+        for (list, path) in &places {
+            let controllers = || list.split(',');
             // Of several mounts of one the first counts: the host's, not one that is bound in a rootfs.
-            let new = !list.is_empty()
-                && list.split(',').all(|part| options.contains(&part))
-                && found.iter().all(|earlier| earlier.name() != list);
-            if new {
-                let controllers = list.split(',').map(String::from).collect();
+            if controllers().all(|part| options.contains(&part))
+                && !found.iter().any(|earlier| controllers().eq(earlier.controllers.iter()))
+            {
                 found.push(Hierarchy {
-                    controllers,
+                    controllers: controllers().map(String::from).collect(),
                     point: point.to_path_buf(),
                     own: below(point, root, path),
                 });
@@ -80,12 +82,13 @@ pub fn parse(mountinfo: &str, own: &str) -> Vec<Hierarchy> {
     found
 }
 
+/// From the end, where all but a few lines turn out to be of other file systems.
 fn mount(line: &str) -> Option<(&str, &str, &str, &str)> {
-    let (mount, file_system) = line.split_once(" - ")?;
-    let mut fields = mount.split(' ').skip(3);
-    let mut after = file_system.split(' ');
-    let kind = after.next().filter(|kind| matches!(*kind, "cgroup" | "cgroup2"))?;
-    Some((kind, fields.next()?, fields.next()?, after.nth(1)?))
+    let mut fields = line.rsplitn(4, ' ');
+    let (options, _source) = (fields.next()?, fields.next()?);
+    let kind = fields.next().filter(|kind| matches!(*kind, "cgroup" | "cgroup2"))?;
+    let mut mount = fields.next()?.split(' ').skip(3);
+    Some((kind, mount.next()?, mount.next()?, options))
 }
 
 #[cfg(test)]

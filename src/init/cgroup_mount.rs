@@ -25,32 +25,50 @@ pub enum View {
     Host,
 }
 
-/// Mounts it, writable if the entry says so, also without a cgroup namespace: `runc spec` and engines write `ro`, and
-/// who writes `rw` (an engine's `--privileged --cgroupns=host`, for a systemd or an agent in the container) gets what
+/// A cgroup mount, writable if the entry says so, also without a cgroup namespace: `runc spec` and engines write `ro`,
+/// and who writes `rw` (an engine's `--privileged --cgroupns=host`, for a systemd or an agent in the container) gets what
 /// runc and crun give, the host's tree with the rights that the caller has in it. Read-only all the same, such
-/// containers would not start; `kase lint` tells. Init must be in its cgroup and its cgroup namespace by now.
-///
-/// # Errors
-/// What the kernel refuses, with the entry's place.
-pub fn mount(mounter: &mut Mounter<'_>, mount: &Mount<'_>) -> anyhow::Result<()> {
-    match nix::sys::statfs::statfs(HOST).map(|stats| stats.filesystem_type()) {
-        Ok(nix::sys::statfs::CGROUP2_SUPER_MAGIC) => unified(mounter, mount),
-        Ok(_) => legacy(mounter, mount),
-        Err(_) => {
-            tracing::debug!("{}: the host has no {HOST}: nothing is mounted", mount.at);
-            Ok(())
+/// containers would not start; `kase lint` tells.
+#[derive(Debug)]
+pub enum CgroupMount<'a> {
+    /// The host has nothing to show.
+    None,
+    /// The one tree of v2, which is not mounted yet.
+    Unified,
+    /// A tmpfs, mounted, that is to have a directory for each hierarchy of v1.
+    Legacy(Hierarchies<'a>),
+}
+
+impl<'a> CgroupMount<'a> {
+    /// Does as much of it as can be done before init is in its cgroup.
+    ///
+    /// # Errors
+    /// What the kernel refuses, with the entry's place.
+    pub fn begin(mounter: &Mounter<'_>, entry: &'a Mount<'a>) -> anyhow::Result<Self> {
+        match nix::sys::statfs::statfs(HOST).map(|stats| stats.filesystem_type()) {
+            Ok(nix::sys::statfs::CGROUP2_SUPER_MAGIC) => Ok(Self::Unified),
+            Ok(_) => Hierarchies::begin(mounter, entry).map(Self::Legacy),
+            Err(_) => {
+                tracing::debug!("{}: the host has no {HOST}: nothing is mounted", entry.at);
+                Ok(Self::None)
+            }
         }
     }
 }
 
-fn unified(mounter: &Mounter<'_>, mount: &Mount<'_>) -> anyhow::Result<()> {
+/// Mounts v2's tree. Init must be in its cgroup and its cgroup namespace by now; `own` is /proc/self/cgroup as it was
+/// before that namespace.
+///
+/// # Errors
+/// What the kernel refuses, with the entry's place.
+pub fn unified(mounter: &Mounter<'_>, mount: &Mount<'_>, view: View, own: &str) -> anyhow::Result<()> {
     let target = mounter.target(mount, Shape::Directory)?;
     let flags = mount.options.classic_flags();
     let error = match new_cgroup("cgroup2", "cgroup", flags, target.as_fd()) {
         Ok(()) => return Ok(()),
         Err(error) => error,
     };
-    let bound = match (error.kind(), mounter.cgroup_view) {
+    let bound = match (error.kind(), view) {
         // A user namespace without a cgroup namespace may not mount it: the host's is bound.
         (ErrorKind::PermissionDenied | ErrorKind::ResourceBusy, View::Host) => PathBuf::from(HOST),
         // mount(2) mounts no file system on itself, which a /sys that is bound has there. A mount that is made first
@@ -61,37 +79,58 @@ fn unified(mounter: &Mounter<'_>, mount: &Mount<'_>) -> anyhow::Result<()> {
             if tree.and_then(|tree| mount::attach(tree.as_fd(), target.as_fd())).is_ok() {
                 return Ok(());
             }
-            hierarchies::unified(&mounter.own_cgroups, Path::new(HOST), Path::new("/")).own
+            hierarchies::unified(own, Path::new(HOST), Path::new("/")).own
         }
         _ => return Err(error).or_fault(|| Fault::at(mount.at, "mount cgroup2")),
     };
     mounter.bind(mount, host(mount, &bound)?)
 }
 
-/// A tmpfs with a directory for each hierarchy.
-fn legacy(mounter: &mut Mounter<'_>, entry: &Mount<'_>) -> anyhow::Result<()> {
-    let target = mounter.target(entry, Shape::Directory)?;
-    let data = "mode=755";
-    let set = entry.options.attributes.set & !attribute::RDONLY;
-    let options = [(c"source", Some(c"tmpfs")), (c"mode", Some(c"755"))];
-    let tree = mount::make_file_system(c"tmpfs", &options, set)
-        .or_fault(|| Fault::at(entry.at, format!("mount a tmpfs ({data}) for the cgroup hierarchies")))?;
-    mount::attach(tree.as_fd(), target.as_fd())
-        .or_fault(|| Fault::at(entry.at, "mount the cgroup hierarchies' tmpfs"))?;
-    let mountinfo = read_text("/proc/self/mountinfo")
-        .or_fault(|| Fault::at(entry.at, "read the cgroup hierarchies of the host"))?;
-    // Others are part of a /sys that is bound in the rootfs, which is covered by now.
-    let hosts = |line: &&str| line.split(' ').nth(4).is_some_and(|point| point.starts_with(HOST));
-    let mountinfo: String = mountinfo.split_inclusive('\n').filter(hosts).collect();
-    let all = hierarchies::parse(&mountinfo, &mounter.own_cgroups);
-    for hierarchy in all.iter().filter(|hierarchy| !hierarchy.is_unified()) {
-        one(entry, tree.as_fd(), hierarchy, mounter.cgroup_view)
-            .or_fault(|| Fault::at(entry.at, format!("mount the cgroup hierarchy {}", hierarchy.name())))?;
+/// A tmpfs for v1's hierarchies.
+#[derive(Debug)]
+pub struct Hierarchies<'a> {
+    entry: &'a Mount<'a>,
+    tmpfs: OwnedFd,
+    /// /proc/self/mountinfo of what the host has at its own place.
+    mountinfo: String,
+}
+
+impl<'a> Hierarchies<'a> {
+    fn begin(mounter: &Mounter<'_>, entry: &'a Mount<'a>) -> anyhow::Result<Self> {
+        let target = mounter.target(entry, Shape::Directory)?;
+        let data = "mode=755";
+        let set = entry.options.attributes.set & !attribute::RDONLY;
+        let options = [(c"source", Some(c"tmpfs")), (c"mode", Some(c"755"))];
+        let tmpfs = mount::make_file_system(c"tmpfs", &options, set)
+            .or_fault(|| Fault::at(entry.at, format!("mount a tmpfs ({data}) for the cgroup hierarchies")))?;
+        mount::attach(tmpfs.as_fd(), target.as_fd())
+            .or_fault(|| Fault::at(entry.at, "mount the cgroup hierarchies' tmpfs"))?;
+        let mountinfo = read_text("/proc/self/mountinfo")
+            .or_fault(|| Fault::at(entry.at, "read the cgroup hierarchies of the host"))?;
+        // Others are part of a /sys that is bound in the rootfs, which is covered by now.
+        let hosts = |line: &&str| line.split(' ').nth(4).is_some_and(|point| point.starts_with(HOST));
+        let mountinfo = mountinfo.split_inclusive('\n').filter(hosts).collect();
+        Ok(Self { entry, tmpfs, mountinfo })
     }
-    if entry.options.attributes.set & attribute::RDONLY != 0 {
-        mounter.late_readonly.push(tree);
+
+    /// Whether this is a place in it.
+    pub fn holds(&self, destination: &Path) -> bool {
+        destination.starts_with(self.entry.destination)
     }
-    Ok(())
+
+    /// Mounts them, as [`unified`] does. Returns the tmpfs if it is to be read-only when all else is done.
+    ///
+    /// # Errors
+    /// What the kernel refuses, with the entry's place.
+    pub fn fill(self, view: View, own: &str) -> anyhow::Result<Option<OwnedFd>> {
+        let Self { entry, tmpfs, mountinfo } = self;
+        for hierarchy in hierarchies::parse(&mountinfo, own).iter().filter(|one| !one.is_unified()) {
+            one(entry, tmpfs.as_fd(), hierarchy, view).or_fault(|| {
+                Fault::at(entry.at, format!("mount the cgroup hierarchy {}", hierarchy.name()))
+            })?;
+        }
+        Ok((entry.options.attributes.set & attribute::RDONLY != 0).then_some(tmpfs))
+    }
 }
 
 fn one(entry: &Mount<'_>, tmpfs: BorrowedFd<'_>, hierarchy: &Hierarchy, view: View) -> io::Result<()> {

@@ -36,7 +36,7 @@ use crate::plan::namespaces::Kind;
 use crate::plan::{Pivot, Plan};
 use crate::seccomp::Program;
 use crate::trace::{self, Who};
-use cgroup_mount::View;
+use cgroup_mount::{CgroupMount, Hierarchies, View};
 use nix::sys::stat::{Mode, umask};
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -233,44 +233,73 @@ impl Init<'_> {
 
     /// Mounts and devices. Returns what becomes read-only when the rest is done.
     fn furnish(&mut self, root: &OwnedFd) -> anyhow::Result<Vec<OwnedFd>> {
-        let sources = std::mem::take(&mut self.hands.trees.sources);
-        let cgroup_view = match self.plan.namespaces.has(Kind::Cgroup) {
-            true => View::Namespace,
-            false => View::Host,
-        };
+        let plan = self.plan;
         trace::step("mounts");
         let mut mounter = mounts::Mounter {
             root: root.as_fd(),
-            sources,
-            flags: match self.plan.namespaces.has(Kind::User) {
+            sources: std::mem::take(&mut self.hands.trees.sources),
+            flags: match plan.namespaces.has(Kind::User) {
                 true => mounts::Flags::Locked,
                 false => mounts::Flags::Free,
             },
             links: std::mem::take(&mut self.hands.trees.links),
-            cgroup_view,
-            own_cgroups: String::new(),
             late_readonly: Vec::new(),
         };
-        for (index, mount) in self.plan.mounts.iter().enumerate() {
-            if mount.what == What::Cgroup {
-                self.begin()?;
-                mounter.own_cgroups = std::mem::take(&mut self.own_cgroups);
+        let mut waiting: Vec<Hierarchies<'_>> = Vec::new();
+        for (index, mount) in plan.mounts.iter().enumerate() {
+            let shows = matches!(mount.what, What::Inside { .. });
+            if waiting.iter().any(|hierarchies| shows || hierarchies.holds(mount.destination)) {
+                self.fill(&mut waiting, &mut mounter)?;
             }
             match (&mount.what, &mount.idmap) {
                 (What::Inside { path, reach }, Some(_)) => {
                     let tree = mounter.clone_inside(mount, path, *reach)?;
                     mounter.bind(mount, self.map_ids(index, tree)?)?;
                 }
+                (What::Cgroup, _) => match CgroupMount::begin(&mounter, mount)? {
+                    CgroupMount::None => {}
+                    CgroupMount::Unified => {
+                        self.begin()?;
+                        cgroup_mount::unified(&mounter, mount, self.view(), &self.own_cgroups)?;
+                    }
+                    CgroupMount::Legacy(hierarchies) => {
+                        waiting.push(hierarchies);
+                        // Where kase may still be at its cgroups, there is other work to do.
+                        if self.begun {
+                            self.fill(&mut waiting, &mut mounter)?;
+                        }
+                    }
+                },
                 _ => mounter.mount(index, mount)?,
             }
         }
-        let late = mounter.late_readonly;
-        devices::make(root.as_fd(), &self.plan.devices, self.plan.device_origin)?;
-        if self.plan.tells_apt {
+        devices::make(root.as_fd(), &plan.devices, plan.device_origin)?;
+        if plan.tells_apt {
             fake_root::write(root.as_fd())
                 .or_fault(|| Fault::at("--fake-root", "tell apt of it in the container's /dev"))?;
         }
-        Ok(late)
+        self.fill(&mut waiting, &mut mounter)?;
+        Ok(mounter.late_readonly)
+    }
+
+    fn fill(
+        &mut self,
+        waiting: &mut Vec<Hierarchies<'_>>,
+        mounter: &mut mounts::Mounter<'_>,
+    ) -> anyhow::Result<()> {
+        for hierarchies in waiting.drain(..) {
+            self.begin()?;
+            trace::step("cgroup mount");
+            mounter.late_readonly.extend(hierarchies.fill(self.view(), &self.own_cgroups)?);
+        }
+        Ok(())
+    }
+
+    fn view(&self) -> View {
+        match self.plan.namespaces.has(Kind::Cgroup) {
+            true => View::Namespace,
+            false => View::Host,
+        }
     }
 
     /// Has kase map a tree's ids: it asks for rights over the file system that init may have given up.

@@ -1,6 +1,5 @@
 //! Carries out `mounts`, each onto a descriptor inside the rootfs.
 
-use super::cgroup_mount::{self, View};
 use super::copy_up;
 use super::inside::{self, Shape};
 use super::symlink;
@@ -30,12 +29,8 @@ pub struct Mounter<'a> {
     pub sources: Vec<Option<OwnedFd>>,
     /// Where sources that are copied as symlinks lead, by index into `mounts`.
     pub links: HashMap<usize, PathBuf>,
-    /// What a cgroup mount shows.
-    pub cgroup_view: View,
     /// Whether the flags of bind mounts' sources bind us.
     pub flags: Flags,
-    /// /proc/self/cgroup as it was before the cgroup namespace hid it.
-    pub own_cgroups: String,
     /// Mounts that become read-only only when all mount points in them have been made.
     pub late_readonly: Vec<OwnedFd>,
 }
@@ -51,7 +46,7 @@ pub enum Flags {
 }
 
 impl Mounter<'_> {
-    /// Does the entry number `index`.
+    /// Does the entry number `index`, unless it is for cgroups.
     ///
     /// # Errors
     /// What the kernel refuses, with the entry's place.
@@ -72,7 +67,7 @@ impl Mounter<'_> {
             }
             What::Inside { path, reach } => self.bind(mount, self.clone_inside(mount, path, *reach)?),
             What::FileSystem { kind, source, fallback } => self.file_system(mount, kind, source, *fallback),
-            What::Cgroup => cgroup_mount::mount(self, mount),
+            What::Cgroup => Ok(()),
         }
     }
 

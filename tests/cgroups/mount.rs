@@ -9,6 +9,8 @@ deeds! {
     a_sys_that_is_bound_below_changes_nothing,
     without_a_namespace_the_mount_is_there_too,
     a_read_only_entry_is_read_only_all_the_way_down,
+    what_is_mounted_over_a_part_later_covers_it,
+    two_entries_show_the_same,
 }
 in_settings! { cgroupfs, none: with_a_namespace_a_writable_mount_is_the_containers_own }
 in_settings! { each, none: without_a_namespace_a_writable_mount_is_as_writable_as_the_caller_may }
@@ -78,6 +80,28 @@ fn a_sys_that_is_bound_below_changes_nothing(kase: &Kase) {
         let mounts: Vec<&str> = seen.lines().filter(|line| line.starts_with("type=")).collect();
         assert_eq!(value(mounts[0], "root"), "/", "{seen}");
         assert!(!seen.contains(".slice"), "the container's alone: {seen}");
+    }
+}
+
+fn what_is_mounted_over_a_part_later_covers_it(kase: &Kase) {
+    for point in points() {
+        let cover = json!({"destination": point, "type": "tmpfs", "source": "tmpfs"});
+        let seen =
+            kase.sees(kase.bundle().mount(entry("ro")).mount(cover), ["mount", &point, "--", "list", &point]);
+        let (mount, list) = seen.split_once('\n').unwrap();
+        assert_eq!((value(mount, "type"), list.trim()), ("tmpfs", ""), "{seen}");
+    }
+}
+
+fn two_entries_show_the_same(kase: &Kase) {
+    for point in points() {
+        let mut second = entry("ro");
+        second["destination"] = json!("/second");
+        let bundle = kase.bundle().mount(entry("ro")).mount(second).namespace(json!({"type": "cgroup"}));
+        let same = point.replacen(TOP, "/second", 1);
+        let seen = kase.sees(bundle, ["list", &point, "--", "list", &same]);
+        let count = seen.lines().filter(|name| *name == "cgroup.procs").count();
+        assert_eq!(count, 2, "{seen}");
     }
 }
 
