@@ -144,7 +144,8 @@ const LIMITS: &str = "cpu memory pids blockIO shares quota burst period realtime
 
 /// Whether a string has a NUL byte, which JSON can only write as `\u0000`.
 pub(super) fn has_nul(text: &[u8]) -> bool {
-    let mut ahead = text;
+    // Most have no backslash, which `contains` tells by looking at many bytes at once.
+    let mut ahead = if text.contains(&b'\\') { text } else { b"" };
     while let Some(at) = ahead.iter().position(|byte| *byte == b'\\') {
         if ahead[at..].starts_with(br"\u0000") {
             return true;
