@@ -2,7 +2,6 @@
 
 use super::table::{self, Wide};
 use super::{Context, ExitCode};
-use crate::cgroup::Host;
 use crate::container::state::State;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use serde::Serializer as _;
@@ -17,20 +16,19 @@ pub fn arguments(command: Command) -> Command {
 
 pub fn run(context: Context, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     let store = context.store()?;
-    let host = Host::open();
     let mut out = io::BufWriter::new(io::stdout().lock());
     if matches.get_flag("quiet") {
-        store.glances(|_, id, _| Ok(writeln!(out, "{id}")?))?;
+        store.glances(|sight| Ok(writeln!(out, "{}", sight.id)?))?;
     } else if table::is_json(matches) {
         let mut json = serde_json::Serializer::new(&mut out);
         let mut all = json.serialize_seq(None)?;
-        store.glances(|glance, id, owner| Ok(all.serialize_element(&glance.state(id, owner, &host))?))?;
+        store.glances(|sight| Ok(all.serialize_element(&sight.state())?))?;
         all.end()?;
         writeln!(out)?;
     } else {
         let mut table = Wide::of(["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"]);
-        store.glances(|glance, id, owner| {
-            let State { pid, status, bundle, created, .. } = glance.state(id, owner, &host);
+        store.glances(|sight| {
+            let State { id, pid, status, bundle, created, owner, .. } = sight.state();
             table.row([id, &pid.to_string(), status.word(), &bundle, created, owner]);
             Ok(())
         })?;

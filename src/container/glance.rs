@@ -26,11 +26,25 @@ pub struct Facts<'a> {
     annotations: BTreeMap<String, String>,
 }
 
-impl Glance<'_> {
-    /// The state of the container `id`, which is `owner`'s.
-    pub fn state<'a>(&'a self, id: &'a str, owner: &'a str, host: &Host) -> State<'a> {
-        let (status, pid) = self.life(|freezer| freezer.state(host));
-        let Facts { oci_version, bundle, rootfs, created, annotations } = &self.facts;
+/// A container at a glance.
+#[derive(Debug)]
+pub struct Sight<'a> {
+    /// Its id.
+    pub id: &'a str,
+    /// Whose it is.
+    pub owner: &'a str,
+    /// Its record.
+    pub record: &'a Glance<'a>,
+    /// Where the cgroups are.
+    pub host: &'a Host,
+}
+
+impl<'a> Sight<'a> {
+    /// Its state.
+    pub fn state(&self) -> State<'a> {
+        let Self { id, owner, record, host } = *self;
+        let (status, pid) = record.life(|freezer| freezer.state(host));
+        let Facts { oci_version, bundle, rootfs, created, annotations } = &record.facts;
         State {
             oci_version,
             id,
@@ -41,7 +55,7 @@ impl Glance<'_> {
             created,
             annotations: Some(annotations).filter(|annotations| !annotations.is_empty()),
             owner,
-            exit_code: self.exit,
+            exit_code: record.exit,
         }
     }
 }

@@ -1,9 +1,10 @@
 //! The directory that holds one directory for each container, and who may have which id.
 
-use super::glance::Glance;
+use super::glance::Sight;
 use super::record::{Facts, Journal, Record, Text};
 use super::state::Owners;
 use super::{Container, id};
+use crate::cgroup::Host;
 use crate::fault::{Fault, OrFault, Report};
 use nix::dir::Dir;
 use nix::errno::Errno;
@@ -162,17 +163,15 @@ impl Store {
     ///
     /// # Errors
     /// A root that was given and cannot be read; those of `tell`.
-    pub fn glances(
-        &self,
-        mut tell: impl FnMut(&Glance<'_>, &str, &str) -> anyhow::Result<()>,
-    ) -> anyhow::Result<()> {
+    pub fn glances(&self, mut tell: impl FnMut(&Sight<'_>) -> anyhow::Result<()>) -> anyhow::Result<()> {
         let Some(root) = self.open_if_there()? else { return Ok(()) };
         let mut text = Text::default();
         let mut owners = Owners::default();
+        let host = Host::open();
         for id in ids(&root)? {
             let found = text.glance(root.as_fd(), &id).or_fault(|| Fault::doing(format!("container {id:?}")));
             if let Some((record, owner)) = or_pass_over(found) {
-                tell(&record, &id, owners.name(owner))?;
+                tell(&Sight { id: &id, owner: owners.name(owner), record: &record, host: &host })?;
             }
         }
         Ok(())
