@@ -7,7 +7,9 @@
 use super::limits::disk;
 use super::{MIB, added, counts_swap};
 use crate::common::{Bundle, Container, Ground, Value, json, wait_until};
+use std::env;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -20,8 +22,7 @@ in_settings! { each, memory: swap_is_what_memory_and_swap_leave }
 in_settings! { v2, memory: a_reservation_is_spared_when_memory_is_reclaimed }
 in_settings! { v1, memory: without_the_killer_what_wants_more_waits, a_soft_limit_is_taken_back_first }
 in_settings! { each, hugetlb: more_huge_pages_are_refused }
-in_settings! { each, io: requests_and_writes_are_slowed_down }
-in_settings! { root, io: a_weight_divides_a_disk }
+in_settings! { each, io: requests_and_writes_are_slowed_down, a_weight_divides_a_disk }
 
 /// Two containers at once, each with its limits on the processor, kept on the same one: how much of it each got.
 fn rivals(ground: &Ground, limits: [Value; 2]) -> Option<[u64; 2]> {
@@ -280,20 +281,30 @@ pub fn scheduler((major, minor): (u64, u64)) -> String {
     chosen.unwrap_or("none").to_owned()
 }
 
-/// Not for a user: five cgroups deep, an emulated 6.12 divided nothing though the weights were there; for them their
-/// value is all that is looked at (`a_weight_is_set`).
+/// KASE_SLOW_DISK is a directory on a disk that takes its time, so that the scheduler has a choice to make, as the
+/// guest of scripts/vm has one: a disk that answers from memory leaves none.
 fn a_weight_divides_a_disk(ground: &Ground) {
-    let Some(disk) = disk(ground.bundle().dir()) else { skip!("the temporary directory is on no disk") };
+    let Some(slow) = env::var_os("KASE_SLOW_DISK").map(PathBuf::from) else {
+        skip!("KASE_SLOW_DISK names no directory on a slow disk");
+    };
+    let Some(disk) = disk(&slow) else { skip!("{} is on no disk", slow.display()) };
     if scheduler(disk) != "bfq" {
-        skip!("the temporary directory's disk has no scheduler with weights: {}", scheduler(disk));
+        skip!("the disk of {} has no scheduler with weights: {}", slow.display(), scheduler(disk));
     }
-    // Four readers at once keep an emulated processor busy, and no longer the disk.
+    // Four readers at once would divide it by four.
     static DISK: Mutex<()> = Mutex::new(());
     let _alone = DISK.lock().unwrap_or_else(PoisonError::into_inner);
     let reader = |weight: u16| {
-        let bundle = ground.limited(&json!({"blockIO": {"weight": weight}})).writable();
+        let data = slow.join(format!("kase-{weight}"));
+        // Another setting's, whose file may be root's.
+        let _ = fs::remove_dir_all(&data);
+        fs::create_dir(&data).unwrap();
+        fs::set_permissions(&data, fs::Permissions::from_mode(0o777)).unwrap();
+        let mount = json!({"destination": "/slow", "type": "none", "source": data, "options": ["bind"]});
+        let bundle = ground.limited(&json!({"blockIO": {"weight": weight}})).mount(mount);
+        let file = "/slow/data";
         let probe =
-            ["/probe", "fill", "/data", "8", "--", "wait", "/go", "--", "read-directly", "/data", "forever"];
+            ["/probe", "fill", file, "8", "--", "wait", "/go", "--", "read-directly", file, "forever"];
         let bundle = bundle.args(probe);
         let container = ground.run_detached(&bundle);
         container.says("filled");
@@ -309,7 +320,7 @@ fn a_weight_divides_a_disk(ground: &Ground) {
         let counts = text.split(key).skip(1).filter_map(|rest| rest.split_whitespace().next());
         counts.filter_map(|count| count.parse::<u64>().ok()).sum::<u64>()
     };
-    let [much, little] = over(&|index| read(&files[index]), 64 << 20);
+    let [much, little] = over(&|index| read(&files[index]), 8 << 20);
     assert!(much > 2 * little, "{much} and {little} bytes");
 }
 

@@ -6,7 +6,7 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::{SigSet, Signal};
 use std::fs::{File, OpenOptions};
 use std::hint::black_box;
-use std::io::{Error, ErrorKind, Read, Write, copy, stdin, stdout};
+use std::io::{Error, ErrorKind, Read, Seek, Write, copy, stdin, stdout};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
@@ -211,14 +211,15 @@ pub fn read_directly(path: &str) -> Answer {
     Ok(begin.elapsed().as_millis().to_string())
 }
 
-/// The same without end, by several at once, so that the disk always has something to choose from.
-#[expect(clippy::disallowed_methods, reason = "the probe, not kase, is what may have threads")]
+/// The same without end and in small pieces: one request at a time, as a scheduler knows to wait for.
 pub fn read_forever(path: &str) -> Answer {
-    for _ in 0..6 {
-        let path = path.to_owned();
-        thread::spawn(move || while read_directly(&path).is_ok() {});
+    const PIECE: usize = 4 * PAGE;
+    let mut file = OpenOptions::new().read(true).custom_flags(nix::libc::O_DIRECT).open(path)?;
+    let (mut buffer, start) = block();
+    loop {
+        while file.read(&mut buffer[start..start + PIECE])? > 0 {}
+        file.rewind()?;
     }
-    sleep(None)
 }
 
 /// How many milliseconds it takes to write a file of so many MiB to its disk, past the cache.
