@@ -3,7 +3,7 @@
 //! ```text
 //! kase                              init (or the hop before it)
 //!   │ ◀──────────── Born(pidfd) ───── │   only through a hop: this is init
-//!   │ ──────────── Begin ───────────▶ │   recorded on disk, ids mapped, in its cgroup
+//!   │ ──────────── Begin(tasks…) ───▶ │   recorded on disk, ids mapped, in its cgroup but for these of v1
 //!   │ ◀──────────── MapIds(n, tree) ─ │   the source of mounts[n], which is in the container
 //!   │ ──────────── IdsMapped ───────▶ │
 //!   │ ◀──────────── Serve(socket) ─── │   the kernel has no overlay: fuse-overlayfs's mount comes through this
@@ -90,18 +90,19 @@ pub fn pair() -> std::io::Result<(KaseEnd, InitEnd)> {
 }
 
 impl KaseEnd {
-    /// Speaks to init.
+    /// Speaks to init, and passes descriptors with the word.
     ///
     /// # Errors
     /// When init is gone.
-    pub fn say(&self, word: ToInit) -> anyhow::Result<()> {
+    pub fn say(&self, word: ToInit, fds: &[OwnedFd]) -> anyhow::Result<()> {
         let tag = match word {
             ToInit::Begin => b'b',
             ToInit::IdsMapped => b'm',
             ToInit::HooksDone => b'd',
             ToInit::Start => b's',
         };
-        Ok(socket::send(self.0.as_fd(), &[tag], None)?)
+        let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
+        Ok(socket::send_all(self.0.as_fd(), &[tag], &fds)?)
     }
 
     /// Waits until there is something to hear, or the process behind `pidfd` has ended with all that it had to say
@@ -178,30 +179,23 @@ impl InitEnd {
         Ok(socket::send(self.0.as_fd(), &packet, fd)?)
     }
 
-    /// Hears kase; nothing when it is gone.
-    ///
-    /// # Errors
-    /// When the socket fails.
-    pub fn hear(&self) -> anyhow::Result<Option<ToInit>> {
-        let mut tag = [0];
-        let (length, _) = socket::receive(self.0.as_fd(), &mut tag)?;
-        match (length, tag[0]) {
-            (0, _) => Ok(None),
-            (_, b'b') => Ok(Some(ToInit::Begin)),
-            (_, b'm') => Ok(Some(ToInit::IdsMapped)),
-            (_, b'd') => Ok(Some(ToInit::HooksDone)),
-            (_, b's') => Ok(Some(ToInit::Start)),
-            _ => Err(Fault::doing("kase said something that init does not understand").into()),
-        }
-    }
-
-    /// Hears this word.
+    /// Hears this word; returns the descriptors that came with it.
     ///
     /// # Errors
     /// When it is another, or kase is gone.
-    pub fn expect(&self, word: ToInit) -> anyhow::Result<()> {
-        match self.hear()? {
-            Some(heard) if heard == word => Ok(()),
+    pub fn expect(&self, word: ToInit) -> anyhow::Result<Vec<OwnedFd>> {
+        let mut tag = [0];
+        let (length, fds) = socket::receive_all(self.0.as_fd(), &mut tag)?;
+        let heard = match (length, tag[0]) {
+            (0, _) => None,
+            (_, b'b') => Some(ToInit::Begin),
+            (_, b'm') => Some(ToInit::IdsMapped),
+            (_, b'd') => Some(ToInit::HooksDone),
+            (_, b's') => Some(ToInit::Start),
+            _ => return Err(Fault::doing("kase said something that init does not understand").into()),
+        };
+        match heard {
+            Some(heard) if heard == word => Ok(fds),
             heard => Err(Fault::doing(format!("kase said {heard:?} instead of {word:?}")).into()),
         }
     }
@@ -239,10 +233,21 @@ mod tests {
     }
 
     #[test]
+    fn a_word_brings_its_descriptors() {
+        let (kase, init) = pair().unwrap();
+        let (one, other) = pair().unwrap();
+        kase.say(ToInit::Begin, &[one.0, other.0]).unwrap();
+        let [one, other] = <[OwnedFd; 2]>::try_from(init.expect(ToInit::Begin).unwrap()).unwrap();
+        let (one, other) = (KaseEnd(one), InitEnd(other));
+        one.say(ToInit::Start, &[]).unwrap();
+        assert!(other.expect(ToInit::Start).unwrap().is_empty());
+    }
+
+    #[test]
     fn a_closed_end_is_heard_as_silence() {
         let (kase, init) = pair().unwrap();
         drop(kase);
-        assert_eq!(init.hear().unwrap(), None);
+        assert!(init.expect(ToInit::Begin).is_err());
         assert!(init.say(&ToKase::Ready).is_err());
     }
 }

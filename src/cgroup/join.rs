@@ -6,13 +6,16 @@ use super::systemd::{self, UnitFacts};
 use super::{Cgroup, Tree, v1};
 use crate::fault::{Fault, OrFault};
 use crate::kernel::text::read_text;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::mem;
+use std::os::fd::OwnedFd;
 use std::path::{Component, Path, PathBuf};
 
 /// A cgroup to join.
 #[derive(Debug, Default)]
 pub struct Join {
-    paths: Vec<PathBuf>,
+    /// In the tree of v2, also the one beside v1.
+    path: Option<PathBuf>,
+    doors: Vec<OwnedFd>,
     open: Option<OwnedFd>,
     /// The systemd unit and where in it, for a caller who may not go there alone.
     unit: Option<(UnitFacts, PathBuf)>,
@@ -41,9 +44,9 @@ impl Cgroup {
                 // clone3(2) asks for the same rights as a move.
                 let own = of_process(std::process::id().cast_signed());
                 let open = Some(open).filter(|_| own.is_none_or(|own| super::v2::may_move(&own, &target)));
-                Ok(Join { paths: vec![target], open, unit })
+                Ok(Join { path: Some(target), doors: Vec::new(), open, unit })
             }
-            Tree::V1(paths) => Ok(Join { paths: join_v1(paths, subs)?, ..Join::default() }),
+            Tree::V1(paths) => join_v1(paths, subs),
         }
     }
 }
@@ -74,7 +77,7 @@ pub(super) fn of_process(pid: i32) -> Option<PathBuf> {
     Some(Path::new(MOUNT).join(path))
 }
 
-fn join_v1(paths: &v1::Paths, subs: &[String]) -> anyhow::Result<Vec<PathBuf>> {
+fn join_v1(paths: &v1::Paths, subs: &[String]) -> anyhow::Result<Join> {
     let mut targets = paths.clone();
     for sub in subs {
         match sub.split_once(':') {
@@ -94,7 +97,14 @@ fn join_v1(paths: &v1::Paths, subs: &[String]) -> anyhow::Result<Vec<PathBuf>> {
             }
         }
     }
-    Ok(targets.into_values().collect())
+    let doors = v1::doors(&targets).or_fault(|| {
+        Fault::doing("add a process to the container's cgroups")
+            .remedy("give --cgroup one that exists and that takes processes")
+    })?;
+    let path = v1::tree_of(&targets).map(Path::to_path_buf);
+    // What cannot be opened is said of the move.
+    let open = path.as_deref().and_then(|path| super::v2::open(path).ok());
+    Ok(Join { path, doors, open, unit: None })
 }
 
 fn below(path: &Path, sub: &str) -> Result<PathBuf, Fault> {
@@ -106,29 +116,28 @@ fn below(path: &Path, sub: &str) -> Result<PathBuf, Fault> {
 
 impl Join {
     /// The cgroup that clone3(2) can put the process into.
-    pub fn clone_target(&self) -> Option<BorrowedFd<'_>> {
-        self.open.as_ref().map(AsFd::as_fd)
+    pub fn clone_target(&mut self) -> Option<OwnedFd> {
+        self.open.take()
     }
 
-    /// Moves the process in, where clone3(2) did not.
+    /// What the process writes `0` to, to be in v1's cgroups.
+    pub fn doors(&mut self) -> Vec<OwnedFd> {
+        mem::take(&mut self.doors)
+    }
+
+    /// Moves the process in, where clone3(2) did not, but for what has doors.
     ///
     /// # Errors
     /// The kernel's, or systemd's.
     pub fn attach(&self, pid: i32) -> anyhow::Result<()> {
-        for path in &self.paths {
-            match (directory::attach(path, pid), &self.unit) {
-                // A user may not move processes between their session and their manager; systemd may.
-                (Err(error), Some((unit, inside))) if is_denied(&error) => {
-                    return systemd::attach(unit, inside, pid);
-                }
-                (done, _) => {
-                    done.or_fault(|| {
-                        Fault::doing(format!("adding pid {pid} to {}", path.display()))
-                            .remedy("give --cgroup one that exists and that takes processes")
-                    })?;
-                }
-            }
+        let Some(path) = &self.path else { return Ok(()) };
+        match (directory::attach(path, pid), &self.unit) {
+            // A user may not move processes between their session and their manager; systemd may.
+            (Err(error), Some((unit, inside))) if is_denied(&error) => systemd::attach(unit, inside, pid),
+            (done, _) => done.or_fault(|| {
+                Fault::doing(format!("adding pid {pid} to {}", path.display()))
+                    .remedy("give --cgroup one that exists and that takes processes")
+            }),
         }
-        Ok(())
     }
 }

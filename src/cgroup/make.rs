@@ -11,7 +11,8 @@ use crate::plan::cgroup::{CgroupPlan, Location, Version};
 use rootless::caller::{Caller, Standing};
 use rootless::delegation::{self, Given};
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::mem;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 impl Cgroup {
@@ -60,27 +61,48 @@ impl Cgroup {
         Ok(())
     }
 
-    /// Makes what is planned, and writes the limits.
+    /// Makes what clone3(2) can put init into: with v2, all that is planned, and writes the limits; with v1, the
+    /// cgroup in the v2 tree beside it.
     ///
     /// # Errors
     /// What the kernel refuses, by its place in config.json. A caller who may not make any gets none if
     /// nothing asked for one.
-    pub fn make(plan: &CgroupPlan, layout: &Layout) -> anyhow::Result<Self> {
-        let made = match (&plan.location, layout.version()) {
+    pub fn begin(plan: &CgroupPlan, layout: &Layout) -> anyhow::Result<Self> {
+        match (&plan.location, layout.version()) {
             // systemd makes the unit around a process: see `attach`.
-            (Location::Nowhere | Location::Unit(_), _) | (_, None) => return Ok(Self::none()),
-            (_, Some(Version::V2)) => Self::make_v2(plan, layout)?,
-            (_, Some(Version::V1)) => {
-                let made = v1::make(plan, layout)?;
-                Self::new(Tree::V1(made.paths), made.directories)
+            (Location::Nowhere | Location::Unit(_), _) | (_, None) => Ok(Self::none()),
+            (_, Some(Version::V2)) => {
+                let mut made = Self::make_v2(plan, layout)?;
+                made.limit(plan)?;
+                Ok(made)
             }
-        };
-        if made.facts().is_none() {
-            made.do_without();
-            return Ok(Self::none());
+            (_, Some(Version::V1)) => {
+                let made = v1::make_tree(plan, layout)?;
+                Ok(Self::new(Tree::V1(made.paths), made.directories))
+            }
         }
-        made.write(&plan.limits)?;
-        Ok(made)
+    }
+
+    /// Makes the rest: with v1, what init walks into while it mounts, and writes the limits.
+    ///
+    /// # Errors
+    /// As [`begin`](Self::begin).
+    pub fn finish(&mut self, plan: &CgroupPlan, layout: &Layout) -> anyhow::Result<()> {
+        let Tree::V1(paths) = &mut self.tree else { return Ok(()) };
+        let mut made = v1::Made { paths: mem::take(paths), directories: mem::take(&mut self.made) };
+        let done = v1::make(plan, layout, &mut made);
+        // Init may be in one of them, so all go when it has gone.
+        *self = Self::new(Tree::V1(made.paths), made.directories);
+        done?;
+        self.limit(plan)
+    }
+
+    fn limit(&mut self, plan: &CgroupPlan) -> anyhow::Result<()> {
+        if self.facts().is_none() {
+            self.do_without();
+            *self = Self::none();
+        }
+        self.write(&plan.limits).map(drop)
     }
 
     fn make_v2(plan: &CgroupPlan, layout: &Layout) -> anyhow::Result<Self> {
@@ -111,10 +133,27 @@ impl Cgroup {
     }
 
     /// The cgroup that clone3(2) can put init into, which spares the move and leaves no moment outside of it.
-    pub fn clone_target(&self) -> Option<BorrowedFd<'_>> {
+    ///
+    /// # Errors
+    /// Those of open(2).
+    pub fn clone_target(&self) -> anyhow::Result<Option<OwnedFd>> {
         match &self.tree {
-            Tree::V2 { open, .. } => open.as_ref().map(AsFd::as_fd),
-            Tree::None | Tree::V1(_) => None,
+            Tree::V2 { open, .. } => Ok(open.as_ref().map(OwnedFd::try_clone).transpose()?),
+            Tree::V1(paths) => v1::tree_of(paths)
+                .map(|tree| v2::open(tree).or_fault(|| Fault::doing(format!("open {}", tree.display()))))
+                .transpose(),
+            Tree::None => Ok(None),
+        }
+    }
+
+    /// What init writes `0` to, to be in v1's cgroups.
+    ///
+    /// # Errors
+    /// Those of open(2).
+    pub fn doors(&self) -> anyhow::Result<Vec<OwnedFd>> {
+        match &self.tree {
+            Tree::V1(paths) => v1::doors(paths),
+            Tree::None | Tree::V2 { .. } => Ok(Vec::new()),
         }
     }
 
@@ -129,7 +168,17 @@ impl Cgroup {
     /// # Errors
     /// Something asked for a cgroup.
     pub fn give_up(&mut self, plan: &CgroupPlan, error: io::Error) -> anyhow::Result<()> {
-        let Tree::V2 { path, .. } = &self.tree else { return Ok(()) };
+        let path = match &mut self.tree {
+            Tree::None => return Ok(()),
+            Tree::V2 { path, .. } => path,
+            // What is limited is limited by v1.
+            Tree::V1(paths) => {
+                paths.clear();
+                directory::unmake(&mem::take(&mut self.made));
+                tracing::info!("init is not in the v2 tree beside v1: {error}");
+                return Ok(());
+            }
+        };
         if plan.asked.is_some() || !is_denied(&error) {
             return Err(not_made(plan, path, error));
         }
@@ -138,8 +187,8 @@ impl Cgroup {
         Ok(())
     }
 
-    /// Moves init in; for systemd, makes the unit around it. For a cgroup without a
-    /// [`clone_target`](Self::clone_target), or a kernel that did not take it.
+    /// Moves init in, but for what has [`doors`](Self::doors); for systemd, makes the unit around it. For a cgroup
+    /// without a [`clone_target`](Self::clone_target), or a hop, which is not cloned into it.
     ///
     /// # Errors
     /// The kernel's, or systemd's.
@@ -147,12 +196,15 @@ impl Cgroup {
         if let Location::Unit(unit) = &plan.location {
             return self.start(plan, unit, pid);
         }
-        match &self.tree {
-            Tree::None => Ok(()),
-            Tree::V2 { path, .. } => directory::attach(path, pid)
-                .or_fault(|| Fault::doing(format!("move process {pid} into {}", path.display()))),
-            Tree::V1(paths) => v1::attach(paths, pid),
-        }
+        let path = match &self.tree {
+            Tree::None => None,
+            Tree::V2 { path, .. } => Some(path.as_path()),
+            Tree::V1(paths) => v1::tree_of(paths),
+        };
+        path.map_or(Ok(()), |path| {
+            directory::attach(path, pid)
+                .or_fault(|| Fault::doing(format!("move process {pid} into {}", path.display())))
+        })
     }
 
     fn start(&mut self, plan: &CgroupPlan, unit: &Unit, pid: i32) -> anyhow::Result<()> {

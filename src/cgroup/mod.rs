@@ -1,10 +1,11 @@
 //! A container's cgroup: made, limited, watched, removed.
 //!
 //! ```text
-//!                      make ──▶ clone_target ──▶ attach ──▶ keep ──▶ facts ─ ─▶ reopen ──▶ any verb
-//! v2                   mkdir    the directory    nothing left to do
-//! v1, beside init      mkdirs   –                moves init in
-//! systemd              –        –                has a scope made around init
+//!            begin ──▶ clone_target ──▶ finish ──▶ attach ──▶ doors ──▶ keep ──▶ facts ─ ─▶ reopen ──▶ any verb
+//! v2         mkdir     that directory   nothing left to do
+//! v1         mkdir in  that directory   mkdirs     –          init goes
+//!            its tree                   for init              through them
+//! systemd    –         –                –          has a scope made around init
 //! ```
 //!
 //! Limits are written before init goes on, as early as there is something to write them into. What was made
@@ -140,6 +141,7 @@ enum Tree {
         /// Open from its making until it is kept.
         open: Option<OwnedFd>,
     },
+    /// Those of v1, and the one in the v2 tree beside them.
     V1(v1::Paths),
 }
 

@@ -64,6 +64,12 @@ fn plan(path: &str, resources: &serde_json::Value, version: Version) -> CgroupPl
     decide(Some(&serde_json::from_value(linux).unwrap()), None, &setting, &mut Notes::default()).unwrap()
 }
 
+fn make(plan: &CgroupPlan, layout: &Layout) -> anyhow::Result<Cgroup> {
+    let mut cgroup = Cgroup::begin(plan, layout)?;
+    cgroup.finish(plan, layout)?;
+    Ok(cgroup)
+}
+
 /// A path that no other test uses.
 fn path(name: &str) -> String {
     format!("/kase-test-{}-{name}/leaf", std::process::id())

@@ -2,13 +2,18 @@
 //!
 //! Everything about v1 is here and in `layout`, so that it can be deleted one day. A v2 tree beside the
 //! controllers counts as one more hierarchy.
+//!
+//! Whoever moves another process by `cgroup.procs` stops all of the host's forks, execs and exits meanwhile, and
+//! waits for a grace period of RCU first if nobody has done so of late: 10 ms. A thread that moves itself alone by
+//! `tasks` needs none of that (Linux 5.5), nor does clone3(2) into a cgroup of v2. So init walks through the
+//! [`doors`] itself, and is cloned into the tree of v2.
 
 use super::directory::{self, Reach, is_denied, is_gone};
 use super::freezer::{self, State};
 use super::layout::Layout;
 use super::make::not_made;
 use super::signal;
-use super::v2::may_write;
+use super::v2::{may_move, may_write};
 use crate::fault::{Fault, OrFault};
 use crate::host::hierarchies::Hierarchy;
 use crate::kernel::text::read_text;
@@ -19,6 +24,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 const FREEZER: &str = "freezer";
@@ -72,26 +78,33 @@ pub struct Made {
     pub directories: Vec<PathBuf>,
 }
 
-/// Makes the cgroup in every hierarchy where the caller may. Nothing stays when that fails.
+/// Makes the cgroup in the v2 tree beside the controllers, for clone3(2): nothing where there is none, or the caller
+/// may not.
+///
+/// # Errors
+/// The kernel's; a cgroup that is in use.
+pub fn make_tree(plan: &CgroupPlan, layout: &Layout) -> anyhow::Result<Made> {
+    let mut made = Made::default();
+    let trees = layout.hierarchies()?.iter().filter(|hierarchy| hierarchy.is_unified());
+    make_in(plan, trees, &mut made)?;
+    Ok(made)
+}
+
+/// Makes the cgroup in every other hierarchy where the caller may. None of these stays when that fails.
 ///
 /// A user may have been given a directory in some hierarchies alone; a limit that needs another is refused when
 /// it is written.
 ///
 /// # Errors
 /// The kernel's; a cgroup that is in use; something asks for a cgroup and the caller may make none.
-pub fn make(plan: &CgroupPlan, layout: &Layout) -> anyhow::Result<Made> {
-    let mut made = Made::default();
-    let mut denied = Vec::new();
-    let done =
-        layout.hierarchies()?.iter().try_for_each(|hierarchy| one(plan, hierarchy, &mut made, &mut denied));
-    if let Err(error) = done {
-        directory::unmake(&made.directories);
-        return Err(error);
-    }
+pub fn make(plan: &CgroupPlan, layout: &Layout, made: &mut Made) -> anyhow::Result<()> {
+    let has_tree = tree_of(&made.paths).is_some();
+    let left = layout.hierarchies()?.iter().filter(|hierarchy| !has_tree || !hierarchy.is_unified());
+    let denied = make_in(plan, left, made)?;
     if made.paths.is_empty() {
         return match denied.into_iter().next() {
             Some((_, path, error)) if plan.asked.is_some() => Err(not_made(plan, &path, error)),
-            _ => Ok(made),
+            _ => Ok(()),
         };
     }
     let denied: Vec<_> =
@@ -99,7 +112,23 @@ pub fn make(plan: &CgroupPlan, layout: &Layout) -> anyhow::Result<Made> {
     if !denied.is_empty() {
         tracing::info!("no cgroup may be made in {}: nothing is limited there", denied.join(", "));
     }
-    Ok(made)
+    Ok(())
+}
+
+fn make_in<'a>(
+    plan: &CgroupPlan,
+    hierarchies: impl IntoIterator<Item = &'a Hierarchy>,
+    made: &mut Made,
+) -> anyhow::Result<Vec<Denied>> {
+    let mut denied = Vec::new();
+    let before = made.directories.len();
+    for hierarchy in hierarchies {
+        if let Err(error) = one(plan, hierarchy, made, &mut denied) {
+            directory::unmake(&made.directories.split_off(before));
+            return Err(error);
+        }
+    }
+    Ok(denied)
 }
 
 /// A hierarchy where the caller may not, with the cgroup that it would have had.
@@ -125,6 +154,10 @@ fn one(
         denied.push((hierarchy.name(), path, error));
         Ok(())
     };
+    // A user may have a directory in the v2 tree, and be outside of it.
+    if hierarchy.is_unified() && !may_move(&hierarchy.own, &path) {
+        return deny(path, io::Error::from_raw_os_error(libc::EACCES));
+    }
     let directories = match directory::make(&hierarchy.point, &path, |_| {}) {
         Err(error) if is_denied(&error) => return deny(path, error),
         directories => directories.map_err(|error| not_made(plan, &path, error))?,
@@ -175,15 +208,23 @@ fn has(name: &str, controller: &str) -> bool {
     !name.is_empty() && name.split(',').any(|one| one == controller)
 }
 
-/// Moves a process into every one of them.
+/// The cgroup in the v2 tree beside the controllers.
+pub fn tree_of(paths: &Paths) -> Option<&Path> {
+    paths.get("").map(PathBuf::as_path)
+}
+
+/// What a thread writes `0` to, to be in every other of them: v1 looks at the rights of whoever opened it, and lets
+/// others move their own processes alone.
 ///
 /// # Errors
-/// The kernel's.
-pub fn attach(paths: &Paths, pid: i32) -> anyhow::Result<()> {
-    paths.values().try_for_each(|path| {
-        directory::attach(path, pid)
-            .or_fault(|| Fault::doing(format!("move process {pid} into {}", path.display())))
-    })
+/// Those of open(2).
+pub fn doors(paths: &Paths) -> anyhow::Result<Vec<OwnedFd>> {
+    paths.iter().filter(|(name, _)| !name.is_empty()).map(|(_, path)| door(path)).collect()
+}
+
+fn door(path: &Path) -> anyhow::Result<OwnedFd> {
+    let opened = directory::open(&path.join("tasks"));
+    opened.map(OwnedFd::from).or_fault(|| Fault::doing(format!("open the cgroup {}", path.display())))
 }
 
 /// The processes in it; v1 has them in every hierarchy, so one is asked.
@@ -231,7 +272,7 @@ pub fn frozen(paths: &Paths) -> anyhow::Result<State> {
 /// The kernel's.
 pub fn kill_all(paths: &Paths) -> anyhow::Result<()> {
     // The v2 tree beside the controllers does it at once, also for processes that are being forked.
-    let killed = paths.get("").is_some_and(|tree| directory::write(&tree.join("cgroup.kill"), "1").is_ok());
+    let killed = tree_of(paths).is_some_and(|tree| directory::write(&tree.join("cgroup.kill"), "1").is_ok());
     if killed && frozen(paths)? == State::Thawed {
         return Ok(());
     }

@@ -15,7 +15,7 @@ use crate::hook;
 use crate::launch::intel_rdt::Share;
 use crate::launch::pidfd::Receiver;
 use crate::launch::{self, Init, Making, Midwife, console, notify};
-use crate::plan::cgroup::{Driver, Version};
+use crate::plan::cgroup::Driver;
 use crate::plan::{Adapt, Notes, Plan};
 use crate::trace;
 use oci_spec::runtime::Hook;
@@ -159,7 +159,7 @@ pub fn create(
         state: &state,
         cgroup: &mut cgroup,
         written: CgroupFacts::default(),
-        place: Place::ToMake,
+        place: Place::ToTake,
         console,
         agent,
         master: None,
@@ -288,8 +288,6 @@ fn facts(bundle: &Bundle, plan: &Plan<'_>, id: &str) -> Facts {
 /// How far init is from being in its cgroup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Place {
-    /// There is none yet.
-    ToMake,
     /// Init is outside.
     ToTake,
     /// It is cloned into it.
@@ -312,29 +310,20 @@ struct Witness<'a> {
 
 impl Witness<'_> {
     /// What init is cloned into: the cgroup from the start, but for a hop's, which only the hop could put there.
-    /// v1 has nothing to clone into, and its many directories are made while init mounts.
+    /// Of v1 it is the v2 tree's; the many other directories are made while init mounts.
     fn clone_target(&mut self) -> anyhow::Result<Option<OwnedFd>> {
-        if self.layout.version() != Some(Version::V2) {
-            return Ok(None);
-        }
-        self.make_cgroup()?;
+        trace::step("cgroup");
+        // It is written down where, before it is made.
+        self.write_cgroup(Cgroup::planned(&self.plan.cgroup, self.layout)?)?;
+        *self.cgroup = Cgroup::begin(&self.plan.cgroup, self.layout)?;
         let target = match self.plan.namespaces.needs_hop() {
             true => None,
-            false => self.cgroup.clone_target().map(|target| target.try_clone_to_owned()).transpose()?,
+            false => self.cgroup.clone_target()?,
         };
         if target.is_some() {
             self.place = Place::Taken;
         }
         Ok(target)
-    }
-
-    /// Makes the cgroup, after it is written down where.
-    fn make_cgroup(&mut self) -> anyhow::Result<()> {
-        trace::step("cgroup");
-        self.write_cgroup(Cgroup::planned(&self.plan.cgroup, self.layout)?)?;
-        *self.cgroup = Cgroup::make(&self.plan.cgroup, self.layout)?;
-        self.place = Place::ToTake;
-        Ok(())
     }
 
     /// Writes the cgroup down, if it is another than the last that was.
@@ -348,13 +337,11 @@ impl Witness<'_> {
 }
 
 impl Midwife for Witness<'_> {
-    fn born(&mut self, pid: i32) -> anyhow::Result<()> {
+    fn born(&mut self, pid: i32) -> anyhow::Result<Vec<OwnedFd>> {
         let init: record::Init = init_facts(pid)
             .ok_or_else(|| Fault::doing(format!("read /proc/{pid}/stat")).remedy("mount /proc"))?;
         tracing::debug!("init of container {:?} is process {pid}", self.entry.directory.id);
-        if self.place == Place::ToMake {
-            self.make_cgroup()?;
-        }
+        self.cgroup.finish(&self.plan.cgroup, self.layout)?;
         // Who may make none does without. With an init, what is written down counts as the container's.
         if self.written.unit.is_none() {
             self.write_cgroup(self.cgroup.facts())?;
@@ -364,7 +351,8 @@ impl Midwife for Witness<'_> {
             self.cgroup.attach(&self.plan.cgroup, pid)?;
         }
         // Systemd says where.
-        self.write_cgroup(self.cgroup.facts())
+        self.write_cgroup(self.cgroup.facts())?;
+        self.cgroup.doors()
     }
 
     fn outside(&mut self, error: io::Error) -> anyhow::Result<()> {

@@ -93,11 +93,12 @@ pub fn exec(container: &Container, mut request: Request) -> anyhow::Result<i32> 
         become_subreaper()?;
     }
     trace::step("cgroup");
-    let cgroup = container.cgroup().join(&request.cgroups, pid)?;
-    let place = cgroup.clone_target().map(|place| place.try_clone_to_owned()).transpose()?;
+    let mut cgroup = container.cgroup().join(&request.cgroups, pid)?;
+    let place = cgroup.clone_target();
     let placed = place.is_some();
     let target = Target {
         cgroup: place,
+        doors: cgroup.doors(),
         pid,
         pidfd,
         id: container.id(),
@@ -255,12 +256,14 @@ struct Witness<'a> {
 }
 
 impl Midwife for Witness<'_> {
-    fn born(&mut self, pid: i32) -> anyhow::Result<()> {
+    fn born(&mut self, pid: i32) -> anyhow::Result<Vec<OwnedFd>> {
         tracing::debug!("the process that is added to container {:?} is process {pid}", self.state.id);
         if !self.placed {
             self.cgroup.attach(pid)?;
         }
-        self.share.map_or(Ok(()), |share| share.add(pid))
+        self.share.map_or(Ok(()), |share| share.add(pid))?;
+        // It has them already.
+        Ok(Vec::new())
     }
 
     fn outside(&mut self, error: std::io::Error) -> anyhow::Result<()> {

@@ -2,7 +2,7 @@
 
 use super::sysctl::Procfs;
 use super::terminal::{self, Console};
-use super::{attributes, fake_root, filter, process, program, session};
+use super::{affinity, attributes, doors, fake_root, filter, process, program, session};
 use crate::fault::{Fault, OrFault, Report};
 use crate::handshake::{InitEnd, ToInit, ToKase};
 use crate::kernel::descriptor;
@@ -16,6 +16,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::{chdir, chroot, fchdir};
 use std::convert::Infallible;
 use std::ffi::CString;
+use std::mem;
 use std::os::fd::{AsFd, OwnedFd};
 
 /// What kase hands to the added process beside its plan.
@@ -23,6 +24,8 @@ use std::os::fd::{AsFd, OwnedFd};
 pub struct Added {
     /// The way to speak to kase.
     pub kase: InitEnd,
+    /// The `tasks` of v1's cgroups to enter.
+    pub doors: Vec<OwnedFd>,
     /// The container's init, whose namespaces are joined.
     pub target: OwnedFd,
     /// The container's root, where it has no mount namespace of its own.
@@ -42,15 +45,21 @@ pub struct Added {
 }
 
 /// Runs the added process. Never returns.
-pub fn run(plan: &Process<'_>, attributes: &Attributes<'_>, added: &Added) -> ! {
+pub fn run(plan: &Process<'_>, attributes: &Attributes<'_>, mut added: Added) -> ! {
     trace::enter(Who::Init);
-    let Err(error) = recipe(plan, attributes, added);
+    let doors = mem::take(&mut added.doors);
+    let Err(error) = recipe(plan, attributes, &added, doors);
     // When kase is gone there is nobody left to tell.
     let _ = added.kase.say(&ToKase::Failed(Report::of(&error)));
     exit_now(1)
 }
 
-fn recipe(plan: &Process<'_>, attributes: &Attributes<'_>, added: &Added) -> anyhow::Result<Infallible> {
+fn recipe(
+    plan: &Process<'_>,
+    attributes: &Attributes<'_>,
+    added: &Added,
+    doors: Vec<OwnedFd>,
+) -> anyhow::Result<Infallible> {
     let of_kase = descriptor::close_inherited_from(3 + added.preserve_fds)?;
     // The host's: what the container has at /proc is its own choice.
     let proc = Procfs::open()?;
@@ -60,6 +69,8 @@ fn recipe(plan: &Process<'_>, attributes: &Attributes<'_>, added: &Added) -> any
     // In its cgroup first: joining a cgroup namespace from outside of it shows another root.
     trace::step("wait for the cgroup");
     added.kase.expect(ToInit::Begin)?;
+    doors::enter(doors)?;
+    affinity::settle(&attributes.affinity)?;
     if added.namespaces != 0 {
         trace::step("join namespaces");
         setns(added.target.as_fd(), added.namespaces)

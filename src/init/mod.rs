@@ -4,10 +4,12 @@
 //! cgroup), and everything that it opens is close-on-exec.
 
 pub mod added;
+pub mod affinity;
 mod attributes;
 mod cgroup_mount;
 mod copy_up;
 mod devices;
+mod doors;
 mod fake_root;
 mod filter;
 mod fuse;
@@ -33,6 +35,7 @@ use crate::kernel::text::read_text;
 use crate::kernel::{descriptor, net};
 use crate::plan::mounts::What;
 use crate::plan::namespaces::Kind;
+use crate::plan::scheduling::Affinity;
 use crate::plan::{Pivot, Plan};
 use crate::seccomp::Program;
 use crate::trace::{self, Who};
@@ -122,7 +125,8 @@ impl Init<'_> {
         } else {
             namespaces::join(&plan.namespaces.joined)?;
         }
-        if plan.namespaces.makes(Kind::User) {
+        // With the ids that kase has, v1 lets this process into its cgroups.
+        if plan.namespaces.has(Kind::User) {
             self.begin()?;
         }
         // What is made from here on is its own.
@@ -193,16 +197,18 @@ impl Init<'_> {
         Err(program::execute(&program, &plan.process.arguments, &environment))
     }
 
-    /// Waits until kase has recorded this process, mapped its ids and put it into its cgroup. Whoever needs one
-    /// of these calls it; the second call does nothing.
+    /// Waits until kase has recorded this process, mapped its ids and made its cgroup, and is in that then. Whoever
+    /// needs one of these calls it; the second call does nothing.
     fn begin(&mut self) -> anyhow::Result<()> {
         if self.begun {
             return Ok(());
         }
         trace::step("wait for ids and cgroup");
-        self.hands.kase.expect(ToInit::Begin)?;
+        let doors = self.hands.kase.expect(ToInit::Begin)?;
         trace::step("set-up");
         self.begun = true;
+        doors::enter(doors)?;
+        affinity::settle(&Affinity::default())?;
         if self.plan.mounts.iter().any(|mount| mount.what == What::Cgroup) {
             self.own_cgroups = read_text("/proc/self/cgroup").unwrap_or_default();
         }
@@ -365,7 +371,7 @@ impl Init<'_> {
         self.hands.kase.say(&ToKase::Ready)?;
         match self.hands.gate.take() {
             Some(gate) => self.starter = Some(gate.wait()?),
-            None => self.hands.kase.expect(ToInit::Start)?,
+            None => drop(self.hands.kase.expect(ToInit::Start)?),
         }
         Ok(())
     }

@@ -90,10 +90,7 @@ pub fn hop(plan: &Plan<'_>, kase: &InitEnd) -> anyhow::Result<()> {
 fn mapped(kase: &InitEnd) -> anyhow::Result<()> {
     let own = process::pidfd_open(std::process::id().cast_signed())?;
     kase.say(&ToKase::Born(own))?;
-    match kase.hear()? {
-        Some(ToInit::Begin) => Ok(()),
-        _ => Err(Fault::doing("kase has gone").into()),
-    }
+    kase.expect(ToInit::Begin).map(drop)
 }
 
 fn write_offsets(offsets: &[Offset]) -> anyhow::Result<()> {

@@ -1,4 +1,4 @@
-//! Packets with at most one descriptor, over unix sockets.
+//! Packets, with descriptors, over unix sockets.
 
 use nix::sys::socket::{
     self, AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr,
@@ -31,8 +31,19 @@ pub fn connect(path: &Path) -> io::Result<OwnedFd> {
 /// # Errors
 /// EPIPE when the other end is gone (and no SIGPIPE).
 pub fn send(socket: BorrowedFd<'_>, packet: &[u8], fd: Option<BorrowedFd<'_>>) -> io::Result<()> {
-    let raw = fd.map(|fd| [fd.as_raw_fd()]);
-    let rights = raw.as_ref().map(|raw| ControlMessage::ScmRights(raw));
+    send_all(socket, packet, fd.as_slice())
+}
+
+/// The most descriptors that [`receive_all`] takes with a packet.
+pub const MOST: usize = 32;
+
+/// Sends `packet`, and `fds` with it, which are [`MOST`] at most.
+///
+/// # Errors
+/// As [`send`].
+pub fn send_all(socket: BorrowedFd<'_>, packet: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let raw: Vec<_> = fds.iter().map(AsRawFd::as_raw_fd).collect();
+    let rights = Some(ControlMessage::ScmRights(&raw)).filter(|_| !raw.is_empty());
     sendmsg::<()>(
         socket.as_raw_fd(),
         &[IoSlice::new(packet)],
@@ -49,7 +60,23 @@ pub fn send(socket: BorrowedFd<'_>, packet: &[u8], fd: Option<BorrowedFd<'_>>) -
 /// # Errors
 /// Those of recvmsg(2).
 pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<(usize, Option<OwnedFd>)> {
-    let mut space = nix::cmsg_space!(libc::c_int);
+    let (length, passed) = receive_into(socket, buffer, nix::cmsg_space!(libc::c_int))?;
+    Ok((length, passed.into_iter().next()))
+}
+
+/// Hears one packet, with all descriptors that came with it.
+///
+/// # Errors
+/// As [`receive`].
+pub fn receive_all(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
+    receive_into(socket, buffer, nix::cmsg_space!([libc::c_int; MOST]))
+}
+
+fn receive_into(
+    socket: BorrowedFd<'_>,
+    buffer: &mut [u8],
+    mut space: Vec<u8>,
+) -> io::Result<(usize, Vec<OwnedFd>)> {
     let mut slices = [IoSliceMut::new(buffer)];
     let message = loop {
         match recvmsg::<()>(socket.as_raw_fd(), &mut slices, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC) {
@@ -58,12 +85,12 @@ pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<(usize, 
             message => break message?,
         }
     };
-    let mut passed = None;
+    let mut passed = Vec::new();
     for control in message.cmsgs()? {
         if let ControlMessageOwned::ScmRights(fds) = control {
             for fd in fds {
                 // SAFETY: the kernel has just installed this descriptor for us with this message.
-                passed = Some(unsafe { OwnedFd::from_raw_fd(fd) });
+                passed.push(unsafe { OwnedFd::from_raw_fd(fd) });
             }
         }
     }

@@ -1,9 +1,10 @@
 //! Adds a process to a container: one clone, after kase itself has entered what only children can be put into.
 
-use super::{Init, Midwife, affinity, limits};
+use super::{Init, Midwife, limits};
 use crate::fault::{Fault, OrFault};
 use crate::handshake::{self, ToInit};
 use crate::init::added::{self, Added};
+use crate::init::affinity;
 use crate::kernel::clone::{Child, Cloned, clone3};
 use crate::kernel::process::{Dumpable, set_dumpable, setns};
 use crate::plan::attributes::Attributes;
@@ -23,6 +24,8 @@ use std::os::fd::{AsFd, OwnedFd};
 pub struct Target<'a> {
     /// The cgroup v2 directory to clone the process into.
     pub cgroup: Option<OwnedFd>,
+    /// The `tasks` of v1's cgroups, for the process to enter.
+    pub doors: Vec<OwnedFd>,
     /// Its init.
     pub pid: i32,
     /// Its init.
@@ -61,6 +64,7 @@ pub fn join(
     let ours = enter(&target)?;
     let added = Added {
         kase: process_end,
+        doors: target.doors,
         target: target.pidfd,
         root,
         namespaces: target.namespaces & !ours,
@@ -76,7 +80,7 @@ pub fn join(
     {
         Cloned::New => {
             drop(kase);
-            added::run(plan, attributes, &added)
+            added::run(plan, attributes, added)
         }
         Cloned::Caller(process) => process,
     };
@@ -85,7 +89,6 @@ pub fn join(
     trace::step("cgroup and limits");
     midwife.born(init.process.pid)?;
     limits::raise(&plan.limits, init.process.pid)?;
-    affinity::settle(init.process.pid, &attributes.affinity)?;
     init.say(ToInit::Begin)?;
     init.attend(midwife, None)?;
     Ok(init)

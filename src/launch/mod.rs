@@ -1,6 +1,5 @@
 //! kase's half of a container's birth: makes init, gives it what only kase can, and hears it out.
 
-pub mod affinity;
 pub mod console;
 mod fuse;
 mod id_mapped;
@@ -22,7 +21,6 @@ use crate::kernel::clone::Process;
 use crate::kernel::process::{End, pidfd_send_signal, wait_for};
 use crate::plan::Plan;
 use crate::plan::namespaces::Kind;
-use crate::plan::scheduling::Affinity;
 use crate::trace;
 use intel_rdt::Share;
 use rootless::id_writer::{self, Means};
@@ -42,11 +40,11 @@ pub struct Init {
 
 /// What happens on the way, done by whoever knows the container.
 pub trait Midwife {
-    /// Init has this id now: write it down.
+    /// Init has this id now: write it down. Returns the `tasks` of v1's cgroups, for init to enter.
     ///
     /// # Errors
     /// Whatever stops the birth.
-    fn born(&mut self, pid: i32) -> anyhow::Result<()>;
+    fn born(&mut self, pid: i32) -> anyhow::Result<Vec<OwnedFd>>;
 
     /// Init cannot be put into its cgroup; without an error it does without.
     ///
@@ -114,10 +112,8 @@ pub fn launch(
         wait_for(hop)?;
     }
     trace::step("record and cgroup");
-    midwife.born(init.process.pid)?;
+    let doors = midwife.born(init.process.pid)?;
     limits::raise(&plan.process.limits, init.process.pid)?;
-    // It is in its cgroup by now, which says what may be used of all.
-    affinity::settle(init.process.pid, &Affinity::default())?;
     if let (Some(rdt), Some(share)) = (&plan.intel_rdt, share) {
         init.share.insert(share).enter(rdt, init.process.pid)?;
     }
@@ -129,7 +125,8 @@ pub fn launch(
         Some(_) => fuse::user_namespace(plan, init.process.pid)?,
         None => None,
     };
-    init.say(ToInit::Begin)?;
+    init.say_with(ToInit::Begin, &doors)?;
+    drop(doors);
     init.attend(midwife, Some((plan, &fuse::Needs { host, user_namespace, checked })))?;
     Ok(init)
 }
@@ -193,7 +190,11 @@ impl Init {
 
     /// Speaks to init; when it has gone, what it said last is the error.
     fn say(&self, word: ToInit) -> anyhow::Result<()> {
-        let Err(error) = self.kase.say(word) else { return Ok(()) };
+        self.say_with(word, &[])
+    }
+
+    fn say_with(&self, word: ToInit, fds: &[OwnedFd]) -> anyhow::Result<()> {
+        let Err(error) = self.kase.say(word, fds) else { return Ok(()) };
         while let Some(heard) = self.kase.hear()? {
             if let ToKase::Failed(report) = heard {
                 return Err(report.into_error());

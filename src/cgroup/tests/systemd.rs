@@ -45,8 +45,8 @@ fn systemd_makes_a_scope_with_the_limits_and_takes_it_back() {
     let decide =
         |resources| decide(Some(&linux(resources)), Some(&annotations), &setting, &mut Notes::default());
     let plan = decide(resources).unwrap();
-    let mut cgroup = Cgroup::make(&plan, &Layout::look()).unwrap();
-    assert!(cgroup.clone_target().is_none());
+    let mut cgroup = make(&plan, &Layout::look()).unwrap();
+    assert!(cgroup.clone_target().unwrap().is_none());
     let mut sleeper = Sleeper::start();
     cgroup.attach(&plan, sleeper.pid()).unwrap();
     let facts = cgroup.facts();
@@ -75,7 +75,7 @@ fn systemd_makes_a_scope_with_the_limits_and_takes_it_back() {
 
     // A second one of that name is refused, and the first is left alone.
     let other = Sleeper::start();
-    let mut second = Cgroup::make(&plan, &Layout::look()).unwrap();
+    let mut second = make(&plan, &Layout::look()).unwrap();
     let error = second.attach(&plan, other.pid()).unwrap_err();
     let error = format!("{error:#}");
     assert!(error.contains("not empty: ") && error.contains("kase-kasetest.scope"), "{error}");
@@ -102,13 +102,13 @@ fn a_scope_that_is_not_kept_is_stopped_with_what_is_in_it() {
     let setting = Setting { id: "kasedropped", ..setting };
     let annotations = [("run.oci.systemd.subgroup".to_string(), "inner".to_string())].into();
     let plan = decide(None, Some(&annotations), &setting, &mut Notes::default()).unwrap();
-    let mut cgroup = Cgroup::make(&plan, &Layout::look()).unwrap();
+    let mut cgroup = make(&plan, &Layout::look()).unwrap();
     let mut sleeper = Sleeper::start();
     cgroup.attach(&plan, sleeper.pid()).unwrap();
     let facts = cgroup.facts();
     let inner = fs::read_to_string(format!("/proc/{}/cgroup", sleeper.pid())).unwrap();
     assert!(inner.trim().ends_with("kase-kasedropped.scope/inner"), "{inner}");
-    let join = cgroup.join(&[], sleeper.pid()).unwrap();
+    let mut join = cgroup.join(&[], sleeper.pid()).unwrap();
     // From a session, only systemd may move a process into a scope of the user's manager.
     assert_eq!(join.clone_target().is_some(), caller.standing == Standing::Root);
     drop(cgroup);

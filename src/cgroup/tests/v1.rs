@@ -15,10 +15,12 @@ fn v1_limits_hold_what_was_asked_and_vanish_with_the_guard() {
         "devices": [{"allow": false, "access": "rwm"}],
     });
     let plan = plan(&path, &resources, Version::V1);
-    let mut cgroup = Cgroup::make(&plan, &layout).unwrap();
+    let cgroup = make(&plan, &layout).unwrap();
     let sleeper = Sleeper::start();
-    cgroup.attach(&plan, sleeper.pid()).unwrap();
     let Tree::V1(paths) = &cgroup.tree else { panic!("v1") };
+    for path in paths.values() {
+        directory::attach(path, sleeper.pid()).unwrap();
+    }
     let read = |controller, file: &str| {
         let directory = v1::directory_of(paths, controller).unwrap();
         fs::read_to_string(directory.join(file)).unwrap().trim().to_string()
@@ -35,7 +37,7 @@ fn v1_limits_hold_what_was_asked_and_vanish_with_the_guard() {
     cgroup.set_state(State::Thawed).unwrap();
     assert_eq!(cgroup.facts().state().unwrap(), State::Thawed);
 
-    let again = Cgroup::make(&plan, &layout).unwrap_err().to_string();
+    let again = make(&plan, &layout).unwrap_err().to_string();
     assert!(again.contains("container's cgroup is not empty: 1 process(es) found"), "{again}");
 
     let paths = paths.clone();
@@ -49,7 +51,7 @@ fn v1_limits_hold_what_was_asked_and_vanish_with_the_guard() {
 fn v1_lifts_and_lowers_quota_with_period_and_memory_with_swap_in_either_order() {
     let Some(layout) = layout(Version::V1) else { return };
     let path = path("update");
-    let cgroup = Cgroup::make(&plan(&path, &json!({"pids": {"limit": 7}}), Version::V1), &layout).unwrap();
+    let cgroup = make(&plan(&path, &json!({"pids": {"limit": 7}}), Version::V1), &layout).unwrap();
     let update = |resources: &serde_json::Value| cgroup.update(&plan(&path, resources, Version::V1).limits);
     for (memory, swap) in
         [(50i64 << 20, 100i64 << 20), (200 << 20, 300 << 20), (20 << 20, 30 << 20), (-1, -1)]
@@ -82,7 +84,7 @@ fn v1_leaves_nothing_behind_when_a_limit_is_refused() {
     let Some(layout) = layout(Version::V1) else { return };
     let path = path("refused");
     let resources = json!({"cpu": {"cpus": "4000-4001"}});
-    let error = Cgroup::make(&plan(&path, &resources, Version::V1), &layout).unwrap_err().to_string();
+    let error = make(&plan(&path, &resources, Version::V1), &layout).unwrap_err().to_string();
     assert!(error.starts_with("linux.resources.cpu.cpus: write \"4000-4001\""), "{error}");
     for hierarchy in layout.hierarchies().unwrap() {
         assert!(!hierarchy.point.join(top(&path)).exists(), "{hierarchy:?}");
@@ -97,7 +99,7 @@ fn v1_names_a_controller_that_is_not_mounted() {
         return;
     }
     let resources = json!({"rdma": {"mlx": {"hcaHandles": 1}}});
-    let error = Cgroup::make(&plan(&path("rdma"), &resources, Version::V1), &layout).unwrap_err().to_string();
+    let error = make(&plan(&path("rdma"), &resources, Version::V1), &layout).unwrap_err().to_string();
     assert!(
         error.contains("linux.resources.rdma.mlx: cannot set rdma limit: container could not join"),
         "{error}"
@@ -111,7 +113,7 @@ fn a_hierarchy_that_may_not_be_written_is_left_out_only_if_nothing_asked() {
     let hierarchy = Hierarchy { controllers: vec!["pids".into()], point: "/sys".into(), own: "/sys".into() };
     let layout = Layout::assumed(Version::V1, vec![hierarchy]);
     let asked = plan("/x", &json!({"pids": {"limit": 1}}), Version::V1);
-    let error = Cgroup::make(&asked, &layout).unwrap_err();
+    let error = make(&asked, &layout).unwrap_err();
     assert!(
         format!("{error:#}")
             .contains("cannot set pids limit: container could not join or create cgroup /sys/x"),
@@ -123,5 +125,5 @@ fn a_hierarchy_that_may_not_be_written_is_left_out_only_if_nothing_asked() {
         location: Location::FromRoot("x".into()),
         owner: None,
     };
-    assert!(Cgroup::make(&unasked, &layout).unwrap().facts().is_none());
+    assert!(make(&unasked, &layout).unwrap().facts().is_none());
 }

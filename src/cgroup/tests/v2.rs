@@ -96,7 +96,7 @@ fn v2_limits_hold_what_was_asked() {
     });
     let path = path("limits");
     let plan = plan(&path, &resources, Version::V2);
-    let cgroup = Cgroup::make(&plan, &layout).unwrap();
+    let cgroup = make(&plan, &layout).unwrap();
     let directory = cgroup.facts().v2.unwrap();
     let read = |file: &str| fs::read_to_string(directory.join(file)).unwrap().trim().to_string();
     assert_eq!(read("pids.max"), "7");
@@ -123,7 +123,7 @@ fn v2_updates_of_one_limit_keep_the_others() {
         "unified": {"memory.high": "60000000\n"},
     });
     let plan = plan(&path("updates"), &resources, Version::V2);
-    let cgroup = Cgroup::make(&plan, &layout).unwrap();
+    let cgroup = make(&plan, &layout).unwrap();
     let directory = cgroup.facts().v2.unwrap();
     let read = |file: &str| fs::read_to_string(directory.join(file)).unwrap().trim().to_string();
     assert_eq!(read("memory.swap.max"), (64 * MIB).to_string());
@@ -163,7 +163,7 @@ fn v2_names_a_controller_that_is_not_there_and_leaves_nothing() {
         ("memory.nonsense", "has no memory.nonsense: this kernel cannot limit that"),
     ] {
         let plan = plan(&path, &json!({"unified": {file: "1"}}), Version::V2);
-        let error = Cgroup::make(&plan, &layout).unwrap_err().to_string();
+        let error = make(&plan, &layout).unwrap_err().to_string();
         assert!(error.starts_with("linux.resources.unified.") && error.contains(words), "{error}");
         assert!(!Path::new("/sys/fs/cgroup").join(top(&path)).exists());
     }

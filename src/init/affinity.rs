@@ -4,7 +4,7 @@ use crate::fault::{Fault, OrFault};
 use crate::kernel::schedule::set_affinity;
 use crate::plan::scheduling::{Affinity, processors};
 
-/// Before a process is added to a container: it inherits this.
+/// In kase, before a process is added to a container: it inherits this.
 ///
 /// # Errors
 /// Processors that kase may not use.
@@ -18,21 +18,21 @@ pub fn begin(affinity: &Affinity) -> anyhow::Result<()> {
     })
 }
 
-/// Once the process `pid` is in the container's cgroup: it may use every processor of that, whatever kase was
-/// started with, unless the configuration says otherwise. Init's never does.
+/// Once this process is in the container's cgroup: it may use every processor of that, whatever kase was started
+/// with, unless the configuration says otherwise. Init's never does.
 ///
 /// # Errors
 /// Processors that the container may not use.
-pub fn settle(pid: i32, affinity: &Affinity) -> anyhow::Result<()> {
+pub fn settle(affinity: &Affinity) -> anyhow::Result<()> {
     if !affinity.last.is_empty() {
-        return set_affinity(pid, affinity.last.words()).or_fault(|| {
+        return set_affinity(0, affinity.last.words()).or_fault(|| {
             Fault::at("process.execCPUAffinity.final", "set the CPU affinity in the container's cgroup")
                 .remedy("name processors of linux.resources.cpu.cpus and of the host's /sys/devices/system/cpu/online")
         });
     }
     // With `initial` alone the kernel decides, which keeps it as far as the cgroup has these processors.
     if affinity.initial.is_empty()
-        && let Err(error) = set_affinity(pid, processors().words())
+        && let Err(error) = set_affinity(0, processors().words())
     {
         tracing::warn!("the container keeps the CPU affinity of kase: {error}");
     }
