@@ -4,12 +4,14 @@ mod json;
 
 use crate::config::Config;
 use crate::fault::{Fault, OrFault};
+use json::Oddities;
 use nix::unistd::getcwd;
 use oci_spec::runtime::LinuxResources;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::error::Category;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::str::Utf8Error;
 
 /// A bundle that has been read.
 #[derive(Debug)]
@@ -32,9 +34,10 @@ impl Bundle {
         let text = read(&directory, config)?;
         let file = directory.join(config.unwrap_or(Path::new("config.json")));
         let within = |fault: Fault| fault.within(format!("parse {}", file.display()));
-        let mut config: Config = parse(&text).map_err(within)?;
+        let oddities = Oddities::of(&text);
+        let mut config: Config = parse_odd(&text, oddities).map_err(within)?;
         if let Some(resources) = resources_of(&mut config) {
-            let other = json::without_capitals(&text);
+            let other = json::without_capitals(&text, oddities);
             if let Some(other) = &other {
                 let mut again: Config = parse(other).map_err(within)?;
                 *resources = resources_of(&mut again).map(std::mem::take).unwrap_or_default();
@@ -50,8 +53,9 @@ impl Bundle {
 /// # Errors
 /// The field, the line and the column of what is wrong.
 pub fn resources(text: &[u8]) -> Result<LinuxResources, Fault> {
-    let mut resources = parse(text)?;
-    let other = json::without_capitals(text);
+    let oddities = Oddities::of(text);
+    let mut resources = parse_odd(text, oddities)?;
+    let other = json::without_capitals(text, oddities);
     if let Some(other) = &other {
         resources = parse(other)?;
     }
@@ -108,11 +112,18 @@ fn absolute(path: &Path) -> anyhow::Result<PathBuf> {
 /// # Errors
 /// The field, the line and the column of what is wrong.
 pub fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, Fault> {
-    let parsed = serde_json::from_slice(text).map_err(|error| fault(text, &error))?;
-    if let Some(other) = json::without_odd_lists(text) {
-        serde_json::from_slice::<T>(&other).map_err(|error| fault(&other, &error))?;
+    parse_odd(text, Oddities::of(text))
+}
+
+fn parse_odd<T: DeserializeOwned>(text: &[u8], oddities: Oddities) -> Result<T, Fault> {
+    // Once for all of it: a parser of bytes asks it of each string.
+    let string = str::from_utf8(text).map_err(|error| not_utf8(text, &error))?;
+    let parsed = serde_json::from_str(string).map_err(|error| fault(text, &error))?;
+    if let Some(other) = json::without_odd_lists(text, oddities) {
+        let string = str::from_utf8(&other).map_err(|error| not_utf8(&other, &error))?;
+        serde_json::from_str::<T>(string).map_err(|error| fault(&other, &error))?;
     }
-    match nul(text) {
+    match nul(text, oddities) {
         Some(place) => {
             Err(Fault::at(place, "a NUL byte ends every name, path and argument").remedy("take it out"))
         }
@@ -121,8 +132,8 @@ pub fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, Fault> {
 }
 
 /// The first string with a NUL byte that kase reads.
-fn nul(text: &[u8]) -> Option<String> {
-    if !json::has_nul(text) {
+fn nul(text: &[u8], oddities: Oddities) -> Option<String> {
+    if !oddities.backslash || !json::has_nul(text) {
         return None;
     }
     let mut found = None;
@@ -145,6 +156,15 @@ fn is_opaque(place: &str) -> bool {
     !READ.contains(&top) || place == "linux.seccomp.listenerMetadata"
 }
 
+fn not_utf8(text: &[u8], error: &Utf8Error) -> Fault {
+    let before = &text[..error.valid_up_to()];
+    let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+    let column = before.iter().rev().take_while(|byte| **byte != b'\n').count() + 1;
+    Fault::doing(format!("invalid unicode code point at line {line} column {column}")).remedy(REMEDY)
+}
+
+const REMEDY: &str = "correct the JSON there; `jq . config.json` checks it";
+
 fn fault(text: &[u8], error: &serde_json::Error) -> Fault {
     let said = error.to_string();
     let (line, mut column) = (error.line(), error.column());
@@ -164,7 +184,7 @@ fn fault(text: &[u8], error: &serde_json::Error) -> Fault {
             said.replacen("expected value", "invalid type, expected a word", 1)
         }
         Category::Syntax | Category::Eof => {
-            return Fault::doing(said).remedy("correct the JSON there; `jq . config.json` checks it");
+            return Fault::doing(said).remedy(REMEDY);
         }
     };
     Fault::at(place(text, line, column), said)

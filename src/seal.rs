@@ -66,14 +66,16 @@ pub fn seal(command: &str, caller: &Caller, arguments: &[OsString]) -> anyhow::R
     let binary = fs::metadata(OWN)
         .or_fault(|| Fault::doing(format!("look at {OWN}")).remedy("mount procfs on /proc"))?;
     let owner = binary.uid();
+    let maker = maker(caller);
     let reach = Reach {
-        maker: maker(caller),
+        maker,
         owner: match caller.standing {
             Standing::Root => Owner::Within,
             Standing::NamespaceRoot => namespace_holds(owner),
             Standing::User => user_holds(owner, caller.uid),
         },
-        others: others(&binary),
+        // Whoever is mighty needs none.
+        others: if maker == Maker::Mighty { Others::Write } else { others(&binary) },
     };
     match decide(reach, || medium(&binary)) {
         Deed::GoOn => Ok(()),
@@ -224,17 +226,19 @@ fn others(binary: &Metadata) -> Others {
 
 /// Whatever cannot be found out makes it an ordinary file.
 fn medium(binary: &Metadata) -> Medium {
-    let wanted = SealFlag::F_SEAL_WRITE | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW;
-    let seals = File::open(OWN).map(|file| fcntl(&file, FcntlArg::F_GET_SEALS));
-    // EINVAL is the answer for what is no memfd.
-    if seals.is_ok_and(|seals| seals.is_ok_and(|seals| SealFlag::from_bits_retain(seals).contains(wanted))) {
-        return Medium::Memfd;
-    }
     match statfs(OWN).map(|system| system.filesystem_type()) {
         Ok(kind) if is_without_writing(kind) => Medium::WithoutWriting,
         Ok(OVERLAYFS_SUPER_MAGIC) if is_our_overlay(binary) => Medium::Overlay,
+        _ if is_sealed() => Medium::Memfd,
         _ => Medium::Ordinary,
     }
+}
+
+fn is_sealed() -> bool {
+    let wanted = SealFlag::F_SEAL_WRITE | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW;
+    let seals = File::open(OWN).map(|file| fcntl(&file, FcntlArg::F_GET_SEALS));
+    // EINVAL is the answer for what is no memfd.
+    seals.is_ok_and(|seals| seals.is_ok_and(|seals| SealFlag::from_bits_retain(seals).contains(wanted)))
 }
 
 /// Whether the superblock is read-only and its mount is nowhere, which [`early`](crate::kernel::early) makes and

@@ -101,7 +101,13 @@ fn managed<'a>(kase: &Kase, words: impl IntoIterator<Item = &'a std::ffi::OsStr>
 
 fn hears(socket: &UnixDatagram) -> String {
     let mut buffer = [0; 512];
-    let length = socket.recv(&mut buffer).unwrap();
+    // A time limit makes recv(2) one of those that a stop and a continue interrupt.
+    let length = loop {
+        match socket.recv(&mut buffer) {
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            received => break received.unwrap(),
+        }
+    };
     String::from_utf8_lossy(&buffer[..length]).into_owned()
 }
 

@@ -27,18 +27,44 @@ pub(super) fn in_words_of_json(said: &str) -> Option<String> {
     Some(format!("{found}, expected {wanted} at line {line}"))
 }
 
+/// What of this is in a text, seen in one pass: most have nothing, and are read by serde alone.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Oddities {
+    /// A list where no field has one.
+    lists: bool,
+    /// A backslash.
+    pub(super) backslash: bool,
+    /// A section of limits with capitals.
+    capitals: bool,
+}
+
+impl Oddities {
+    pub(super) fn of(text: &[u8]) -> Self {
+        let mut found = Self::default();
+        for (at, byte) in text.iter().enumerate() {
+            match byte {
+                b'[' => found.lists = found.lists || is_odd(text, at),
+                b'\\' => found.backslash = true,
+                b'C' | b'M' | b'P' | b'B' => found.capitals = found.capitals || is_capital(text, at),
+                _ => {}
+            }
+        }
+        found
+    }
+}
+
+/// Whether a section of limits is named here with capitals.
+fn is_capital(text: &[u8], at: usize) -> bool {
+    const SECTIONS: [&[u8]; 5] = [b"CPU\"", b"Cpu\"", b"Memory\"", b"Pids\"", b"BlockIO\""];
+    text[..at].ends_with(b"\"") && SECTIONS.iter().any(|name| text[at..].starts_with(name))
+}
+
 /// The text with a number for each list that stands where no field has one, if there is any.
 ///
 /// serde fills a struct from a list too: the elements would be the object's fields, and what is missing their
 /// defaults. Where the number does not parse either, an object is expected.
-pub(super) fn without_odd_lists(text: &[u8]) -> Option<Vec<u8>> {
-    // Most configurations have none, and are not walked: `contains` looks at many bytes at once.
-    const CHUNK: usize = 64;
-    let has_odd = |(index, chunk): (usize, &[u8])| {
-        let mut lists = chunk.iter().enumerate().filter(|(_, byte)| **byte == b'[');
-        chunk.contains(&b'[') && lists.any(|(at, _)| is_odd(text, index * CHUNK + at))
-    };
-    if !text.chunks(CHUNK).enumerate().any(has_odd) {
+pub(super) fn without_odd_lists(text: &[u8], oddities: Oddities) -> Option<Vec<u8>> {
+    if !oddities.lists {
         return None;
     }
     let mut other = None;
@@ -69,7 +95,7 @@ fn is_odd(text: &[u8], at: usize) -> bool {
         Some((b':', name)) => {
             let name = name.trim_ascii_end().strip_suffix(b"\"").unwrap_or_default();
             let name = name.rsplit(|byte| *byte == b'"').next().unwrap_or_default();
-            !LISTS.split(' ').any(|list| list.as_bytes() == name)
+            !LISTS.as_bytes().split(|byte| *byte == b' ').any(|list| list == name)
         }
         Some((b'[' | b',', _)) | None => true,
         Some(_) => false,
@@ -102,10 +128,8 @@ fn list_end(text: &[u8], start: usize) -> usize {
 /// The text with the names of limits as the specification writes them, if a section of them is there with capitals:
 /// of all of it if it is the resources themselves, else of `linux.resources`. runc's JSON knows no case, and a limit
 /// that a file has had for runc must not be lost. What is there by two names is one.
-pub(super) fn without_capitals(text: &[u8]) -> Option<Vec<u8>> {
-    const SECTIONS: [&str; 5] = ["\"CPU\"", "\"Cpu\"", "\"Memory\"", "\"Pids\"", "\"BlockIO\""];
-    let string = std::str::from_utf8(text).ok()?;
-    if !SECTIONS.iter().any(|name| string.contains(name)) {
+pub(super) fn without_capitals(text: &[u8], oddities: Oddities) -> Option<Vec<u8>> {
+    if !oddities.capitals {
         return None;
     }
     let mut whole: Value = serde_json::from_slice(text).ok()?;
@@ -144,8 +168,7 @@ const LIMITS: &str = "cpu memory pids blockIO shares quota burst period realtime
 
 /// Whether a string has a NUL byte, which JSON can only write as `\u0000`.
 pub(super) fn has_nul(text: &[u8]) -> bool {
-    // Most have no backslash, which `contains` tells by looking at many bytes at once.
-    let mut ahead = if text.contains(&b'\\') { text } else { b"" };
+    let mut ahead = text;
     while let Some(at) = ahead.iter().position(|byte| *byte == b'\\') {
         if ahead[at..].starts_with(br"\u0000") {
             return true;

@@ -2,7 +2,9 @@
 
 use crate::fault::{Fault, OrFault};
 use crate::kernel::text::read_text;
-use std::fs::{self, File, OpenOptions};
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
+use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
@@ -40,6 +42,19 @@ pub fn make(top: &Path, path: &Path, mut on_the_way: impl FnMut(&Path)) -> io::R
     Ok(made)
 }
 
+/// As [`make`], where nothing is to be done on the way, which is mostly there.
+///
+/// # Errors
+/// Those of mkdir(2).
+pub fn make_plain(top: &Path, path: &Path) -> io::Result<Vec<PathBuf>> {
+    match fs::create_dir(path) {
+        Ok(()) => Ok(vec![path.to_path_buf()]),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(Vec::new()),
+        Err(error) if error.kind() == ErrorKind::NotFound => make(top, path, |_| {}),
+        Err(error) => Err(error),
+    }
+}
+
 /// Removes what [`make`] made, if it is empty.
 pub fn unmake(made: &[PathBuf]) {
     for directory in made.iter().rev() {
@@ -61,7 +76,9 @@ pub fn write(file: &Path, text: &str) -> io::Result<()> {
 /// # Errors
 /// The kernel's.
 pub fn open(file: &Path) -> io::Result<File> {
-    OpenOptions::new().write(true).open(file)
+    // Not by std, whose open(2) of musl's sets close-on-exec twice.
+    let flags = OFlag::O_WRONLY | OFlag::O_CLOEXEC;
+    Ok(nix::fcntl::open(file, flags, Mode::empty()).map(File::from)?)
 }
 
 /// Writes with one write(2). Such a file has no position: each is a command of its own.

@@ -16,7 +16,7 @@ use super::signal;
 use super::v2::{may_move, may_write};
 use crate::fault::{Fault, OrFault};
 use crate::host::hierarchies::Hierarchy;
-use crate::kernel::text::read_text;
+use crate::kernel::text::read_value;
 use crate::plan::cgroup::{CgroupPlan, Location};
 use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -158,17 +158,19 @@ fn one(
     if hierarchy.is_unified() && !may_move(&hierarchy.own, &path) {
         return deny(path, io::Error::from_raw_os_error(libc::EACCES));
     }
-    let directories = match directory::make(&hierarchy.point, &path, |_| {}) {
+    let directories = match directory::make_plain(&hierarchy.point, &path) {
         Err(error) if is_denied(&error) => return deny(path, error),
         directories => directories.map_err(|error| not_made(plan, &path, error))?,
     };
     let is_new = directories.last() == Some(&path);
+    let inherited = match hierarchy.controllers.iter().any(|controller| controller == "cpuset") {
+        true => inherit(&hierarchy.point, &path, &directories),
+        false => Ok(()),
+    };
     made.directories.extend(directories);
-    if hierarchy.controllers.iter().any(|controller| controller == "cpuset") {
-        match inherit(&hierarchy.point, &path) {
-            Err(error) if is_denied(&error) => return deny(path, error),
-            done => done.map_err(|error| not_made(plan, &path, error))?,
-        }
+    match inherited {
+        Err(error) if is_denied(&error) => return deny(path, error),
+        done => done.map_err(|error| not_made(plan, &path, error))?,
     }
     if !is_new {
         // Somebody else's: no process can be put there.
@@ -183,15 +185,15 @@ fn one(
 }
 
 /// A cpuset begins empty, and then takes no process; so does one above that somebody else has made.
-fn inherit(point: &Path, path: &Path) -> io::Result<()> {
+fn inherit(point: &Path, path: &Path, new: &[PathBuf]) -> io::Result<()> {
     let mut below: Vec<_> = path.ancestors().take_while(|directory| *directory != point).collect();
     below.reverse();
     for directory in below {
         let Some(parent) = directory.parent() else { continue };
         for file in ["cpuset.cpus", "cpuset.mems"] {
-            let own = read_text(directory.join(file))?;
-            if own.trim().is_empty() {
-                directory::write(&directory.join(file), read_text(parent.join(file))?.trim())?;
+            let own = directory.join(file);
+            if new.iter().any(|new| new == directory) || read_value(&own)?.is_empty() {
+                directory::write(&own, &read_value(parent.join(file))?)?;
             }
         }
     }

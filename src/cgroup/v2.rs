@@ -5,8 +5,9 @@ use super::freezer::{self, State};
 use crate::fault::{Fault, OrFault};
 use crate::kernel::text::read_text;
 use crate::plan::cgroup::CgroupPlan;
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
 use nix::unistd::{AccessFlags, access};
-use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::chown;
@@ -101,7 +102,8 @@ pub fn may_write(path: &Path) -> bool {
 /// # Errors
 /// Those of open(2).
 pub fn open(path: &Path) -> io::Result<OwnedFd> {
-    Ok(File::open(path)?.into())
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    Ok(nix::fcntl::open(path, flags, Mode::empty())?)
 }
 
 /// Gives it to `uid`, in the way that lets them rule over what is below it but not over its limits.

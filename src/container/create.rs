@@ -12,6 +12,7 @@ use crate::config::Config;
 use crate::fault::{Fault, OrFault};
 use crate::gate::Gate;
 use crate::hook;
+use crate::kernel::clone::Process;
 use crate::launch::intel_rdt::Share;
 use crate::launch::pidfd::Receiver;
 use crate::launch::{self, Init, Making, Midwife, console, notify};
@@ -337,8 +338,9 @@ impl Witness<'_> {
 }
 
 impl Midwife for Witness<'_> {
-    fn born(&mut self, pid: i32) -> anyhow::Result<Vec<OwnedFd>> {
-        let init: record::Init = init_facts(pid)
+    fn born(&mut self, init: &Process) -> anyhow::Result<Vec<OwnedFd>> {
+        let pid = init.pid;
+        let init: record::Init = init_facts(init)
             .ok_or_else(|| Fault::doing(format!("read /proc/{pid}/stat")).remedy("mount /proc"))?;
         tracing::debug!("init of container {:?} is process {pid}", self.entry.directory.id);
         self.cgroup.finish(&self.plan.cgroup, self.layout)?;

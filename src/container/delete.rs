@@ -69,7 +69,8 @@ pub fn remove(container: &Container) -> anyhow::Result<()> {
 
 /// Runs the poststop hooks.
 pub fn poststop(container: &Container) {
-    if let (Some(facts), Some(state)) = (container.facts(), container.hook_state("stopped", None)) {
+    let Some(facts) = container.facts().filter(|facts| !facts.poststop.is_empty()) else { return };
+    if let Some(state) = container.hook_state("stopped", None) {
         after(&facts.poststop, &state);
     }
 }

@@ -10,6 +10,7 @@ use crate::fault::{Fault, OrFault};
 use crate::hook;
 use crate::host::facilities::Facilities;
 use crate::kernel::capability;
+use crate::kernel::clone::Process;
 use crate::kernel::path::{Resolve, openat2};
 use crate::kernel::process::become_subreaper;
 use crate::launch::intel_rdt::Share;
@@ -256,7 +257,8 @@ struct Witness<'a> {
 }
 
 impl Midwife for Witness<'_> {
-    fn born(&mut self, pid: i32) -> anyhow::Result<Vec<OwnedFd>> {
+    fn born(&mut self, process: &Process) -> anyhow::Result<Vec<OwnedFd>> {
+        let pid = process.pid;
         tracing::debug!("the process that is added to container {:?} is process {pid}", self.state.id);
         if !self.placed {
             self.cgroup.attach(pid)?;

@@ -28,8 +28,9 @@ use crate::cgroup::layout::Layout;
 use crate::cgroup::{Cgroup, CgroupFacts, State};
 use crate::fault::{Fault, Report};
 use crate::hook;
+use crate::kernel::clone::Process;
 use crate::kernel::process::{End, pidfd_open};
-use crate::kernel::text::{read_record, read_text};
+use crate::kernel::text::{read_record, read_value};
 use crate::launch::intel_rdt::Share;
 use crate::plan::cgroup::Version;
 use crate::plan::namespaces::Kind;
@@ -300,14 +301,15 @@ fn stat(pid: i32) -> Option<Stat> {
 }
 
 /// Facts about a process that has just been made.
-fn init_facts(pid: i32) -> Option<Init> {
-    let inode = || {
-        let pidfd = pidfd_open(pid).ok()?;
-        // Older kernels give all of them one inode.
-        let is_own = fstatfs(&pidfd).is_ok_and(|stat| stat.filesystem_type() == PIDFS);
-        is_own.then(|| inode(&pidfd)).flatten()
-    };
-    stat(pid).map(|stat| Init { pid, start_time: stat.start_time, inode: inode() })
+fn init_facts(process: &Process) -> Option<Init> {
+    // Older kernels give all of them one inode.
+    let has_own = || fstatfs(&process.pidfd).is_ok_and(|stat| stat.filesystem_type() == PIDFS);
+    let pid = process.pid;
+    stat(pid).map(|stat| Init {
+        pid,
+        start_time: stat.start_time,
+        inode: inode(&process.pidfd).filter(|_| has_own()),
+    })
 }
 
 /// PID_FS_MAGIC of linux/magic.h.
@@ -319,8 +321,7 @@ fn inode(pidfd: &OwnedFd) -> Option<u64> {
 
 /// What the kernel calls this boot; nothing where it does not say.
 fn boot() -> String {
-    let id = read_text("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    id.trim_end().to_string()
+    read_value("/proc/sys/kernel/random/boot_id").unwrap_or_default()
 }
 
 /// Whether it is still that process, and no zombie.

@@ -358,7 +358,10 @@ impl Text {
     /// Mostly by one read(2): what is shorter than was asked for is the whole of a regular file.
     fn fill(&mut self, file: &mut File) -> io::Result<usize> {
         const MOSTLY: usize = 4096;
-        self.0.resize(MOSTLY, 0);
+        if self.0.len() < MOSTLY {
+            self.0 = vec![0; MOSTLY];
+        }
+        self.0.truncate(MOSTLY);
         let length = file.read(&mut self.0)?;
         if length < MOSTLY {
             return Ok(length);

@@ -51,11 +51,10 @@ pub fn run(store: &Store, caller: Caller, request: &Request, how: How) -> anyhow
     let aside = readiness.as_mut().map(|readiness| readiness as &mut dyn Aside);
     let end = attend(&signals, &mut created, aside)?;
     created.keep();
-    if let Some(container) = created.entry.container()? {
-        match how.keep {
-            true => container.record_exit(end.code()),
-            false => delete::remove(&container)?,
-        }
+    let container = created.entry.container()?;
+    match how.keep {
+        true => container.record_exit(end.code()),
+        false => delete::remove(&container)?,
     }
     Ok(end.code())
 }

@@ -6,7 +6,7 @@ use super::state::Owners;
 use super::{Container, id};
 use crate::cgroup::Host;
 use crate::fault::{Fault, OrFault, Report};
-use nix::dir::Dir;
+use crate::kernel::listing::list;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, openat};
 use nix::sys::stat::{Mode, fstat, mkdirat};
@@ -213,22 +213,26 @@ fn look(root: Rc<OwnedFd>, id: String, read: Read) -> anyhow::Result<Option<Cont
         Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(None),
         own => own.or_fault(|| Fault::doing(format!("open the state of container {:?}", directory.id)))?,
     };
+    with_record(directory, own, read).map(Some)
+}
+
+fn with_record(directory: Directory, own: OwnedFd, read: Read) -> anyhow::Result<Container> {
     let owner = fstat(&own)?.st_uid;
     let record = read(own.as_fd()).or_fault(|| Fault::doing(format!("container {:?}", directory.id)))?;
-    Ok(Some(Container { directory, own, record, owner }))
+    Ok(Container { directory, own, record, owner })
 }
 
 /// The ids of all entries of a root, sorted.
 fn ids(root: &OwnedFd) -> anyhow::Result<Vec<String>> {
     let mut ids = Vec::new();
-    for entry in Dir::from_fd(root.try_clone()?)?.iter() {
-        let entry = entry?;
-        let is_directory = entry.file_type().is_none_or(|kind| kind == nix::dir::Type::Directory);
-        match entry.file_name().to_str() {
+    list(root.as_fd(), |name, kind| {
+        let is_directory = matches!(kind, libc::DT_DIR | libc::DT_UNKNOWN);
+        match name.to_str() {
             Ok(name) if is_directory && id::check(name).is_ok() => ids.push(name.to_string()),
             _ => {}
         }
-    }
+        Ok(())
+    })?;
     ids.sort_unstable();
     Ok(ids)
 }
@@ -294,9 +298,11 @@ impl Directory {
     /// Those of unlinkat(2), but not that it is gone already.
     pub fn remove(&self, own: BorrowedFd<'_>) -> anyhow::Result<()> {
         let mut names = Vec::new();
-        for entry in Dir::openat(own, ".", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?.iter() {
-            names.push(entry?.file_name().to_owned());
-        }
+        let whole = openat(own, ".", OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
+        list(whole.as_fd(), |name, _| {
+            names.push(name.to_owned());
+            Ok(())
+        })?;
         let files = |name: &&std::ffi::CString| !matches!(name.to_bytes(), b"." | b".." | b"record");
         for name in names.iter().filter(files) {
             match unlinkat(own, name.as_c_str(), UnlinkatFlags::NoRemoveDir) {
@@ -347,14 +353,13 @@ impl Entry {
         self.journal = None;
     }
 
-    /// The container, unless others have deleted it; its id may be a later container's by now.
+    /// The container, though others may have deleted it, and its id be a later container's by now.
     ///
     /// # Errors
     /// A record that cannot be read.
-    pub fn container(&self) -> anyhow::Result<Option<Container>> {
+    pub fn container(&self) -> anyhow::Result<Container> {
         let Directory { root, id } = &self.directory;
-        let found = look(Rc::clone(root), id.clone(), Record::read)?;
-        Ok(found.filter(|_| self.directory.is(self.own.as_fd())))
+        with_record(Directory { root: Rc::clone(root), id: id.clone() }, self.own.try_clone()?, Record::read)
     }
 
     /// Leaves the entry when this is dropped.

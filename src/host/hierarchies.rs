@@ -56,22 +56,19 @@ pub fn parse(mountinfo: &str, own: &str) -> Vec<Hierarchy> {
     let places: Vec<_> = places.filter(|(list, _)| !list.is_empty()).collect();
     let mut found: Vec<Hierarchy> = Vec::new();
     let mut tree = None;
-    for line in mountinfo.lines() {
-        let Some((kind, root, point, options)) = mount(line) else { continue };
-        let (root, point) = (Path::new(root), Path::new(point));
-        if kind == "cgroup2" {
+    for mount in mounts(mountinfo) {
+        let (root, point) = (Path::new(mount.root), Path::new(mount.point));
+        if mount.kind == "cgroup2" {
             tree.get_or_insert_with(|| unified(own, point, root));
             continue;
         }
-        let options: Vec<&str> = options.split(',').collect();
         for (list, path) in &places {
-            let controllers = || list.split(',');
             // Of several mounts of one the first counts: the host's, not one that is bound in a rootfs.
-            if controllers().all(|part| options.contains(&part))
-                && !found.iter().any(|earlier| controllers().eq(earlier.controllers.iter()))
-            {
+            let is_first =
+                |earlier: &Hierarchy| !parts(list).eq(earlier.controllers.iter().map(String::as_bytes));
+            if mount.has(list) && found.iter().all(is_first) {
                 found.push(Hierarchy {
-                    controllers: controllers().map(String::from).collect(),
+                    controllers: list.split(',').map(String::from).collect(),
                     point: point.to_path_buf(),
                     own: below(point, root, path),
                 });
@@ -82,13 +79,57 @@ pub fn parse(mountinfo: &str, own: &str) -> Vec<Hierarchy> {
     found
 }
 
-/// From the end, where all but a few lines turn out to be of other file systems.
-fn mount(line: &str) -> Option<(&str, &str, &str, &str)> {
-    let mut fields = line.rsplitn(4, ' ');
-    let (options, _source) = (fields.next()?, fields.next()?);
-    let kind = fields.next().filter(|kind| matches!(*kind, "cgroup" | "cgroup2"))?;
-    let mut mount = fields.next()?.split(' ').skip(3);
-    Some((kind, mount.next()?, mount.next()?, options))
+/// A line of mountinfo that mounts a hierarchy.
+#[derive(Debug)]
+pub struct Line<'a> {
+    /// The whole, without its end.
+    pub text: &'a str,
+    kind: &'a str,
+    root: &'a str,
+    /// The mount point, as the line writes it.
+    pub point: &'a str,
+    options: &'a str,
+}
+
+/// The lines of mountinfo that mount hierarchies.
+pub fn mounts(mountinfo: &str) -> impl Iterator<Item = Line<'_>> {
+    mountinfo.split('\n').filter_map(|text| {
+        // From the end, where all but a few lines turn out to be of other file systems.
+        let (rest, options) = last(text)?;
+        let (rest, _source) = last(rest)?;
+        let (rest, kind) = last(rest).filter(|(_, kind)| matches!(*kind, "cgroup" | "cgroup2"))?;
+        let mut rest = rest;
+        for _ in ["id", "parent", "major:minor"] {
+            rest = first(rest)?.1;
+        }
+        let (root, rest) = first(rest)?;
+        Some(Line { text, kind, root, point: first(rest)?.0, options })
+    })
+}
+
+/// What is before and behind the first space. Byte by byte here and below: the parts are short, and std's search for
+/// characters begins with more work than that.
+fn first(text: &str) -> Option<(&str, &str)> {
+    let space = text.bytes().position(|byte| byte == b' ')?;
+    Some((&text[..space], &text[space + 1..]))
+}
+
+/// What is before and behind the last space.
+fn last(text: &str) -> Option<(&str, &str)> {
+    let space = text.bytes().rposition(|byte| byte == b' ')?;
+    Some((&text[..space], &text[space + 1..]))
+}
+
+/// The parts between commas.
+fn parts(list: &str) -> impl Iterator<Item = &[u8]> {
+    list.as_bytes().split(|byte| *byte == b',')
+}
+
+impl Line<'_> {
+    /// Whether it mounts the controllers of `list`.
+    fn has(&self, list: &str) -> bool {
+        parts(list).all(|part| parts(self.options).any(|option| option == part))
+    }
 }
 
 #[cfg(test)]

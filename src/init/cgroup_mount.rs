@@ -108,8 +108,8 @@ impl<'a> Hierarchies<'a> {
         let mountinfo = read_text("/proc/self/mountinfo")
             .or_fault(|| Fault::at(entry.at, "read the cgroup hierarchies of the host"))?;
         // Others are part of a /sys that is bound in the rootfs, which is covered by now.
-        let hosts = |line: &&str| line.split(' ').nth(4).is_some_and(|point| point.starts_with(HOST));
-        let mountinfo = mountinfo.split_inclusive('\n').filter(hosts).collect();
+        let hosts = hierarchies::mounts(&mountinfo).filter(|line| line.point.starts_with(HOST));
+        let mountinfo = hosts.flat_map(|line| [line.text, "\n"]).collect();
         Ok(Self { entry, tmpfs, mountinfo })
     }
 

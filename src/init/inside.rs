@@ -6,7 +6,7 @@
 
 use crate::kernel::path::{Resolve, openat2};
 use nix::fcntl::readlinkat;
-use nix::sys::stat::{Mode, fstat, mkdirat};
+use nix::sys::stat::{FileStat, Mode, fstat, mkdirat};
 use std::collections::VecDeque;
 use std::ffi::{CStr, CString, OsStr, OsString};
 use std::io::{self, ErrorKind};
@@ -190,8 +190,12 @@ pub fn null_device(root: BorrowedFd<'_>, flags: libc::c_int) -> io::Result<Owned
 /// # Errors
 /// Those of fstat(2).
 pub fn is_null(fd: BorrowedFd<'_>) -> io::Result<bool> {
-    let stat = fstat(fd)?;
-    Ok(stat.st_mode & libc::S_IFMT == libc::S_IFCHR && stat.st_rdev == libc::makedev(1, 3))
+    Ok(shows_null(&fstat(fd)?))
+}
+
+/// Whether it is of the null device.
+pub fn shows_null(stat: &FileStat) -> bool {
+    stat.st_mode & libc::S_IFMT == libc::S_IFCHR && stat.st_rdev == libc::makedev(1, 3)
 }
 
 /// The path through which the classic system calls reach a descriptor.
@@ -204,8 +208,26 @@ pub fn magic_path(fd: BorrowedFd<'_>) -> PathBuf {
 /// # Errors
 /// Those of fstat(2).
 pub fn same(one: BorrowedFd<'_>, other: BorrowedFd<'_>) -> io::Result<bool> {
-    let (one, other) = (fstat(one)?, fstat(other)?);
-    Ok((one.st_dev, one.st_ino) == (other.st_dev, other.st_ino))
+    Ok(Identity::of(one)? == Identity::of(other)?)
+}
+
+/// Which file it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Identity {
+    /// The file system.
+    pub device: libc::dev_t,
+    inode: libc::ino_t,
+}
+
+impl Identity {
+    /// Of the file behind a descriptor.
+    ///
+    /// # Errors
+    /// Those of fstat(2).
+    pub fn of(file: BorrowedFd<'_>) -> io::Result<Self> {
+        let stat = fstat(file)?;
+        Ok(Self { device: stat.st_dev, inode: stat.st_ino })
+    }
 }
 
 /// Whether the descriptor is a directory.

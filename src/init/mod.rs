@@ -40,8 +40,9 @@ use crate::plan::{Pivot, Plan};
 use crate::seccomp::Program;
 use crate::trace::{self, Who};
 use cgroup_mount::{CgroupMount, Hierarchies, View};
+use inside::Identity;
 use nix::sys::stat::{Mode, umask};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
@@ -76,7 +77,7 @@ pub struct Trees {
     /// By index into the plan's mounts.
     pub sources: Vec<Option<OwnedFd>>,
     /// Where sources that are copied as symlinks lead, by index into the plan's mounts.
-    pub links: HashMap<usize, PathBuf>,
+    pub links: BTreeMap<usize, PathBuf>,
 }
 
 /// Runs init, or the hop and then init. Never returns: the process becomes the container's or ends.
@@ -131,8 +132,11 @@ impl Init<'_> {
         }
         // What is made from here on is its own.
         session::take_root(plan)?;
-        // With maps to be written, only now: their helpers have to see that the process is the user's own.
-        set_dumpable(Dumpable::No);
+        // With maps to be written, only now: their helpers have to see that the process is the user's own. And whoever
+        // joins a user namespace or changes ids may be looked into again (fs.suid_dumpable).
+        if plan.namespaces.has(Kind::User) {
+            set_dumpable(Dumpable::No);
+        }
         let proc = sysctl::Procfs::open()?;
         let keyring = plan.keyring.then_some(self.hands.keyring.as_c_str());
         session::begin(keyring, plan.attributes.labels.selinux, &proc)?;
@@ -243,6 +247,7 @@ impl Init<'_> {
         trace::step("mounts");
         let mut mounter = mounts::Mounter {
             root: root.as_fd(),
+            identity: Identity::of(root.as_fd())?,
             sources: std::mem::take(&mut self.hands.trees.sources),
             flags: match plan.namespaces.has(Kind::User) {
                 true => mounts::Flags::Locked,

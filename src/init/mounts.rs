@@ -1,7 +1,7 @@
 //! Carries out `mounts`, each onto a descriptor inside the rootfs.
 
 use super::copy_up;
-use super::inside::{self, Shape};
+use super::inside::{self, Identity, Shape};
 use super::symlink;
 use crate::fault::{Fault, OrFault};
 use crate::kernel::descriptor::set_attribute;
@@ -14,7 +14,7 @@ use nix::errno::Errno;
 use nix::sys::stat::fstat;
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 use nix::sys::statvfs::FsFlags;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -25,10 +25,12 @@ use std::path::{Path, PathBuf};
 pub struct Mounter<'a> {
     /// The rootfs.
     pub root: BorrowedFd<'a>,
+    /// Which file that is.
+    pub identity: Identity,
     /// Trees that were cloned before, by index into `mounts`.
     pub sources: Vec<Option<OwnedFd>>,
     /// Where sources that are copied as symlinks lead, by index into `mounts`.
-    pub links: HashMap<usize, PathBuf>,
+    pub links: BTreeMap<usize, PathBuf>,
     /// Whether the flags of bind mounts' sources bind us.
     pub flags: Flags,
     /// Mounts that become read-only only when all mount points in them have been made.
@@ -113,7 +115,9 @@ impl Mounter<'_> {
     ) -> anyhow::Result<()> {
         // A tmpfs without a mode of its own takes that of the directory that it covers. One that is only made
         // for it has none to take.
-        let covers = kind == "tmpfs" && inside::open(self.root, mount.destination).is_ok();
+        let takes_mode =
+            kind == "tmpfs" && !mount.options.data.iter().any(|option| option.starts_with("mode="));
+        let covers = takes_mode && inside::open(self.root, mount.destination).is_ok();
         let target = match kind {
             "proc" | "sysfs" => self.ordinary_directory(mount, kind)?,
             _ => self.target(mount, Shape::Directory)?,
@@ -124,7 +128,7 @@ impl Mounter<'_> {
         if late {
             options.attributes.set &= !attribute::RDONLY;
         }
-        let mode = (covers && !options.data.iter().any(|option| option.starts_with("mode=")))
+        let mode = covers
             .then(|| fstat(&target).map(|stat| format!("mode={:o}", stat.st_mode & 0o7777)))
             .transpose()?;
         options.data.extend(mode.as_deref());
@@ -197,12 +201,17 @@ impl Mounter<'_> {
         let path = mount.destination;
         let target = inside::open_or_make(self.root, path, shape)
             .or_fault(|| Fault::at(at, format!("make the mount point {}", path.display())))?;
-        if inside::same(self.root, target.as_fd())? {
+        let identity = Identity::of(target.as_fd())?;
+        if identity == self.identity {
             return Err(Fault::at(at, format!("{} leads to the rootfs itself", path.display()))
                 .remedy("mount below the rootfs, or set root.path to what should be the rootfs")
                 .into());
         }
-        if fstatfs(&target)?.filesystem_type() == PROC_SUPER_MAGIC && !may_cover(path) {
+        // What lies on the rootfs itself needs no look.
+        if identity.device != self.identity.device
+            && fstatfs(&target)?.filesystem_type() == PROC_SUPER_MAGIC
+            && !may_cover(path)
+        {
             return Err(Fault::at(
                 at,
                 format!("{} cannot be mounted because it is inside /proc", path.display()),

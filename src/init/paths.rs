@@ -42,9 +42,9 @@ pub fn mask(
     trace::step("masked paths");
     let label =
         label.map(|label| Ok::<_, NulError>((CString::new(label.option)?, CString::new(label.label)?)));
-    let mut empty = Empty { first: None, label: label.transpose()? };
+    let mut covers = Covers { null: None, empty: None, label: label.transpose()? };
     for (at, path) in paths {
-        one_masked(root, path, &mut empty).or_fault(|| {
+        one_masked(root, path, &mut covers).or_fault(|| {
             Fault::at(at, format!("mask {}", path.display())).remedy(
                 "let /dev/null in the container be the null device: leave /dev to kase, or bind the host's",
             )
@@ -53,27 +53,36 @@ pub fn mask(
     Ok(())
 }
 
-fn one_masked(root: BorrowedFd<'_>, path: &Path, empty: &mut Empty) -> io::Result<()> {
+fn one_masked(root: BorrowedFd<'_>, path: &Path, covers: &mut Covers) -> io::Result<()> {
     let Some(target) = open(root, path)? else { return Ok(()) };
-    if inside::is_directory(target.as_fd())? {
-        return empty.cover(target.as_fd());
+    match inside::is_directory(target.as_fd())? {
+        true => covers.hide_directory(target.as_fd()),
+        false => covers.hide_file(root, target.as_fd()),
     }
-    let null = inside::null_device(root, libc::O_PATH)?;
-    let tree = mount::clone_tree(null.as_fd(), c"", Reach::One)?;
-    mount::attach(tree.as_fd(), target.as_fd())
 }
 
-/// One tmpfs serves all directories: a second superblock costs more than a second mount of the first.
-struct Empty {
-    first: Option<OwnedFd>,
+/// What hides paths: each is found or made once.
+struct Covers {
+    null: Option<OwnedFd>,
+    /// One tmpfs serves all directories: a second superblock costs more than a second mount of the first.
+    empty: Option<OwnedFd>,
     /// The option that labels it, and the label.
     label: Option<(CString, CString)>,
 }
 
-impl Empty {
-    fn cover(&mut self, target: BorrowedFd<'_>) -> io::Result<()> {
-        if let Some(first) = &self.first {
-            let copy = mount::clone_tree(first.as_fd(), c"", Reach::One)?;
+impl Covers {
+    fn hide_file(&mut self, root: BorrowedFd<'_>, target: BorrowedFd<'_>) -> io::Result<()> {
+        let null = match self.null.take() {
+            Some(null) => null,
+            None => inside::null_device(root, libc::O_PATH)?,
+        };
+        let copy = mount::clone_tree(self.null.insert(null).as_fd(), c"", Reach::One)?;
+        mount::attach(copy.as_fd(), target)
+    }
+
+    fn hide_directory(&mut self, target: BorrowedFd<'_>) -> io::Result<()> {
+        if let Some(empty) = &self.empty {
+            let copy = mount::clone_tree(empty.as_fd(), c"", Reach::One)?;
             return mount::attach(copy.as_fd(), target);
         }
         let mut options = vec![
@@ -85,9 +94,9 @@ impl Empty {
         options
             .extend(self.label.as_ref().map(|(option, label)| (option.as_c_str(), Some(label.as_c_str()))));
         let attributes = attribute::RDONLY | attribute::NOSUID | attribute::NODEV | attribute::NOEXEC;
-        let tmpfs = mount::make_file_system(c"tmpfs", &options, attributes)?;
-        mount::attach(tmpfs.as_fd(), target)?;
-        self.first = Some(tmpfs);
+        let empty = mount::make_file_system(c"tmpfs", &options, attributes)?;
+        mount::attach(empty.as_fd(), target)?;
+        self.empty = Some(empty);
         Ok(())
     }
 }

@@ -35,6 +35,9 @@ pub fn set_oom_score(score: i32) -> anyhow::Result<()> {
 /// # Errors
 /// What mkdir refuses.
 pub fn make_cwd(root: BorrowedFd<'_>, cwd: &Path) -> anyhow::Result<()> {
+    if cwd == Path::new("/") {
+        return Ok(());
+    }
     match inside::open_or_make(root, cwd, Shape::Directory) {
         Ok(_) => Ok(()),
         // Perhaps the user may enter where root may not even look (NFS).
@@ -55,7 +58,7 @@ pub fn adopt_stdio(root: BorrowedFd<'_>, user: &Ids<'_>, own_null: bool) -> anyh
     let (stdin, stdout, stderr) = (io::stdin(), io::stdout(), io::stderr());
     for (number, fd) in [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()].into_iter().enumerate() {
         let Ok(stat) = fstat(fd) else { continue };
-        if inside::is_null(fd)? {
+        if inside::shows_null(&stat) {
             if own_null {
                 exchange(root, number)?;
             }

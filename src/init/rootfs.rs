@@ -98,7 +98,7 @@ fn separate(plan: &Plan<'_>) -> anyhow::Result<()> {
         _ if plan.namespaces.makes(Kind::User) && plan.namespaces.makes(Kind::Mount) => return Ok(()),
         _ => Propagation::Slave,
     };
-    mount::set_propagation(host_root()?.as_fd(), propagation, Reach::Recursive)
+    mount::set_all_propagation(propagation)
         .or_fault(|| Fault::at("linux.rootfsPropagation", "separate the mounts from the host's"))
 }
 

@@ -1,9 +1,12 @@
 //! Descriptors as a whole: which of them cross an exec, and small deeds on one.
 
 use super::answer;
+use super::listing::list;
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::Mode;
 use std::ffi::CStr;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 /// Marks every descriptor from `first` up close-on-exec.
 ///
@@ -23,10 +26,17 @@ pub fn close_on_exec_from(first: u32) -> io::Result<()> {
 /// # Errors
 /// Those of /proc/self/fd, and what it does not show is at least marked: close_range(2).
 pub fn close_inherited_from(first: u32) -> io::Result<Vec<i32>> {
-    let mut listed: Vec<i32> = std::fs::read_dir("/proc/self/fd")?
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-        .filter(|number| u32::try_from(*number).is_ok_and(|number| number >= first))
-        .collect();
+    let mut listed: Vec<i32> = Vec::new();
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let directory = open("/proc/self/fd", flags, Mode::empty())?;
+    let number_of = |name: &CStr| name.to_str().ok()?.parse::<i32>().ok();
+    list(directory.as_fd(), |name, _| {
+        listed.extend(number_of(name).filter(|number| {
+            *number != directory.as_raw_fd() && u32::try_from(*number).is_ok_and(|number| number >= first)
+        }));
+        Ok(())
+    })?;
+    drop(directory);
     listed.retain(|number| {
         // SAFETY: F_GETFD only looks.
         let flags = unsafe { libc::fcntl(*number, libc::F_GETFD) };

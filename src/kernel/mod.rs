@@ -13,6 +13,7 @@ pub mod descriptor;
 #[cfg(early)]
 pub mod early;
 pub mod eventfd;
+pub mod listing;
 pub mod mount;
 pub mod net;
 pub mod netlink;

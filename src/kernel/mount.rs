@@ -156,7 +156,12 @@ impl Propagation {
 /// Those of mount_setattr(2): EPERM when an attribute is locked, because the mount came from a more
 /// privileged mount namespace.
 pub fn set_attributes(mount: BorrowedFd<'_>, change: Attributes, reach: Reach) -> io::Result<()> {
-    setattr(mount, reach, &MountAttr { attr_set: change.set, attr_clr: change.clear, ..MountAttr::default() })
+    setattr(
+        mount,
+        c"",
+        reach,
+        &MountAttr { attr_set: change.set, attr_clr: change.clear, ..MountAttr::default() },
+    )
 }
 
 /// Maps the ids of the mount behind `mount` through the user namespace `namespace`.
@@ -169,7 +174,7 @@ pub fn map_ids(mount: BorrowedFd<'_>, namespace: BorrowedFd<'_>, reach: Reach) -
         userns_fd: namespace.as_raw_fd() as u64,
         ..MountAttr::default()
     };
-    setattr(mount, reach, &change)
+    setattr(mount, c"", reach, &change)
 }
 
 /// Sets the propagation of the mount behind `mount`.
@@ -177,17 +182,26 @@ pub fn map_ids(mount: BorrowedFd<'_>, namespace: BorrowedFd<'_>, reach: Reach) -
 /// # Errors
 /// Those of mount_setattr(2).
 pub fn set_propagation(mount: BorrowedFd<'_>, propagation: Propagation, reach: Reach) -> io::Result<()> {
-    setattr(mount, reach, &MountAttr { propagation: propagation.bits(), ..MountAttr::default() })
+    setattr(mount, c"", reach, &MountAttr { propagation: propagation.bits(), ..MountAttr::default() })
 }
 
-fn setattr(mount: BorrowedFd<'_>, reach: Reach, change: &MountAttr) -> io::Result<()> {
-    // SAFETY: the path is an empty C string and `change` has the size given; both outlive the call.
+/// Sets the propagation of all mounts below the root.
+///
+/// # Errors
+/// Those of mount_setattr(2).
+pub fn set_all_propagation(propagation: Propagation) -> io::Result<()> {
+    let change = MountAttr { propagation: propagation.bits(), ..MountAttr::default() };
+    setattr(AT_FDCWD, c"/", Reach::Recursive, &change)
+}
+
+fn setattr(directory: BorrowedFd<'_>, path: &CStr, reach: Reach, change: &MountAttr) -> io::Result<()> {
+    // SAFETY: the path is a C string and `change` has the size given; both outlive the call.
     answer(unsafe {
         libc::syscall(
             libc::SYS_mount_setattr,
-            mount.as_raw_fd(),
-            c"".as_ptr(),
-            libc::AT_EMPTY_PATH as libc::c_uint | reach.flag(),
+            directory.as_raw_fd(),
+            path.as_ptr(),
+            empty_path(path) | reach.flag(),
             ptr::from_ref(change),
             size_of::<MountAttr>(),
         )

@@ -3,7 +3,7 @@
 use nix::fcntl::{AT_FDCWD, OFlag, openat};
 use nix::sys::stat::Mode;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, ErrorKind, Read};
 use std::os::fd::BorrowedFd;
 use std::path::Path;
 
@@ -18,6 +18,22 @@ pub fn read_text(path: impl AsRef<Path>) -> io::Result<String> {
     // `take` hides the file, which would be asked for its size all the same.
     open(AT_FDCWD, path)?.take(u64::MAX).read_to_string(&mut text)?;
     Ok(text)
+}
+
+/// The text of a file with one value, such as those of cgroups: mostly with one read(2).
+///
+/// # Errors
+/// As [`read_text`].
+pub fn read_value(path: impl AsRef<Path>) -> io::Result<String> {
+    const PAGE: usize = 4096;
+    let mut buffer = [0; PAGE];
+    match read_record(&path, &mut buffer)? {
+        whole if whole.len() < PAGE => match str::from_utf8(whole) {
+            Ok(text) => Ok(text.trim_end_matches('\n').to_string()),
+            Err(error) => Err(io::Error::new(ErrorKind::InvalidData, error)),
+        },
+        _ => read_text(path),
+    }
 }
 
 /// musl's open(2), which std calls, sets close-on-exec once more, for kernels that did not know it yet.

@@ -87,7 +87,7 @@ pub fn join(
     drop(added);
     let init = Init::new(process, kase);
     trace::step("cgroup and limits");
-    midwife.born(init.process.pid)?;
+    midwife.born(&init.process)?;
     limits::raise(&plan.limits, init.process.pid)?;
     init.say(ToInit::Begin)?;
     init.attend(midwife, None)?;

@@ -40,11 +40,11 @@ pub struct Init {
 
 /// What happens on the way, done by whoever knows the container.
 pub trait Midwife {
-    /// Init has this id now: write it down. Returns the `tasks` of v1's cgroups, for init to enter.
+    /// This process is init: write it down. Returns the `tasks` of v1's cgroups, for init to enter.
     ///
     /// # Errors
     /// Whatever stops the birth.
-    fn born(&mut self, pid: i32) -> anyhow::Result<Vec<OwnedFd>>;
+    fn born(&mut self, init: &Process) -> anyhow::Result<Vec<OwnedFd>>;
 
     /// Init cannot be put into its cgroup; without an error it does without.
     ///
@@ -112,7 +112,7 @@ pub fn launch(
         wait_for(hop)?;
     }
     trace::step("record and cgroup");
-    let doors = midwife.born(init.process.pid)?;
+    let doors = midwife.born(&init.process)?;
     limits::raise(&plan.process.limits, init.process.pid)?;
     if let (Some(rdt), Some(share)) = (&plan.intel_rdt, share) {
         init.share.insert(share).enter(rdt, init.process.pid)?;

@@ -15,7 +15,7 @@ use crate::plan::namespaces::Kind;
 use crate::plan::overlay::{Overlay, Upper};
 use nix::errno::Errno;
 use rootless::caller::Standing;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, OwnedFd};
@@ -146,7 +146,7 @@ const NO_MOUNTS: &str = "check that you may open it, and start kase with mounts 
                          --map-root-user --mount, where the user namespace was made without --mount";
 
 /// The sources that are symlinks, of those that are to be copied as such.
-fn links(plan: &Plan<'_>) -> HashMap<usize, PathBuf> {
+fn links(plan: &Plan<'_>) -> BTreeMap<usize, PathBuf> {
     let copied = |mount: &Mount<'_>| match &mount.what {
         What::Bind { source, .. } if mount.options.extension == Extension::CopySymlink => {
             std::fs::read_link(source).ok()

@@ -9,6 +9,7 @@ use crate::kernel::mount::{Reach, attribute};
 use rootless::caller::Standing;
 use rootless::id_map::IdMaps;
 use std::borrow::Cow;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 /// One entry of `mounts`, decided.
@@ -329,11 +330,21 @@ pub fn paths<'spec>(listed: &'spec [String], name: &'static str) -> Result<Vec<(
             return Err(Fault::at(at, format!("{} is not an absolute path", path.display()))
                 .remedy("begin it with /, which is the container's root"));
         }
-        if !paths.iter().any(|(_, earlier)| *earlier == path) {
+        if !paths.iter().any(|(_, earlier)| may_be_same(earlier, path) && *earlier == path) {
             paths.push((at, path));
         }
     }
     Ok(paths)
+}
+
+/// Whether two paths may be the same, without a look at their parts: not if their ends differ, unless one is written
+/// with a `/` or `.` that says nothing.
+fn may_be_same(one: &Path, other: &Path) -> bool {
+    let end = |path: &Path| path.as_os_str().as_bytes().last().copied().filter(|end| !b"/.".contains(end));
+    match (end(one), end(other)) {
+        (Some(one), Some(other)) => one == other,
+        _ => true,
+    }
 }
 
 /// The fault of a bind mount whose source cannot be opened.

@@ -8,7 +8,7 @@ use crate::kernel::process::Resource;
 use crate::kernel::terminal::Size;
 use oci_spec::runtime::{PosixRlimit, PosixRlimitType, User};
 use rootless::id_map::{IdMap, IdMaps};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ffi::{CString, OsStr};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -161,7 +161,7 @@ fn c_strings<'a>(texts: impl Iterator<Item = &'a str>, list: &'static str) -> Re
 fn environment(listed: &[String]) -> Result<Vec<CString>, Fault> {
     let mut variables: Vec<&str> = Vec::with_capacity(listed.len() + 1);
     // A pod has some for each service of its namespace: thousands, where there are many.
-    let mut places = HashMap::with_capacity(listed.len());
+    let mut places = BTreeMap::new();
     for (index, entry) in listed.iter().enumerate() {
         let Some((name, _)) = entry.split_once('=').filter(|(name, _)| !name.is_empty()) else {
             return Err(Fault::at(Place::nth("process.env", index), format!("{entry:?} is no NAME=value"))

@@ -243,12 +243,12 @@ fn take_away(exceptions: &mut Vec<Rule>, rule: &Rule) -> Result<(), Fault> {
 
 fn line(rule: &Rule) -> String {
     let kind = match rule.kind {
-        None => 'a',
-        Some(Kind::Character) => 'c',
-        Some(Kind::Block) => 'b',
+        None => "a",
+        Some(Kind::Character) => "c",
+        Some(Kind::Block) => "b",
     };
     let number = |number: Option<u32>| number.map_or("*".to_string(), |number| number.to_string());
-    format!("{kind} {}:{} {}", number(rule.major), number(rule.minor), rule.access.letters())
+    [kind, " ", &number(rule.major), ":", &number(rule.minor), " ", &rule.access.letters()].concat()
 }
 
 #[cfg(test)]
