@@ -4,12 +4,12 @@ mod json;
 
 use crate::config::Config;
 use crate::fault::{Fault, OrFault};
+use crate::kernel::text::read_bytes;
 use json::Oddities;
 use nix::unistd::getcwd;
 use oci_spec::runtime::LinuxResources;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::error::Category;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::str::Utf8Error;
 
@@ -39,8 +39,7 @@ impl Bundle {
         if let Some(resources) = resources_of(&mut config) {
             let other = json::without_capitals(&text, oddities);
             if let Some(other) = &other {
-                let mut again: Config = parse(other).map_err(within)?;
-                *resources = resources_of(&mut again).map(std::mem::take).unwrap_or_default();
+                *resources = resources_again(other).map_err(within)?;
             }
             correct(resources, other.as_ref().unwrap_or(&text), "linux.resources.");
         }
@@ -61,6 +60,14 @@ pub fn resources(text: &[u8]) -> Result<LinuxResources, Fault> {
     }
     correct(&mut resources, other.as_deref().unwrap_or(text), "");
     Ok(resources)
+}
+
+/// Apart from its caller, whose frame need not have room for a second configuration.
+#[cold]
+#[inline(never)]
+fn resources_again(text: &[u8]) -> Result<LinuxResources, Fault> {
+    let mut config: Config = parse(text)?;
+    Ok(resources_of(&mut config).map(std::mem::take).unwrap_or_default())
 }
 
 fn resources_of(config: &mut Config) -> Option<&mut LinuxResources> {
@@ -90,7 +97,7 @@ fn correct(resources: &mut LinuxResources, text: &[u8], section: &str) {
 /// Those of open(2) and read(2).
 pub fn read(directory: &Path, config: Option<&Path>) -> anyhow::Result<Vec<u8>> {
     let file = directory.join(config.unwrap_or(Path::new("config.json")));
-    fs::read(&file).or_fault(|| {
+    read_bytes(&file).or_fault(|| {
         Fault::doing(format!("read {}", file.display()))
             .remedy("name the bundle's directory with --bundle; `kase spec` writes a config.json into it")
     })
@@ -120,8 +127,7 @@ fn parse_odd<T: DeserializeOwned>(text: &[u8], oddities: Oddities) -> Result<T, 
     let string = str::from_utf8(text).map_err(|error| not_utf8(text, &error))?;
     let parsed = serde_json::from_str(string).map_err(|error| fault(text, &error))?;
     if let Some(other) = json::without_odd_lists(text, oddities) {
-        let string = str::from_utf8(&other).map_err(|error| not_utf8(&other, &error))?;
-        serde_json::from_str::<T>(string).map_err(|error| fault(&other, &error))?;
+        check::<T>(&other)?;
     }
     match nul(text, oddities) {
         Some(place) => {
@@ -129,6 +135,14 @@ fn parse_odd<T: DeserializeOwned>(text: &[u8], oddities: Oddities) -> Result<T, 
         }
         None => Ok(parsed),
     }
+}
+
+/// Apart from its caller, whose frame need not have room for a second result.
+#[cold]
+#[inline(never)]
+fn check<T: DeserializeOwned>(text: &[u8]) -> Result<(), Fault> {
+    let string = str::from_utf8(text).map_err(|error| not_utf8(text, &error))?;
+    serde_json::from_str::<T>(string).map(drop).map_err(|error| fault(text, &error))
 }
 
 /// The first string with a NUL byte that kase reads.

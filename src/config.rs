@@ -18,8 +18,9 @@ pub struct Config {
     pub oci_version: String,
     /// The rootfs.
     pub root: Option<Root>,
-    /// What is executed.
-    pub process: Option<Process>,
+    /// What is executed. Boxed, like `linux`: as part of it they would take a page of the stack from each function that
+    /// hands the whole on.
+    pub process: Option<Box<Process>>,
     /// In their order.
     pub mounts: Option<Vec<Mount>>,
     /// Of the uts namespace.
@@ -31,7 +32,7 @@ pub struct Config {
     /// Handed through to state and hooks; some are kase's own.
     pub annotations: Option<HashMap<String, String>>,
     /// All the rest.
-    pub linux: Option<Linux>,
+    pub linux: Option<Box<Linux>>,
 }
 
 /// `process`, and the whole of exec's `--process` file.

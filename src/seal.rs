@@ -36,6 +36,7 @@ use crate::fault::{Fault, OrFault};
 use crate::kernel::capability;
 use crate::kernel::mount::is_without_writing;
 use crate::kernel::process::{execute_file, set_name};
+use crate::kernel::text::read_text;
 use nix::fcntl::{AT_FDCWD, AtFlags, FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::statfs::{OVERLAYFS_SUPER_MAGIC, statfs};
@@ -178,7 +179,7 @@ fn namespace_holds(owner: u32) -> Owner {
 
 /// The kernel lets an ordinary user map its own id, newuidmap what subuid(5) or a directory service gives.
 fn user_holds(owner: u32, user: u32) -> Owner {
-    let read = |path| match fs::read_to_string(path) {
+    let read = |path| match read_text(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(String::new()),
         read => read,
     };

@@ -1,9 +1,9 @@
 //! A cgroup as a directory: made, read, written, removed. The same in both versions.
 
 use crate::fault::{Fault, OrFault};
+use crate::kernel;
 use crate::kernel::text::read_text;
 use nix::fcntl::OFlag;
-use nix::sys::stat::Mode;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
@@ -76,9 +76,7 @@ pub fn write(file: &Path, text: &str) -> io::Result<()> {
 /// # Errors
 /// The kernel's.
 pub fn open(file: &Path) -> io::Result<File> {
-    // Not by std, whose open(2) of musl's sets close-on-exec twice.
-    let flags = OFlag::O_WRONLY | OFlag::O_CLOEXEC;
-    Ok(nix::fcntl::open(file, flags, Mode::empty()).map(File::from)?)
+    Ok(kernel::path::open(file, OFlag::O_WRONLY).map(File::from)?)
 }
 
 /// Writes with one write(2). Such a file has no position: each is a command of its own.

@@ -7,6 +7,7 @@ use crate::plan::cgroup::Version;
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, TMPFS_MAGIC, statfs};
 use std::cell::OnceCell;
 use std::path::Path;
+use std::rc::Rc;
 
 /// Where every distribution mounts them.
 pub const MOUNT: &str = "/sys/fs/cgroup";
@@ -15,7 +16,7 @@ pub const MOUNT: &str = "/sys/fs/cgroup";
 #[derive(Debug)]
 pub struct Layout {
     version: Option<Version>,
-    hierarchies: OnceCell<Vec<Hierarchy>>,
+    hierarchies: OnceCell<Rc<[Hierarchy]>>,
 }
 
 impl Layout {
@@ -35,11 +36,20 @@ impl Layout {
         self.version
     }
 
-    /// The hierarchies. A v1 host may have a v2 tree beside them, which is the last then.
+    /// The hierarchies that containers get a cgroup in. A v1 host may have a v2 tree beside them, which is the last
+    /// then.
     ///
     /// # Errors
     /// /proc that cannot be read.
-    pub fn hierarchies(&self) -> anyhow::Result<&[Hierarchy]> {
+    pub fn hierarchies(&self) -> anyhow::Result<impl Iterator<Item = &Hierarchy>> {
+        Ok(self.all()?.iter().filter(|hierarchy| hierarchy.is_for_containers()))
+    }
+
+    /// All that are mounted.
+    ///
+    /// # Errors
+    /// /proc that cannot be read.
+    pub fn all(&self) -> anyhow::Result<&Rc<[Hierarchy]>> {
         if self.hierarchies.get().is_none() {
             let read = |path: &str| {
                 read_text(path).or_fault(|| Fault::doing(format!("read {path}")).remedy("mount /proc"))
@@ -48,13 +58,9 @@ impl Layout {
             let found = match self.version {
                 None => Vec::new(),
                 Some(Version::V2) => vec![hierarchies::unified(&own, Path::new(MOUNT), Path::new("/"))],
-                Some(Version::V1) => {
-                    let mut all = hierarchies::parse(&read("/proc/self/mountinfo")?, &own);
-                    all.retain(Hierarchy::is_for_containers);
-                    all
-                }
+                Some(Version::V1) => hierarchies::parse(&read("/proc/self/mountinfo")?, &own),
             };
-            let _ = self.hierarchies.set(found); // it is empty, as just seen
+            let _ = self.hierarchies.set(found.into()); // it is empty, as just seen
         }
         Ok(self.hierarchies.get().expect("just set"))
     }
@@ -62,7 +68,7 @@ impl Layout {
     /// A layout that is told, for tests in a part of a tree.
     #[cfg(test)]
     pub fn assumed(version: Version, hierarchies: Vec<Hierarchy>) -> Self {
-        Self { version: Some(version), hierarchies: OnceCell::from(hierarchies) }
+        Self { version: Some(version), hierarchies: OnceCell::from(Rc::from(hierarchies)) }
     }
 }
 
@@ -73,6 +79,6 @@ mod tests {
     #[test]
     fn this_machine_has_a_layout() {
         let layout = Layout::look();
-        assert_eq!(layout.version().is_none(), layout.hierarchies().unwrap().is_empty());
+        assert_eq!(layout.version().is_none(), layout.hierarchies().unwrap().next().is_none());
     }
 }

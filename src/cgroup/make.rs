@@ -280,7 +280,7 @@ fn delegated(plan: &CgroupPlan) -> anyhow::Result<()> {
 }
 
 fn v2_own(layout: &Layout) -> anyhow::Result<&Path> {
-    Ok(layout.hierarchies()?.first().map_or(Path::new(MOUNT), |tree| &tree.own))
+    Ok(layout.hierarchies()?.next().map_or(Path::new(MOUNT), |tree| &tree.own))
 }
 
 fn v2_place(plan: &CgroupPlan, own: &Path) -> Option<PathBuf> {

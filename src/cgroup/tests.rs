@@ -41,7 +41,7 @@ fn layout(version: Version) -> Option<Layout> {
 /// The v2 tree of this host, wherever it is mounted.
 fn unified() -> Option<PathBuf> {
     let layout = Layout::look();
-    let tree = layout.hierarchies().unwrap().iter().find(|hierarchy| hierarchy.is_unified()).cloned();
+    let tree = layout.hierarchies().unwrap().find(|hierarchy| hierarchy.is_unified()).cloned();
     match tree {
         Some(tree) if geteuid().is_root() => Some(tree.point),
         _ => {

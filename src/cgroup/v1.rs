@@ -85,7 +85,7 @@ pub struct Made {
 /// The kernel's; a cgroup that is in use.
 pub fn make_tree(plan: &CgroupPlan, layout: &Layout) -> anyhow::Result<Made> {
     let mut made = Made::default();
-    let trees = layout.hierarchies()?.iter().filter(|hierarchy| hierarchy.is_unified());
+    let trees = layout.hierarchies()?.filter(|hierarchy| hierarchy.is_unified());
     make_in(plan, trees, &mut made)?;
     Ok(made)
 }
@@ -99,7 +99,7 @@ pub fn make_tree(plan: &CgroupPlan, layout: &Layout) -> anyhow::Result<Made> {
 /// The kernel's; a cgroup that is in use; something asks for a cgroup and the caller may make none.
 pub fn make(plan: &CgroupPlan, layout: &Layout, made: &mut Made) -> anyhow::Result<()> {
     let has_tree = tree_of(&made.paths).is_some();
-    let left = layout.hierarchies()?.iter().filter(|hierarchy| !has_tree || !hierarchy.is_unified());
+    let left = layout.hierarchies()?.filter(|hierarchy| !has_tree || !hierarchy.is_unified());
     let denied = make_in(plan, left, made)?;
     if made.paths.is_empty() {
         return match denied.into_iter().next() {

@@ -3,10 +3,10 @@
 use super::directory::{self, Reach, is_gone};
 use super::freezer::{self, State};
 use crate::fault::{Fault, OrFault};
+use crate::kernel;
 use crate::kernel::text::read_text;
 use crate::plan::cgroup::CgroupPlan;
 use nix::fcntl::OFlag;
-use nix::sys::stat::Mode;
 use nix::unistd::{AccessFlags, access};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -102,8 +102,7 @@ pub fn may_write(path: &Path) -> bool {
 /// # Errors
 /// Those of open(2).
 pub fn open(path: &Path) -> io::Result<OwnedFd> {
-    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    Ok(nix::fcntl::open(path, flags, Mode::empty())?)
+    Ok(kernel::path::open(path, OFlag::O_RDONLY | OFlag::O_DIRECTORY)?)
 }
 
 /// Gives it to `uid`, in the way that lets them rule over what is below it but not over its limits.

@@ -214,7 +214,8 @@ fn answer(arguments: &[OsString]) -> anyhow::Result<ExitCode> {
         // Before anything else, all of which the second start would do again.
         let sealed = seal::seal(verb.name, &caller, arguments);
         if let Ok(matches) = command(slice::from_ref(verb)).try_get_matches_from(arguments) {
-            return dispatch(&matches, caller, sealed);
+            // Never taken apart: that takes longer than to look at it.
+            return dispatch(Box::leak(Box::new(matches)), caller, sealed);
         }
     }
     // What is wrong with the command line is said of the whole of it.

@@ -16,7 +16,7 @@ use crate::kernel::clone::Process;
 use crate::launch::intel_rdt::Share;
 use crate::launch::pidfd::Receiver;
 use crate::launch::{self, Init, Making, Midwife, console, notify};
-use crate::plan::cgroup::Driver;
+use crate::plan::cgroup::{Driver, Version};
 use crate::plan::{Adapt, Notes, Plan};
 use crate::trace;
 use oci_spec::runtime::Hook;
@@ -126,8 +126,9 @@ pub fn create(
     terminal: Terminal,
 ) -> anyhow::Result<Created> {
     trace::step("bundle");
-    let bundle = draft::open(store, request)?;
-    let (host, layout, plan) = draft::draw(&bundle, caller, request)?;
+    // Never taken apart, which is a walk through all of it: this process has not much longer to live, or waits.
+    let bundle = Box::leak(Box::new(draft::open(store, request)?));
+    let (host, layout, plan) = draft::draw(bundle, caller, request)?;
     if by == StartedBy::Us {
         check_process(&bundle.config)?;
     }
@@ -137,7 +138,7 @@ pub fn create(
         plan.seccomp.as_ref().and_then(|filter| filter.listener).map(notify::connect_to).transpose()?;
     let announcement = announcement(request, &bundle.config)?;
 
-    let facts = facts(&bundle, &plan, &request.id);
+    let facts = facts(bundle, &plan, &request.id);
     let state = hook_state(&facts, &request.id)?;
     let (poststart, after) = (facts.poststart.clone(), facts.poststop.clone());
     let share = facts.intel_rdt.as_deref().cloned();
@@ -167,7 +168,12 @@ pub fn create(
     };
     let target = midwife.clone_target()?;
     let checked = checked.as_ref().map(AsFd::as_fd);
-    let making = Making { gate, id: &request.id, state: state.clone(), share, cgroup: target, checked };
+    let hierarchies = match layout.version() {
+        Some(Version::V1) => Some(Rc::clone(layout.all()?)),
+        _ => None,
+    };
+    let making =
+        Making { gate, id: &request.id, state: state.clone(), share, cgroup: target, hierarchies, checked };
     let init = launch::launch(&plan, &host, making, &mut midwife)?;
     let master = midwife.master;
     trace::step("record");

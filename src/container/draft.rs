@@ -57,7 +57,7 @@ pub fn draw<'spec>(
     trace::step("host");
     let layout = Layout::look();
     let config = &bundle.config;
-    let needs = attributes::needs(config.process.as_ref(), config.linux.as_ref());
+    let needs = attributes::needs(config.process.as_deref(), config.linux.as_deref());
     let host = Host::look(caller, subids(config), &needs)?;
     let options = Options {
         bundle: &bundle.directory,
@@ -91,7 +91,7 @@ fn systemd(driver: Driver, caller: &Caller) -> Option<Bus> {
 
 /// A map of one's own id needs nothing from /etc/subuid.
 fn subids(config: &Config) -> Subids {
-    let single = config.linux.as_ref().is_some_and(|linux| {
+    let single = config.linux.as_deref().is_some_and(|linux| {
         let one = |maps: &Option<Vec<oci_spec::runtime::LinuxIdMapping>>| {
             matches!(maps.as_deref(), Some([map]) if map.size() == 1)
         };

@@ -74,7 +74,7 @@ pub fn exec(container: &Container, mut request: Request) -> anyhow::Result<i32> 
     let pid = init.pid;
     let facts = container.facts().ok_or_else(gone)?;
     let config = stored(container)?;
-    let own = config.process.as_ref().ok_or_else(|| Fault::at("process", "the container has none"))?;
+    let own = config.process.as_deref().ok_or_else(|| Fault::at("process", "the container has none"))?;
     request.changes.user = request.user.take().map(|user| look_up(pid, &user)).transpose()?;
     let process = wanted(own, &mut request)?;
     trace::step("plan");
@@ -83,7 +83,7 @@ pub fn exec(container: &Container, mut request: Request) -> anyhow::Result<i32> 
     let plan =
         exec::decide(&process, last_capability, &mut notes)?.with_groups(groups(config.annotations.as_ref()));
     let facilities = Facilities::look(&attributes::needs(Some(&process), None));
-    let attributes = attributes::decide(Some(&process), config.linux.as_ref(), &facilities, &mut notes)?;
+    let attributes = attributes::decide(Some(&process), config.linux.as_deref(), &facilities, &mut notes)?;
     super::create::say(&notes);
     let console = connect(&request, plan.terminal.is_some())?;
     let receiver = request.pidfd_socket.as_deref().map(Receiver::of_option).transpose()?;
@@ -109,7 +109,7 @@ pub fn exec(container: &Container, mut request: Request) -> anyhow::Result<i32> 
         last_capability,
         filter: filter(container)?,
     };
-    let listener = config.linux.as_ref().and_then(|linux| linux.seccomp().as_ref()).and_then(Listener::of);
+    let listener = config.linux.as_deref().and_then(|linux| linux.seccomp().as_ref()).and_then(Listener::of);
     let agent = match (&target.filter, listener) {
         (Some(filter), Some(listener)) if filter.notifies() => Some(notify::connect_to(listener)?),
         _ => None,

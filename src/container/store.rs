@@ -7,8 +7,9 @@ use super::{Container, id};
 use crate::cgroup::Host;
 use crate::fault::{Fault, OrFault, Report};
 use crate::kernel::listing::list;
+use crate::kernel::path::open;
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open, openat};
+use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{Mode, fstat, mkdirat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 use rootless::caller::Caller;
@@ -75,7 +76,7 @@ impl Store {
     }
 
     fn open(&self) -> nix::Result<OwnedFd> {
-        open(&self.root, OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
+        open(&self.root, OFlag::O_RDONLY | OFlag::O_DIRECTORY)
     }
 
     /// Claims `id`: from now on nobody else can create it.

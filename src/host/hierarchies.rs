@@ -9,6 +9,8 @@ pub struct Hierarchy {
     pub controllers: Vec<String>,
     /// The mount point.
     pub point: PathBuf,
+    /// What of the tree is mounted there.
+    pub root: PathBuf,
     /// Our own cgroup, as a directory at or below it.
     pub own: PathBuf,
 }
@@ -24,6 +26,14 @@ impl Hierarchy {
         self.controllers.iter().all(|name| name == "name=systemd" || !name.starts_with("name="))
     }
 
+    /// The directory of a process's cgroup; `own` is its /proc/PID/cgroup.
+    pub fn of(&self, own: &str) -> PathBuf {
+        let is_this =
+            |(list, _): &(&str, &str)| parts(list).eq(self.controllers.iter().map(String::as_bytes));
+        let (_, path) = places(own).find(is_this).unwrap_or_default();
+        below(&self.point, &self.root, path)
+    }
+
     /// `cpu,cpuacct`; nothing for a v2 tree.
     pub fn name(&self) -> String {
         self.controllers.join(",")
@@ -33,7 +43,18 @@ impl Hierarchy {
 /// The v2 tree that is mounted at `point`.
 pub fn unified(own: &str, point: &Path, root: &Path) -> Hierarchy {
     let path = own.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or("/");
-    Hierarchy { controllers: Vec::new(), point: point.to_path_buf(), own: below(point, root, path) }
+    Hierarchy {
+        controllers: Vec::new(),
+        point: point.to_path_buf(),
+        root: root.to_path_buf(),
+        own: below(point, root, path),
+    }
+}
+
+/// The controllers and the path in each hierarchy of v1.
+fn places(own: &str) -> impl Iterator<Item = (&str, &str)> {
+    let places = own.lines().filter_map(|line| line.split_once(':')?.1.split_once(':'));
+    places.filter(|(list, _)| !list.is_empty())
 }
 
 /// The directory of the cgroup `path` when `root` is what is mounted at `point`. A cgroup outside of it, as
@@ -52,8 +73,7 @@ fn below(point: &Path, root: &Path, path: &str) -> PathBuf {
 /// Lines of mountinfo are `ID PARENT MAJ:MIN ROOT POINT … - cgroup SOURCE OPTIONS`; of /proc/self/cgroup
 /// `N:LIST:PATH`, where LIST has the controllers that are among the mount's options too.
 pub fn parse(mountinfo: &str, own: &str) -> Vec<Hierarchy> {
-    let places = own.lines().filter_map(|line| line.split_once(':')?.1.split_once(':'));
-    let places: Vec<_> = places.filter(|(list, _)| !list.is_empty()).collect();
+    let places: Vec<_> = places(own).collect();
     let mut found: Vec<Hierarchy> = Vec::new();
     let mut tree = None;
     for mount in mounts(mountinfo) {
@@ -70,6 +90,7 @@ pub fn parse(mountinfo: &str, own: &str) -> Vec<Hierarchy> {
                 found.push(Hierarchy {
                     controllers: list.split(',').map(String::from).collect(),
                     point: point.to_path_buf(),
+                    root: root.to_path_buf(),
                     own: below(point, root, path),
                 });
             }

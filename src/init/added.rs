@@ -6,13 +6,13 @@ use super::{affinity, attributes, doors, fake_root, filter, process, program, se
 use crate::fault::{Fault, OrFault, Report};
 use crate::handshake::{InitEnd, ToInit, ToKase};
 use crate::kernel::descriptor;
+use crate::kernel::path::open;
 use crate::kernel::process::{Dumpable, exit_now, set_dumpable, setns};
 use crate::plan::attributes::Attributes;
 use crate::plan::process::Process;
 use crate::seccomp::Program;
 use crate::trace::{self, Who};
-use nix::fcntl::{OFlag, open};
-use nix::sys::stat::Mode;
+use nix::fcntl::OFlag;
 use nix::unistd::{chdir, chroot, fchdir};
 use std::convert::Infallible;
 use std::ffi::CString;
@@ -86,7 +86,7 @@ fn recipe(
     }
     set_dumpable(Dumpable::No);
     session::begin(added.keyring.as_deref(), attributes.labels.selinux, &proc)?;
-    let root = open("/", OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
+    let root = open("/", OFlag::O_PATH | OFlag::O_DIRECTORY)?;
     if let Some(size) = plan.terminal {
         terminal::take(root.as_fd(), size, plan.user.uid, Console::Untouched, &added.kase)?;
     }

@@ -13,6 +13,7 @@ use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 const HOST: &str = "/sys/fs/cgroup";
 
@@ -44,10 +45,14 @@ impl<'a> CgroupMount<'a> {
     ///
     /// # Errors
     /// What the kernel refuses, with the entry's place.
-    pub fn begin(mounter: &Mounter<'_>, entry: &'a Mount<'a>) -> anyhow::Result<Self> {
+    pub fn begin(
+        mounter: &Mounter<'_>,
+        entry: &'a Mount<'a>,
+        known: Option<&Rc<[Hierarchy]>>,
+    ) -> anyhow::Result<Self> {
         match nix::sys::statfs::statfs(HOST).map(|stats| stats.filesystem_type()) {
             Ok(nix::sys::statfs::CGROUP2_SUPER_MAGIC) => Ok(Self::Unified),
-            Ok(_) => Hierarchies::begin(mounter, entry).map(Self::Legacy),
+            Ok(_) => Hierarchies::begin(mounter, entry, known).map(Self::Legacy),
             Err(_) => {
                 tracing::debug!("{}: the host has no {HOST}: nothing is mounted", entry.at);
                 Ok(Self::None)
@@ -91,12 +96,24 @@ pub fn unified(mounter: &Mounter<'_>, mount: &Mount<'_>, view: View, own: &str) 
 pub struct Hierarchies<'a> {
     entry: &'a Mount<'a>,
     tmpfs: OwnedFd,
-    /// /proc/self/mountinfo of what the host has at its own place.
-    mountinfo: String,
+    mounted: Mounted,
+}
+
+/// What the host has.
+#[derive(Debug)]
+enum Mounted {
+    /// As kase has found it.
+    Known(Rc<[Hierarchy]>),
+    /// By /proc/self/mountinfo, of where it has its own place.
+    Mountinfo(String),
 }
 
 impl<'a> Hierarchies<'a> {
-    fn begin(mounter: &Mounter<'_>, entry: &'a Mount<'a>) -> anyhow::Result<Self> {
+    fn begin(
+        mounter: &Mounter<'_>,
+        entry: &'a Mount<'a>,
+        known: Option<&Rc<[Hierarchy]>>,
+    ) -> anyhow::Result<Self> {
         let target = mounter.target(entry, Shape::Directory)?;
         let data = "mode=755";
         let set = entry.options.attributes.set & !attribute::RDONLY;
@@ -105,12 +122,17 @@ impl<'a> Hierarchies<'a> {
             .or_fault(|| Fault::at(entry.at, format!("mount a tmpfs ({data}) for the cgroup hierarchies")))?;
         mount::attach(tmpfs.as_fd(), target.as_fd())
             .or_fault(|| Fault::at(entry.at, "mount the cgroup hierarchies' tmpfs"))?;
-        let mountinfo = read_text("/proc/self/mountinfo")
-            .or_fault(|| Fault::at(entry.at, "read the cgroup hierarchies of the host"))?;
-        // Others are part of a /sys that is bound in the rootfs, which is covered by now.
-        let hosts = hierarchies::mounts(&mountinfo).filter(|line| line.point.starts_with(HOST));
-        let mountinfo = hosts.flat_map(|line| [line.text, "\n"]).collect();
-        Ok(Self { entry, tmpfs, mountinfo })
+        let mounted = match known {
+            Some(known) => Mounted::Known(Rc::clone(known)),
+            None => {
+                let mountinfo = read_text("/proc/self/mountinfo")
+                    .or_fault(|| Fault::at(entry.at, "read the cgroup hierarchies of the host"))?;
+                // Others are part of a /sys that is bound in the rootfs, which is covered by now.
+                let hosts = hierarchies::mounts(&mountinfo).filter(|line| line.point.starts_with(HOST));
+                Mounted::Mountinfo(hosts.flat_map(|line| [line.text, "\n"]).collect())
+            }
+        };
+        Ok(Self { entry, tmpfs, mounted })
     }
 
     /// Whether this is a place in it.
@@ -123,9 +145,13 @@ impl<'a> Hierarchies<'a> {
     /// # Errors
     /// What the kernel refuses, with the entry's place.
     pub fn fill(self, view: View, own: &str) -> anyhow::Result<Option<OwnedFd>> {
-        let Self { entry, tmpfs, mountinfo } = self;
-        for hierarchy in hierarchies::parse(&mountinfo, own).iter().filter(|one| !one.is_unified()) {
-            one(entry, tmpfs.as_fd(), hierarchy, view).or_fault(|| {
+        let Self { entry, tmpfs, mounted } = self;
+        let all = match mounted {
+            Mounted::Known(all) => all,
+            Mounted::Mountinfo(mountinfo) => hierarchies::parse(&mountinfo, own).into(),
+        };
+        for hierarchy in all.iter().filter(|one| !one.is_unified() && one.point.starts_with(HOST)) {
+            one(entry, tmpfs.as_fd(), hierarchy, &hierarchy.of(own), view).or_fault(|| {
                 Fault::at(entry.at, format!("mount the cgroup hierarchy {}", hierarchy.name()))
             })?;
         }
@@ -133,7 +159,13 @@ impl<'a> Hierarchies<'a> {
     }
 }
 
-fn one(entry: &Mount<'_>, tmpfs: BorrowedFd<'_>, hierarchy: &Hierarchy, view: View) -> io::Result<()> {
+fn one(
+    entry: &Mount<'_>,
+    tmpfs: BorrowedFd<'_>,
+    hierarchy: &Hierarchy,
+    own: &Path,
+    view: View,
+) -> io::Result<()> {
     // As it is called below /sys/fs/cgroup.
     let name = CString::new(hierarchy.point.file_name().unwrap_or_default().as_bytes())?;
     // The tmpfs is new and nobody else's: what is in it is what we have put there.
@@ -145,8 +177,8 @@ fn one(entry: &Mount<'_>, tmpfs: BorrowedFd<'_>, hierarchy: &Hierarchy, view: Vi
     let set = wanted & !attribute::ATIME;
     let tree = match view {
         // A new mount in a cgroup namespace begins at the namespace's root.
-        View::Namespace => new_hierarchy(hierarchy, set).or_else(|_| own_part(hierarchy, set))?,
-        View::Host => own_part(hierarchy, set)?,
+        View::Namespace => new_hierarchy(hierarchy, set).or_else(|_| own_part(own, set))?,
+        View::Host => own_part(own, set)?,
     };
     mount::attach_at(tree.as_fd(), tmpfs, &name)?;
     let joined = hierarchy.controllers.iter().filter(|_| hierarchy.controllers.len() > 1);
@@ -170,8 +202,8 @@ fn new_hierarchy(hierarchy: &Hierarchy, set: u64) -> io::Result<OwnedFd> {
     mount::make_file_system(c"cgroup", &options, set)
 }
 
-fn own_part(hierarchy: &Hierarchy, set: u64) -> io::Result<OwnedFd> {
-    let tree = host_tree(&hierarchy.own)?;
+fn own_part(own: &Path, set: u64) -> io::Result<OwnedFd> {
+    let tree = host_tree(own)?;
     mount::set_attributes(tree.as_fd(), mount::Attributes { set, clear: 0 }, Reach::Recursive)?;
     Ok(tree)
 }

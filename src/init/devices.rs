@@ -10,7 +10,7 @@ use nix::sys::stat::{Mode, SFlag, fstatat, mknodat};
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, symlinkat, unlinkat};
 use std::ffi::{CString, OsStr};
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -81,22 +81,22 @@ fn is_device(directory: BorrowedFd<'_>, name: &OsStr, device: &Device<'_>) -> io
     Ok(stat.st_mode & libc::S_IFMT == device.kind && stat.st_rdev == device.number)
 }
 
+/// Onto a new empty file, or what is there already, in place of what can be no mount point for it.
 fn bind(directory: BorrowedFd<'_>, name: &OsStr, host: &Path) -> io::Result<()> {
     let tree = mount::clone_host_tree(&CString::new(host.as_os_str().as_bytes())?, Reach::One)?;
-    let target = open_file(directory, name)?;
-    mount::attach(tree.as_fd(), target.as_fd())
-}
-
-/// An empty file to bind on, in place of whatever the image has there.
-fn open_file(directory: BorrowedFd<'_>, name: &OsStr) -> io::Result<OwnedFd> {
-    match fstatat(directory, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
-        Ok(stat) if matches!(stat.st_mode & libc::S_IFMT, libc::S_IFLNK | libc::S_IFDIR) => {
-            unlinkat(directory, name, UnlinkatFlags::NoRemoveDir)?;
+    let make = || mknodat(directory, name, SFlag::S_IFREG, Mode::from_bits_truncate(0o644), 0);
+    match make() {
+        Err(nix::Error::EEXIST) => {
+            let stat = fstatat(directory, name, AtFlags::AT_SYMLINK_NOFOLLOW)?;
+            if matches!(stat.st_mode & libc::S_IFMT, libc::S_IFLNK | libc::S_IFDIR) {
+                unlinkat(directory, name, UnlinkatFlags::NoRemoveDir)?;
+                make()?;
+            }
         }
-        Ok(_) | Err(nix::Error::ENOENT) => {}
-        Err(error) => return Err(error.into()),
+        made => made?,
     }
-    inside::open_or_make(directory, Path::new(name), inside::Shape::File)
+    // No symlink is followed that may lie there by now.
+    mount::attach_at(tree.as_fd(), directory, &CString::new(name.as_bytes())?)
 }
 
 /// A name that is there already stays: it is the image's choice.

@@ -30,6 +30,7 @@ use crate::fault::{Fault, OrFault, Report};
 use crate::gate::{Gate, Starter};
 use crate::handshake::{InitEnd, ToInit, ToKase};
 use crate::hook;
+use crate::host::hierarchies::Hierarchy;
 use crate::kernel::process::{Dumpable, exit_now, heed_signals, set_dumpable, unshare};
 use crate::kernel::text::read_text;
 use crate::kernel::{descriptor, net};
@@ -47,6 +48,7 @@ use std::convert::Infallible;
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 /// What kase hands to init beside the plan.
 #[derive(Debug)]
@@ -57,6 +59,8 @@ pub struct Hands {
     pub gate: Option<Gate>,
     /// The rootfs and bind sources, where init could not reach them.
     pub trees: Trees,
+    /// The cgroup hierarchies of v1, where init has the mounts that kase has found them among.
+    pub hierarchies: Option<Rc<[Hierarchy]>>,
     /// The session keyring's name.
     pub keyring: CString,
     /// The highest capability that the kernel knows.
@@ -267,20 +271,22 @@ impl Init<'_> {
                     let tree = mounter.clone_inside(mount, path, *reach)?;
                     mounter.bind(mount, self.map_ids(index, tree)?)?;
                 }
-                (What::Cgroup, _) => match CgroupMount::begin(&mounter, mount)? {
-                    CgroupMount::None => {}
-                    CgroupMount::Unified => {
-                        self.begin()?;
-                        cgroup_mount::unified(&mounter, mount, self.view(), &self.own_cgroups)?;
-                    }
-                    CgroupMount::Legacy(hierarchies) => {
-                        waiting.push(hierarchies);
-                        // Where kase may still be at its cgroups, there is other work to do.
-                        if self.begun {
-                            self.fill(&mut waiting, &mut mounter)?;
+                (What::Cgroup, _) => {
+                    match CgroupMount::begin(&mounter, mount, self.hands.hierarchies.as_ref())? {
+                        CgroupMount::None => {}
+                        CgroupMount::Unified => {
+                            self.begin()?;
+                            cgroup_mount::unified(&mounter, mount, self.view(), &self.own_cgroups)?;
+                        }
+                        CgroupMount::Legacy(hierarchies) => {
+                            waiting.push(hierarchies);
+                            // Where kase may still be at its cgroups, there is other work to do.
+                            if self.begun {
+                                self.fill(&mut waiting, &mut mounter)?;
+                            }
                         }
                     }
-                },
+                }
                 _ => mounter.mount(index, mount)?,
             }
         }

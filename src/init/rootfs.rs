@@ -5,15 +5,15 @@ use super::{Trees, inside};
 use crate::fault::{Fault, OrFault};
 use crate::kernel::capability;
 use crate::kernel::mount::{self, Attributes, Propagation, Reach, attribute};
+use crate::kernel::path::open;
 use crate::kernel::text::read_text;
 use crate::plan::mount_options::Remount;
 use crate::plan::mounts::{What, rootfs_missing};
 use crate::plan::namespaces::Kind;
 use crate::plan::{Pivot, Plan};
 use crate::trace;
-use nix::fcntl::{OFlag, open};
+use nix::fcntl::OFlag;
 use nix::mount::{MntFlags, umount2};
-use nix::sys::stat::Mode;
 use nix::unistd::{chdir, chroot, fchdir};
 use std::ffi::CString;
 use std::fs;
@@ -66,7 +66,7 @@ fn clone_tied(plan: &Plan<'_>, trees: &mut Trees) -> anyhow::Result<()> {
 fn put(tree: OwnedFd, path: &Path) -> anyhow::Result<OwnedFd> {
     // Hooks look for the container's mounts at this path. Where it cannot be reached, which happens only in a
     // user namespace that root has made, the tree goes on top of everything.
-    let place = open(path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()).or_else(|_| host_root())?;
+    let place = open(path, OFlag::O_PATH).or_else(|_| host_root())?;
     mount::attach(tree.as_fd(), place.as_fd())
         .or_fault(|| Fault::at("root.path", format!("mount {}", path.display())))?;
     Ok(tree)
@@ -87,7 +87,7 @@ pub fn detach(root: BorrowedFd<'_>) {
 
 /// Opens the root of the mount namespace.
 fn host_root() -> nix::Result<OwnedFd> {
-    open("/", OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
+    open("/", OFlag::O_PATH | OFlag::O_DIRECTORY)
 }
 
 /// Cuts the new mount namespace off, so that nothing that is mounted here shows on the host.

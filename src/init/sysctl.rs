@@ -1,11 +1,11 @@
 //! Writes kernel parameters through a procfs that is known to be one.
 
 use crate::fault::{Fault, OrFault};
+use crate::kernel::path::open;
 use crate::kernel::path::{Resolve, openat2};
 use crate::plan::sysctl::Setting;
 use crate::trace;
-use nix::fcntl::{OFlag, open};
-use nix::sys::stat::Mode;
+use nix::fcntl::OFlag;
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 use std::ffi::CString;
 use std::fs::File;
@@ -22,7 +22,7 @@ impl Procfs {
     /// # Errors
     /// When it is no procfs.
     pub fn open() -> anyhow::Result<Self> {
-        let fd = open("/proc", OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
+        let fd = open("/proc", OFlag::O_PATH | OFlag::O_DIRECTORY)?;
         if fstatfs(&fd)?.filesystem_type() != PROC_SUPER_MAGIC {
             return Err(Fault::doing("/proc is no procfs")
                 .remedy("mount it: mount -t proc proc /proc")

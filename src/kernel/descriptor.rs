@@ -2,8 +2,8 @@
 
 use super::answer;
 use super::listing::list;
-use nix::fcntl::{OFlag, open};
-use nix::sys::stat::Mode;
+use super::path::open;
+use nix::fcntl::OFlag;
 use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -27,8 +27,7 @@ pub fn close_on_exec_from(first: u32) -> io::Result<()> {
 /// Those of /proc/self/fd, and what it does not show is at least marked: close_range(2).
 pub fn close_inherited_from(first: u32) -> io::Result<Vec<i32>> {
     let mut listed: Vec<i32> = Vec::new();
-    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    let directory = open("/proc/self/fd", flags, Mode::empty())?;
+    let directory = open("/proc/self/fd", OFlag::O_RDONLY | OFlag::O_DIRECTORY)?;
     let number_of = |name: &CStr| name.to_str().ok()?.parse::<i32>().ok();
     list(directory.as_fd(), |name, _| {
         listed.extend(number_of(name).filter(|number| {

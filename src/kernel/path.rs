@@ -1,10 +1,22 @@
-//! openat2(2): paths that cannot leave the directory they start in.
+//! Opens paths: of the host, and by openat2(2) those that cannot leave the directory they start in.
 
 use super::descriptor;
+use nix::NixPath;
+use nix::fcntl::{AT_FDCWD, OFlag, openat};
+use nix::sys::stat::Mode;
 use std::ffi::CStr;
 use std::io;
 use std::mem::size_of;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+
+/// Opens a path of the host that is there. Not by open(2) of musl, by which std and nix do it: that sets close-on-exec
+/// once more, for kernels that did not know it yet.
+///
+/// # Errors
+/// Those of openat(2).
+pub fn open<P: ?Sized + NixPath>(path: &P, flags: OFlag) -> nix::Result<OwnedFd> {
+    openat(AT_FDCWD, path, flags | OFlag::O_CLOEXEC, Mode::empty())
+}
 
 /// How a path is resolved; the flags of `struct open_how`.
 #[derive(Debug, Clone, Copy)]

@@ -36,7 +36,16 @@ pub fn read_value(path: impl AsRef<Path>) -> io::Result<String> {
     }
 }
 
-/// musl's open(2), which std calls, sets close-on-exec once more, for kernels that did not know it yet.
+/// All of a file that is mostly some kB: config.json.
+///
+/// # Errors
+/// Those of open(2) and read(2).
+pub fn read_bytes(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(16 << 10);
+    open(AT_FDCWD, path)?.take(u64::MAX).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
 fn open(directory: BorrowedFd<'_>, path: impl AsRef<Path>) -> io::Result<File> {
     let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
     Ok(openat(directory, path.as_ref(), flags, Mode::empty()).map(File::from)?)

@@ -17,6 +17,7 @@ use crate::gate::Gate;
 use crate::handshake::{Expected, KaseEnd, ToInit, ToKase};
 use crate::hook;
 use crate::host::Host;
+use crate::host::hierarchies::Hierarchy;
 use crate::kernel::clone::Process;
 use crate::kernel::process::{End, pidfd_send_signal, wait_for};
 use crate::plan::Plan;
@@ -27,6 +28,7 @@ use rootless::id_writer::{self, Means};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
 
 /// Init, made and not yet started. Killed and reaped when dropped before it is [kept](Init::keep).
 #[derive(Debug)]
@@ -144,6 +146,8 @@ pub struct Making<'a> {
     pub share: Option<Share>,
     /// The cgroup v2 directory to clone init into.
     pub cgroup: Option<OwnedFd>,
+    /// The cgroup hierarchies of v1.
+    pub hierarchies: Option<Rc<[Hierarchy]>>,
     /// The overlay's directory, which was checked.
     pub checked: Option<BorrowedFd<'a>>,
 }

@@ -38,6 +38,7 @@ pub fn spawn(
         kase: init,
         gate: making.gate,
         trees,
+        hierarchies: making.hierarchies.filter(|_| plan.namespaces.join(Kind::Mount).is_none()),
         keyring: CString::new(format!("_ses.{}", making.id))?,
         last_capability: host.last_capability,
         state: making.state,

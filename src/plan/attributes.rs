@@ -91,7 +91,7 @@ mod tests {
     fn only_what_the_config_needs_is_asked_for() {
         let asked = |value| {
             let config: config::Config = serde_json::from_value(value).unwrap();
-            needs(config.process.as_ref(), config.linux.as_ref())
+            needs(config.process.as_deref(), config.linux.as_deref())
         };
         assert_eq!(asked(json!({"process": {"apparmorProfile": ""}, "linux": {"mountLabel": ""}})), []);
         assert_eq!(asked(json!({"process": {"apparmorProfile": "a"}})), [Facility::AppArmor]);

@@ -171,7 +171,7 @@ impl<'spec> Plan<'spec> {
     pub fn draw(config: &'spec Config, host: &Host, options: &Options<'_>) -> Result<Self, Fault> {
         version(&config.oci_version)?;
         let mut notes = Notes::default();
-        let linux = config.linux.as_ref().ok_or_else(|| missing("linux"))?;
+        let linux = config.linux.as_deref().ok_or_else(|| missing("linux"))?;
         let root = config.root.as_ref().ok_or_else(|| missing("root"))?;
 
         let mut namespaces = Namespaces::decide(linux.namespaces().as_deref().unwrap_or_default())?;
@@ -240,10 +240,10 @@ impl<'spec> Plan<'spec> {
             sysctl: sysctl::decide(linux.sysctl().as_ref(), &namespaces)?,
             hostname: name(config.hostname.as_deref(), "hostname", &namespaces)?,
             domainname: name(config.domainname.as_deref(), "domainname", &namespaces)?,
-            process: process::decide(config.process.as_ref(), ids, host.last_capability, &mut notes)?
+            process: process::decide(config.process.as_deref(), ids, host.last_capability, &mut notes)?
                 .with_groups(process::groups(annotations)),
             attributes: attributes::decide(
-                config.process.as_ref(),
+                config.process.as_deref(),
                 Some(linux),
                 &host.facilities,
                 &mut notes,
@@ -288,7 +288,7 @@ fn cgroup(
         id: options.id,
         owner: ids.filter(|_| writable && namespaces.makes(Kind::Cgroup)).and_then(|ids| ids.uids.outside(0)),
     };
-    cgroup::decide(config.linux.as_ref(), config.annotations.as_ref(), &setting, notes)
+    cgroup::decide(config.linux.as_deref(), config.annotations.as_ref(), &setting, notes)
 }
 
 fn missing(field: &str) -> Fault {

@@ -17,17 +17,15 @@ pub(super) struct Call(u16);
 impl Call {
     /// The call of this name, `None` if no architecture has it.
     pub fn named(name: &str) -> Option<Self> {
-        let (mut low, mut high) = (0, CALLS.len());
-        while low < high {
-            let middle = (low + high) / 2;
-            let here = text(middle);
-            match here.cmp(name.as_bytes()) {
-                std::cmp::Ordering::Equal => return u16::try_from(middle).ok().map(Self),
-                std::cmp::Ordering::Less => low = middle + 1,
-                std::cmp::Ordering::Greater => high = middle,
+        let name = name.as_bytes();
+        let mut place = place(name);
+        loop {
+            match PLACES[place] {
+                ABSENT => return None,
+                row if text(usize::from(row)) == name => return Some(Self(row)),
+                _ => place = (place + 1) % PLACES.len(),
             }
         }
-        None
     }
 
     /// The number in `seccomp_data.nr`, `None` if the architecture does not have the call.
@@ -59,9 +57,9 @@ impl Call {
         Some((shared.number(arch)?, condition))
     }
 
-    /// Is the number that of a call which stands for many?
-    pub fn stands_for_many(number: u32, arch: Arch) -> bool {
-        [SOCKETCALL, IPC].iter().any(|call| call.number(arch) == Some(number))
+    /// The numbers of the calls that stand for many.
+    pub fn that_stand_for_many(arch: Arch) -> [Option<u32>; 2] {
+        [SOCKETCALL, IPC].map(|call| call.number(arch))
     }
 
     #[cfg(any(test, fuzzing))]
@@ -148,6 +146,32 @@ const fn row(name: &str) -> u16 {
         row += 1;
     }
 }
+
+/// Where a name is looked for: here, or at the next places up to one that is empty. Docker's profile has 430 names.
+const fn place(name: &[u8]) -> usize {
+    let mut hash = 0x811c_9dc5_u32;
+    let mut byte = 0;
+    while byte < name.len() {
+        hash = (hash ^ name[byte] as u32).wrapping_mul(0x0100_0193);
+        byte += 1;
+    }
+    (hash ^ hash >> 15) as usize % PLACES.len()
+}
+
+/// The rows by the places of their names, half of which are empty.
+static PLACES: [u16; 1024] = {
+    let mut places = [ABSENT; 1024];
+    let mut row = 0;
+    while row < CALLS.len() {
+        let mut at = place(CALLS[row].0.as_bytes());
+        while places[at] != ABSENT {
+            at = (at + 1) % places.len();
+        }
+        places[at] = row as u16;
+        row += 1;
+    }
+    places
+};
 
 static NUMBERS: [[u16; CALLS[0].1.len()]; CALLS.len()] = {
     let mut numbers = [[0; CALLS[0].1.len()]; CALLS.len()];

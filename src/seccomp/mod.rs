@@ -127,7 +127,7 @@ impl Program {
 pub fn compile(profile: &LinuxSeccomp, native: Arch) -> Result<Program, Refusal> {
     let rules = Rules::read(profile, native)?;
     let flags = flags(profile)?;
-    let mut graph = Graph::default();
+    let mut graph = Graph::new();
     let root = search::dispatch(&mut graph, &rules)?;
     let instructions = graph.assemble(root);
     if instructions.len() > MOST_INSTRUCTIONS {

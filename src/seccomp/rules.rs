@@ -74,10 +74,30 @@ pub(super) enum Answer {
 
 /// An architecture's answers, by number.
 pub(super) struct Answers {
-    /// Numbers that the profile mentions, ascending.
-    pub calls: Vec<(u32, Answer)>,
+    slots: Slots,
     /// From which number on a call is newer than the profile, if that gives ENOSYS.
     pub newer_from: Option<u32>,
+}
+
+impl Answers {
+    /// Each answer once, the default first.
+    pub fn each(&self) -> &[Answer] {
+        &self.slots.answers
+    }
+
+    /// Tells the numbers that have another answer than the default, ascending, with the index of that in
+    /// [`each`](Self::each).
+    pub fn calls(&self, mut tell: impl FnMut(u32, usize)) {
+        let Slots { first, near, far, .. } = &self.slots;
+        for (at, answer) in near.iter().enumerate() {
+            if *answer != DEFAULT {
+                tell(first + at as u32, usize::from(*answer));
+            }
+        }
+        for (number, answer) in far.iter().filter(|(_, answer)| *answer != DEFAULT) {
+            tell(*number, usize::from(*answer));
+        }
+    }
 }
 
 impl Rules {
@@ -160,18 +180,17 @@ impl Rules {
                 continue;
             }
             if let Some(number) = number {
-                entry.apply(at, slots.at(number), arch, None);
+                entry.apply(at, &mut slots, number, arch, None);
             }
             if let Some((shared, selector)) = call.multiplexed(arch) {
-                entry.apply(at, slots.at(shared), arch, Some(selector));
+                entry.apply(at, &mut slots, shared, arch, Some(selector));
             }
         }
-        let mut calls = slots.into_calls();
-        for (number, answer) in &mut calls {
+        let shared = Call::that_stand_for_many(arch).map(|number| number.map(|number| *slots.at(number)));
+        for (index, answer) in slots.answers.iter_mut().enumerate() {
             if let Answer::Rules(rules) = answer {
                 conditions::sort(rules);
-                let shared = Call::stands_for_many(*number, arch);
-                if !shared {
+                if !shared.iter().flatten().any(|shared| usize::from(*shared) == index) {
                     self.refuse_contradiction(rules)?;
                 }
             }
@@ -181,10 +200,10 @@ impl Rules {
             Newer::Default => None,
         };
         if newer_from.is_some() && arch.passes_calls_through_setup() {
-            calls.retain(|&(number, _)| number != 0);
-            calls.insert(0, (0, Answer::Action(NO_SUCH_CALL)));
+            let answer = slots.action(NO_SUCH_CALL);
+            *slots.at(0) = answer;
         }
-        Ok(Answers { calls, newer_from })
+        Ok(Answers { slots, newer_from })
     }
 
     /// Two rules with the same conditions and different actions: runc fails at them too, and whichever
@@ -267,11 +286,11 @@ impl When {
 }
 
 impl Entry {
-    /// Add this entry to what is known of a call. With a `selector`, the call is one that stands for
-    /// many, and its first argument says which.
-    fn apply(&self, at: usize, answer: &mut Answer, arch: Arch, selector: Option<Condition>) {
-        if let Answer::Action(_) = answer {
-            return;
+    /// Add this entry to what is known of the call `number`. With a `selector`, the call is one that stands
+    /// for many, and its first argument says which.
+    fn apply(&self, at: usize, slots: &mut Slots, number: u32, arch: Arch, selector: Option<Condition>) {
+        if let (When::Always, None) = (&self.when, selector) {
+            return slots.decide(number, self.action);
         }
         let mut add = |conditions: &[Condition]| {
             // The call that stands for many has the other arguments in memory, where no filter sees
@@ -284,15 +303,7 @@ impl Entry {
                 )
                 .filter_map(|condition| condition.narrowed(arch.width()))
                 .collect();
-            let action = self.action;
-            match answer {
-                Answer::Action(_) => {}
-                _ if conditions.is_empty() => *answer = Answer::Action(action),
-                Answer::Rules(rules) => rules.push(Rule { conditions, action, entry: at }),
-                Answer::Default => {
-                    *answer = Answer::Rules(vec![Rule { conditions, action, entry: at }]);
-                }
-            }
+            slots.add(number, Rule { conditions, action: self.action, entry: at });
         };
         match &self.when {
             When::Always => add(&[]),
@@ -305,10 +316,16 @@ impl Entry {
 /// Answers by number, kept in a field as wide as the numbers that the architecture uses.
 struct Slots {
     first: u32,
+    /// Of each number from the first on, the index of its answer.
+    near: Vec<u16>,
+    /// The same of numbers far from the others, ascending: arm's private calls.
+    far: Vec<(u32, u16)>,
+    /// The default, each action, and the rules of each number that has some.
     answers: Vec<Answer>,
-    /// Numbers far from the others: arm's private calls.
-    far: Vec<(u32, Answer)>,
 }
+
+/// The index of the default.
+const DEFAULT: u16 = 0;
 
 /// No architecture has a call more than this many numbers above its first one, but for arm's private
 /// ones.
@@ -316,30 +333,61 @@ const SPAN: u32 = 640;
 
 impl Slots {
     fn new(arch: Arch) -> Self {
-        Self { first: arch.first_number(), answers: vec![Answer::Default; SPAN as usize], far: Vec::new() }
+        Self {
+            first: arch.first_number(),
+            near: vec![DEFAULT; SPAN as usize],
+            far: Vec::new(),
+            answers: vec![Answer::Default],
+        }
     }
 
-    fn at(&mut self, number: u32) -> &mut Answer {
+    fn at(&mut self, number: u32) -> &mut u16 {
         let near = number.wrapping_sub(self.first) as usize;
-        if near < self.answers.len() {
-            return &mut self.answers[near];
+        if near < self.near.len() {
+            return &mut self.near[near];
         }
         let at = match self.far.binary_search_by_key(&number, |far| far.0) {
             Ok(at) => at,
             Err(at) => {
-                self.far.insert(at, (number, Answer::Default));
+                self.far.insert(at, (number, DEFAULT));
                 at
             }
         };
         &mut self.far[at].1
     }
 
-    fn into_calls(self) -> Vec<(u32, Answer)> {
-        (self.first..)
-            .zip(self.answers)
-            .chain(self.far)
-            .filter(|(_, answer)| !matches!(answer, Answer::Default))
-            .collect()
+    /// A rule without conditions decides alone; the others are kept, until there is one.
+    fn add(&mut self, number: u32, rule: Rule) {
+        if rule.conditions.is_empty() {
+            return self.decide(number, rule.action);
+        }
+        let index = *self.at(number);
+        match &mut self.answers[usize::from(index)] {
+            Answer::Action(_) => {}
+            Answer::Rules(rules) => rules.push(rule),
+            Answer::Default => *self.at(number) = self.keep(Answer::Rules(vec![rule])),
+        }
+    }
+
+    fn decide(&mut self, number: u32, action: u32) {
+        let index = *self.at(number);
+        if !matches!(self.answers[usize::from(index)], Answer::Action(_)) {
+            *self.at(number) = self.action(action);
+        }
+    }
+
+    /// The index of an action.
+    fn action(&mut self, action: u32) -> u16 {
+        let is_it = |answer: &Answer| matches!(answer, Answer::Action(there) if *there == action);
+        match self.answers.iter().position(is_it) {
+            Some(index) => index as u16,
+            None => self.keep(Answer::Action(action)),
+        }
+    }
+
+    fn keep(&mut self, answer: Answer) -> u16 {
+        self.answers.push(answer);
+        self.answers.len() as u16 - 1
     }
 }
 

@@ -5,7 +5,7 @@ use super::Refusal;
 use super::arch::{Arch, X32_BIT};
 use super::conditions;
 use super::graph::{Compare, Graph, Node};
-use super::rules::{Answer, Answers, KILL_THREAD, NO_SUCH_CALL, Rules};
+use super::rules::{Answer, KILL_THREAD, NO_SUCH_CALL, Rules};
 
 // Offsets in struct seccomp_data.
 const NUMBER: u32 = 0;
@@ -20,7 +20,7 @@ const SKIPPED: u32 = u32::MAX;
 struct Run {
     start: u32,
     to: Node,
-    /// How often the kernel runs the program for it when it goes in.
+    /// How often the kernel runs the program for it when it goes in. Once `sum` is done, for it and all before it.
     weight: u64,
 }
 
@@ -37,8 +37,9 @@ pub(super) fn dispatch(graph: &mut Graph, rules: &Rules) -> Result<Node, Refusal
         let calls = match arch {
             Arch::X86_64 | Arch::X32 => x86_64_and_x32(graph, rules)?,
             _ => {
-                let runs = runs(graph, rules, arch)?;
-                search(graph, &runs)
+                let mut runs = runs(graph, rules, arch)?;
+                sum(&mut runs);
+                search(graph, &runs, 0)
             }
         };
         let calls = graph.load(NUMBER, calls);
@@ -64,15 +65,17 @@ fn x86_64_and_x32(graph: &mut Graph, rules: &Rules) -> Result<Node, Refusal> {
         both.extend([Run::new(X32_BIT, foreign), Run::new(SKIPPED, default)]);
     }
     both.dedup_by_key(|run| run.to);
-    Ok(search(graph, &both))
+    sum(&mut both);
+    Ok(search(graph, &both, 0))
 }
 
 /// An architecture's answers as runs, from number 0 on.
 fn runs(graph: &mut Graph, rules: &Rules, arch: Arch) -> Result<Vec<Run>, Refusal> {
     let default = graph.answer(rules.default);
     let newer = graph.answer(NO_SUCH_CALL);
-    let Answers { calls, newer_from } = rules.answers(arch)?;
-    let newer_from = newer_from.unwrap_or(u32::MAX);
+    let answers = rules.answers(arch)?;
+    let newer_from = answers.newer_from.unwrap_or(u32::MAX);
+    let mut made: Vec<Option<Node>> = vec![None; answers.each().len()];
     let unlisted = |number| if number >= newer_from { newer } else { default };
 
     let mut runs: Vec<Run> = Vec::with_capacity(128);
@@ -83,21 +86,28 @@ fn runs(graph: &mut Graph, rules: &Rules, arch: Arch) -> Result<Vec<Run>, Refusa
     };
     // x32's numbers begin in the middle of x86_64's.
     let mut next = if arch == Arch::X32 { X32_BIT } else { 0 };
-    for (number, answer) in calls {
+    let mut latest = None;
+    answers.calls(|number, index| {
+        // Most go on with a run.
+        if number == next && latest == Some(index) {
+            next += 1;
+            return;
+        }
         if number > next {
             add(next, unlisted(next));
             if next < newer_from && number > newer_from {
                 add(newer_from, newer);
             }
         }
-        let to = match answer {
+        // The first number that has an answer makes it, since the program lies in the order of the making.
+        let to = *made[index].get_or_insert_with(|| match &answers.each()[index] {
             Answer::Default => default,
-            Answer::Action(value) => graph.answer(value),
-            Answer::Rules(listed) => conditions::decide(graph, arch, &listed, default),
-        };
+            Answer::Action(value) => graph.answer(*value),
+            Answer::Rules(listed) => conditions::decide(graph, arch, listed, default),
+        });
         add(number, to);
-        next = number + 1;
-    }
+        (next, latest) = (number + 1, Some(index));
+    });
     add(next, unlisted(next));
     if next < newer_from && newer_from < u32::MAX {
         add(newer_from, newer);
@@ -123,6 +133,15 @@ fn weigh(runs: &mut [Run], arch: Arch) {
 /// How many numbers a kernel has, about: 6.18 has 470 on x86_64.
 const NUMBERS_RUN: u32 = 472;
 
+/// Adds to each weight those before it, so that that of any row of them is a difference.
+fn sum(runs: &mut [Run]) {
+    let mut before = 0;
+    for run in runs {
+        before += run.weight;
+        run.weight = before;
+    }
+}
+
 impl Run {
     fn new(start: u32, to: Node) -> Self {
         Self { start, to, weight: 1 }
@@ -133,8 +152,9 @@ impl Run {
 ///
 /// When the filter goes in, an instruction costs about 0.1 µs and a comparison on the way to every number
 /// 2.7 µs. Halving the weight and picking out up to two single numbers gives Docker's profile 4.8
-/// comparisons a number on x86_64 and 6.3 on x86; the best of all such trees has no fewer.
-fn search(graph: &mut Graph, runs: &[Run]) -> Node {
+/// comparisons a number on x86_64 and 6.3 on x86; the best of all such trees has no fewer. `before` is the sum of the
+/// weights before these.
+fn search(graph: &mut Graph, runs: &[Run], before: u64) -> Node {
     if let [run] = runs {
         return run.to;
     }
@@ -143,8 +163,8 @@ fn search(graph: &mut Graph, runs: &[Run]) -> Node {
         let single = runs.iter().rev().filter(|run| run.to != usual);
         return single.fold(usual, |others, run| graph.test(Compare::Equal, run.start, run.to, others));
     }
-    let (left, right) = runs.split_at(middle(runs));
-    let (below, above) = (search(graph, left), search(graph, right));
+    let (left, right) = runs.split_at(middle(runs, before));
+    let (below, above) = (search(graph, left, before), search(graph, right, left[left.len() - 1].weight));
     graph.test(Compare::AtLeast, right[0].start, above, below)
 }
 
@@ -160,13 +180,15 @@ fn usual(runs: &[Run]) -> Option<Node> {
 }
 
 /// Where to halve the weight.
-fn middle(runs: &[Run]) -> usize {
-    let total: u64 = runs.iter().map(|run| run.weight).sum();
-    let mut left = 0;
-    let mut best = (u64::MAX, 1);
-    for at in 1..runs.len() {
-        left += runs[at - 1].weight;
-        best = best.min(((2 * left).abs_diff(total), at));
+fn middle(runs: &[Run], before: u64) -> usize {
+    let total = runs[runs.len() - 1].weight - before;
+    let left = |at: usize| runs[at - 1].weight - before;
+    // The first of which the left has half of it or more, or the one before that, whichever is nearer to half.
+    let over = 1 + runs[..runs.len() - 1].partition_point(|run| 2 * (run.weight - before) < total);
+    let near = |at: usize| (2 * left(at)).abs_diff(total);
+    match over {
+        over if over == runs.len() => over - 1,
+        over if over > 1 && near(over - 1) <= near(over) => over - 1,
+        over => over,
     }
-    best.1
 }

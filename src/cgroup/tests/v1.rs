@@ -71,11 +71,8 @@ fn v1_lifts_and_lowers_quota_with_period_and_memory_with_swap_in_either_order() 
 }
 
 fn layout_has(layout: &Layout, controller: &str, file: &str) -> bool {
-    let found = layout
-        .hierarchies()
-        .unwrap()
-        .iter()
-        .find(|one| one.controllers.iter().any(|name| name == controller));
+    let found =
+        layout.hierarchies().unwrap().find(|one| one.controllers.iter().any(|name| name == controller));
     found.is_some_and(|hierarchy| hierarchy.own.join(file).exists())
 }
 
@@ -110,7 +107,12 @@ fn v1_names_a_controller_that_is_not_mounted() {
 fn a_hierarchy_that_may_not_be_written_is_left_out_only_if_nothing_asked() {
     // sysfs, where nobody makes directories, stands for it.
     let Some(_) = layout(Version::V1) else { return };
-    let hierarchy = Hierarchy { controllers: vec!["pids".into()], point: "/sys".into(), own: "/sys".into() };
+    let hierarchy = Hierarchy {
+        controllers: vec!["pids".into()],
+        point: "/sys".into(),
+        root: "/".into(),
+        own: "/sys".into(),
+    };
     let layout = Layout::assumed(Version::V1, vec![hierarchy]);
     let asked = plan("/x", &json!({"pids": {"limit": 1}}), Version::V1);
     let error = make(&asked, &layout).unwrap_err();
