@@ -77,6 +77,9 @@ fn a_preserved_descriptor_that_is_not_open_is_refused(kase: &Kase) {
     let script = "exec 3</dev/null 4<&-;";
     let outcome = after(kase, script, words(["run", "-b"], bundle.dir(), options));
     outcome.refused(&["--preserve-fds", "descriptor 4 is not open"]);
+    let script = "exec 3<&-; export LISTEN_FDS=1;";
+    let outcome = after(kase, script, words(["run", "-b"], bundle.dir(), [kase.id().as_str()]));
+    outcome.refused(&["LISTEN_FDS", "descriptor 3 is not open"]);
     // Not even where the log would be descriptor 3 by then.
     let line = ["--log", "log", "exec", "--preserve-fds", "1", &id, "/probe", "true"];
     let outcome = after(kase, "exec 3<&-;", line.iter().map(std::ffi::OsStr::new));

@@ -1,80 +1,92 @@
 //! `kase create`.
 
-use super::{Context, ExitCode};
+use super::{Building, Context, ExitCode, flag, given};
 use crate::container::create::{self, Request, StartedBy, Strictness, Terminal};
 use crate::fault::Fault;
 use crate::plan::overlay::MEMORY;
 use anyhow::Context as _;
-use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use clap::{Arg, ArgAction, ArgMatches, value_parser};
 use std::env;
 use std::ffi::OsString;
 use std::fs;
 use std::path::PathBuf;
 
-pub fn arguments(command: Command) -> Command {
+pub fn arguments(command: Building<'_>) -> Building<'_> {
     shared(command)
 }
 
 /// What `create` and `run` both take.
-pub fn shared(command: Command) -> Command {
-    let flag = |name: &'static str, help: &'static str| Arg::new(name).long(name).help(help);
-    let path = |name, help| flag(name, help).value_parser(super::path());
+pub fn shared(command: Building<'_>) -> Building<'_> {
+    let path = |option: Arg| option.value_parser(super::path());
+    let yes = |option: Arg| option.action(ArgAction::SetTrue);
     command
-        .arg(super::id())
-        .arg(bundle())
-        .arg(config())
-        .arg(path("console-socket", "Unix socket to send the terminal's master to").value_name("SOCKET"))
-        .arg(path("pid-file", "File to write init's process id to").value_name("FILE"))
-        .arg(
-            flag("no-pivot", "Do not use pivot_root: for a host that runs from an initramfs")
-                .action(ArgAction::SetTrue),
-        )
-        .arg(
-            flag("fake-root", "With one id only: let calls that change owners or users succeed without effect, for package managers; no security")
-                .action(ArgAction::SetTrue),
-        )
-        .arg(
-            path("overlay", "Lay an overlay over the rootfs, so that it stays as it is: what changes goes to DIR, or to memory (tmpfs, or no DIR)")
+        .with(|command| command.arg(super::id()))
+        .option("bundle", Some('b'), shape_bundle)
+        .option("config", Some('f'), shape_config)
+        .option("console-socket", None, |option| {
+            path(option).value_name("SOCKET").help("Unix socket to send the terminal's master to")
+        })
+        .option("pid-file", None, |option| {
+            path(option).value_name("FILE").help("File to write init's process id to")
+        })
+        .option("no-pivot", None, |option| {
+            yes(option).help("Do not use pivot_root: for a host that runs from an initramfs")
+        })
+        .option("fake-root", None, |option| {
+            yes(option).help("With one id only: let calls that change owners or users succeed without effect, for package managers; no security")
+        })
+        .option("overlay", None, |option| {
+            option
                 .num_args(0..=1)
                 .require_equals(true)
                 .default_missing_value(MEMORY)
                 .value_parser(value_parser!(OsString))
-                .value_name("DIR"),
-        )
-        .arg(
-            flag("strict", "Refuse a config.json in which kase lint finds an error")
-                .action(ArgAction::SetTrue),
-        )
-        .arg(flag("no-new-keyring", "Keep the caller's session keyring").action(ArgAction::SetTrue))
-        .arg(
-            flag("no-subreaper", "Do not adopt the container's orphans, which only run and exec do")
-                .action(ArgAction::SetTrue),
-        )
-        .arg(path("pidfd-socket", "Unix socket to send a pidfd of init to").value_name("SOCKET"))
-        .arg(
-            flag("preserve-fds", "Pass N descriptors, from 3 on, to the container")
+                .value_name("DIR")
+                .help("Lay an overlay over the rootfs, so that it stays as it is: what changes goes to DIR, or to memory (tmpfs, or no DIR)")
+        })
+        .option("strict", None, |option| {
+            yes(option).help("Refuse a config.json in which kase lint finds an error")
+        })
+        .option("no-new-keyring", None, |option| yes(option).help("Keep the caller's session keyring"))
+        .option("no-subreaper", None, |option| {
+            yes(option).help("Do not adopt the container's orphans, which only run and exec do")
+        })
+        .option("pidfd-socket", None, |option| {
+            path(option).value_name("SOCKET").help("Unix socket to send a pidfd of init to")
+        })
+        .option("preserve-fds", None, |option| {
+            option
                 .value_parser(value_parser!(u32))
                 .default_value("0")
-                .value_name("N"),
-        )
+                .value_name("N")
+                .help("Pass N descriptors, from 3 on, to the container")
+        })
 }
 
 /// `--bundle`.
 pub fn bundle() -> Arg {
-    Arg::new("bundle")
-        .short('b')
-        .long("bundle")
-        .value_parser(super::path())
-        .default_value(".")
-        .value_name("DIR")
-        .help("The bundle's directory")
+    shape_bundle(Arg::new("bundle").short('b').long("bundle"))
+}
+
+fn shape_bundle(option: Arg) -> Arg {
+    option.value_parser(super::path()).default_value(HERE).value_name("DIR").help("The bundle's directory")
+}
+
+/// Where the bundle is if nothing is said.
+const HERE: &str = ".";
+
+/// What `--bundle` names.
+pub fn bundle_of(matches: &ArgMatches) -> PathBuf {
+    given::<PathBuf>(matches, "bundle").cloned().unwrap_or_else(|| HERE.into())
 }
 
 /// `--config`.
 pub fn config() -> Arg {
-    Arg::new("config")
-        .short('f')
-        .long("config")
+    shape_config(Arg::new("config").short('f').long("config"))
+}
+
+fn shape_config(option: Arg) -> Arg {
+    option
         .value_parser(super::path())
         .value_name("FILE")
         .help("The configuration, if not config.json; relative to the bundle")
@@ -83,11 +95,11 @@ pub fn config() -> Arg {
 /// The request that the arguments make.
 pub fn request(context: &Context, matches: &ArgMatches) -> anyhow::Result<Request> {
     let path = |name| super::path_of(matches, name);
-    let own: u32 = matches.get_one("preserve-fds").copied().unwrap_or(0);
+    let own: u32 = given(matches, "preserve-fds").copied().unwrap_or(0);
     let preserve_fds = own.checked_add(listen_fds()).context("--preserve-fds is too large")?;
     Ok(Request {
         id: super::id_of(matches).to_string(),
-        bundle: path("bundle").unwrap_or_default(),
+        bundle: bundle_of(matches),
         config: path("config"),
         console_socket: path("console-socket"),
         pid_file: path("pid-file"),
@@ -95,13 +107,13 @@ pub fn request(context: &Context, matches: &ArgMatches) -> anyhow::Result<Reques
         environment: listen_environment(),
         notify_socket: super::start::notify_socket(),
         adapt: context.adapt,
-        no_pivot: matches.get_flag("no-pivot"),
-        strictness: if matches.get_flag("strict") { Strictness::Strict } else { Strictness::Lenient },
-        no_new_keyring: matches.get_flag("no-new-keyring"),
+        no_pivot: flag(matches, "no-pivot"),
+        strictness: if flag(matches, "strict") { Strictness::Strict } else { Strictness::Lenient },
+        no_new_keyring: flag(matches, "no-new-keyring"),
         preserve_fds,
         cgroup_driver: context.cgroup_driver,
-        fake_root: matches.get_flag("fake-root"),
-        overlay: matches.get_one::<OsString>("overlay").map(absolute).transpose()?,
+        fake_root: flag(matches, "fake-root"),
+        overlay: given::<OsString>(matches, "overlay").map(absolute).transpose()?,
     })
 }
 
@@ -138,14 +150,15 @@ fn listen_environment() -> Vec<String> {
 ///
 /// # Errors
 /// The first that is not.
-pub fn check_preserved(matches: &ArgMatches) -> anyhow::Result<()> {
-    let Ok(Some(count)) = matches.try_get_one::<u32>("preserve-fds") else { return Ok(()) };
-    let listen = match matches.try_get_one::<String>("cwd") {
+pub fn check_preserved(command: &str, matches: &ArgMatches) -> anyhow::Result<()> {
+    let listen = match command {
+        "create" | "run" => listen_fds(),
         // `exec` has no part in socket activation.
-        Ok(_) => 0,
-        Err(_) => listen_fds(),
+        "exec" => 0,
+        _ => return Ok(()),
     };
-    for number in 3..3_u32.saturating_add(listen).saturating_add(*count) {
+    let count = given::<u32>(matches, "preserve-fds").copied().unwrap_or(0);
+    for number in 3..3_u32.saturating_add(listen).saturating_add(count) {
         if fs::symlink_metadata(format!("/proc/self/fd/{number}")).is_err() {
             let option = if number - 3 < listen { "LISTEN_FDS" } else { "--preserve-fds" };
             return Err(Fault::doing(format!("{option}: descriptor {number} is not open"))

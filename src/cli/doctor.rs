@@ -2,7 +2,7 @@
 
 use super::paint::{Colour, Paint, counted, object};
 use super::table;
-use super::{Context, ExitCode};
+use super::{Building, Context, ExitCode};
 use crate::container::create::{Request, Strictness};
 use crate::doctor::{self, Outlook};
 use clap::{Arg, ArgMatches, Command};
@@ -11,7 +11,11 @@ use serde_json::Value;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-pub fn arguments(command: Command) -> Command {
+pub fn arguments(command: Building<'_>) -> Building<'_> {
+    command.with(options)
+}
+
+fn options(command: Command) -> Command {
     command
         .arg(
             Arg::new("bundle").short('b').long("bundle").value_parser(super::path()).value_name("DIR").help(

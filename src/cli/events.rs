@@ -1,12 +1,16 @@
 //! `kase events`.
 
-use super::{Context, ExitCode};
+use super::{Building, Context, ExitCode};
 use crate::container::events::{self, Pace};
 use anyhow::Context as _;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use std::time::Duration;
 
-pub fn arguments(command: Command) -> Command {
+pub fn arguments(command: Building<'_>) -> Building<'_> {
+    command.with(options)
+}
+
+fn options(command: Command) -> Command {
     command
         .arg(super::id())
         .arg(

@@ -1,55 +1,53 @@
 //! `kase exec`.
 
-use super::{Context, ExitCode};
+use super::{Building, Context, ExitCode, all_given, flag, given};
 use crate::container::exec::{self, Request};
 use crate::fault::Fault;
 use crate::plan::exec::Changes;
 use anyhow::Context as _;
-use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use clap::{Arg, ArgAction, ArgMatches, value_parser};
 
-pub fn arguments(command: Command) -> Command {
-    let flag = |name: &'static str, help: &'static str| Arg::new(name).long(name).help(help);
-    let yes = |name, help| flag(name, help).action(ArgAction::SetTrue);
-    let path = |name, help| flag(name, help).value_parser(super::path()).value_name("FILE");
-    let list = |name, help| flag(name, help).action(ArgAction::Append);
+pub fn arguments(command: Building<'_>) -> Building<'_> {
+    let program = Arg::new("command")
+        .value_name("COMMAND")
+        .trailing_var_arg(true)
+        .allow_hyphen_values(true)
+        .num_args(0..)
+        .help("The program and its arguments");
+    let path = |option: Arg, help| option.value_parser(super::path()).value_name("FILE").help(help);
+    let yes = |option: Arg, help| option.action(ArgAction::SetTrue).help(help);
+    let list = |option: Arg, value, help| option.action(ArgAction::Append).value_name(value).help(help);
+    let text = |option: Arg, value, help| option.value_name(value).help(help);
     command
-        .arg(super::id())
-        .arg(
-            Arg::new("command")
-                .value_name("COMMAND")
-                .trailing_var_arg(true)
-                .allow_hyphen_values(true)
-                .num_args(0..)
-                .help("The program and its arguments"),
-        )
-        .arg(path("process", "The process as JSON, instead of all other flags").short('p'))
-        .arg(flag("cwd", "Working directory").value_name("DIR"))
-        .arg(list("env", "Add an environment variable").short('e').value_name("NAME=VALUE"))
-        .arg(flag("user", "User, by the container's passwd and group").short('u').value_name("USER[:GROUP]"))
-        .arg(
-            list("additional-gids", "Add a supplementary group")
-                .short('g')
-                .value_parser(value_parser!(u32))
-                .value_name("GID"),
-        )
-        .arg(yes("tty", "Give it a terminal").short('t'))
-        .arg(path("console-socket", "Unix socket to send the terminal's master to"))
-        .arg(yes("detach", "Do not wait for it to end").short('d').alias("detatch"))
-        .arg(path("pid-file", "File to write its process id to"))
-        .arg(path("pidfd-socket", "Unix socket to send a pidfd of the process to"))
-        .arg(flag("process-label", "SELinux label").value_name("LABEL"))
-        .arg(flag("apparmor", "AppArmor profile").alias("apparmour").value_name("PROFILE"))
-        .arg(yes("no-new-privs", "Set no_new_privs"))
-        .arg(list("cap", "Add a capability").short('c').value_name("CAP"))
-        .arg(
-            flag("preserve-fds", "Pass N descriptors, from 3 on")
+        .with(|command| command.arg(super::id()).arg(program))
+        .option("process", Some('p'), |option| {
+            path(option, "The process as JSON, instead of all other flags")
+        })
+        .option("cwd", None, |option| text(option, "DIR", "Working directory"))
+        .option("env", Some('e'), |option| list(option, "NAME=VALUE", "Add an environment variable"))
+        .option("user", Some('u'), |option| {
+            text(option, "USER[:GROUP]", "User, by the container's passwd and group")
+        })
+        .option("additional-gids", Some('g'), |option| {
+            list(option, "GID", "Add a supplementary group").value_parser(value_parser!(u32))
+        })
+        .option("tty", Some('t'), |option| yes(option, "Give it a terminal"))
+        .option("console-socket", None, |option| path(option, "Unix socket to send the terminal's master to"))
+        .option("detach", Some('d'), |option| yes(option, "Do not wait for it to end").alias("detatch"))
+        .option("pid-file", None, |option| path(option, "File to write its process id to"))
+        .option("pidfd-socket", None, |option| path(option, "Unix socket to send a pidfd of the process to"))
+        .option("process-label", None, |option| text(option, "LABEL", "SELinux label"))
+        .option("apparmor", None, |option| text(option, "PROFILE", "AppArmor profile").alias("apparmour"))
+        .option("no-new-privs", None, |option| yes(option, "Set no_new_privs"))
+        .option("cap", Some('c'), |option| list(option, "CAP", "Add a capability"))
+        .option("preserve-fds", None, |option| {
+            text(option, "N", "Pass N descriptors, from 3 on")
                 .value_parser(value_parser!(u32))
                 .default_value("0")
-                .value_name("N"),
-        )
-        .arg(list("cgroup", "Put it into a cgroup below the container's").value_name("PATH"))
-        .arg(yes("ignore-paused", "Allow it in a paused container, where it waits"))
-        .arg(yes("no-subreaper", "Do not adopt its orphans"))
+        })
+        .option("cgroup", None, |option| list(option, "PATH", "Put it into a cgroup below the container's"))
+        .option("ignore-paused", None, |option| yes(option, "Allow it in a paused container, where it waits"))
+        .option("no-subreaper", None, |option| yes(option, "Do not adopt its orphans"))
 }
 
 pub fn run(context: Context, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
@@ -68,9 +66,9 @@ pub fn run(context: Context, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
 
 fn request(matches: &ArgMatches) -> anyhow::Result<Request> {
     // As with paths, an empty one is as good as none.
-    let text = |name| matches.get_one::<String>(name).filter(|text| !text.is_empty()).cloned();
+    let text = |name| given::<String>(matches, name).filter(|text| !text.is_empty()).cloned();
     let path = |name| super::path_of(matches, name);
-    let texts = |name| matches.get_many::<String>(name).into_iter().flatten().cloned().collect::<Vec<_>>();
+    let texts = |name| all_given::<String>(matches, name).cloned().collect::<Vec<_>>();
     let process = path("process");
     let arguments = texts("command");
     if process.is_none() && arguments.is_empty() {
@@ -83,9 +81,9 @@ fn request(matches: &ArgMatches) -> anyhow::Result<Request> {
         cwd: text("cwd"),
         environment: texts("env"),
         user: None,
-        additional_gids: matches.get_many("additional-gids").into_iter().flatten().copied().collect(),
-        terminal: matches.get_flag("tty"),
-        no_new_privileges: matches.get_flag("no-new-privs"),
+        additional_gids: all_given(matches, "additional-gids").copied().collect(),
+        terminal: flag(matches, "tty"),
+        no_new_privileges: flag(matches, "no-new-privs"),
         capabilities: texts("cap"),
         apparmor: text("apparmor"),
         label: text("process-label"),
@@ -97,11 +95,11 @@ fn request(matches: &ArgMatches) -> anyhow::Result<Request> {
         console_socket: path("console-socket"),
         pid_file: path("pid-file"),
         pidfd_socket: path("pidfd-socket"),
-        detach: matches.get_flag("detach"),
-        tty: matches.get_flag("tty"),
-        preserve_fds: matches.get_one("preserve-fds").copied().unwrap_or(0),
-        no_subreaper: matches.get_flag("no-subreaper"),
+        detach: flag(matches, "detach"),
+        tty: flag(matches, "tty"),
+        preserve_fds: given(matches, "preserve-fds").copied().unwrap_or(0),
+        no_subreaper: flag(matches, "no-subreaper"),
         cgroups: texts("cgroup"),
-        ignore_paused: matches.get_flag("ignore-paused"),
+        ignore_paused: flag(matches, "ignore-paused"),
     })
 }

@@ -1,7 +1,7 @@
 //! `kase explain`.
 
 use super::table;
-use super::{Context, ExitCode};
+use super::{Building, Context, ExitCode};
 use crate::container::explain::{self, Entry, SECTIONS};
 use anyhow::Context as _;
 use clap::{ArgMatches, Command};
@@ -11,8 +11,12 @@ use std::io::{self, Write};
 const UNUSED: [&str; 6] =
     ["console-socket", "no-new-keyring", "no-subreaper", "pid-file", "pidfd-socket", "preserve-fds"];
 
-pub fn arguments(command: Command) -> Command {
-    super::create::shared(command)
+pub fn arguments(command: Building<'_>) -> Building<'_> {
+    super::create::shared(command).with(options)
+}
+
+fn options(command: Command) -> Command {
+    command
         .mut_args(|argument| match argument.get_id().as_str() {
             // Paths of cgroups have it in them.
             "id" => argument.required(false).default_value("ID"),

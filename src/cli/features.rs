@@ -1,17 +1,17 @@
 //! `kase features`: the features structure of the runtime specification, features.md and features-linux.md.
 
-use super::{Context, ExitCode};
+use super::{Building, Context, ExitCode};
 use crate::hook;
 use crate::host;
 use crate::plan::memory_policy;
 use crate::plan::mount_options;
 use crate::plan::namespaces::Kind;
 use crate::seccomp::{Arch, known};
-use clap::{ArgMatches, Command};
+use clap::ArgMatches;
 use serde_json::{Value, json};
 use std::io::Write;
 
-pub fn arguments(command: Command) -> Command {
+pub fn arguments(command: Building<'_>) -> Building<'_> {
     command
 }
 

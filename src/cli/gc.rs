@@ -1,7 +1,7 @@
 //! `kase gc`.
 
 use super::table::{self, Wide};
-use super::{Context, ExitCode};
+use super::{Building, Context, ExitCode};
 use crate::container::explain::Entry;
 use crate::container::gc;
 use crate::fault::Report;
@@ -10,7 +10,11 @@ use std::fmt::Display;
 use std::io::{self, Write};
 use std::path::Path;
 
-pub fn arguments(command: Command) -> Command {
+pub fn arguments(command: Building<'_>) -> Building<'_> {
+    command.with(options)
+}
+
+fn options(command: Command) -> Command {
     command
         .arg(table::format())
         .arg(Arg::new("dry-run").long("dry-run").action(ArgAction::SetTrue).help("Show it only"))

@@ -2,7 +2,7 @@
 
 use super::paint::{Colour, Paint, counted, object};
 use super::table;
-use super::{Context, ExitCode};
+use super::{Building, Context, ExitCode};
 use crate::bundle;
 use crate::fault::printable;
 use crate::lint::{Finding, Level, lint};
@@ -11,12 +11,16 @@ use serde_json::Value;
 use std::io::{self, Write};
 use std::path::Path;
 
-pub fn arguments(command: Command) -> Command {
+pub fn arguments(command: Building<'_>) -> Building<'_> {
+    command.with(options)
+}
+
+fn options(command: Command) -> Command {
     command.arg(super::create::bundle()).arg(super::create::config()).arg(table::format_or("text"))
 }
 
 pub fn run(_: Context, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
-    let directory = super::path_of(matches, "bundle").unwrap_or_default();
+    let directory = super::create::bundle_of(matches);
     let config = super::path_of(matches, "config");
     let text = bundle::read(&directory, config.as_deref())?;
     let shown = directory.join(config.as_deref().unwrap_or(Path::new("config.json")));

@@ -1,23 +1,25 @@
 //! `kase list`.
 
 use super::table::{self, Wide};
-use super::{Context, ExitCode};
+use super::{Building, Context, ExitCode, flag};
 use crate::container::state::State;
-use clap::{Arg, ArgAction, ArgMatches, Command};
+use clap::{ArgAction, ArgMatches};
 use serde::Serializer as _;
 use serde::ser::SerializeSeq as _;
 use std::io::{self, Write};
 
-pub fn arguments(command: Command) -> Command {
-    command
-        .arg(table::format())
-        .arg(Arg::new("quiet").short('q').long("quiet").action(ArgAction::SetTrue).help("Show the ids only"))
+pub fn arguments(command: Building<'_>) -> Building<'_> {
+    command.option("format", Some('f'), |option| table::shape(option, "table")).option(
+        "quiet",
+        Some('q'),
+        |option| option.action(ArgAction::SetTrue).help("Show the ids only"),
+    )
 }
 
 pub fn run(context: Context, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     let store = context.store()?;
     let mut out = io::BufWriter::new(io::stdout().lock());
-    if matches.get_flag("quiet") {
+    if flag(matches, "quiet") {
         store.glances(|sight| Ok(writeln!(out, "{}", sight.id)?))?;
     } else if table::is_json(matches) {
         let mut json = serde_json::Serializer::new(&mut out);

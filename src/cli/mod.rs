@@ -1,8 +1,9 @@
 //! The command line: what runc's is, one small file a command.
 //!
-//! Only the command that is asked for is built, once it is found by its name; building all of them takes longer
-//! than `state` itself.
+//! Only the command that is asked for is built, once it is found by its name, and only the options that it is given;
+//! building all of them takes longer than `state` itself. What that cannot parse is parsed again by the whole.
 
+mod building;
 mod create;
 mod delete;
 mod doctor;
@@ -29,6 +30,7 @@ mod table;
 mod update;
 mod wait;
 
+use self::building::Building;
 pub use self::exit::ExitCode;
 use crate::container::store::Store;
 use crate::fault::{Fault, OrFault, Report};
@@ -45,7 +47,6 @@ use rootless::caller::Caller;
 use std::ffi::OsString;
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
-use std::slice;
 use tracing::Level;
 
 const ABOUT: &str = "A rootless-first OCI container runtime";
@@ -78,77 +79,46 @@ type Run = fn(Context, &ArgMatches) -> anyhow::Result<ExitCode>;
 struct Verb {
     name: &'static str,
     about: &'static str,
-    arguments: fn(Command) -> Command,
+    arguments: fn(Building<'_>) -> Building<'_>,
+    /// All of its arguments, for clap to build when it needs them.
+    whole: fn(Command) -> Command,
     run: Run,
 }
 
-static VERBS: [Verb; 20] = [
-    Verb { name: "create", about: "Create a container", arguments: create::arguments, run: create::run },
-    Verb { name: "delete", about: "Delete a container", arguments: delete::arguments, run: delete::run },
-    Verb {
-        name: "doctor",
-        about: "Check whether containers run on this host",
-        arguments: doctor::arguments,
-        run: doctor::run,
-    },
-    Verb {
-        name: "events",
-        about: "Show what a container uses",
-        arguments: events::arguments,
-        run: events::run,
-    },
-    Verb {
-        name: "exec",
-        about: "Run a program in a running container",
-        arguments: exec::arguments,
-        run: exec::run,
-    },
-    Verb {
-        name: "explain",
-        about: "Show what would become of a bundle here",
-        arguments: explain::arguments,
-        run: explain::run,
-    },
-    Verb {
-        name: "features",
-        about: "Show what kase supports",
-        arguments: features::arguments,
-        run: features::run,
-    },
-    Verb {
-        name: "gc",
-        about: "Remove what a crash or a reboot left",
-        arguments: gc::arguments,
-        run: gc::run,
-    },
-    Verb { name: "kill", about: "Send a signal to a container", arguments: kill::arguments, run: kill::run },
-    Verb {
-        name: "lint",
-        about: "Tell what is wrong or weak in a config.json",
-        arguments: lint::arguments,
-        run: lint::run,
-    },
-    Verb { name: "list", about: "List containers", arguments: list::arguments, run: list::run },
-    Verb { name: "pause", about: "Freeze a container", arguments: pause::arguments, run: pause::run },
-    Verb { name: "ps", about: "Show the processes of a container", arguments: ps::arguments, run: ps::run },
-    Verb { name: "resume", about: "Thaw a paused container", arguments: resume::arguments, run: resume::run },
-    Verb { name: "run", about: "Create and start a container", arguments: run::arguments, run: run::run },
-    Verb { name: "spec", about: "Write a config.json", arguments: spec::arguments, run: spec::run },
-    Verb { name: "start", about: "Start a created container", arguments: start::arguments, run: start::run },
-    Verb {
-        name: "state",
-        about: "Show the state of a container",
-        arguments: state::arguments,
-        run: state::run,
-    },
-    Verb {
-        name: "update",
-        about: "Change the limits of a container",
-        arguments: update::arguments,
-        run: update::run,
-    },
-    Verb { name: "wait", about: "Wait for a container's end", arguments: wait::arguments, run: wait::run },
-];
+macro_rules! verbs {
+    ($($name:ident $about:literal)*) => {
+        [$(Verb {
+            name: stringify!($name),
+            about: $about,
+            arguments: $name::arguments,
+            whole: |command| $name::arguments(Building::whole(command)).done(),
+            run: $name::run,
+        }),*]
+    };
+}
+
+static VERBS: [Verb; 20] = verbs! {
+    create "Create a container"
+    delete "Delete a container"
+    doctor "Check whether containers run on this host"
+    events "Show what a container uses"
+    exec "Run a program in a running container"
+    explain "Show what would become of a bundle here"
+    features "Show what kase supports"
+    gc "Remove what a crash or a reboot left"
+    kill "Send a signal to a container"
+    lint "Tell what is wrong or weak in a config.json"
+    list "List containers"
+    pause "Freeze a container"
+    ps "Show the processes of a container"
+    resume "Thaw a paused container"
+    run "Create and start a container"
+    spec "Write a config.json"
+    start "Start a created container"
+    state "Show the state of a container"
+    update "Change the limits of a container"
+    wait "Wait for a container's end"
+};
 
 /// The options before the command that take a value.
 const VALUED: [&str; 7] =
@@ -170,9 +140,9 @@ fn sought<'a>(mut words: impl Iterator<Item = &'a OsString>) -> Option<&'static 
     }
 }
 
+/// The command line as a whole.
 fn command(verbs: &[Verb]) -> Command {
-    let flag = |name: &'static str, help: &'static str| Arg::new(name).long(name).help(help);
-    let mut command = Command::new("kase")
+    let command = Command::new("kase")
         .about(ABOUT)
         .version(version())
         .disable_help_subcommand(true)
@@ -180,21 +150,34 @@ fn command(verbs: &[Verb]) -> Command {
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommand_value_name("COMMAND")
-        .subcommand_help_heading("Commands")
-        .arg(Arg::new("version").short('v').long("version").action(ArgAction::Version).help("Print the version"))
-        .arg(flag("debug", "Log everything, like --log-level debug").action(ArgAction::SetTrue))
-        .arg(flag("log", "Write the log to a file instead of standard error; journald:IDENT and syslog:IDENT send it there, file: begins a name that looks like one of these").value_parser(value_parser!(OsString)).value_name("FILE"))
-        .arg(flag("log-format", "Format of the log file").value_parser(PossibleValuesParser::new(["text", "json"])).default_value("text"))
-        .arg(flag("log-level", "Least important level to log; on a standard error that is no terminal, info only when it is asked for").value_parser(PossibleValuesParser::new(["trace", "debug", "info", "warn", "warning", "error"]).map(|level| level.to_lowercase())).ignore_case(true).default_value("info"))
-        .arg(flag("root", "Directory of the containers' state [default: /run/kase for root, $XDG_RUNTIME_DIR/kase for others]").value_parser(path()).value_name("DIR"))
-        .arg(flag("rootless", "Adapt config.json to what an ordinary user can have").value_parser(PossibleValuesParser::new(["auto", "true", "false"])).default_value("auto"))
-        .arg(flag("cgroup-manager", "Who makes the containers' cgroups").value_parser(PossibleValuesParser::new(["systemd", "cgroupfs", "disabled"])))
-        .arg(flag("trace", "Write how long each step of create, run or exec takes, for chrome://tracing or Perfetto").value_parser(value_parser!(PathBuf)).value_name("FILE"))
-        .arg(flag("systemd-cgroup", "Let systemd make the containers' cgroups").action(ArgAction::SetTrue));
-    for verb in verbs {
-        command = command.subcommand(Command::new(verb.name).about(verb.about).defer(verb.arguments));
-    }
+        .subcommand_help_heading("Commands");
+    let command = options(Building::whole(command)).done();
+    verbs.iter().fold(command, |command, verb| {
+        command.subcommand(Command::new(verb.name).about(verb.about).defer(verb.whole))
+    })
+}
+
+/// As much of it as the words ask for, which parses them if nothing is wrong with them.
+fn lean(verb: &Verb, words: &[OsString]) -> Command {
+    let own = (verb.arguments)(Building::lean(Command::new(verb.name), words)).done();
+    let command = Command::new("kase").disable_help_subcommand(true).disable_version_flag(true);
+    options(Building::lean(command, words)).done().subcommand(own)
+}
+
+/// The options before the command.
+fn options(command: Building<'_>) -> Building<'_> {
+    let yes = |option: Arg| option.action(ArgAction::SetTrue);
     command
+        .option("version", Some('v'), |option| option.action(ArgAction::Version).help("Print the version"))
+        .option("debug", None, |option| yes(option).help("Log everything, like --log-level debug"))
+        .option("log", None, |option| option.help("Write the log to a file instead of standard error; journald:IDENT and syslog:IDENT send it there, file: begins a name that looks like one of these").value_parser(value_parser!(OsString)).value_name("FILE"))
+        .option("log-format", None, |option| option.help("Format of the log file").value_parser(PossibleValuesParser::new(["text", "json"])).default_value("text"))
+        .option("log-level", None, |option| option.help("Least important level to log; on a standard error that is no terminal, info only when it is asked for").value_parser(PossibleValuesParser::new(["trace", "debug", "info", "warn", "warning", "error"]).map(|level| level.to_lowercase())).ignore_case(true).default_value("info"))
+        .option("root", None, |option| option.help("Directory of the containers' state [default: /run/kase for root, $XDG_RUNTIME_DIR/kase for others]").value_parser(path()).value_name("DIR"))
+        .option("rootless", None, |option| option.help("Adapt config.json to what an ordinary user can have").value_parser(PossibleValuesParser::new(["auto", "true", "false"])).default_value("auto"))
+        .option("cgroup-manager", None, |option| option.help("Who makes the containers' cgroups").value_parser(PossibleValuesParser::new(["systemd", "cgroupfs", "disabled"])))
+        .option("trace", None, |option| option.help("Write how long each step of create, run or exec takes, for chrome://tracing or Perfetto").value_parser(value_parser!(PathBuf)).value_name("FILE"))
+        .option("systemd-cgroup", None, |option| yes(option).help("Let systemd make the containers' cgroups"))
 }
 
 /// As engines parse it.
@@ -213,7 +196,7 @@ fn answer(arguments: &[OsString]) -> anyhow::Result<ExitCode> {
     if let (Some(verb), Ok(caller)) = (sought(arguments.iter().skip(1)), Caller::look()) {
         // Before anything else, all of which the second start would do again.
         let sealed = seal::seal(verb.name, &caller, arguments);
-        if let Ok(matches) = command(slice::from_ref(verb)).try_get_matches_from(arguments) {
+        if let Ok(matches) = lean(verb, arguments).try_get_matches_from(arguments) {
             // Never taken apart: that takes longer than to look at it.
             return dispatch(Box::leak(Box::new(matches)), caller, sealed);
         }
@@ -238,13 +221,13 @@ fn fail(error: &anyhow::Error, code: u8) -> ExitCode {
 
 /// `sealed` is known before the log is opened, which may be a FIFO; that it failed belongs into it all the same.
 fn dispatch(matches: &ArgMatches, caller: Caller, sealed: anyhow::Result<()>) -> anyhow::Result<ExitCode> {
-    let text = |name| matches.get_one::<String>(name).map_or("", String::as_str);
+    let text = |name| given::<String>(matches, name).map_or("", String::as_str);
     let (name, arguments) = matches.subcommand().expect("clap requires a command");
     // While no descriptor is open that is ours.
-    let preserved = create::check_preserved(arguments);
+    let preserved = create::check_preserved(name, arguments);
     let format = if text("log-format") == "json" { log::Format::Json } else { log::Format::Text };
-    let id = arguments.try_get_one::<String>("id").ok().flatten();
-    let log = matches.get_one::<OsString>("log").map(OsString::as_os_str).filter(|log| !log.is_empty());
+    let id = given::<String>(arguments, "id");
+    let log = given::<OsString>(matches, "log").map(OsString::as_os_str).filter(|log| !log.is_empty());
     log::start(log.map(|log| log::Goal::of(log, id.map(String::as_str))), format, level(matches))?;
     sealed?;
     match preserved {
@@ -254,13 +237,13 @@ fn dispatch(matches: &ArgMatches, caller: Caller, sealed: anyhow::Result<()>) ->
     }
     let adapt = if text("rootless") == "false" { Adapt::No } else { Adapt::Yes };
     let cgroup_driver = match text("cgroup-manager") {
-        _ if matches.get_flag("systemd-cgroup") => Driver::Systemd,
+        _ if flag(matches, "systemd-cgroup") => Driver::Systemd,
         "systemd" => Driver::Systemd,
         "cgroupfs" => Driver::Cgroupfs,
         "disabled" => Driver::Disabled,
         _ => Driver::Auto,
     };
-    if let Some(file) = matches.get_one::<PathBuf>("trace") {
+    if let Some(file) = given::<PathBuf>(matches, "trace") {
         trace::begin(file).or_fault(|| {
             Fault::doing(format!("write the trace {}", file.display()))
                 .remedy("give --trace a file in a directory that you may write to")
@@ -280,15 +263,16 @@ fn dispatch(matches: &ArgMatches, caller: Caller, sealed: anyhow::Result<()>) ->
 /// whoever names a log or a level. A script, or an engine, that captures standard error gets there what the
 /// container wrote, and besides only what went wrong, as with other runtimes.
 fn level(matches: &ArgMatches) -> Level {
-    match matches.get_one::<String>("log-level").map_or("", String::as_str) {
+    match given::<String>(matches, "log-level").map_or("", String::as_str) {
         "trace" => Level::TRACE,
-        _ if matches.get_flag("debug") => Level::DEBUG,
+        _ if flag(matches, "debug") => Level::DEBUG,
         "debug" => Level::DEBUG,
         "warn" | "warning" => Level::WARN,
         "error" => Level::ERROR,
         _ => {
-            let asked = matches.contains_id("log")
-                || matches.value_source("log-level") == Some(ValueSource::CommandLine);
+            let named = given::<String>(matches, "log-level").is_some()
+                && matches.value_source("log-level") == Some(ValueSource::CommandLine);
+            let asked = named || given::<OsString>(matches, "log").is_some();
             if asked || io::stderr().is_terminal() { Level::INFO } else { Level::WARN }
         }
     }
@@ -347,12 +331,30 @@ fn id() -> Arg {
 }
 
 /// For commands that act on several containers at once.
-fn regex() -> Arg {
-    Arg::new("regex")
-        .short('r')
-        .long("regex")
-        .action(ArgAction::SetTrue)
-        .help("Take ID for a regular expression, and act on every container whose id it matches")
+fn regex(command: Building<'_>) -> Building<'_> {
+    command.option("regex", Some('r'), |option| {
+        option
+            .action(ArgAction::SetTrue)
+            .help("Take ID for a regular expression, and act on every container whose id it matches")
+    })
+}
+
+/// The value of an option, if it was built and has one.
+fn given<'a, T: Clone + Send + Sync + 'static>(matches: &'a ArgMatches, option: &str) -> Option<&'a T> {
+    matches.try_get_one(option).ok().flatten()
+}
+
+/// All of its values.
+fn all_given<'a, T: Clone + Send + Sync + 'static>(
+    matches: &'a ArgMatches,
+    option: &str,
+) -> impl Iterator<Item = &'a T> + use<'a, T> {
+    matches.try_get_many(option).ok().flatten().into_iter().flatten()
+}
+
+/// Whether an option that has no value is there.
+fn flag(matches: &ArgMatches, option: &str) -> bool {
+    given::<bool>(matches, option).is_some_and(|given| *given)
 }
 
 fn id_of(matches: &ArgMatches) -> &str {
@@ -366,7 +368,7 @@ fn path() -> impl TypedValueParser<Value = PathBuf> {
 
 /// What such an option names. As in other runtimes, an empty one is as good as none.
 fn path_of(matches: &ArgMatches, option: &str) -> Option<PathBuf> {
-    matches.get_one::<PathBuf>(option).filter(|path| !path.as_os_str().is_empty()).cloned()
+    given::<PathBuf>(matches, option).filter(|path| !path.as_os_str().is_empty()).cloned()
 }
 
 #[cfg(test)]

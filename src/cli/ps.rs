@@ -1,7 +1,7 @@
 //! `kase ps`.
 
 use super::table::{self, Align};
-use super::{Context, ExitCode};
+use super::{Building, Context, ExitCode};
 use crate::container::processes::{self, Process};
 use crate::container::state::Owners;
 use crate::fault::{Fault, OrFault};
@@ -11,7 +11,11 @@ use rootless::checks;
 use std::io::{self, Write};
 use std::time::SystemTime;
 
-pub fn arguments(command: Command) -> Command {
+pub fn arguments(command: Building<'_>) -> Building<'_> {
+    command.with(options)
+}
+
+fn options(command: Command) -> Command {
     command.arg(super::id()).arg(table::format()).arg(
         Arg::new("options")
             .value_name("PS-OPTIONS")

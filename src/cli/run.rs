@@ -1,26 +1,29 @@
 //! `kase run`.
 
-use super::{Context, ExitCode};
+use super::{Building, Context, ExitCode, flag};
 use crate::container::run::{self, How};
 use anyhow::Context as _;
-use clap::{Arg, ArgAction, ArgMatches, Command};
+use clap::{ArgAction, ArgMatches};
 
-pub fn arguments(command: Command) -> Command {
-    let flag = |name: &'static str, help: &'static str| {
-        Arg::new(name).long(name).help(help).action(ArgAction::SetTrue)
-    };
+pub fn arguments(command: Building<'_>) -> Building<'_> {
     super::create::shared(command)
-        .arg(flag("detach", "Do not wait for the container to end").short('d').alias("detatch"))
-        .arg(flag("keep", "Leave the stopped container for inspection, until kase delete"))
+        .option("detach", Some('d'), |option| {
+            option.alias("detatch").action(ArgAction::SetTrue).help("Do not wait for the container to end")
+        })
+        .option("keep", None, |option| {
+            option
+                .action(ArgAction::SetTrue)
+                .help("Leave the stopped container for inspection, until kase delete")
+        })
 }
 
 pub fn run(context: Context, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     let request = super::create::request(&context, matches)?;
     let doing = || format!("run {}", request.id);
     let how = How {
-        detach: matches.get_flag("detach"),
-        keep: matches.get_flag("keep"),
-        no_subreaper: matches.get_flag("no-subreaper"),
+        detach: flag(matches, "detach"),
+        keep: flag(matches, "keep"),
+        no_subreaper: flag(matches, "no-subreaper"),
     };
     let store = context.store().with_context(doing)?;
     let code = run::run(&store, context.caller, &request, how).with_context(doing)?;

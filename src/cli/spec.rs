@@ -1,6 +1,6 @@
 //! `kase spec`: a config.json to begin with.
 
-use super::{Context, ExitCode};
+use super::{Building, Context, ExitCode};
 use crate::container::has_cgroup_v2;
 use crate::fault::{Fault, OrFault};
 use clap::{Arg, ArgAction, ArgMatches, Command};
@@ -8,7 +8,11 @@ use rootless::caller::Caller;
 use std::fs::OpenOptions;
 use std::io::Write;
 
-pub fn arguments(command: Command) -> Command {
+pub fn arguments(command: Building<'_>) -> Building<'_> {
+    command.with(options)
+}
+
+fn options(command: Command) -> Command {
     command.arg(super::create::bundle()).arg(
         Arg::new("rootless")
             .long("rootless")
@@ -18,7 +22,7 @@ pub fn arguments(command: Command) -> Command {
 }
 
 pub fn run(context: Context, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
-    let bundle = super::path_of(matches, "bundle").unwrap_or_default();
+    let bundle = super::create::bundle_of(matches);
     let file = bundle.join("config.json");
     let text = match matches.get_flag("rootless") {
         true => rootless(&context.caller),

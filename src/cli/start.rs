@@ -1,13 +1,13 @@
 //! `kase start`.
 
-use super::{Context, ExitCode};
+use super::{Building, Context, ExitCode};
 use crate::container::start;
 use anyhow::Context as _;
-use clap::{ArgMatches, Command};
+use clap::ArgMatches;
 use std::ffi::OsString;
 
-pub fn arguments(command: Command) -> Command {
-    command.arg(super::id())
+pub fn arguments(command: Building<'_>) -> Building<'_> {
+    command.with(|command| command.arg(super::id()))
 }
 
 pub fn run(context: Context, matches: &ArgMatches) -> anyhow::Result<ExitCode> {

@@ -1,13 +1,13 @@
 //! `kase state`.
 
-use super::{Context, ExitCode};
+use super::{Building, Context, ExitCode};
 use crate::container::state::{Owners, State};
 use anyhow::Context as _;
-use clap::{ArgMatches, Command};
+use clap::ArgMatches;
 use std::io::Write;
 
-pub fn arguments(command: Command) -> Command {
-    command.arg(super::id())
+pub fn arguments(command: Building<'_>) -> Building<'_> {
+    command.with(|command| command.arg(super::id()))
 }
 
 pub fn run(context: Context, matches: &ArgMatches) -> anyhow::Result<ExitCode> {

@@ -1,5 +1,6 @@
 //! Tables, and the choice between words and JSON, for every command that shows something.
 
+use super::given;
 use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgMatches};
 use std::io::{self, Write};
@@ -11,8 +12,12 @@ pub fn format() -> Arg {
 
 /// `--format`, where what is no JSON has this name.
 pub fn format_or(words: &'static str) -> Arg {
-    Arg::new("format")
-        .long("format")
+    shape(Arg::new("format").long("format"), words)
+}
+
+/// Makes `--format` of an option.
+pub fn shape(option: Arg, words: &'static str) -> Arg {
+    option
         .value_parser(PossibleValuesParser::new([words, "json"]))
         .default_value(words)
         .value_name("FORMAT")
@@ -21,7 +26,7 @@ pub fn format_or(words: &'static str) -> Arg {
 
 /// Whether JSON is asked for.
 pub fn is_json(matches: &ArgMatches) -> bool {
-    matches.get_one::<String>("format").is_some_and(|format| format == "json")
+    given::<String>(matches, "format").is_some_and(|format| format == "json")
 }
 
 /// At which side of a column its cells begin.

@@ -1,6 +1,6 @@
 //! `kase update`.
 
-use super::{Context, ExitCode};
+use super::{Building, Context, ExitCode};
 use crate::container::update::{self, Values};
 use crate::fault::Fault;
 use anyhow::Context as _;
@@ -46,7 +46,11 @@ const FLAGS: [(&str, Kind, &str, &str, &str); 15] = [
 const CACHE: &str = "l3-cache-schema";
 const BANDWIDTH: &str = "mem-bw-schema";
 
-pub fn arguments(command: Command) -> Command {
+pub fn arguments(command: Building<'_>) -> Building<'_> {
+    command.with(options)
+}
+
+fn options(command: Command) -> Command {
     let schema =
         |name: &'static str, help: &'static str| Arg::new(name).long(name).value_name("SCHEMA").help(help);
     let command = command

@@ -1,19 +1,19 @@
 //! `kase wait`.
 
-use super::{Context, ExitCode};
+use super::{Building, Context, ExitCode};
 use crate::container::wait;
 use crate::fault::Fault;
 use anyhow::Context as _;
-use clap::{ArgMatches, Command};
+use clap::ArgMatches;
 use std::io::Write;
 
 /// When the container has ended and nobody knows how.
 const UNKNOWN: u8 = 254;
 
-pub fn arguments(command: Command) -> Command {
-    command.arg(super::id()).after_help(
+pub fn arguments(command: Building<'_>) -> Building<'_> {
+    command.with(|command| command.arg(super::id()).after_help(
         "Prints the container's exit code and exits with it: 128 + N where signal N ended it. Without one, nothing is printed: 254 if the container has ended and nobody knows its code, since nobody waited for it then; 255 if there is no such container.",
-    )
+    ))
 }
 
 pub fn run(context: Context, matches: &ArgMatches) -> anyhow::Result<ExitCode> {

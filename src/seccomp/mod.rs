@@ -13,6 +13,7 @@
 //! The answers are those of libseccomp 2.5 as runc drives it, with runc's ENOSYS for calls that are
 //! newer than the profile.
 
+mod answers;
 mod arch;
 mod calls;
 mod conditions;

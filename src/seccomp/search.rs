@@ -2,10 +2,11 @@
 //! that have equal answers.
 
 use super::Refusal;
+use super::answers::Answer;
 use super::arch::{Arch, X32_BIT};
 use super::conditions;
 use super::graph::{Compare, Graph, Node};
-use super::rules::{Answer, KILL_THREAD, NO_SUCH_CALL, Rules};
+use super::rules::{KILL_THREAD, NO_SUCH_CALL, Rules};
 
 // Offsets in struct seccomp_data.
 const NUMBER: u32 = 0;
