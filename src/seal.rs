@@ -64,25 +64,27 @@ pub fn seal(command: &str, caller: &Caller, arguments: &[OsString]) -> anyhow::R
     if !COMMANDS.split_terminator('\0').any(|word| word == command) {
         return Ok(());
     }
-    let binary = fs::metadata(OWN)
-        .or_fault(|| Fault::doing(format!("look at {OWN}")).remedy("mount procfs on /proc"))?;
-    let owner = binary.uid();
-    let maker = maker(caller);
-    let reach = Reach {
-        maker,
-        owner: match caller.standing {
-            Standing::Root => Owner::Within,
-            Standing::NamespaceRoot => namespace_holds(owner),
-            Standing::User => user_holds(owner, caller.uid),
-        },
-        // Whoever is mighty needs none.
-        others: if maker == Maker::Mighty { Others::Write } else { others(&binary) },
-    };
-    match decide(reach, || medium(&binary)) {
+    match decide(reach(caller)?, medium) {
         Deed::GoOn => Ok(()),
         Deed::TakeName => take_name(arguments),
         Deed::ExecuteAgain => execute_again(caller, arguments).map(|never| match never {}),
     }
+}
+
+/// What the container can do to the binary, by who makes it. Root's may be whoever the owner is.
+fn reach(caller: &Caller) -> anyhow::Result<Reach> {
+    let maker = maker(caller);
+    if maker == Maker::Mighty {
+        return Ok(Reach { maker, owner: Owner::Within, others: Others::Write });
+    }
+    let binary = fs::metadata(OWN)
+        .or_fault(|| Fault::doing(format!("look at {OWN}")).remedy("mount procfs on /proc"))?;
+    let owner = match caller.standing {
+        Standing::Root => Owner::Within,
+        Standing::NamespaceRoot => namespace_holds(binary.uid()),
+        Standing::User => user_holds(binary.uid(), caller.uid),
+    };
+    Ok(Reach { maker, owner, others: others(&binary) })
 }
 
 /// Who makes the container.
@@ -226,10 +228,10 @@ fn others(binary: &Metadata) -> Others {
 }
 
 /// Whatever cannot be found out makes it an ordinary file.
-fn medium(binary: &Metadata) -> Medium {
+fn medium() -> Medium {
     match statfs(OWN).map(|system| system.filesystem_type()) {
         Ok(kind) if is_without_writing(kind) => Medium::WithoutWriting,
-        Ok(OVERLAYFS_SUPER_MAGIC) if is_our_overlay(binary) => Medium::Overlay,
+        Ok(OVERLAYFS_SUPER_MAGIC) if is_our_overlay() => Medium::Overlay,
         _ if is_sealed() => Medium::Memfd,
         _ => Medium::Ordinary,
     }
@@ -244,16 +246,19 @@ fn is_sealed() -> bool {
 
 /// Whether the superblock is read-only and its mount is nowhere, which [`early`](crate::kernel::early) makes and
 /// nobody else. With no mount there is nothing through which it could be remounted.
-fn is_our_overlay(binary: &Metadata) -> bool {
+fn is_our_overlay() -> bool {
     // Of a running program the kernel refuses this always: first for the superblock (EROFS), then because it
     // runs (ETXTBSY), and for the mount (EROFS again) only after that.
     let write = OpenOptions::new().write(true).open(OWN);
     let readonly = write.is_err_and(|error| error.kind() == ErrorKind::ReadOnlyFilesystem);
-    readonly && !fs::read_link(OWN).is_ok_and(|path| leads_to(&path, binary))
+    readonly && !fs::read_link(OWN).is_ok_and(|path| leads_here(&path))
 }
 
-fn leads_to(path: &Path, binary: &Metadata) -> bool {
-    fs::metadata(path).is_ok_and(|found| (found.dev(), found.ino()) == (binary.dev(), binary.ino()))
+fn leads_here(path: &Path) -> bool {
+    let identity = |path: &Path| fs::metadata(path).map(|file| (file.dev(), file.ino()));
+    let Ok(found) = identity(path) else { return false };
+    // What cannot be looked at is not known to be nowhere.
+    identity(Path::new(OWN)).map_or(true, |own| own == found)
 }
 
 fn take_name(arguments: &[OsString]) -> anyhow::Result<()> {
@@ -388,6 +393,6 @@ mod tests {
 
     #[test]
     fn this_very_test_runs_from_an_ordinary_file() {
-        assert_eq!(medium(&fs::metadata(OWN).unwrap()), Medium::Ordinary);
+        assert_eq!(medium(), Medium::Ordinary);
     }
 }

@@ -338,8 +338,9 @@ impl Witness<'_> {
         if facts == self.written {
             return Ok(());
         }
-        self.written = facts.clone();
-        self.entry.journal().cgroup(facts)
+        self.entry.journal().cgroup(&facts)?;
+        self.written = facts;
+        Ok(())
     }
 }
 

@@ -157,7 +157,7 @@ impl Journal {
     ///
     /// # Errors
     /// Those of openat(2) and write(2).
-    pub fn begin(directory: BorrowedFd<'_>, facts: Facts) -> anyhow::Result<Self> {
+    pub fn begin(directory: BorrowedFd<'_>, facts: &Facts) -> anyhow::Result<Self> {
         let begin = || {
             let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_APPEND | OFlag::O_CLOEXEC;
             let file = File::from(openat(directory, FILE, flags, Mode::from_bits_truncate(0o600))?);
@@ -174,7 +174,7 @@ impl Journal {
     ///
     /// # Errors
     /// Those of write(2).
-    pub fn cgroup(&self, facts: CgroupFacts) -> anyhow::Result<()> {
+    pub fn cgroup(&self, facts: &CgroupFacts) -> anyhow::Result<()> {
         self.write(&Line::Cgroup(facts))
     }
 
@@ -202,7 +202,7 @@ impl Journal {
         Self(open(directory, OFlag::O_WRONLY | OFlag::O_APPEND)?).write(&Line::Share(Box::new(share)))
     }
 
-    fn write(&self, line: &Line<Facts, CgroupFacts>) -> anyhow::Result<()> {
+    fn write(&self, line: &Line<&Facts, &CgroupFacts>) -> anyhow::Result<()> {
         let mut text = serde_json::to_vec(line)?;
         text.push(b'\n');
         // One write, so that a reader sees all of the line or nothing that ends in a newline.

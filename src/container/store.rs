@@ -96,7 +96,7 @@ impl Store {
         let directory = Directory { root: Rc::new(root), id: id.to_string() };
         let own = directory.open()?;
         let mut entry = Entry { directory, own, journal: None, kept: false };
-        entry.journal = Some(Journal::begin(entry.own.as_fd(), facts)?);
+        entry.journal = Some(Journal::begin(entry.own.as_fd(), &facts)?);
         keep(entry.own.as_fd(), "config.json", config)?;
         Ok(entry)
     }

@@ -69,10 +69,7 @@ pub type Words = &'static str;
 ///
 /// Returns if this is not the case, or it is executed like that already, or that cannot be done.
 pub fn execute_again(stack: Stack, commands: Words, bare: Words) {
-    if stack.command(bare).is_some_and(|command| is_one_of(command, commands))
-        && is_root()
-        && can_be_written()
-    {
+    if stack.command(bare).is_some_and(|command| is_one_of(command, commands)) && is_root() {
         overlay(stack);
     }
 }
@@ -82,6 +79,9 @@ fn overlay(stack: Stack) -> Option<()> {
     let mut path = MaybeUninit::<[u8; PATH]>::uninit();
     let path = path.as_mut_ptr().cast::<u8>();
     let name = split_own_path(path)?;
+    if !can_be_written() {
+        return None;
+    }
     let directory = Descriptor::open(path)?;
     // The kernel wants a second layer below where there is none above. It may not overlap the first, nor have
     // mounts on it that a user namespace must not see under. Looked for before, since a layer that is missing
@@ -183,13 +183,13 @@ fn can_be_written() -> bool {
     found.is_some() && !is_without_writing(FsType(unsafe { (*system).f_type }))
 }
 
-/// Puts the directory in which this program lies into `path`, and answers with its name there. It lies in none at
-/// the top: there the overlay's file is, and a memfd.
+/// Puts the directory in which this program lies into `path`, and answers with its name there. At the top it lies in
+/// none: there the overlay's file is, and a memfd.
 fn split_own_path(path: *mut u8) -> Option<*const u8> {
     // SAFETY: a C string, and room for as many bytes and a zero.
     let length = unsafe { call(libc::SYS_readlink, OWN.as_ptr() as usize, path as usize, PATH - 1, 0, 0) }?;
     write(path.wrapping_add(length), 0);
-    let slash = (0..length).rev().find(|at| read(path, *at) == b'/')?;
+    let slash = (1..length).rev().find(|at| read(path, *at) == b'/')?;
     write(path.wrapping_add(slash), 0);
     Some(path.wrapping_add(slash + 1))
 }
