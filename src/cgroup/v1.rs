@@ -225,7 +225,11 @@ pub fn doors(paths: &Paths) -> anyhow::Result<Vec<OwnedFd>> {
 }
 
 fn door(path: &Path) -> anyhow::Result<OwnedFd> {
-    let opened = directory::open(&path.join("tasks"));
+    let opened = match directory::open(&path.join("tasks")) {
+        // Whoever gave the directory away may have given this alone.
+        Err(error) if is_denied(&error) => directory::open(&path.join("cgroup.procs")),
+        opened => opened,
+    };
     opened.map(OwnedFd::from).or_fault(|| Fault::doing(format!("open the cgroup {}", path.display())))
 }
 
