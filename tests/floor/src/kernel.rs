@@ -203,6 +203,32 @@ pub fn name_host(name: &CStr) {
     check("sethostname", c_long::from(answer));
 }
 
+/// With a session keyring of its own.
+pub fn begin_session() {
+    const JOIN_SESSION_KEYRING: c_int = 1;
+    // SAFETY: setsid takes nothing.
+    check("setsid", c_long::from(unsafe { libc::setsid() }));
+    // SAFETY: a C string that lives for ever.
+    check("keyctl", unsafe { libc::syscall(libc::SYS_keyctl, JOIN_SESSION_KEYRING, c"floor".as_ptr()) });
+}
+
+/// Brings up the loopback interface of a new network namespace, as every runtime does; netdevice(7).
+pub fn loopback_up() {
+    // SAFETY: socket takes numbers.
+    let socket = unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) };
+    check("socket", c_long::from(socket));
+    // SAFETY: the kernel just gave this descriptor to nobody else.
+    let socket = unsafe { OwnedFd::from_raw_fd(socket) };
+    // SAFETY: plain integers, for which zero is a value.
+    let mut request: libc::ifreq = unsafe { zeroed() };
+    request.ifr_name[..2].copy_from_slice(&[b'l', b'o'].map(|letter| letter as libc::c_char));
+    request.ifr_ifru.ifru_flags = libc::IFF_UP as libc::c_short;
+    // SAFETY: the request lives.
+    let answer =
+        unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS as libc::Ioctl, &raw const request) };
+    check("SIOCSIFFLAGS", c_long::from(answer));
+}
+
 pub fn limit_files(limit: u64) {
     let limit = libc::rlimit { rlim_cur: limit, rlim_max: limit };
     // SAFETY: `limit` lives.

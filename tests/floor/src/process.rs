@@ -12,6 +12,10 @@ pub fn run(floor: &Floor, gate: &Gate) -> ! {
         Ids::One => kernel::map_one_id(floor.caller),
         Ids::Ranges(..) => gate.wait(),
     }
+    kernel::begin_session();
+    if floor.ids == Ids::Root {
+        kernel::loopback_up();
+    }
     mounts::mount_all(floor);
     if floor.ids == Ids::Root {
         // Its cgroups are given beside the mounts; a cgroup namespace begins at them.
