@@ -8,6 +8,7 @@ deeds! { user:
     the_hierarchies_that_were_given_are_used,
     a_limit_where_nothing_was_given_is_refused,
     a_strangers_cgroup_is_none_of_ours,
+    a_cgroup_that_was_given_without_its_tasks_is_entered,
     the_cgroup_is_made_where_it_was_planned,
     a_directory_of_v2_that_was_given_has_limits,
     a_directory_of_v2_with_ourselves_in_it_limits_threads_alone,
@@ -154,6 +155,25 @@ fn a_strangers_cgroup_is_none_of_ours(kase: &Kase) {
     let _ = fs::remove_dir(&strangers);
     outcome.succeeded();
     assert!(stays && outcome.err.contains("pids"), "{outcome}");
+}
+
+fn a_cgroup_that_was_given_without_its_tasks_is_entered(kase: &Kase) {
+    let given = match Given::make(kase, &["pids", "freezer"]) {
+        Ok(given) => given,
+        Err(why) => skip!("{why}"),
+    };
+    let (bundle, id) = (kase.bundle().args(["/probe", "sleep"]), kase.id());
+    let cgroup = given.directories[0].join(&id);
+    fs::create_dir(&cgroup).unwrap();
+    for file in ["", "cgroup.procs"] {
+        kase.identity.own(&cgroup.join(file));
+    }
+    let outcome = given.run(kase, &bundle, &id);
+    let inside = fs::read_to_string(cgroup.join("cgroup.procs")).unwrap();
+    kase.call(["delete", "--force", &id]).succeeded();
+    let _ = fs::remove_dir(&cgroup);
+    outcome.succeeded();
+    assert_eq!(inside.lines().count(), 1, "{inside}");
 }
 
 /// What is written down before it is made is all that a crash leaves to `delete`.
