@@ -11,7 +11,6 @@ use oci_spec::runtime::LinuxResources;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::error::Category;
 use std::path::{Path, PathBuf};
-use std::str::Utf8Error;
 
 /// A bundle that has been read.
 #[derive(Debug)]
@@ -123,9 +122,7 @@ pub fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, Fault> {
 }
 
 fn parse_odd<T: DeserializeOwned>(text: &[u8], oddities: Oddities) -> Result<T, Fault> {
-    // Once for all of it: a parser of bytes asks it of each string.
-    let string = str::from_utf8(text).map_err(|error| not_utf8(text, &error))?;
-    let parsed = serde_json::from_str(string).map_err(|error| fault(text, &error))?;
+    let parsed = serde_json::from_slice(text).map_err(|error| fault(text, &error))?;
     if let Some(other) = json::without_odd_lists(text, oddities) {
         check::<T>(&other)?;
     }
@@ -141,8 +138,7 @@ fn parse_odd<T: DeserializeOwned>(text: &[u8], oddities: Oddities) -> Result<T, 
 #[cold]
 #[inline(never)]
 fn check<T: DeserializeOwned>(text: &[u8]) -> Result<(), Fault> {
-    let string = str::from_utf8(text).map_err(|error| not_utf8(text, &error))?;
-    serde_json::from_str::<T>(string).map(drop).map_err(|error| fault(text, &error))
+    serde_json::from_slice::<T>(text).map(drop).map_err(|error| fault(text, &error))
 }
 
 /// The first string with a NUL byte that kase reads.
@@ -170,15 +166,6 @@ fn is_opaque(place: &str) -> bool {
     !READ.contains(&top) || place == "linux.seccomp.listenerMetadata"
 }
 
-fn not_utf8(text: &[u8], error: &Utf8Error) -> Fault {
-    let before = &text[..error.valid_up_to()];
-    let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
-    let column = before.iter().rev().take_while(|byte| **byte != b'\n').count() + 1;
-    Fault::doing(format!("invalid unicode code point at line {line} column {column}")).remedy(REMEDY)
-}
-
-const REMEDY: &str = "correct the JSON there; `jq . config.json` checks it";
-
 fn fault(text: &[u8], error: &serde_json::Error) -> Fault {
     let said = error.to_string();
     let (line, mut column) = (error.line(), error.column());
@@ -198,7 +185,7 @@ fn fault(text: &[u8], error: &serde_json::Error) -> Fault {
             said.replacen("expected value", "invalid type, expected a word", 1)
         }
         Category::Syntax | Category::Eof => {
-            return Fault::doing(said).remedy(REMEDY);
+            return Fault::doing(said).remedy("correct the JSON there; `jq . config.json` checks it");
         }
     };
     Fault::at(place(text, line, column), said)
@@ -353,6 +340,14 @@ mod tests {
     fn what_is_no_word_is_reported_with_its_place() {
         let fault = fault(r#"{"linux": {"namespaces": [{"type": "pid"}, {"type": {}}]}}"#);
         assert!(fault.starts_with("linux.namespaces[1].type: invalid type, expected a word"), "{fault}");
+    }
+
+    #[test]
+    fn what_is_no_utf_8_is_reported_with_its_place_where_it_is_read() {
+        let parsed = |text: &[u8]| parse::<Config>(text).map(drop).map_err(|fault| fault.to_string());
+        parsed(b"{\"vendor\": \"caf\xe9\"}").unwrap();
+        let fault = parsed(b"{\"hostname\": \"caf\xe9\"}").unwrap_err();
+        assert!(fault.contains("invalid unicode code point at line 1"), "{fault}");
     }
 
     #[test]

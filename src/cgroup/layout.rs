@@ -9,8 +9,8 @@ use std::cell::OnceCell;
 use std::path::Path;
 use std::rc::Rc;
 
-/// Where every distribution mounts them.
-pub const MOUNT: &str = "/sys/fs/cgroup";
+/// Where they are mounted.
+pub const MOUNT: &str = hierarchies::USUAL;
 
 /// The hierarchies. The version is known at once, the rest is read when first asked for.
 #[derive(Debug)]

@@ -36,7 +36,7 @@ impl Cgroup {
         Ok(facts)
     }
 
-    /// Whether [`make`](Self::make) and [`attach`](Self::attach) have a chance, as far as owners and modes say;
+    /// Whether [`begin`](Self::begin), [`finish`](Self::finish) and [`attach`](Self::attach) have a chance, as far as owners and modes say;
     /// makes nothing.
     ///
     /// # Errors

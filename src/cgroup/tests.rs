@@ -12,6 +12,7 @@ use nix::unistd::geteuid;
 use rootless::caller::{Caller, Standing};
 use serde_json::json;
 use std::fs;
+use std::io;
 use std::process::{Child, Command};
 
 /// Says why a test cannot run here, and adds it to the list that `make test` ends with.
@@ -20,7 +21,7 @@ fn skip(why: &str) {
     print!("skipped {line}");
     if let Some(list) = std::env::var_os("KASE_SKIPPED") {
         let file = fs::OpenOptions::new().create(true).append(true).open(list);
-        std::io::Write::write_all(&mut file.unwrap(), line.as_bytes()).unwrap();
+        io::Write::write_all(&mut file.unwrap(), line.as_bytes()).unwrap();
     }
 }
 

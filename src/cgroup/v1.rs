@@ -90,7 +90,8 @@ pub fn make_tree(plan: &CgroupPlan, layout: &Layout) -> anyhow::Result<Made> {
     Ok(made)
 }
 
-/// Makes the cgroup in every other hierarchy where the caller may. None of these stays when that fails.
+/// Makes the cgroup in every other hierarchy where the caller may. None of these stays when that fails. The tree's was
+/// made before the clone or, for a reason, was not.
 ///
 /// A user may have been given a directory in some hierarchies alone; a limit that needs another is refused when
 /// it is written.
@@ -98,12 +99,14 @@ pub fn make_tree(plan: &CgroupPlan, layout: &Layout) -> anyhow::Result<Made> {
 /// # Errors
 /// The kernel's; a cgroup that is in use; something asks for a cgroup and the caller may make none.
 pub fn make(plan: &CgroupPlan, layout: &Layout, made: &mut Made) -> anyhow::Result<()> {
-    let has_tree = tree_of(&made.paths).is_some();
-    let left = layout.hierarchies()?.filter(|hierarchy| !has_tree || !hierarchy.is_unified());
+    let left = layout.hierarchies()?.filter(|hierarchy| !hierarchy.is_unified());
     let denied = make_in(plan, left, made)?;
     if made.paths.is_empty() {
-        return match denied.into_iter().next() {
-            Some((_, path, error)) if plan.asked.is_some() => Err(not_made(plan, &path, error)),
+        let tree = || path(plan, layout.hierarchies().ok()?.next()?);
+        let first = denied.into_iter().map(|(_, path, error)| (path, error)).next();
+        let first = first.or_else(|| Some((tree()?, io::Error::from_raw_os_error(libc::EACCES))));
+        return match first {
+            Some((path, error)) if plan.asked.is_some() => Err(not_made(plan, &path, error)),
             _ => Ok(()),
         };
     }

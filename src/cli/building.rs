@@ -32,10 +32,15 @@ impl<'a> Building<'a> {
 
     /// Adds an option `--name`, and for short `-short`, as `shape` makes it.
     pub fn option(self, name: &'static str, short: Option<char>, shape: impl FnOnce(Arg) -> Arg) -> Self {
-        if !self.has(name, short) {
+        let alias = ALIASES.iter().find(|(of, _)| *of == name).map(|(_, alias)| *alias);
+        if !self.has(name, short) && !alias.is_some_and(|alias| self.has(alias, None)) {
             return self;
         }
         let option = Arg::new(name).long(name);
+        let option = match alias {
+            Some(alias) => option.alias(alias),
+            None => option,
+        };
         let option = match short {
             Some(short) => option.short(short),
             None => option,
@@ -53,6 +58,9 @@ impl<'a> Building<'a> {
         self.words.is_none_or(|words| words.iter().any(|word| may_be(word.as_bytes(), name, short)))
     }
 }
+
+/// Other names that options have with runc.
+const ALIASES: [(&str, &str); 2] = [("apparmor", "apparmour"), ("detach", "detatch")];
 
 fn may_be(word: &[u8], name: &str, short: Option<char>) -> bool {
     match word {

@@ -33,11 +33,11 @@ pub fn arguments(command: Building<'_>) -> Building<'_> {
         })
         .option("tty", Some('t'), |option| yes(option, "Give it a terminal"))
         .option("console-socket", None, |option| path(option, "Unix socket to send the terminal's master to"))
-        .option("detach", Some('d'), |option| yes(option, "Do not wait for it to end").alias("detatch"))
+        .option("detach", Some('d'), |option| yes(option, "Do not wait for it to end"))
         .option("pid-file", None, |option| path(option, "File to write its process id to"))
         .option("pidfd-socket", None, |option| path(option, "Unix socket to send a pidfd of the process to"))
         .option("process-label", None, |option| text(option, "LABEL", "SELinux label"))
-        .option("apparmor", None, |option| text(option, "PROFILE", "AppArmor profile").alias("apparmour"))
+        .option("apparmor", None, |option| text(option, "PROFILE", "AppArmor profile"))
         .option("no-new-privs", None, |option| yes(option, "Set no_new_privs"))
         .option("cap", Some('c'), |option| list(option, "CAP", "Add a capability"))
         .option("preserve-fds", None, |option| {

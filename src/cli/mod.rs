@@ -417,6 +417,26 @@ mod tests {
         assert!(skipped.chain(VALUED.map(|option| format!("true{option}"))).eq(known));
     }
 
+    /// Where an argument takes anything, what was not built for it would not even be missed.
+    #[test]
+    fn every_name_of_every_option_has_it_built() {
+        for verb in &VERBS {
+            let whole = (verb.whole)(Command::new(verb.name));
+            for option in whole.get_arguments().filter(|option| option.get_long().is_some()) {
+                let longs =
+                    option.get_long().into_iter().chain(option.get_all_aliases().into_iter().flatten());
+                let longs = longs.map(|long| format!("--{long}=x"));
+                let shorts = option.get_short().map(|short| format!("-{short}"));
+                for word in longs.chain(shorts).map(OsString::from) {
+                    let words = ["id".into(), word];
+                    let lean = (verb.arguments)(Building::lean(Command::new(verb.name), &words)).done();
+                    let built = lean.get_arguments().any(|built| built.get_id() == option.get_id());
+                    assert!(built, "{} {:?}", verb.name, words[1]);
+                }
+            }
+        }
+    }
+
     #[test]
     fn the_command_line_is_consistent() {
         command(&VERBS).debug_assert();

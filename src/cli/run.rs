@@ -8,7 +8,7 @@ use clap::{ArgAction, ArgMatches};
 pub fn arguments(command: Building<'_>) -> Building<'_> {
     super::create::shared(command)
         .option("detach", Some('d'), |option| {
-            option.alias("detatch").action(ArgAction::SetTrue).help("Do not wait for the container to end")
+            option.action(ArgAction::SetTrue).help("Do not wait for the container to end")
         })
         .option("keep", None, |option| {
             option

@@ -25,10 +25,12 @@ use crate::plan::process::groups;
 use crate::plan::seccomp::Listener;
 use crate::seccomp::Program;
 use crate::trace;
+use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, openat};
 use nix::sys::stat::Mode;
 use std::ffi::CStr;
 use std::fs::{self, File};
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
@@ -165,7 +167,7 @@ fn stored(container: &Container) -> anyhow::Result<Config> {
     let file = open_state(container, "config.json")
         .or_fault(|| Fault::doing("open the container's configuration"))?;
     let mut text = Vec::new();
-    std::io::Read::read_to_end(&mut File::from(file), &mut text)?;
+    io::Read::read_to_end(&mut File::from(file), &mut text)?;
     Ok(bundle::parse(&text)?)
 }
 
@@ -176,7 +178,7 @@ fn filter(container: &Container) -> anyhow::Result<Option<Program>> {
         file => file.or_fault(|| Fault::doing("open the container's system call filter"))?,
     };
     let mut bytes = Vec::new();
-    std::io::Read::read_to_end(&mut File::from(file), &mut bytes)?;
+    io::Read::read_to_end(&mut File::from(file), &mut bytes)?;
     let damaged = || Fault::doing("the container's system call filter in its state directory is damaged");
     Ok(Some(Program::from_bytes(&bytes).ok_or_else(damaged)?))
 }
@@ -268,8 +270,16 @@ impl Midwife for Witness<'_> {
         Ok(Vec::new())
     }
 
-    fn outside(&mut self, error: std::io::Error) -> anyhow::Result<()> {
-        Err(error).or_fault(|| Fault::doing("start a process in the container's cgroup"))
+    fn outside(&mut self, error: io::Error) -> anyhow::Result<()> {
+        match Errno::from_raw(error.raw_os_error().unwrap_or(0)) {
+            // A move says better what is wrong, or there is nothing wrong with it.
+            Errno::EACCES | Errno::EPERM | Errno::EBUSY | Errno::EOPNOTSUPP => {
+                self.placed = false;
+                Ok(())
+            }
+            // Of a cgroup that has all the processes that it may have, say: a move would not ask for its limit.
+            _ => Err(error).or_fault(|| Fault::doing("start a process in the container's cgroup")),
+        }
     }
 
     fn hooks(&mut self, _: i32) -> anyhow::Result<()> {

@@ -2,6 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+/// Where every distribution mounts them.
+pub const USUAL: &str = "/sys/fs/cgroup";
+
 /// A hierarchy that is mounted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hierarchy {
@@ -26,12 +29,14 @@ impl Hierarchy {
         self.controllers.iter().all(|name| name == "name=systemd" || !name.starts_with("name="))
     }
 
-    /// The directory of a process's cgroup; `own` is its /proc/PID/cgroup.
-    pub fn of(&self, own: &str) -> PathBuf {
-        let is_this =
-            |(list, _): &(&str, &str)| parts(list).eq(self.controllers.iter().map(String::as_bytes));
-        let (_, path) = places(own).find(is_this).unwrap_or_default();
-        below(&self.point, &self.root, path)
+    /// The directory of a process's cgroup, if its /proc/PID/cgroup, `own`, has this hierarchy.
+    pub fn of(&self, own: &str) -> Option<PathBuf> {
+        let (_, path) = places(own).find(|(list, _)| self.is(list))?;
+        Some(below(&self.point, &self.root, path))
+    }
+
+    fn is(&self, list: &str) -> bool {
+        parts(list).eq(self.controllers.iter().map(String::as_bytes))
     }
 
     /// `cpu,cpuacct`; nothing for a v2 tree.
@@ -82,17 +87,23 @@ pub fn parse(mountinfo: &str, own: &str) -> Vec<Hierarchy> {
             tree.get_or_insert_with(|| unified(own, point, root));
             continue;
         }
-        for (list, path) in &places {
-            // Of several mounts of one the first counts: the host's, not one that is bound in a rootfs.
-            let is_first =
-                |earlier: &Hierarchy| !parts(list).eq(earlier.controllers.iter().map(String::as_bytes));
-            if mount.has(list) && found.iter().all(is_first) {
-                found.push(Hierarchy {
-                    controllers: list.split(',').map(String::from).collect(),
-                    point: point.to_path_buf(),
-                    root: root.to_path_buf(),
-                    own: below(point, root, path),
-                });
+        for (list, path) in places.iter().filter(|(list, _)| mount.has(list)) {
+            // Of several mounts of one the first at the usual place counts, and else the first: the host's, not one
+            // that is bound in a rootfs.
+            let earlier = found.iter().position(|earlier| earlier.is(list));
+            let is_usual = |point: &Path| point.starts_with(USUAL);
+            if earlier.is_some_and(|earlier| is_usual(&found[earlier].point) || !is_usual(point)) {
+                continue;
+            }
+            let hierarchy = Hierarchy {
+                controllers: list.split(',').map(String::from).collect(),
+                point: point.to_path_buf(),
+                root: root.to_path_buf(),
+                own: below(point, root, path),
+            };
+            match earlier {
+                Some(earlier) => found[earlier] = hierarchy,
+                None => found.push(hierarchy),
             }
         }
     }
@@ -159,6 +170,7 @@ mod tests {
 
     const MOUNTINFO: &str = "\
         23 1 0:21 / /proc rw - proc proc rw\n\
+        30 1 0:29 / /early/cpu rw - cgroup cgroup rw,cpu,cpuacct\n\
         32 31 0:29 / /sys/fs/cgroup/cpu,cpuacct rw,relatime shared:9 - cgroup cgroup rw,cpu,cpuacct\n\
         35 31 0:32 /docker/1 /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n\
         36 31 0:32 / /other/memory rw - cgroup cgroup rw,memory\n\

@@ -15,7 +15,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-const HOST: &str = "/sys/fs/cgroup";
+const HOST: &str = hierarchies::USUAL;
 
 /// What the container is to see of the tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -151,7 +151,8 @@ impl<'a> Hierarchies<'a> {
             Mounted::Mountinfo(mountinfo) => hierarchies::parse(&mountinfo, own).into(),
         };
         for hierarchy in all.iter().filter(|one| !one.is_unified() && one.point.starts_with(HOST)) {
-            one(entry, tmpfs.as_fd(), hierarchy, &hierarchy.of(own), view).or_fault(|| {
+            let Some(own) = hierarchy.of(own) else { continue };
+            one(entry, tmpfs.as_fd(), hierarchy, &own, view).or_fault(|| {
                 Fault::at(entry.at, format!("mount the cgroup hierarchy {}", hierarchy.name()))
             })?;
         }

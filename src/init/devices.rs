@@ -84,25 +84,37 @@ fn is_device(directory: BorrowedFd<'_>, name: &OsStr, device: &Device<'_>) -> io
 /// Onto a new empty file, or what is there already, in place of what can be no mount point for it.
 fn bind(directory: BorrowedFd<'_>, name: &OsStr, host: &Path) -> io::Result<()> {
     let tree = mount::clone_host_tree(&CString::new(host.as_os_str().as_bytes())?, Reach::One)?;
-    let make = || mknodat(directory, name, SFlag::S_IFREG, Mode::from_bits_truncate(0o644), 0);
-    match make() {
-        Err(nix::Error::EEXIST) => {
-            let stat = fstatat(directory, name, AtFlags::AT_SYMLINK_NOFOLLOW)?;
-            if matches!(stat.st_mode & libc::S_IFMT, libc::S_IFLNK | libc::S_IFDIR) {
-                unlinkat(directory, name, UnlinkatFlags::NoRemoveDir)?;
-                make()?;
-            }
+    for _ in 0..RACES {
+        match mknodat(directory, name, SFlag::S_IFREG, Mode::from_bits_truncate(0o644), 0) {
+            Ok(()) => break,
+            Err(nix::Error::EEXIST) => {}
+            Err(error) => return Err(error.into()),
         }
-        made => made?,
+        match fstatat(directory, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
+            Ok(stat) if matches!(stat.st_mode & libc::S_IFMT, libc::S_IFLNK | libc::S_IFDIR) => {
+                remove(directory, name)?;
+            }
+            Ok(_) => break,
+            Err(nix::Error::ENOENT) => {}
+            Err(error) => return Err(error.into()),
+        }
     }
     // No symlink is followed that may lie there by now.
     mount::attach_at(tree.as_fd(), directory, &CString::new(name.as_bytes())?)
 }
 
+/// Another container that begins on the same rootfs may be doing the same.
+const RACES: u32 = 100;
+
+fn remove(directory: BorrowedFd<'_>, name: &OsStr) -> io::Result<()> {
+    match unlinkat(directory, name, UnlinkatFlags::NoRemoveDir) {
+        Ok(()) | Err(nix::Error::ENOENT) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// A name that is there already stays: it is the image's choice.
 fn link(dev: BorrowedFd<'_>, name: &str, target: &str) -> io::Result<()> {
-    // Another container that begins on the same rootfs may be doing the same.
-    const RACES: u32 = 100;
     for _ in 0..RACES {
         match symlinkat(target, dev, name) {
             // The multiplexer of another devpts would give terminals that the container cannot see.
@@ -110,10 +122,7 @@ fn link(dev: BorrowedFd<'_>, name: &str, target: &str) -> io::Result<()> {
                 if readlinkat(dev, name).is_ok_and(|there| there == target) {
                     return Ok(());
                 }
-                match unlinkat(dev, name, UnlinkatFlags::NoRemoveDir) {
-                    Ok(()) | Err(nix::Error::ENOENT) => {}
-                    Err(error) => return Err(error.into()),
-                }
+                remove(dev, name.as_ref())?;
             }
             Ok(()) | Err(nix::Error::EEXIST) => return Ok(()),
             Err(error) => return Err(error.into()),

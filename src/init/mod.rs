@@ -34,6 +34,7 @@ use crate::host::hierarchies::Hierarchy;
 use crate::kernel::process::{Dumpable, exit_now, heed_signals, set_dumpable, unshare};
 use crate::kernel::text::read_text;
 use crate::kernel::{descriptor, net};
+use crate::plan::mount_options::Extension;
 use crate::plan::mounts::What;
 use crate::plan::namespaces::Kind;
 use crate::plan::scheduling::Affinity;
@@ -155,6 +156,10 @@ impl Init<'_> {
         }
         // Mount points and devices get exactly the modes that they are made with.
         umask(Mode::empty());
+        // What is copied out of the image into memory is the container's, and counts as such.
+        if plan.mounts.iter().any(|mount| mount.options.extension == Extension::CopyUp) {
+            self.begin()?;
+        }
         let late = self.furnish(&root)?;
         self.begin()?;
         self.hooks(&root)?;

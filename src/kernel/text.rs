@@ -1,4 +1,4 @@
-//! Files whose size the kernel does not tell: those of procfs, sysfs and cgroups.
+//! Reads files: those of procfs, sysfs and cgroups, whose size the kernel does not tell, and small ones.
 
 use nix::fcntl::{AT_FDCWD, OFlag, openat};
 use nix::sys::stat::Mode;

@@ -75,9 +75,15 @@ pub fn join(
         filter: target.filter,
     };
     trace::step("clone");
-    let process = match clone3(0, Child::Ours, target.cgroup.as_ref().map(AsFd::as_fd))
-        .or_fault(|| Fault::doing("make the process"))?
-    {
+    let cloned = match clone3(0, Child::Ours, target.cgroup.as_ref().map(AsFd::as_fd)) {
+        // It may do as well to be moved there afterwards.
+        Err(error) if target.cgroup.is_some() => {
+            midwife.outside(error)?;
+            clone3(0, Child::Ours, None)
+        }
+        cloned => cloned,
+    };
+    let process = match cloned.or_fault(|| Fault::doing("make the process"))? {
         Cloned::New => {
             drop(kase);
             added::run(plan, attributes, added)

@@ -82,7 +82,7 @@ pub fn profile(profile: Option<&LinuxSeccomp>, notes: &mut Notes) -> LinuxSeccom
     };
     let mut profile = profile.cloned().unwrap_or_else(|| {
         let open = format!(r#"{{"defaultAction": "SCMP_ACT_ALLOW", "architectures": [{architectures}]}}"#);
-        serde_json::from_str(&open).expect("this is a profile")
+        serde_json::from_slice(open.as_bytes()).expect("this is a profile")
     });
     let mut entries = profile.syscalls().clone().unwrap_or_default();
     let (kept, faked): (Vec<&str>, _) = CALLS.iter().partition(|name| is_grave(&profile, &entries, name));
@@ -100,8 +100,8 @@ pub fn profile(profile: Option<&LinuxSeccomp>, notes: &mut Notes) -> LinuxSeccom
         names.retain(|name| !faked.contains(&name.as_str()));
         entry.set_names(names);
     }
-    let answer = r#"{"names": [], "action": "SCMP_ACT_ERRNO", "errnoRet": 0}"#;
-    let mut answer: LinuxSyscall = serde_json::from_str(answer).expect("this is an entry");
+    let answer = br#"{"names": [], "action": "SCMP_ACT_ERRNO", "errnoRet": 0}"#;
+    let mut answer: LinuxSyscall = serde_json::from_slice(answer).expect("this is an entry");
     answer.set_names(faked.into_iter().map(String::from).collect());
     entries.push(answer);
     profile.set_syscalls(Some(entries));

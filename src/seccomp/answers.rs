@@ -99,9 +99,12 @@ impl Slots {
 
     pub fn decide(&mut self, number: u32, action: u32) {
         let index = *self.at(number);
-        if !matches!(self.answers[usize::from(index)], Answer::Action(_)) {
-            *self.at(number) = self.action(action);
+        match &mut self.answers[usize::from(index)] {
+            Answer::Action(_) => return,
+            // Nobody has them any more.
+            superseded => *superseded = Answer::Default,
         }
+        *self.at(number) = self.action(action);
     }
 
     /// The index of an action.

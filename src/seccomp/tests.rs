@@ -315,6 +315,26 @@ fn what_cannot_be_is_refused_at_its_place() {
     assert_eq!(refused("", contradiction), "linux.seccomp.syscalls[2].action");
 }
 
+#[test]
+fn rules_that_another_takes_over_contradict_nobody() {
+    let when = r#""args": [{"index": 0, "value": 1, "op": "SCMP_CMP_EQ"}]"#;
+    let rule = |names: &str, errno: u32, rest: &str| {
+        format!(r#"{{"names": ["{names}"], "action": "SCMP_ACT_ERRNO", "errnoRet": {errno}{rest}}}"#)
+    };
+    let conditional = |errno| rule("getpriority", errno, &format!(", {when}"));
+    for entries in [
+        [conditional(1), conditional(2), rule("getpriority", 3, "")],
+        // On x86, the first two are conditions of the third.
+        [rule("bind", 1, ""), rule("bind", 2, ""), rule("socketcall", 3, "")],
+    ] {
+        program(&format!(
+            r#"{{"defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86"],
+                "syscalls": [{}]}}"#,
+            entries.join(", ")
+        ));
+    }
+}
+
 /// A profile with many rules: the arguments of `read` that are allowed.
 fn long(values: u64) -> LinuxSeccomp {
     let args: Vec<String> = (0..values)

@@ -8,6 +8,7 @@ use std::path::Path;
 
 in_settings! { each, memory:
     a_memory_limit_ends_what_wants_more,
+    what_is_copied_into_memory_counts,
     swap_is_counted_with_memory,
     a_reservation_is_kept,
     no_memory_limit_is_minus_1,
@@ -51,6 +52,26 @@ fn a_memory_limit_ends_what_wants_more(ground: &Ground) {
     let limit = json!({ "memory": memory });
     assert_eq!(run(ground, &limit, ["allocate", "8"]), (0, "ok\n".into()));
     assert_eq!(run(ground, &limit, ["allocate", "64"]), (137, String::new()));
+}
+
+/// An image says how much that is.
+fn what_is_copied_into_memory_counts(ground: &Ground) {
+    let mut memory = json!({"limit": 32 * MIB});
+    if counts_swap(ground) {
+        memory["swap"] = json!(32 * MIB);
+    }
+    let bundle = ground
+        .limited(&json!({ "memory": memory }))
+        .directory("data")
+        .mount(json!({"destination": "/data", "type": "tmpfs", "source": "tmpfs", "options": ["tmpcopyup"]}));
+    let file = |megabytes: i64| {
+        fs::write(bundle.rootfs("data/file"), vec![1; usize::try_from(megabytes * MIB).unwrap()]).unwrap();
+    };
+    file(4);
+    ground.run(&bundle).succeeded();
+    file(64);
+    let outcome = ground.run(&bundle);
+    assert_ne!(outcome.code, 0, "{outcome}");
 }
 
 fn swap_is_counted_with_memory(ground: &Ground) {

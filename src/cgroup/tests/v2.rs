@@ -145,7 +145,7 @@ fn v2_updates_of_one_limit_keep_the_others() {
     let script = format!("echo $$ >{}/cgroup.procs; echo; exec sleep 60", directory.display());
     let mut shell =
         Command::new("sh").args(["-c", &script]).stdout(std::process::Stdio::piped()).spawn().unwrap();
-    std::io::Read::read_exact(&mut shell.stdout.take().unwrap(), &mut [0]).unwrap();
+    io::Read::read_exact(&mut shell.stdout.take().unwrap(), &mut [0]).unwrap();
     std::thread::sleep(std::time::Duration::from_millis(300));
     let error = cgroup.update(&update(&json!({"memory": {"limit": 1, "checkBeforeUpdate": true}})));
     cgroup.signal_all(libc::SIGKILL).unwrap();
