@@ -322,8 +322,17 @@ fn a_weight_divides_a_disk(ground: &Ground) {
         let counts = text.split(key).skip(1).filter_map(|rest| rest.split_whitespace().next());
         counts.filter_map(|count| count.parse::<u64>().ok()).sum::<u64>()
     };
-    let [much, little] = over(&|index| read(&files[index]), 16 << 20);
-    assert!(much > 2 * little, "{much} and {little} bytes");
+    // Who is not back with the next request in time is not waited for, and on an emulated processor with busy
+    // neighbours nobody is, for a while. Without weights, none of these would be divided.
+    let mut seen = Vec::new();
+    for _ in 0..12 {
+        let [much, little] = over(&|index| read(&files[index]), 8 << 20);
+        if much > 2 * little {
+            return;
+        }
+        seen.push((much, little));
+    }
+    panic!("bytes: {seen:?}");
 }
 
 fn requests_and_writes_are_slowed_down(ground: &Ground) {
