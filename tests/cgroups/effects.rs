@@ -11,7 +11,7 @@ use std::env;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 in_settings! { each, cpuset:
     shares_divide_a_processor,
@@ -23,6 +23,18 @@ in_settings! { v2, memory: a_reservation_is_spared_when_memory_is_reclaimed }
 in_settings! { v1, memory: without_the_killer_what_wants_more_waits, a_soft_limit_is_taken_back_first }
 in_settings! { each, hugetlb: more_huge_pages_are_refused }
 in_settings! { each, io: requests_and_writes_are_slowed_down, a_weight_divides_a_disk }
+
+/// Who reads or writes a disk here does so alone: four readers would divide it by four, and one that comes late, because
+/// the processor or the memory is taken, is no longer waited for, so that the disk is divided by turns.
+static MACHINE: RwLock<()> = RwLock::new(());
+
+fn alone() -> RwLockWriteGuard<'static, ()> {
+    MACHINE.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn among_others() -> RwLockReadGuard<'static, ()> {
+    MACHINE.read().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Two containers at once, each with its limits on the processor, kept on the same one: how much of it each got.
 fn rivals(ground: &Ground, limits: [Value; 2]) -> Option<[u64; 2]> {
@@ -89,6 +101,7 @@ fn field(text: &str, key: &str) -> u64 {
 }
 
 fn shares_divide_a_processor(ground: &Ground) {
+    let _others = among_others();
     let Some([much, little]) = rivals(ground, [json!({"shares": 8192}), json!({"shares": 128})]) else {
         skip!("needs the cpu controller too");
     };
@@ -98,6 +111,7 @@ fn shares_divide_a_processor(ground: &Ground) {
 }
 
 fn idle_gets_what_others_leave(ground: &Ground) {
+    let _others = among_others();
     // Since Linux 5.15.
     let plain = ground.sleeper(&json!({}));
     if ground.has("cpu") && !ground.limit(&plain, "cpu.idle", "cpu.idle").exists() {
@@ -112,6 +126,7 @@ fn idle_gets_what_others_leave(ground: &Ground) {
 /// Both use 40 ms now and then, twice what they may have in a period: the one that may burst does it by what it did
 /// not use before.
 fn a_burst_is_lent_by_periods_of_rest(ground: &Ground) {
+    let _others = among_others();
     let plain = ground.sleeper(&json!({}));
     if !ground.limit(&plain, "cpu.cfs_burst_us", "cpu.max.burst").exists() {
         skip!("this kernel has no burst");
@@ -134,6 +149,7 @@ pub fn has_swap() -> bool {
 }
 
 fn swap_is_what_memory_and_swap_leave(ground: &Ground) {
+    let _others = among_others();
     if !counts_swap(ground) {
         skip!("this kernel counts no swap");
     }
@@ -195,6 +211,7 @@ impl Drop for Above<'_> {
 }
 
 fn a_reservation_is_spared_when_memory_is_reclaimed(ground: &Ground) {
+    let _others = among_others();
     let above = Above::new(ground);
     let holder = |reservation: i64, name: &str| {
         let limits = json!({"memory": {"limit": 128 * MIB, "reservation": reservation}});
@@ -222,6 +239,7 @@ fn a_reservation_is_spared_when_memory_is_reclaimed(ground: &Ground) {
 /// v1's soft limit counts only when the machine as a whole is short of memory, which takes no more than reading a file
 /// that is larger: all of that can be forgotten again. It would take long on a large machine.
 fn a_soft_limit_is_taken_back_first(ground: &Ground) {
+    let _others = among_others();
     let text = fs::read_to_string("/proc/meminfo").unwrap();
     let total = text.lines().find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB"));
     let total = total.unwrap().parse::<u64>().unwrap() << 10;
@@ -249,6 +267,7 @@ fn a_soft_limit_is_taken_back_first(ground: &Ground) {
 }
 
 fn without_the_killer_what_wants_more_waits(ground: &Ground) {
+    let _others = among_others();
     let mut memory = json!({"limit": 32 * MIB, "disableOOMKiller": true});
     if counts_swap(ground) {
         memory["swap"] = json!(32 * MIB);
@@ -262,6 +281,7 @@ fn without_the_killer_what_wants_more_waits(ground: &Ground) {
 }
 
 fn more_huge_pages_are_refused(ground: &Ground) {
+    let _others = among_others();
     let free = Path::new("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages");
     let free = fs::read_to_string(free).ok().and_then(|free| free.trim().parse::<u32>().ok());
     if free.is_none_or(|free| free < 4) {
@@ -281,10 +301,6 @@ pub fn scheduler((major, minor): (u64, u64)) -> String {
     chosen.unwrap_or("none").to_owned()
 }
 
-/// Who reads or writes a disk here does so alone: four readers would divide it by four, and one that comes late on an
-/// emulated processor is no longer waited for.
-static DISK: Mutex<()> = Mutex::new(());
-
 /// KASE_SLOW_DISK is a directory on a disk that takes its time, so that the scheduler has a choice to make, as the
 /// guest of scripts/vm has one: a disk that answers from memory leaves none.
 fn a_weight_divides_a_disk(ground: &Ground) {
@@ -295,7 +311,7 @@ fn a_weight_divides_a_disk(ground: &Ground) {
     if scheduler(disk) != "bfq" {
         skip!("the disk of {} has no scheduler with weights: {}", slow.display(), scheduler(disk));
     }
-    let _alone = DISK.lock().unwrap_or_else(PoisonError::into_inner);
+    let _alone = alone();
     let reader = |weight: u16| {
         let data = slow.join(format!("kase-{weight}"));
         // Another setting's, whose file may be root's.
@@ -322,8 +338,8 @@ fn a_weight_divides_a_disk(ground: &Ground) {
         let counts = text.split(key).skip(1).filter_map(|rest| rest.split_whitespace().next());
         counts.filter_map(|count| count.parse::<u64>().ok()).sum::<u64>()
     };
-    // Who is not back with the next request in time is not waited for, and on an emulated processor with busy
-    // neighbours nobody is, for a while. Without weights, none of these would be divided.
+    // On an emulated processor with busy neighbours nobody is waited for, for a while. Without weights, none of these
+    // would be divided.
     let mut seen = Vec::new();
     for _ in 0..12 {
         let [much, little] = over(&|index| read(&files[index]), 8 << 20);
@@ -338,7 +354,7 @@ fn a_weight_divides_a_disk(ground: &Ground) {
 fn requests_and_writes_are_slowed_down(ground: &Ground) {
     let mut bundle = ground.bundle().file("data", &"x".repeat(2 << 20)).writable();
     let Some((major, minor)) = disk(bundle.dir()) else { skip!("the temporary directory is on no disk") };
-    let _alone = DISK.lock().unwrap_or_else(PoisonError::into_inner);
+    let _alone = alone();
     super::limits::written(&bundle);
     // 2 MiB are eight requests of the probe's.
     let read = ["/probe", "read-directly", "/data"].as_slice();
