@@ -10,6 +10,9 @@ use std::mem;
 use std::os::fd::OwnedFd;
 use std::path::{Component, Path, PathBuf};
 
+/// What to do about a cgroup that a process cannot be added to.
+const ANOTHER: &str = "give --cgroup one that exists and that takes processes";
+
 /// A cgroup to join.
 #[derive(Debug, Default)]
 pub struct Join {
@@ -97,10 +100,8 @@ fn join_v1(paths: &v1::Paths, subs: &[String]) -> anyhow::Result<Join> {
             }
         }
     }
-    let doors = v1::doors(&targets).or_fault(|| {
-        Fault::doing("add a process to the container's cgroups")
-            .remedy("give --cgroup one that exists and that takes processes")
-    })?;
+    let doors = v1::doors(&targets)
+        .or_fault(|| Fault::doing("add a process to the container's cgroups").remedy(ANOTHER))?;
     let path = v1::tree_of(&targets).map(Path::to_path_buf);
     // What cannot be opened is said of the move.
     let open = path.as_deref().and_then(|path| super::v2::open(path).ok());
@@ -134,10 +135,8 @@ impl Join {
         match (directory::attach(path, pid), &self.unit) {
             // A user may not move processes between their session and their manager; systemd may.
             (Err(error), Some((unit, inside))) if is_denied(&error) => systemd::attach(unit, inside, pid),
-            (done, _) => done.or_fault(|| {
-                Fault::doing(format!("adding pid {pid} to {}", path.display()))
-                    .remedy("give --cgroup one that exists and that takes processes")
-            }),
+            (done, _) => done
+                .or_fault(|| Fault::doing(format!("adding pid {pid} to {}", path.display())).remedy(ANOTHER)),
         }
     }
 }

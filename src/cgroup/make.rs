@@ -36,8 +36,8 @@ impl Cgroup {
         Ok(facts)
     }
 
-    /// Whether [`begin`](Self::begin), [`finish`](Self::finish) and [`attach`](Self::attach) have a chance, as far as owners and modes say;
-    /// makes nothing.
+    /// Whether [`begin`](Self::begin), [`finish`](Self::finish) and [`attach`](Self::attach) have a chance,
+    /// as far as owners and modes say; makes nothing.
     ///
     /// # Errors
     /// Theirs, where something asked for a cgroup or a limit that the caller may not have.

@@ -52,8 +52,8 @@ pub fn decide(
     Ok(Some(maps))
 }
 
-/// The maps of a container whose config.json has none. An ordinary user gets all that is theirs. Root without maps in config.json gets what it has itself:
-/// another map would only take ids away.
+/// The maps of a container whose config.json has none. An ordinary user gets all that is theirs. Root gets what it
+/// has itself: another map would only take ids away.
 pub fn default(host: &Host) -> IdMaps {
     match host.caller.standing {
         Standing::User if host.helpers == Helpers::Missing => IdMaps::one(&host.caller, 0, 0),
