@@ -1,12 +1,18 @@
 //! Users and groups by a container's own /etc/passwd and /etc/group; passwd(5), group(5).
 
+use crate::kernel::path::{Resolve, open, openat2};
+use nix::fcntl::OFlag;
+use nix::sys::stat::{SFlag, fstat};
+use std::ffi::CStr;
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-/// A line of passwd.
+/// An entry of passwd.
 #[derive(Debug, PartialEq, Eq)]
 pub struct User {
+    /// Its name.
+    pub name: String,
     /// Its id.
     pub uid: u32,
     /// Its group's id.
@@ -15,27 +21,71 @@ pub struct User {
     pub home: String,
 }
 
-/// The text of one of the files, as much of it as is reasonable: an image may make it endless.
+/// The most that is read: an image may make a file endless.
+const MOST: u64 = 16 << 20;
+
+/// The text of one of the files, already open.
 ///
 /// # Errors
-/// Those of read(2).
+/// Those of read(2), and what is not a regular file or larger than any such file is.
 pub fn read(file: OwnedFd) -> io::Result<String> {
-    const MOST: u64 = 16 << 20;
+    size(file.as_fd())?;
     let mut text = Vec::new();
     File::from(file).take(MOST).read_to_end(&mut text)?;
     text.retain(|byte| *byte != 0);
     Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
+/// The text of one of the files of a running container, read from outside; nothing if it is not there.
+///
+/// No device cgroup of the container's is heeded here, and to open a device is enough to rewind a tape or to start a
+/// watchdog: what is there is looked at before it is opened.
+///
+/// # Errors
+/// As [`read`], and those of openat2(2).
+pub fn read_inside(root: BorrowedFd<'_>, path: &CStr) -> io::Result<String> {
+    let found = match openat2(root, path, libc::O_PATH, 0, Resolve::IN_ROOT) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(String::new()),
+        found => found?,
+    };
+    // The files of procfs and tracefs are empty by their size, and some act as they are read.
+    if size(found.as_fd())? == 0 {
+        return Ok(String::new());
+    }
+    let found = format!("/proc/self/fd/{}", found.as_raw_fd());
+    read(open(found.as_str(), OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY)?)
+}
+
+fn size(file: BorrowedFd<'_>) -> io::Result<u64> {
+    let stat = fstat(file)?;
+    if stat.st_mode & SFlag::S_IFMT.bits() != SFlag::S_IFREG.bits() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    u64::try_from(stat.st_size)
+        .ok()
+        .filter(|size| *size <= MOST)
+        .ok_or_else(|| io::Error::other(format!("it is larger than {} MiB", MOST >> 20)))
+}
+
+/// A user's or group's id in digits alone: `+5` is a name.
+pub fn id(text: &str) -> Option<u32> {
+    text.parse().ok().filter(|_| !text.starts_with('+'))
+}
+
+/// The fields of each entry. Comments are none, nor are the rules of nss_compat (`+name`, `-name`).
+fn entries(text: &str) -> impl Iterator<Item = Vec<&str>> {
+    let lines = text.lines().filter(|line| !line.starts_with(['#', '+', '-', ':']));
+    lines.map(|line| line.split(':').collect())
+}
+
 /// The user with this id, or of this name. A number is always an id.
 pub fn user(passwd: &str, who: &str) -> Option<User> {
-    let id = who.parse::<u32>().ok();
-    passwd.lines().find_map(|line| {
-        let fields: Vec<&str> = line.split(':').collect();
+    let wanted = id(who);
+    entries(passwd).find_map(|fields| {
         let [name, _, uid, gid, _, home, ..] = fields[..] else { return None };
-        let user = User { uid: uid.parse().ok()?, gid: gid.parse().ok()?, home: home.to_string() };
-        match id {
-            Some(id) => id == user.uid,
+        let user = User { name: name.to_string(), uid: id(uid)?, gid: id(gid)?, home: home.to_string() };
+        match wanted {
+            Some(wanted) => wanted == user.uid,
             None => name == who,
         }
         .then_some(user)
@@ -44,15 +94,11 @@ pub fn user(passwd: &str, who: &str) -> Option<User> {
 
 /// The id of the group of this name. A number is always an id.
 pub fn group(group: &str, who: &str) -> Option<u32> {
-    if let Ok(id) = who.parse() {
-        return Some(id);
-    }
-    group.lines().find_map(|line| {
-        let fields: Vec<&str> = line.split(':').collect();
-        match fields[..] {
-            [name, _, gid, ..] if name == who => gid.parse().ok(),
+    id(who).or_else(|| {
+        entries(group).find_map(|fields| match fields[..] {
+            [name, _, gid, ..] if name == who => id(gid),
             _ => None,
-        }
+        })
     })
 }
 
@@ -72,8 +118,20 @@ mod tests {
 
     #[test]
     fn names_are_looked_up() {
-        assert_eq!(user(PASSWD, "anna").unwrap(), User { uid: 1000, gid: 100, home: "/home/anna".into() });
+        assert_eq!(
+            user(PASSWD, "anna").unwrap(),
+            User { name: "anna".into(), uid: 1000, gid: 100, home: "/home/anna".into() }
+        );
         assert_eq!(group("wheel:x:10:anna\n", "wheel"), Some(10));
         assert_eq!(group("wheel:x:10:anna\n", "nobody"), None);
+    }
+
+    #[test]
+    fn a_comment_is_no_entry_and_a_sign_is_no_digit() {
+        let passwd = "#anna:x:5:5::/:\n+anna:x:6:6::/:\nanna:x:+7:7::/:\nanna:x:1000:100::/:\n";
+        assert_eq!(user(passwd, "anna").unwrap().uid, 1000);
+        assert_eq!((user(passwd, "5"), user(passwd, "+1000")), (None, None));
+        assert_eq!(group("#wheel:x:5:\nwheel:x:10:\n", "wheel"), Some(10));
+        assert_eq!(group("", "+0"), None);
     }
 }

@@ -1,6 +1,8 @@
 //! A process added to a container: as whom, where, with what, and what becomes of its exit code.
 
 use crate::common::{Container, Kase, json, value};
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
 use std::fs;
 
 deeds! {
@@ -19,6 +21,8 @@ deeds! {
     exec_detached_writes_its_pid,
     no_descriptor_of_ours_reaches_the_process,
     a_name_is_looked_up_in_the_containers_passwd,
+    a_passwd_that_is_not_a_regular_file_is_not_opened,
+    nothing_of_the_container_is_opened_for_numbers,
     exec_in_a_stopped_container_is_refused,
     a_later_change_of_the_bundle_does_not_matter,
 }
@@ -247,6 +251,38 @@ fn a_name_is_looked_up_in_the_containers_passwd(kase: &Kase) {
     let container = kase.run_detached(&bundle);
     assert!(sees(&container, ["--user", "zero"], ["id"]).starts_with("Uid: 0 0 0 0\nGid: 0 0 0 0\n"));
     assert!(sees(&container, ["--user", "0:0"], ["id"]).starts_with("Uid: 0 0 0 0\nGid: 0 0 0 0\n"));
+}
+
+/// kase opens it with the rights of its caller, whatever the container's device cgroup says: a tape would be rewound.
+fn a_passwd_that_is_not_a_regular_file_is_not_opened(kase: &Kase) {
+    let bundle = kase.bundle().args(["/probe", "sleep"]).file("etc/group", "zero:x:0:\n");
+    mkfifo(&bundle.rootfs("etc/passwd"), Mode::from_bits_truncate(0o666)).unwrap();
+    let container = kase.run_detached(&bundle);
+    let outcome = kase.call(["exec", "--user", "zero", &container.id, "/probe", "exit", "0"]);
+    outcome.exited(255);
+    assert!(outcome.err.contains("/etc/passwd: it is not a regular file"), "{outcome}");
+    assert_eq!(outcome.help(), "give --user numbers, as in 1000:1000", "{outcome}");
+    assert!(sees(&container, ["--user", "0:zero"], ["id"]).starts_with("Uid: 0 0 0 0\nGid: 0 0 0 0\n"));
+}
+
+fn nothing_of_the_container_is_opened_for_numbers(kase: &Kase) {
+    let bundle = kase.bundle().args(["/probe", "sleep"]).file("etc/passwd", "zero:x:0:0::/:\n");
+    let container = kase.run_detached(&bundle);
+    for (user, opened) in [("0", false), ("0:0", false), ("zero", true)] {
+        let log = kase.file("calls", "");
+        let exec = kase.command(["exec", "--user", user, &container.id, "/probe", "id"]);
+        let mut strace = kase.program("strace");
+        if strace.arg("--version").output().is_err() {
+            skip!("needs strace");
+        }
+        let mut strace = kase.program("strace");
+        strace.args(["-e", "trace=openat,openat2", "-o"]).arg(&log).arg("--");
+        strace.arg(exec.get_program()).args(exec.get_args());
+        let outcome = kase.finish(strace);
+        assert!(outcome.stdout().starts_with("Uid: 0 0 0 0\nGid: 0 0 0 0\n"), "{outcome}");
+        let calls = fs::read_to_string(log).unwrap();
+        assert_eq!(calls.contains("/etc/passwd"), opened, "--user {user}: {calls}");
+    }
 }
 
 fn exec_works_before_start_too(kase: &Kase) {

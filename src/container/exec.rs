@@ -11,8 +11,8 @@ use crate::hook;
 use crate::host::facilities::Facilities;
 use crate::kernel::capability;
 use crate::kernel::clone::Process;
-use crate::kernel::path::{Resolve, openat2};
-use crate::kernel::process::become_subreaper;
+use crate::kernel::path;
+use crate::kernel::process::{become_subreaper, pidfd_send_signal};
 use crate::launch::intel_rdt::Share;
 use crate::launch::join::{Target, join};
 use crate::launch::pidfd::Receiver;
@@ -26,12 +26,12 @@ use crate::plan::seccomp::Listener;
 use crate::seccomp::Program;
 use crate::trace;
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open, openat};
+use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
 use std::ffi::CStr;
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
 /// What the command line says.
@@ -77,7 +77,7 @@ pub fn exec(container: &Container, mut request: Request) -> anyhow::Result<i32> 
     let facts = container.facts().ok_or_else(gone)?;
     let config = stored(container)?;
     let own = config.process.as_deref().ok_or_else(|| Fault::at("process", "the container has none"))?;
-    request.changes.user = request.user.take().map(|user| look_up(pid, &user)).transpose()?;
+    request.changes.user = request.user.take().map(|user| look_up(pid, pidfd.as_fd(), &user)).transpose()?;
     let process = wanted(own, &mut request)?;
     trace::step("plan");
     let mut notes = Notes::default();
@@ -200,33 +200,41 @@ fn wanted(own: &config::Process, request: &mut Request) -> anyhow::Result<config
     Ok(process)
 }
 
-/// `USER[:GROUP]` by the container's own files, resolved inside its root.
-fn look_up(pid: i32, text: &str) -> anyhow::Result<(u32, u32)> {
+/// `USER[:GROUP]`, names by the container's own files. Nothing of the container is opened for numbers alone, which as in
+/// crun are of group 0.
+fn look_up(pid: i32, pidfd: BorrowedFd<'_>, text: &str) -> anyhow::Result<(u32, u32)> {
     let (user, group) = text.split_once(':').map_or((text, None), |(user, group)| (user, Some(group)));
-    let root = open(
-        format!("/proc/{pid}/root").as_str(),
-        OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC,
-        Mode::empty(),
-    )
-    .or_fault(|| Fault::doing("open the container's root"))?;
+    if let Some(ids) = accounts::id(user).zip(group.map_or(Some(0), accounts::id)) {
+        return Ok(ids);
+    }
+    let doing = || Fault::doing("open the container's root");
+    let root = path::open(format!("/proc/{pid}/root").as_str(), OFlag::O_PATH | OFlag::O_DIRECTORY);
+    let root = root.or_fault(doing)?;
+    // The number is still init's.
+    pidfd_send_signal(pidfd, 0).or_fault(doing)?;
     let file = |path: &CStr| {
-        let flags = libc::O_RDONLY | libc::O_NONBLOCK | libc::O_NOCTTY;
-        openat2(root.as_fd(), path, flags, 0, Resolve::IN_ROOT).and_then(accounts::read).unwrap_or_default()
+        accounts::read_inside(root.as_fd(), path).or_fault(|| {
+            Fault::doing(format!("--user: read the container's {}", path.to_string_lossy()))
+                .remedy("give --user numbers, as in 1000:1000")
+        })
     };
     let unknown = |what: &str, name: &str, path: &str| {
         Fault::doing(format!("--user: the container has no {what} {name:?}"))
             .remedy(format!("use a number, or a name from the container's {path}"))
     };
-    let found = accounts::user(&file(c"/etc/passwd"), user);
-    let uid = match (&found, user.parse()) {
-        (Some(found), _) => found.uid,
-        (None, Ok(uid)) => uid,
-        (None, Err(_)) => return Err(unknown("user", user, "/etc/passwd").into()),
+    let (uid, own_gid) = match accounts::id(user) {
+        Some(uid) => (uid, 0),
+        None => {
+            let found = accounts::user(&file(c"/etc/passwd")?, user);
+            let found = found.ok_or_else(|| unknown("user", user, "/etc/passwd"))?;
+            (found.uid, found.gid)
+        }
     };
-    let gid = match group {
-        Some(group) => accounts::group(&file(c"/etc/group"), group)
-            .ok_or_else(|| unknown("group", group, "/etc/group"))?,
-        None => found.map_or(0, |user| user.gid),
+    let gid = match group.map(|group| (group, accounts::id(group))) {
+        None => own_gid,
+        Some((_, Some(gid))) => gid,
+        Some((name, None)) => accounts::group(&file(c"/etc/group")?, name)
+            .ok_or_else(|| unknown("group", name, "/etc/group"))?,
     };
     Ok((uid, gid))
 }

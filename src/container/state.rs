@@ -2,6 +2,7 @@
 
 use super::record::Facts;
 use super::{Container, Status};
+use crate::accounts;
 use serde::Serialize;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -72,13 +73,7 @@ impl Owners {
     pub fn name(&mut self, uid: u32) -> &str {
         let passwd = self.passwd.get_or_insert_with(|| fs::read_to_string("/etc/passwd").unwrap_or_default());
         // Of a thousand containers one user has nearly all.
-        let named = || {
-            passwd.lines().find_map(|line| {
-                let mut fields = line.split(':');
-                let name = fields.next()?;
-                (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_string())
-            })
-        };
+        let named = || Some(accounts::user(passwd, &uid.to_string())?.name);
         self.known.entry(uid).or_insert_with(|| named().unwrap_or_else(|| format!("#{uid}")))
     }
 }
