@@ -61,7 +61,7 @@ impl Host {
     /// Looks.
     ///
     /// # Errors
-    /// When /proc cannot be read.
+    /// When /proc, or what is there of a facility that is needed, cannot be read.
     pub fn look(caller: Caller, subids: Subids, needs: &[Facility]) -> anyhow::Result<Self> {
         let subordinate = if caller.standing == Standing::Root || subids == Subids::Unneeded {
             Subordinate::default()
@@ -83,7 +83,7 @@ impl Host {
             subordinate,
             helpers,
             last_capability: crate::kernel::capability::last(),
-            facilities: Facilities::look(needs),
+            facilities: Facilities::look(needs)?,
         })
     }
 

@@ -5,6 +5,7 @@ mod delegated;
 mod effects;
 mod events;
 mod limits;
+mod looks;
 mod mount;
 mod processes;
 mod refused;

@@ -3,6 +3,7 @@
 //! The rules are tried from the last to the first. Each one that matches the device decides about the accesses
 //! that it speaks of; a deny among them ends with no, and when none is left undecided the answer is yes.
 
+use super::directory::is_denied;
 use crate::fault::{Fault, OrFault};
 use crate::kernel::bpf::{self, Instruction};
 use crate::plan::cgroup::devices::{Access, Answer, Kind, Rule};
@@ -18,10 +19,15 @@ pub fn attach(cgroup: BorrowedFd<'_>, rules: &[Rule], path: &Path) -> anyhow::Re
         Fault::at("linux.resources.devices", format!("attach a device program to {}", path.display()))
             .remedy("run kase with CAP_BPF or CAP_SYS_ADMIN, on a kernel with CONFIG_CGROUP_BPF")
     };
+    let everything = allows_everything(rules);
     // A cgroup that was there before may have some.
-    let old = bpf::attached(cgroup).unwrap_or_default();
+    let old = match bpf::attached(cgroup) {
+        // Whoever may not ask needs none here, and has attached none.
+        Err(error) if everything && is_denied(&error) => Vec::new(),
+        old => old.or_fault(place)?,
+    };
     let mut old = old.iter();
-    if !allows_everything(rules) {
+    if !everything {
         let program = bpf::load_device_program(&compile(rules)).or_fault(place)?;
         bpf::attach(cgroup, program.as_fd(), old.next().map(AsFd::as_fd)).or_fault(place)?;
     }

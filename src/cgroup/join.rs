@@ -46,7 +46,10 @@ impl Cgroup {
                 let unit = self.unit.clone().zip(inside);
                 // clone3(2) asks for the same rights as a move.
                 let own = of_process(std::process::id().cast_signed());
-                let open = Some(open).filter(|_| own.is_none_or(|own| super::v2::may_move(&own, &target)));
+                let may = own.map_or(Ok(true), |own| super::v2::may_move(&own, &target));
+                let may =
+                    may.or_fault(|| Fault::doing(format!("see whose the cgroup {} is", target.display())))?;
+                let open = Some(open).filter(|_| may);
                 Ok(Join { path: Some(target), doors: Vec::new(), open, unit })
             }
             Tree::V1(paths) => join_v1(paths, subs),

@@ -21,14 +21,24 @@ pub struct Layout {
 
 impl Layout {
     /// Looks: one statfs(2).
-    pub fn look() -> Self {
+    ///
+    /// # Errors
+    /// /sys/fs/cgroup that is there and cannot be looked at: a container without the cgroup that its config asks for
+    /// is no answer to that.
+    pub fn look() -> anyhow::Result<Self> {
         let version = match statfs(MOUNT).map(|stats| stats.filesystem_type()) {
             Ok(CGROUP2_SUPER_MAGIC) => Some(Version::V2),
             Ok(TMPFS_MAGIC) => Some(Version::V1),
             // A plain directory of sysfs, or nothing at all.
-            Ok(_) | Err(_) => None,
+            Ok(_) | Err(nix::Error::ENOENT | nix::Error::ENOTDIR) => None,
+            Err(error) => {
+                return Err(error).or_fault(|| {
+                    Fault::doing(format!("see which cgroups are mounted at {MOUNT}"))
+                        .remedy(format!("see what `stat -f {MOUNT}` says, as the same user"))
+                });
+            }
         };
-        Self { version, hierarchies: OnceCell::new() }
+        Ok(Self { version, hierarchies: OnceCell::new() })
     }
 
     /// Which version has the controllers; nothing on a host without cgroups.
@@ -78,7 +88,7 @@ mod tests {
 
     #[test]
     fn this_machine_has_a_layout() {
-        let layout = Layout::look();
+        let layout = Layout::look().unwrap();
         assert_eq!(layout.version().is_none(), layout.hierarchies().unwrap().next().is_none());
     }
 }

@@ -1,11 +1,12 @@
 //! Makes a container's cgroup, and puts init into it.
 
-use super::directory::{self, is_denied};
+use super::directory::{self, Reach, is_denied};
 use super::freezer::State;
 use super::layout::{Layout, MOUNT};
 use super::systemd::UnitFacts;
 use super::{Cgroup, CgroupFacts, Tree, join, systemd, v1, v2};
 use crate::fault::{Fault, OrFault};
+use crate::host::hierarchies::Hierarchy;
 use crate::plan::cgroup::unit::{self, Bus, Unit};
 use crate::plan::cgroup::{CgroupPlan, Location, Version};
 use rootless::caller::{Caller, Standing};
@@ -25,7 +26,7 @@ impl Cgroup {
         match (&plan.location, layout.version()) {
             (Location::Nowhere, _) | (_, None) => {}
             (Location::Unit(unit), _) => facts.unit = Some(UnitFacts::of(unit)),
-            (_, Some(Version::V2)) => facts.v2 = v2_place(plan, v2_own(layout)?),
+            (_, Some(Version::V2)) => facts.v2 = v2_place(plan, v2_own(layout)?)?,
             (_, Some(Version::V1)) => {
                 for hierarchy in layout.hierarchies()? {
                     let path = v1::path(plan, hierarchy);
@@ -50,13 +51,9 @@ impl Cgroup {
         }
         for hierarchy in layout.hierarchies()? {
             let unified = layout.version() == Some(Version::V2);
-            let path = if unified { v2_place(plan, &hierarchy.own) } else { v1::path(plan, hierarchy) };
+            let path = if unified { v2_place(plan, &hierarchy.own)? } else { v1::path(plan, hierarchy) };
             let Some(path) = path else { continue };
-            let nearest = path.ancestors().find(|above| above.is_dir()).unwrap_or(&path);
-            let movable = !hierarchy.is_unified() || v2::may_move(&hierarchy.own, &path);
-            if !movable || !v2::may_write(nearest) {
-                return Err(not_made(plan, &path, io::Error::from_raw_os_error(libc::EACCES)));
-            }
+            may_make(hierarchy, &path).map_err(|error| not_made(plan, &path, error))?;
         }
         Ok(())
     }
@@ -108,10 +105,11 @@ impl Cgroup {
     fn make_v2(plan: &CgroupPlan, layout: &Layout) -> anyhow::Result<Self> {
         let top = Path::new(MOUNT);
         let own = v2_own(layout)?;
-        let Some(path) = v2_place(plan, own) else { return Ok(Self::none()) };
+        let Some(path) = v2_place(plan, own)? else { return Ok(Self::none()) };
         let made = match v2::may_move(own, &path) {
-            true => v2::make(top, &path),
-            false => Err(io::Error::from_raw_os_error(libc::EACCES)),
+            Ok(true) => v2::make(top, &path),
+            Ok(false) => Err(io::Error::from_raw_os_error(libc::EACCES)),
+            Err(error) => Err(error),
         };
         let made = match made {
             Err(error) if is_denied(&error) && plan.asked.is_none() => return Ok(Self::none()),
@@ -210,9 +208,8 @@ impl Cgroup {
     fn start(&mut self, plan: &CgroupPlan, unit: &Unit, pid: i32) -> anyhow::Result<()> {
         // systemd takes a cgroup as it finds it, and in a frozen one init would never answer.
         let there = unit_place(unit)?;
-        if there.exists() {
-            v2::refuse_used(&there)?;
-        }
+        // Of one that is not there, all of it says no.
+        v2::refuse_used(&there)?;
         match systemd::start(unit, &plan.limits, pid) {
             Err(error) if plan.asked.is_none() => {
                 tracing::warn!("{error:#}; the container stays in its caller's cgroup");
@@ -283,20 +280,34 @@ fn v2_own(layout: &Layout) -> anyhow::Result<&Path> {
     Ok(layout.hierarchies()?.next().map_or(Path::new(MOUNT), |tree| &tree.own))
 }
 
-fn v2_place(plan: &CgroupPlan, own: &Path) -> Option<PathBuf> {
+fn v2_place(plan: &CgroupPlan, own: &Path) -> anyhow::Result<Option<PathBuf>> {
     let top = Path::new(MOUNT);
-    match &plan.location {
+    Ok(match &plan.location {
         Location::FromRoot(path) => Some(top.join(path)),
-        Location::FromOwn(path) => Some(beside(own, top).join(path)),
+        Location::FromOwn(path) => {
+            let place = beside(own, top)
+                .or_fault(|| Fault::doing(format!("see whose the cgroup {} is", own.display())))?;
+            Some(place.join(path))
+        }
         Location::Nowhere | Location::Unit(_) => None,
+    })
+}
+
+/// Whether the cgroup may be made, or be used if it is there, as far as owners and modes say.
+fn may_make(hierarchy: &Hierarchy, path: &Path) -> io::Result<()> {
+    let mut nearest = path;
+    while !nearest.try_exists()? {
+        nearest = nearest.parent().unwrap_or(Path::new("/"));
     }
+    let movable = !hierarchy.is_unified() || v2::may_move(&hierarchy.own, path)?;
+    if movable && v2::may_write(nearest)? { Ok(()) } else { Err(io::Error::from_raw_os_error(libc::EACCES)) }
 }
 
 /// Where a cgroup goes that nobody named: beside ours, since ours has us in it, and a cgroup with processes hands
 /// no controllers down. In ours, if that is all that we were given.
-fn beside<'a>(own: &'a Path, top: &'a Path) -> &'a Path {
+fn beside<'a>(own: &'a Path, top: &'a Path) -> io::Result<&'a Path> {
     let above = own.parent().filter(|above| above.starts_with(top)).unwrap_or(top);
-    if v2::may_write(above) || !v2::may_write(own) { above } else { own }
+    Ok(if v2::may_write(above)? || !v2::may_write(own)? { above } else { own })
 }
 
 /// A cgroup that cannot be made, in the words that engines and tests know, with whose it would have to be.
@@ -328,7 +339,9 @@ pub(super) fn not_made(plan: &CgroupPlan, path: &Path, error: io::Error) -> anyh
     .caused_by(error)
 }
 
-pub(super) fn refuse_populated(pids: &[i32], path: &Path) -> anyhow::Result<()> {
+pub(super) fn refuse_populated(path: &Path) -> anyhow::Result<()> {
+    let pids = directory::pids(path, Reach::Recursive)
+        .or_fault(|| Fault::at("linux.cgroupsPath", format!("list the processes in {}", path.display())))?;
     if pids.is_empty() {
         return Ok(());
     }

@@ -35,6 +35,7 @@ use crate::kernel::text::read_text;
 use crate::plan::cgroup::limits::Limits;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use systemd::UnitFacts;
@@ -187,7 +188,12 @@ impl Cgroup {
     /// Writes limits; tells the files and values that were written.
     fn write(&self, limits: &Limits) -> anyhow::Result<Vec<Written>> {
         match &self.tree {
-            Tree::None => Ok(Vec::new()),
+            Tree::None => match limits.first() {
+                Some(at) => Err(Fault::at(at, "the container has no cgroup of its own to limit")
+                    .remedy("create it again where cgroups are mounted at /sys/fs/cgroup and may be made")
+                    .into()),
+                None => Ok(Vec::new()),
+            },
             Tree::V2 { path, open } => {
                 let written = write::write(limits, |_| Some(path))?;
                 if let (Some(rules), Some(open)) = (&limits.devices, open) {
@@ -218,14 +224,10 @@ impl Cgroup {
     /// # Errors
     /// What the kernel refuses, by its place in the resources.
     pub fn update(&self, limits: &Limits) -> anyhow::Result<()> {
-        if matches!(self.tree, Tree::None) && !limits.writes.is_empty() {
-            return Err(Fault::at(&limits.writes[0].at, "the container has no cgroup of its own to limit")
-                .remedy("create it again where cgroups may be made")
-                .into());
-        }
         let written = self.write(limits)?;
         let (Some(unit), Tree::V2 { path, .. }) = (&self.unit, &self.tree) else { return Ok(()) };
-        let whole = whole(path, written);
+        let whole = whole(path, written)
+            .or_fault(|| Fault::doing(format!("read the limits in {}", path.display())))?;
         systemd::update(unit, &whole)?;
         // systemd forgets the period of no quota.
         let lost = whole.iter().find(|(file, value)| file == "cpu.max" && value.starts_with("max "));
@@ -354,18 +356,16 @@ fn signal_each(pids: &[i32], number: i32) -> anyhow::Result<()> {
 
 /// What was written, with what it means together with what was there: a quota alone is one of the old period, and
 /// what ceases to be idle has a weight.
-fn whole(path: &Path, mut written: Vec<Written>) -> Vec<Written> {
+fn whole(path: &Path, mut written: Vec<Written>) -> io::Result<Vec<Written>> {
     let now = |file: &str| read_text(path.join(file)).map(|text| text.trim().to_string());
-    for (file, value) in &mut written {
-        if let Some(both) = Some(&*file).filter(|file| *file == "cpu.max").and_then(|file| now(file).ok()) {
-            *value = both;
-        }
+    for (_, value) in written.iter_mut().filter(|(file, _)| file == "cpu.max") {
+        *value = now("cpu.max")?;
     }
     let weight = written.iter().any(|(file, _)| file == "cpu.weight");
     if written.iter().any(|(file, value)| file == "cpu.idle" && value == "0") && !weight {
-        written.extend(now("cpu.weight").map(|weight| ("cpu.weight".to_string(), weight)));
+        written.push(("cpu.weight".to_string(), now("cpu.weight")?));
     }
-    written
+    Ok(written)
 }
 
 #[cfg(test)]

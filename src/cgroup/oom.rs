@@ -63,14 +63,17 @@ impl Cgroup {
 impl Watch {
     fn v2(path: &Path) -> anyhow::Result<Self> {
         let mut files = vec![File::open(path.join("cgroup.events"))?];
-        // Not there without the controller; the end of the container can be watched all the same.
-        files.extend(File::open(path.join("memory.events")));
+        match File::open(path.join("memory.events")) {
+            // Not there without the controller; the end of the container can be watched all the same.
+            Err(error) if is_gone(&error) => {}
+            file => files.push(file?),
+        }
         // A file is ready once it changes after it was read.
         for file in &files {
             let mut file = file;
             file.read_to_end(&mut Vec::new())?;
         }
-        Ok(Self(Kind::V2 { killed: killed(path), path: path.to_path_buf(), files }))
+        Ok(Self(Kind::V2 { killed: killed(path)?, path: path.to_path_buf(), files }))
     }
 
     /// cgroup v1, memory, chapter 9: the kernel counts in an eventfd that is told to it.
@@ -100,7 +103,7 @@ impl Watch {
                     // Gone by now, perhaps; is_populated tells.
                     let _ = io::Seek::rewind(&mut file).and_then(|()| file.read_to_end(&mut Vec::new()));
                 }
-                let now = killed(path);
+                let now = killed(path)?;
                 let more = now > *before;
                 *before = now;
                 match more {
@@ -116,7 +119,7 @@ impl Watch {
                 }
                 counter.read_exact(&mut [0; 8])?;
                 // The counter is raised a last time when the cgroup is removed.
-                Ok(if path.join("cgroup.procs").exists() { Heard::Oom } else { Heard::Gone })
+                Ok(if path.join("cgroup.procs").try_exists()? { Heard::Oom } else { Heard::Gone })
             }
         }
     }
@@ -129,8 +132,11 @@ fn wait(mut ready: Vec<PollFd<'_>>, time: Duration) -> io::Result<bool> {
     }
 }
 
-fn killed(path: &Path) -> u64 {
-    keyed(&path.join("memory.events"), "oom_kill").ok().flatten().unwrap_or_default()
+fn killed(path: &Path) -> io::Result<u64> {
+    match keyed(&path.join("memory.events"), "oom_kill") {
+        Err(error) if is_gone(&error) => Ok(0),
+        count => Ok(count?.unwrap_or_default()),
+    }
 }
 
 fn is_populated(path: &Path) -> io::Result<bool> {

@@ -27,7 +27,7 @@ fn skip(why: &str) {
 
 /// The host's layout, or why there is none to test with.
 fn layout(version: Version) -> Option<Layout> {
-    let layout = Layout::look();
+    let layout = Layout::look().unwrap();
     if !geteuid().is_root() {
         skip("only root may make cgroups here");
         return None;
@@ -41,7 +41,7 @@ fn layout(version: Version) -> Option<Layout> {
 
 /// The v2 tree of this host, wherever it is mounted.
 fn unified() -> Option<PathBuf> {
-    let layout = Layout::look();
+    let layout = Layout::look().unwrap();
     let tree = layout.hierarchies().unwrap().find(|hierarchy| hierarchy.is_unified()).cloned();
     match tree {
         Some(tree) if geteuid().is_root() => Some(tree.point),

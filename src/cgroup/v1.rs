@@ -18,6 +18,7 @@ use crate::fault::{Fault, OrFault};
 use crate::host::hierarchies::Hierarchy;
 use crate::kernel::text::read_value;
 use crate::plan::cgroup::{CgroupPlan, Location};
+use rootless::caller::{Caller, Standing};
 use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use std::borrow::Cow;
@@ -97,18 +98,21 @@ pub fn make_tree(plan: &CgroupPlan, layout: &Layout) -> anyhow::Result<Made> {
 /// it is written.
 ///
 /// # Errors
-/// The kernel's; a cgroup that is in use; something asks for a cgroup and the caller may make none.
+/// The kernel's; a cgroup that is in use; something asks for a cgroup, and a user may make none, or root not all.
 pub fn make(plan: &CgroupPlan, layout: &Layout, made: &mut Made) -> anyhow::Result<()> {
     let left = layout.hierarchies()?.filter(|hierarchy| !hierarchy.is_unified());
     let denied = make_in(plan, left, made)?;
-    if made.paths.is_empty() {
-        let tree = || path(plan, layout.hierarchies().ok()?.next()?);
-        let first = denied.into_iter().map(|(_, path, error)| (path, error)).next();
-        let first = first.or_else(|| Some((tree()?, io::Error::from_raw_os_error(libc::EACCES))));
-        return match first {
-            Some((path, error)) if plan.asked.is_some() => Err(not_made(plan, &path, error)),
-            _ => Ok(()),
+    // A user may have been given some. That one refuses is no part of how root's are shared out: a container that is
+    // outside of it is not where its config wants it.
+    let root = || anyhow::Ok(!denied.is_empty() && Caller::look()?.standing == Standing::Root);
+    if plan.asked.is_some() && (made.paths.is_empty() || root()?) {
+        // Where no other hierarchy is, it was the tree that refused before.
+        let tree = || {
+            let path = path(plan, layout.hierarchies().ok()?.next()?)?;
+            Some((path, io::Error::from_raw_os_error(libc::EACCES)))
         };
+        let first = denied.into_iter().map(|(_, path, error)| (path, error)).next().or_else(tree);
+        return first.map_or(Ok(()), |(path, error)| Err(not_made(plan, &path, error)));
     }
     let denied: Vec<_> =
         denied.iter().map(|(name, ..)| name.as_str()).filter(|name| !name.is_empty()).collect();
@@ -158,7 +162,8 @@ fn one(
         Ok(())
     };
     // A user may have a directory in the v2 tree, and be outside of it.
-    if hierarchy.is_unified() && !may_move(&hierarchy.own, &path) {
+    let may = |done: io::Result<bool>| done.map_err(|error| not_made(plan, &path, error));
+    if hierarchy.is_unified() && !may(may_move(&hierarchy.own, &path))? {
         return deny(path, io::Error::from_raw_os_error(libc::EACCES));
     }
     let directories = match directory::make_plain(&hierarchy.point, &path) {
@@ -177,10 +182,10 @@ fn one(
     }
     if !is_new {
         // Somebody else's: no process can be put there.
-        if !may_write(&path.join("cgroup.procs")) {
+        if !may(may_write(&path.join("cgroup.procs")))? {
             return deny(path, io::Error::from_raw_os_error(libc::EACCES));
         }
-        super::make::refuse_populated(&directory::pids(&path, Reach::Recursive).unwrap_or_default(), &path)?;
+        super::make::refuse_populated(&path)?;
         super::make::refuse_frozen(freezer::v1(&path)?, &path)?;
     }
     made.paths.insert(hierarchy.name(), path);

@@ -1,6 +1,6 @@
 //! The one tree of cgroup v2.
 
-use super::directory::{self, Reach, is_gone};
+use super::directory::{self, is_gone};
 use super::freezer::{self, State};
 use crate::fault::{Fault, OrFault};
 use crate::kernel;
@@ -8,7 +8,7 @@ use crate::kernel::text::read_text;
 use crate::plan::cgroup::CgroupPlan;
 use nix::fcntl::OFlag;
 use nix::unistd::{AccessFlags, access};
-use std::io;
+use std::io::{self, ErrorKind};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
@@ -60,7 +60,11 @@ pub fn hand_down(top: &Path, path: &Path) {
 /// A limit of a controller that cannot work in a threaded cgroup.
 pub fn settle(path: &Path, plan: &CgroupPlan) -> anyhow::Result<()> {
     let file = path.join("cgroup.type");
-    let kind = read_text(&file).unwrap_or_default();
+    let kind = match read_text(&file) {
+        // The tree's root has none, nor has any cgroup of an old kernel.
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        kind => kind.or_fault(|| Fault::doing(format!("read {}", file.display())))?,
+    };
     let kind = kind.trim();
     if !matches!(kind, "domain invalid" | "domain threaded" | "threaded") {
         return Ok(());
@@ -86,15 +90,26 @@ pub fn settle(path: &Path, plan: &CgroupPlan) -> anyhow::Result<()> {
 
 /// Whether the caller may move processes from the cgroup `own` into the one at `path`: whoever may write to the
 /// process list of the nearest one above both; cgroups(7), "Cgroup delegation containment".
-pub fn may_move(own: &Path, path: &Path) -> bool {
+///
+/// # Errors
+/// As [`may_write`].
+pub fn may_move(own: &Path, path: &Path) -> io::Result<bool> {
     let both = own.components().zip(path.components()).take_while(|(one, other)| one == other);
     let above: PathBuf = both.map(|(part, _)| part).collect();
     may_write(&above.join("cgroup.procs"))
 }
 
-/// Whether the caller may write to it, as far as its mode says.
-pub fn may_write(path: &Path) -> bool {
-    access(path, AccessFlags::W_OK).is_ok()
+/// Whether the caller may write to it, as far as its mode says. Nobody may write to what is not there.
+///
+/// # Errors
+/// Those of access(2) that are no answer.
+pub fn may_write(path: &Path) -> io::Result<bool> {
+    use nix::Error as E;
+    match access(path, AccessFlags::W_OK) {
+        Ok(()) => Ok(true),
+        Err(E::EACCES | E::EPERM | E::EROFS | E::ENOENT | E::ENOTDIR | E::ENODEV) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Opens it, for clone3(2) and for a device program.
@@ -108,10 +123,15 @@ pub fn open(path: &Path) -> io::Result<OwnedFd> {
 /// Gives it to `uid`, in the way that lets them rule over what is below it but not over its limits.
 ///
 /// # Errors
-/// Those of chown(2).
+/// Those of chown(2), or of reading which files of it to give.
 pub fn give(path: &Path, uid: u32) -> anyhow::Result<()> {
-    let list = read_text("/sys/kernel/cgroup/delegate")
-        .unwrap_or_else(|_| "cgroup.procs\ncgroup.subtree_control\ncgroup.threads".to_string());
+    const LIST: &str = "/sys/kernel/cgroup/delegate";
+    let list = match read_text(LIST) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            "cgroup.procs\ncgroup.subtree_control\ncgroup.threads".to_string()
+        }
+        list => list.or_fault(|| Fault::doing(format!("read {LIST}")))?,
+    };
     let chowned = |path: &Path| match chown(path, Some(uid), None) {
         Err(error) if is_gone(&error) => Ok(()),
         done => done.or_fault(|| Fault::doing(format!("give {} to uid {uid}", path.display()))),
@@ -147,6 +167,6 @@ pub fn kill_all(path: &Path) -> anyhow::Result<()> {
 /// # Errors
 /// It has processes, or it is frozen.
 pub fn refuse_used(path: &Path) -> anyhow::Result<()> {
-    super::make::refuse_populated(&directory::pids(path, Reach::Recursive).unwrap_or_default(), path)?;
+    super::make::refuse_populated(path)?;
     super::make::refuse_frozen(freezer::v2(path)?, path)
 }

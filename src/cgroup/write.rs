@@ -102,14 +102,23 @@ fn lines(path: &Path, value: &str) -> io::Result<()> {
 
 /// What to write, now that the files can be read; nothing when it follows that nothing is to be written.
 fn value(place: &Path, path: &Path, write: &Write) -> anyhow::Result<Option<String>> {
-    let limit = |file: &str| directory::number(&place.join(file)).ok().filter(|value| *value != u64::MAX);
+    // The limit in force; nothing is none, also where there is no such file.
+    let limit = |file: &str| match directory::number(&place.join(file)) {
+        Ok(u64::MAX) => Ok(None),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        value => value.map(Some).or_fault(|| unread(write, &place.join(file))),
+    };
     match &write.value {
         Value::Text(text) => Ok(Some(text.clone())),
         Value::AfterFirstWord(word) => {
-            let text = read_text(path).unwrap_or_default();
+            let text = match read_text(path) {
+                // Whoever writes it is told so.
+                Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
+                text => text.or_fault(|| unread(write, path))?,
+            };
             Ok(Some(format!("{} {word}", text.split_whitespace().next().unwrap_or("max"))))
         }
-        Value::SwapOf { total } => match limit("memory.max") {
+        Value::SwapOf { total } => match limit("memory.max")? {
             Some(memory) => match total.unsigned_abs().checked_sub(memory) {
                 Some(swap) => Ok(Some(swap.to_string())),
                 None => Err(Fault::at(
@@ -123,7 +132,7 @@ fn value(place: &Path, path: &Path, write: &Write) -> anyhow::Result<Option<Stri
                 .remedy("set memory.limit too: swap counts both together")
                 .into()),
         },
-        Value::SwapBeside { memory } => match (limit("memory.max"), limit("memory.swap.max")) {
+        Value::SwapBeside { memory } => match (limit("memory.max")?, limit("memory.swap.max")?) {
             (Some(old), Some(swap)) => match (old + swap).checked_sub(memory.unsigned_abs()) {
                 Some(swap) => Ok(Some(swap.to_string())),
                 None => Err(Fault::at(
@@ -138,13 +147,25 @@ fn value(place: &Path, path: &Path, write: &Write) -> anyhow::Result<Option<Stri
     }
 }
 
+fn unread(write: &Write, file: &Path) -> Fault {
+    Fault::at(&write.at, format!("read {}", file.display()))
+}
+
 fn refuse_below_use(check: Check, memory: &Path, version: Version) -> anyhow::Result<()> {
     let file = match version {
         Version::V1 => "memory.usage_in_bytes",
         Version::V2 => "memory.current",
     };
-    // Only what can be read can be checked; the cgroup may be new.
-    let Ok(used) = directory::number(&memory.join(file)) else { return Ok(()) };
+    let used = match directory::number(&memory.join(file)) {
+        // Without the controller nothing is counted, and the limit itself is refused.
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        used => used.or_fault(|| {
+            Fault::at(
+                "linux.resources.memory.checkBeforeUpdate",
+                format!("read {file} in {}", memory.display()),
+            )
+        })?,
+    };
     for (limit, field, word) in [(check.total, "swap", "memory+swap"), (check.memory, "limit", "memory")] {
         if let Some(limit) = limit.filter(|limit| limit.unsigned_abs() <= used) {
             return Err(Fault::at(

@@ -28,7 +28,7 @@ pub fn run(context: Context, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
         true => rootless(&context.caller),
         false => DEFAULT.to_string(),
     };
-    let text = if has_cgroup_v2() { text } else { text.replace(CGROUP_NAMESPACE, "") };
+    let text = if has_cgroup_v2()? { text } else { text.replace(CGROUP_NAMESPACE, "") };
     let mut out = OpenOptions::new().write(true).create_new(true).open(&file).or_fault(|| {
         Fault::doing(format!("write {}", file.display()))
             .remedy("remove the file if it is there and not needed, or name another directory with --bundle")

@@ -55,7 +55,7 @@ pub fn draw<'spec>(
     request: &Request,
 ) -> anyhow::Result<(Host, Layout, Plan<'spec>)> {
     trace::step("host");
-    let layout = Layout::look();
+    let layout = Layout::look()?;
     let config = &bundle.config;
     let needs = attributes::needs(config.process.as_deref(), config.linux.as_deref());
     let host = Host::look(caller, subids(config), &needs)?;

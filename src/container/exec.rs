@@ -84,7 +84,7 @@ pub fn exec(container: &Container, mut request: Request) -> anyhow::Result<i32> 
     let last_capability = capability::last();
     let plan =
         exec::decide(&process, last_capability, &mut notes)?.with_groups(groups(config.annotations.as_ref()));
-    let facilities = Facilities::look(&attributes::needs(Some(&process), None));
+    let facilities = Facilities::look(&attributes::needs(Some(&process), None))?;
     let attributes = attributes::decide(Some(&process), config.linux.as_deref(), &facilities, &mut notes)?;
     super::create::say(&notes);
     let console = connect(&request, plan.terminal.is_some())?;

@@ -47,8 +47,11 @@ use std::time::Duration;
 use store::Directory;
 
 /// Whether this host's controllers are those of cgroup v2.
-pub fn has_cgroup_v2() -> bool {
-    Layout::look().version() == Some(Version::V2)
+///
+/// # Errors
+/// Those of [`Layout::look`].
+pub fn has_cgroup_v2() -> anyhow::Result<bool> {
+    Ok(Layout::look()?.version() == Some(Version::V2))
 }
 
 /// A container that exists.

@@ -75,10 +75,10 @@ pub fn update(
             .remedy(format!("see its status with `kase state {}`", container.id()))
             .into());
     }
-    let facilities = Facilities::look(if rdt.is_some() { &[Facility::Resctrl] } else { &[] });
+    let facilities = Facilities::look(if rdt.is_some() { &[Facility::Resctrl] } else { &[] })?;
     let rdt = intel_rdt::decide(rdt, &facilities)?;
     if let Some(resources) = resources {
-        let Some(version) = Layout::look().version() else {
+        let Some(version) = Layout::look()?.version() else {
             return Err(Fault::doing("this host has no cgroups, so nothing can be limited")
                 .remedy("mount cgroup2 at /sys/fs/cgroup")
                 .into());

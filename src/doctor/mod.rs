@@ -9,6 +9,7 @@ mod trial;
 pub use bundle::{Outlook, outlook};
 
 use crate::cgroup::layout::Layout;
+use crate::fault::Report;
 use crate::host::{self, Host, Subids};
 use crate::kernel::process::limit;
 use crate::plan::cgroup::Version;
@@ -62,7 +63,15 @@ fn kernel() -> Check {
 
 fn cgroup_version() -> Check {
     const NAME: &str = "cgroup version";
-    match Layout::look().version() {
+    let layout = match Layout::look() {
+        Ok(layout) => layout,
+        Err(error) => {
+            let report = Report::of(&error);
+            let hurdle = Hurdle { cause: report.line, remedy: report.remedy.unwrap_or_default() };
+            return Check::hurdle(NAME, Level::Failure, hurdle);
+        }
+    };
+    match layout.version() {
         Some(Version::V2) => Check::ok(NAME, "2"),
         Some(Version::V1) => {
             Check::ok(NAME, "1, whose limits root has, and a user where root gave directories")

@@ -1,8 +1,8 @@
 //! Parts of the kernel that only some configurations need, looked for only then.
 
+use crate::fault::{Fault, OrFault};
 use crate::kernel::text::read_text;
-use nix::sys::statfs::{FsType, statfs};
-use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// What a configuration can need.
@@ -50,17 +50,20 @@ pub struct Resctrl {
 
 impl Facilities {
     /// Looks for what is asked for, and for nothing else.
-    pub fn look(wanted: &[Facility]) -> Self {
+    ///
+    /// # Errors
+    /// A file of the kernel's that is there and cannot be read.
+    pub fn look(wanted: &[Facility]) -> anyhow::Result<Self> {
         let asked = |facility| wanted.contains(&facility);
         let mounts = match asked(Facility::Selinux) || asked(Facility::Resctrl) {
-            true => read_text("/proc/self/mountinfo").unwrap_or_default(),
+            true => read("/proc/self/mountinfo", &[])?,
             false => String::new(),
         };
-        Self {
-            apparmor: if asked(Facility::AppArmor) { apparmor() } else { Presence::Missing },
-            selinux: if asked(Facility::Selinux) { selinux(&mounts) } else { Presence::Missing },
-            resctrl: asked(Facility::Resctrl).then(|| resctrl(&mounts)).flatten(),
-        }
+        Ok(Self {
+            apparmor: if asked(Facility::AppArmor) { apparmor()? } else { Presence::Missing },
+            selinux: if asked(Facility::Selinux) { selinux(&mounts)? } else { Presence::Missing },
+            resctrl: if asked(Facility::Resctrl) { resctrl(&mounts)? } else { None },
+        })
     }
 }
 
@@ -68,31 +71,48 @@ fn presence(there: bool) -> Presence {
     if there { Presence::Present } else { Presence::Missing }
 }
 
-fn apparmor() -> Presence {
-    let enabled = fs::read("/sys/module/apparmor/parameters/enabled").unwrap_or_default();
-    presence(enabled.starts_with(b"Y"))
+/// The text of a file; nothing where `absent` is what the kernel says of it.
+fn read(path: &str, absent: &[i32]) -> anyhow::Result<String> {
+    match read_text(path) {
+        Err(error) if error.raw_os_error().is_some_and(|number| absent.contains(&number)) => {
+            Ok(String::new())
+        }
+        text => text.or_fault(|| Fault::doing(format!("read {path}"))),
+    }
+}
+
+fn apparmor() -> anyhow::Result<Presence> {
+    let enabled = read("/sys/module/apparmor/parameters/enabled", &[libc::ENOENT])?;
+    Ok(presence(enabled.starts_with('Y')))
 }
 
 /// As in libselinux: its file system is there, and this process has a label of a policy, not the one that the
 /// kernel gives before any is loaded.
-fn selinux(mounts: &str) -> Presence {
-    const MAGIC: FsType = FsType(0xf97c_ff8c);
-    let usual = statfs("/sys/fs/selinux").is_ok_and(|found| found.filesystem_type() == MAGIC);
-    let label = fs::read_to_string("/proc/self/attr/current").unwrap_or_default();
+fn selinux(mounts: &str) -> anyhow::Result<Presence> {
+    if mounted(mounts, "selinuxfs").is_none() {
+        return Ok(Presence::Missing);
+    }
+    // EINVAL is what a kernel says in which no security module has labels.
+    let label = read("/proc/self/attr/current", &[libc::ENOENT, libc::EINVAL])?;
     let label = label.trim_end_matches(['\0', '\n']);
-    presence((usual || mounted(mounts, "selinuxfs").is_some()) && !label.is_empty() && label != "kernel")
+    Ok(presence(!label.is_empty() && label != "kernel"))
 }
 
-fn resctrl(mounts: &str) -> Option<Resctrl> {
-    mounted(mounts, "resctrl").map(Resctrl::at)
+fn resctrl(mounts: &str) -> anyhow::Result<Option<Resctrl>> {
+    let Some(root) = mounted(mounts, "resctrl") else { return Ok(None) };
+    let shown = root.display().to_string();
+    Resctrl::at(root).map(Some).or_fault(|| Fault::doing(format!("see what {shown} can share out")))
 }
 
 impl Resctrl {
     /// The file system that is mounted at `root`.
-    pub fn at(root: PathBuf) -> Self {
-        let info = |name: &str| presence(root.join("info").join(name).exists());
-        let cache = [info("L3"), info("L3CODE")];
-        Self { cache: presence(cache.contains(&Presence::Present)), bandwidth: info("MB"), root }
+    ///
+    /// # Errors
+    /// Those of stat(2).
+    pub fn at(root: PathBuf) -> io::Result<Self> {
+        let info = |name: &str| root.join("info").join(name).try_exists();
+        let cache = info("L3")? || info("L3CODE")?;
+        Ok(Self { cache: presence(cache), bandwidth: presence(info("MB")?), root })
     }
 }
 
@@ -127,15 +147,15 @@ mod tests {
     #[test]
     fn a_resctrl_directory_says_what_it_can_do() {
         let root = std::env::temp_dir().join(format!("kase-resctrl-{}", std::process::id()));
-        fs::create_dir_all(root.join("info/L3")).unwrap();
-        let found = Resctrl::at(root.clone());
-        fs::remove_dir_all(root).unwrap();
+        std::fs::create_dir_all(root.join("info/L3")).unwrap();
+        let found = Resctrl::at(root.clone()).unwrap();
+        std::fs::remove_dir_all(root).unwrap();
         assert_eq!((found.cache, found.bandwidth), (Presence::Present, Presence::Missing));
     }
 
     #[test]
     fn what_nobody_asks_for_is_not_looked_for() {
-        let found = Facilities::look(&[]);
+        let found = Facilities::look(&[]).unwrap();
         assert_eq!((found.apparmor, found.selinux, found.resctrl), Default::default());
     }
 }

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 const HOST: &str = hierarchies::USUAL;
+const NO_PLACE: &str = "/proc/self/cgroup does not say where this process is in it";
 
 /// What the container is to see of the tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,11 +54,25 @@ impl<'a> CgroupMount<'a> {
         match nix::sys::statfs::statfs(HOST).map(|stats| stats.filesystem_type()) {
             Ok(nix::sys::statfs::CGROUP2_SUPER_MAGIC) => Ok(Self::Unified),
             Ok(_) => Hierarchies::begin(mounter, entry, known).map(Self::Legacy),
-            Err(_) => {
+            Err(nix::Error::ENOENT | nix::Error::ENOTDIR) => {
                 tracing::debug!("{}: the host has no {HOST}: nothing is mounted", entry.at);
                 Ok(Self::None)
             }
+            Err(error) => {
+                Err(error).or_fault(|| Fault::at(entry.at, format!("see what is mounted at {HOST}")))
+            }
         }
+    }
+}
+
+/// /proc/self/cgroup: nothing on a kernel without cgroups.
+///
+/// # Errors
+/// It cannot be read.
+pub fn own() -> anyhow::Result<String> {
+    match read_text("/proc/self/cgroup") {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(String::new()),
+        own => own.or_fault(|| Fault::doing("read /proc/self/cgroup")),
     }
 }
 
@@ -151,10 +166,9 @@ impl<'a> Hierarchies<'a> {
             Mounted::Mountinfo(mountinfo) => hierarchies::parse(&mountinfo, own).into(),
         };
         for hierarchy in all.iter().filter(|one| !one.is_unified() && one.point.starts_with(HOST)) {
-            let Some(own) = hierarchy.of(own) else { continue };
-            one(entry, tmpfs.as_fd(), hierarchy, &own, view).or_fault(|| {
-                Fault::at(entry.at, format!("mount the cgroup hierarchy {}", hierarchy.name()))
-            })?;
+            let fault = || Fault::at(entry.at, format!("mount the cgroup hierarchy {}", hierarchy.name()));
+            let own = hierarchy.of(own).ok_or_else(|| fault().caused_by(Fault::doing(NO_PLACE)))?;
+            one(entry, tmpfs.as_fd(), hierarchy, &own, view).or_fault(fault)?;
         }
         Ok((entry.options.attributes.set & attribute::RDONLY != 0).then_some(tmpfs))
     }

@@ -32,7 +32,6 @@ use crate::handshake::{InitEnd, ToInit, ToKase};
 use crate::hook;
 use crate::host::hierarchies::Hierarchy;
 use crate::kernel::process::{Dumpable, exit_now, heed_signals, set_dumpable, unshare};
-use crate::kernel::text::read_text;
 use crate::kernel::{descriptor, net};
 use crate::plan::mount_options::Extension;
 use crate::plan::mounts::What;
@@ -223,7 +222,7 @@ impl Init<'_> {
         doors::enter(doors)?;
         affinity::settle(&Affinity::default())?;
         if self.plan.mounts.iter().any(|mount| mount.what == What::Cgroup) {
-            self.own_cgroups = read_text("/proc/self/cgroup").unwrap_or_default();
+            self.own_cgroups = cgroup_mount::own()?;
         }
         // Its root is the cgroup that this process is in, so not before that is the right one.
         if self.plan.namespaces.makes(Kind::Cgroup) {

@@ -213,7 +213,7 @@ mod tests {
 
         fn enter(&self, listed: Value) -> Result<Share, String> {
             let listed = serde_json::from_value(listed).unwrap();
-            let resctrl = Some(Resctrl::at(self.0.clone()));
+            let resctrl = Some(Resctrl::at(self.0.clone()).unwrap());
             let facilities = Facilities { resctrl, ..Facilities::default() };
             let rdt = decide(Some(&listed), &facilities).unwrap().unwrap();
             let share = Share::choose(&rdt, "web");
@@ -285,7 +285,7 @@ mod tests {
     fn a_container_that_runs_gets_other_schemata_and_a_group_if_it_has_none() {
         let resctrl = StandIn::new("change");
         let listed = serde_json::from_value(json!({"l3CacheSchema": "L3:0=f"})).unwrap();
-        let found = Some(Resctrl::at(resctrl.0.clone()));
+        let found = Some(Resctrl::at(resctrl.0.clone()).unwrap());
         let facilities = Facilities { resctrl: found, ..Facilities::default() };
         let rdt = decide(Some(&listed), &facilities).unwrap().unwrap();
         let share = Share::choose(&rdt, "web");
@@ -306,7 +306,7 @@ mod tests {
         let share = resctrl.enter(json!({"closID": "gold"})).unwrap();
         fs::remove_dir_all(resctrl.0.join("gold")).unwrap();
         let listed = serde_json::from_value(json!({"l3CacheSchema": "L3:0=f"})).unwrap();
-        let found = Some(Resctrl::at(resctrl.0.clone()));
+        let found = Some(Resctrl::at(resctrl.0.clone()).unwrap());
         let rdt = decide(Some(&listed), &Facilities { resctrl: found, ..Facilities::default() });
         let error = share.change(&rdt.unwrap().unwrap(), &[]).unwrap_err();
         assert!(Report::of(&error).line.ends_with("gold does not exist"), "{error}");

@@ -5,7 +5,7 @@ use super::*;
 
 /// The systemd that makes our scopes, on a v2 host.
 pub fn systemd_setting(caller: &Caller) -> Option<Setting<'static>> {
-    let version = Layout::look().version();
+    let version = Layout::look().unwrap().version();
     let systemd = systemd::which(caller);
     (version == Some(Version::V2) && systemd.is_some()).then_some(Setting {
         version,
@@ -45,7 +45,7 @@ fn systemd_makes_a_scope_with_the_limits_and_takes_it_back() {
     let decide =
         |resources| decide(Some(&linux(resources)), Some(&annotations), &setting, &mut Notes::default());
     let plan = decide(resources).unwrap();
-    let mut cgroup = make(&plan, &Layout::look()).unwrap();
+    let mut cgroup = make(&plan, &Layout::look().unwrap()).unwrap();
     assert!(cgroup.clone_target().unwrap().is_none());
     let mut sleeper = Sleeper::start();
     cgroup.attach(&plan, sleeper.pid()).unwrap();
@@ -75,7 +75,7 @@ fn systemd_makes_a_scope_with_the_limits_and_takes_it_back() {
 
     // A second one of that name is refused, and the first is left alone.
     let other = Sleeper::start();
-    let mut second = make(&plan, &Layout::look()).unwrap();
+    let mut second = make(&plan, &Layout::look().unwrap()).unwrap();
     let error = second.attach(&plan, other.pid()).unwrap_err();
     let error = format!("{error:#}");
     assert!(error.contains("not empty: ") && error.contains("kase-kasetest.scope"), "{error}");
@@ -102,7 +102,7 @@ fn a_scope_that_is_not_kept_is_stopped_with_what_is_in_it() {
     let setting = Setting { id: "kasedropped", ..setting };
     let annotations = [("run.oci.systemd.subgroup".to_string(), "inner".to_string())].into();
     let plan = decide(None, Some(&annotations), &setting, &mut Notes::default()).unwrap();
-    let mut cgroup = make(&plan, &Layout::look()).unwrap();
+    let mut cgroup = make(&plan, &Layout::look().unwrap()).unwrap();
     let mut sleeper = Sleeper::start();
     cgroup.attach(&plan, sleeper.pid()).unwrap();
     let facts = cgroup.facts();
