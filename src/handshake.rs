@@ -160,6 +160,12 @@ impl KaseEnd {
     }
 }
 
+impl AsFd for InitEnd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
 impl InitEnd {
     /// Speaks to kase.
     ///

@@ -1,14 +1,17 @@
 //! Runs hooks: programs of the engine's that prepare or follow a container's life.
 //!
-//! Both halves run some, so this is below both. A hook gets the container's state on its standard input and
-//! nothing else of ours: no environment, no descriptor. Only a startContainer hook, which is the image's, has the
-//! container's environment where its entry gives none, as it has with runc.
+//! Both halves run some, so this is below both. A hook gets the container's state on its standard input and no other
+//! descriptor, and ends with whoever waits for it. Which environment it has, if its entry gives none, see
+//! [`Environment`].
 
 mod output;
 
 pub use output::Output;
 
 use crate::fault::{Fault, OrFault, Report};
+use crate::interpreter;
+use crate::kernel::process::{confine, pidfd_open};
+use crate::kernel::text::last_lines;
 use crate::trace;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -18,14 +21,14 @@ use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::{CStr, CString, OsStr};
 use std::fs::File;
-use std::io::{self, Read, Seek, Write};
-use std::os::fd::AsFd;
+use std::io::{self, Seek, Write};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus};
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The specification's kinds, by their names in config.json.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,19 +106,33 @@ impl State {
     }
 }
 
-/// Where hooks run.
+/// What hooks have around them.
 #[derive(Debug, Clone, Copy)]
 pub struct Around<'a> {
     /// Their working directory.
     pub directory: &'a Path,
     /// For those whose entry says nothing of an environment.
-    pub environment: &'a [CString],
+    pub environment: Environment<'a>,
+    /// A socket to whoever waits for them: when its other end is closed, they are killed.
+    pub partner: Option<BorrowedFd<'a>>,
+}
+
+/// What the specification leaves open.
+#[derive(Debug, Clone, Copy)]
+pub enum Environment<'a> {
+    /// kase's own, as with runc and crun: for hooks on the host's side.
+    OfKase,
+    /// None: the host's programs in the container's namespaces must see no variable that an image can set, such as
+    /// LD_PRELOAD (CVE-2025-23266).
+    Empty,
+    /// The container's: for its own programs, which have its rights and no more, as with runc and crun.
+    OfContainer(&'a [CString]),
 }
 
 impl<'a> Around<'a> {
-    /// In `directory`, without an environment.
-    pub fn directory(directory: &'a Path) -> Self {
-        Self { directory, environment: &[] }
+    /// On the host's side, in `directory`.
+    pub fn host(directory: &'a Path) -> Self {
+        Self { directory, environment: Environment::OfKase, partner: None }
     }
 }
 
@@ -141,7 +158,7 @@ pub fn run_all(kind: Kind, hooks: &[Hook], state: &State, around: Around<'_>) {
 }
 
 fn one(kind: Kind, (index, hook): (usize, &Hook), state: &State, around: Around<'_>) -> anyhow::Result<()> {
-    execute(hook, &serde_json::to_vec(state)?, around, &state.output).or_fault(|| {
+    execute(kind, hook, &serde_json::to_vec(state)?, around, &state.output).or_fault(|| {
         Fault::at(
             format!("hooks.{}[{index}]", kind.word()),
             format!("error running {} hook #{index}: {}", kind.word(), hook.path().display()),
@@ -159,33 +176,50 @@ fn memory(content: &[u8]) -> io::Result<File> {
     Ok(file)
 }
 
-fn execute(hook: &Hook, input: &[u8], around: Around<'_>, files: &Output) -> anyhow::Result<()> {
-    let mut output = memory(&[])?;
+fn execute(kind: Kind, hook: &Hook, input: &[u8], around: Around<'_>, files: &Output) -> anyhow::Result<()> {
+    let output = memory(&[])?;
+    let mut command = command(hook, around);
+    let stdout = files.stdout.as_ref().unwrap_or(&output).try_clone()?;
+    let stderr = files.stderr.as_ref().unwrap_or(&output).try_clone()?;
+    command.stdin(memory(input)?).stdout(stdout).stderr(stderr);
+    // Under the container's filter, which may not know these calls, it is the container's process like any other.
+    if kind != Kind::StartContainer {
+        confine(&mut command);
+    }
+    let mut child = command.spawn().map_err(|error| not_started(hook, error))?;
+    let status = wait(&mut child, hook.timeout(), around.partner)?;
+    if status.success() {
+        return Ok(());
+    }
+    let ended = ending(status);
+    match last_lines(&output).trim() {
+        "" => anyhow::bail!("{ended}"),
+        said => anyhow::bail!("{ended}, it said: {said}"),
+    }
+}
+
+fn command(hook: &Hook, around: Around<'_>) -> Command {
     let mut command = Command::new(hook.path());
     if let Some((name, arguments)) = hook.args().as_deref().and_then(<[String]>::split_first) {
         command.arg0(name).args(arguments);
     }
-    command.env_clear();
-    match hook.env() {
-        Some(own) => command.envs(own.iter().filter_map(|entry| entry.split_once('='))),
-        None => command.envs(around.environment.iter().filter_map(|entry| halves(entry))),
+    match (hook.env(), around.environment) {
+        (Some(own), _) => command.env_clear().envs(own.iter().filter_map(|entry| entry.split_once('='))),
+        (None, Environment::OfKase) => &mut command,
+        (None, Environment::Empty) => command.env_clear(),
+        (None, Environment::OfContainer(own)) => {
+            command.env_clear().envs(own.iter().filter_map(|entry| halves(entry)))
+        }
     };
-    let stdout = files.stdout.as_ref().unwrap_or(&output).try_clone()?;
-    let stderr = files.stderr.as_ref().unwrap_or(&output).try_clone()?;
-    command.stdin(memory(input)?).stdout(stdout).stderr(stderr);
     command.current_dir(around.directory);
-    let status = wait(&mut command.spawn()?, hook.timeout())?;
-    if status.success() {
-        return Ok(());
-    }
-    let mut said = String::new();
-    output.rewind()?;
-    // What it said may be no text; then its status has to do.
-    let _ = output.read_to_string(&mut said);
-    let ended = ending(status);
-    match said.trim() {
-        "" => anyhow::bail!("{ended}"),
-        said => anyhow::bail!("{ended}, it said: {said}"),
+    command
+}
+
+/// The kernel says of a script, too, that there is no such file, if it is the interpreter that is missing.
+fn not_started(hook: &Hook, error: io::Error) -> anyhow::Error {
+    match interpreter::missing(hook.path()).filter(|_| error.kind() == io::ErrorKind::NotFound) {
+        Some(missing) => missing.fault(hook.path()).into(),
+        None => error.into(),
     }
 }
 
@@ -204,32 +238,67 @@ fn halves(entry: &CStr) -> Option<(&OsStr, &OsStr)> {
     Some((OsStr::from_bytes(name), OsStr::from_bytes(&value[1..])))
 }
 
-/// Waits at most `timeout` seconds, then kills.
-fn wait(child: &mut Child, timeout: Option<i64>) -> anyhow::Result<ExitStatus> {
-    let Some(seconds) = timeout.filter(|seconds| *seconds > 0) else { return Ok(child.wait()?) };
-    let pidfd = crate::kernel::process::pidfd_open(child.id().cast_signed())?;
-    let limit = Duration::from_secs(seconds.unsigned_abs());
-    if !ended_within(pidfd.as_fd(), limit)? {
-        child.kill()?;
-        child.wait()?;
-        anyhow::bail!("it did not end within its timeout of {seconds} s");
+/// Waits at most `timeout` seconds, and no longer than there is a partner; then kills.
+fn wait(
+    child: &mut Child,
+    timeout: Option<i64>,
+    partner: Option<BorrowedFd<'_>>,
+) -> anyhow::Result<ExitStatus> {
+    let seconds = timeout.filter(|seconds| *seconds > 0);
+    if seconds.is_none() && partner.is_none() {
+        return Ok(child.wait()?);
     }
-    Ok(child.wait()?)
+    let pidfd = pidfd_open(child.id().cast_signed())?;
+    let limit = seconds.map(|seconds| Duration::from_secs(seconds.unsigned_abs()));
+    let why = match watch(pidfd.as_fd(), partner, limit)? {
+        Watched::Ended => return Ok(child.wait()?),
+        Watched::TooLong => {
+            format!("it did not end within its timeout of {} s", seconds.unwrap_or_default())
+        }
+        Watched::Alone => "whoever waited for it has gone".to_string(),
+    };
+    child.kill()?;
+    child.wait()?;
+    anyhow::bail!(why)
 }
 
 /// Whether the process behind `pidfd` ends within `limit`.
 ///
 /// # Errors
 /// Those of poll(2).
-pub fn ended_within(pidfd: std::os::fd::BorrowedFd<'_>, limit: Duration) -> io::Result<bool> {
-    let deadline = std::time::Instant::now() + limit;
+pub fn ended_within(pidfd: BorrowedFd<'_>, limit: Duration) -> io::Result<bool> {
+    Ok(watch(pidfd, None, Some(limit))? == Watched::Ended)
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Watched {
+    /// The process has ended.
+    Ended,
+    /// The time is over.
+    TooLong,
+    /// The partner's end is closed.
+    Alone,
+}
+
+fn watch(
+    pidfd: BorrowedFd<'_>,
+    partner: Option<BorrowedFd<'_>>,
+    limit: Option<Duration>,
+) -> io::Result<Watched> {
+    // One that lies further off than the clock reaches is none.
+    let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
+    // POLLHUP comes unasked.
+    let mut fds = vec![PollFd::new(pidfd, PollFlags::POLLIN)];
+    fds.extend(partner.map(|partner| PollFd::new(partner, PollFlags::empty())));
     loop {
-        let left = deadline.saturating_duration_since(std::time::Instant::now());
-        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
-        match poll(&mut [PollFd::new(pidfd, PollFlags::POLLIN)], timeout) {
-            Ok(0) if left.is_zero() => return Ok(false),
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let timeout =
+            left.map_or(PollTimeout::NONE, |left| PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX));
+        match poll(&mut fds, timeout) {
+            Ok(0) if left.is_some_and(|left| left.is_zero()) => return Ok(Watched::TooLong),
             Ok(0) | Err(Errno::EINTR) => {}
-            Ok(_) => return Ok(true),
+            Ok(_) if fds[0].any().unwrap_or(false) => return Ok(Watched::Ended),
+            Ok(_) => return Ok(Watched::Alone),
             Err(error) => return Err(error.into()),
         }
     }

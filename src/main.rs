@@ -15,6 +15,7 @@ mod handshake;
 mod hook;
 mod host;
 mod init;
+mod interpreter;
 mod kernel;
 mod launch;
 mod lint;

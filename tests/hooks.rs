@@ -1,7 +1,9 @@
 //! Hooks: when they run, where, with what on their standard input, and what their failure does.
 
-use crate::common::{Bundle, Kase, Value, json, words};
+use crate::common::{Bundle, Kase, Outcome, Value, is_ours, json, wait_until, words};
+use nix::sys::signal::Signal;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 deeds! {
     hooks_run_in_the_order_of_the_containers_life,
@@ -14,7 +16,7 @@ deeds! {
     start_container_hooks_run_inside,
     a_start_container_hook_without_an_environment_has_the_containers,
     a_failing_hook_before_the_start_stops_the_creation,
-    a_failing_poststart_hook_stops_the_container,
+    a_failing_poststart_hook_deletes_the_container,
     a_failing_poststop_hook_is_only_a_warning,
     poststop_hooks_follow_a_failure_too,
     poststop_hooks_need_no_bundle,
@@ -23,6 +25,13 @@ deeds! {
     a_hook_that_never_reads_has_its_time_too,
     a_hook_that_reads_nothing_does_not_matter,
     a_relative_path_is_refused,
+    hooks_of_the_host_have_kases_environment,
+    hooks_in_the_container_see_no_variable_of_the_images,
+    hooks_inherit_no_descriptor_and_no_blocked_signal,
+    hooks_have_the_mask_of_the_caller,
+    a_hook_ends_with_kase,
+    of_what_a_hook_says_the_last_lines_are_shown,
+    a_hook_with_line_ends_of_dos_is_told_so,
 }
 
 const KINDS: [&str; 6] =
@@ -170,10 +179,18 @@ fn a_failing_hook_before_the_start_stops_the_creation(kase: &Kase) {
     }
 }
 
-fn a_failing_poststart_hook_stops_the_container(kase: &Kase) {
-    let container = kase.create(&with_hook(kase, "poststart", "exit 1"));
+fn a_failing_poststart_hook_deletes_the_container(kase: &Kase) {
+    let state = kase.file("state.json", "");
+    let after = json!([{"path": "/bin/sh", "args": ["sh", "-c", format!("cat >> {}", state.display())]}]);
+    let bundle = with_hook(kase, "poststart", "exit 1").edit(|spec| spec["hooks"]["poststop"] = after);
+    let container = kase.create(&bundle);
+    let init = format!("/proc/{}/cmdline", container.pid());
     container.call("start", []).refused(&["hooks.poststart[0]"]);
-    container.becomes("stopped");
+    // Its new parent may not have waited for it yet.
+    assert!(fs::read(&init).unwrap_or_default().is_empty(), "its init runs on");
+    container.call("state", []).refused(&["does not exist"]);
+    let heard: Value = serde_json::from_str(&fs::read_to_string(&state).unwrap()).unwrap();
+    assert_eq!(heard["status"], "stopped");
 }
 
 fn a_failing_poststop_hook_is_only_a_warning(kase: &Kase) {
@@ -260,4 +277,134 @@ fn a_hook_that_reads_nothing_does_not_matter(kase: &Kase) {
 fn a_relative_path_is_refused(kase: &Kase) {
     let bundle = kase.bundle().edit(|spec| spec["hooks"]["poststop"] = json!([{"path": "sh"}]));
     kase.run(&bundle).refused(&["hooks.poststop[0].path"]);
+}
+
+/// The kinds whose hooks are the host's.
+const OF_HOST: [&str; 5] = ["prestart", "createRuntime", "createContainer", "poststart", "poststop"];
+
+/// Runs a bundle to its end, by a shell that does `before` first.
+fn run_after(kase: &Kase, before: &str, options: &[&str], bundle: &Bundle) -> Outcome {
+    let id = kase.id();
+    let words =
+        kase.command(words(["run", "-b"], bundle.dir(), options.iter().copied().chain([id.as_str()])));
+    let mut shell = kase.program("sh");
+    shell
+        .args(["-c", &format!("{before}; exec \"$@\""), "sh"])
+        .arg(words.get_program())
+        .args(words.get_args());
+    kase.finish(shell)
+}
+
+/// What this script of a hook's prints, for each of `kinds`.
+fn said_by<'a>(
+    kase: &Kase,
+    kinds: &[&'a str],
+    script: &str,
+    run: impl Fn(&Bundle) -> Outcome,
+) -> Vec<(&'a str, String)> {
+    let said = |kind: &&'a str| {
+        let log = kase.file("log", "");
+        let script = format!("exec 1>>{}; {script}", log.display());
+        let hook = json!({"path": "/bin/sh", "args": ["sh", "-c", script]});
+        run(&kase.bundle().edit(|spec| {
+            spec["hooks"][*kind] = json!([hook]);
+            spec["process"]["env"].as_array_mut().unwrap().push(json!("MARK=container's"));
+        }))
+        .succeeded();
+        (*kind, fs::read_to_string(&log).unwrap())
+    };
+    kinds.iter().map(said).collect()
+}
+
+fn hooks_of_the_host_have_kases_environment(kase: &Kase) {
+    let kinds = ["prestart", "createRuntime", "poststart", "poststop"];
+    let run = |bundle: &Bundle| run_after(kase, "export CALLER=1", &[], bundle);
+    for (kind, said) in said_by(kase, &kinds, "env", run) {
+        let has = |variable: &str| said.lines().any(|line| line.starts_with(variable));
+        assert!(has("CALLER=1") && has("PATH=") && !has("MARK="), "{kind}: {said}");
+    }
+}
+
+fn hooks_in_the_container_see_no_variable_of_the_images(kase: &Kase) {
+    for (kind, said) in said_by(kase, &["createContainer"], "env", |bundle| kase.run(bundle)) {
+        assert!(!said.contains("MARK=") && !said.contains("TERM="), "{kind}: {said}");
+    }
+}
+
+fn hooks_inherit_no_descriptor_and_no_blocked_signal(kase: &Kase) {
+    let look = "for fd in /proc/self/fd/*; do readlink $fd; done; grep SigBlk /proc/self/status";
+    for options in [&[][..], &["--preserve-fds", "2"]] {
+        let run = |bundle: &Bundle| run_after(kase, "exec 3</dev/zero 4<&3", options, bundle);
+        for (kind, said) in said_by(kase, &OF_HOST, look, run) {
+            assert!(!said.contains("/dev/zero"), "{kind}: {said}");
+            assert!(said.contains("SigBlk:\t0000000000000000"), "{kind}: {said}");
+        }
+    }
+}
+
+fn hooks_have_the_mask_of_the_caller(kase: &Kase) {
+    for mask in ["0022", "0027"] {
+        let run = |bundle: &Bundle| run_after(kase, &format!("umask {mask}"), &[], bundle);
+        for (kind, said) in said_by(kase, &OF_HOST, "umask", run) {
+            assert_eq!(said.trim_end(), mask, "{kind}");
+        }
+    }
+}
+
+fn a_hook_ends_with_kase(kase: &Kase) {
+    if !is_ours() {
+        skip!("others let it run on");
+    }
+    for kind in ["prestart", "createRuntime", "createContainer"] {
+        let log = kase.file("log", "");
+        let bundle = with_hook(kase, kind, &format!("echo $$ >{}; exec sleep 600", log.display()))
+            .edit(|spec| spec["hooks"][kind][0]["env"] = json!(["PATH=/usr/bin:/bin", kase.marker()]));
+        let id = kase.id();
+        let mut running = kase.spawn(kase.command(words(["create", "-b"], bundle.dir(), [id.as_str()])));
+        let pid = || fs::read_to_string(&log).unwrap().trim_end().to_owned();
+        // In a pid namespace of its own it is told another number.
+        wait_until("the hook to run", || pid().parse::<u32>().is_ok());
+        let sleeps = || {
+            let mark = kase.marker();
+            let of_ours = |entry: fs::DirEntry| {
+                let file = |name: &str| fs::read(entry.path().join(name)).unwrap_or_default();
+                file("cmdline").starts_with(b"sleep\x00600")
+                    && file("environ").split(|byte| *byte == 0).any(|variable| variable == mark.as_bytes())
+            };
+            fs::read_dir("/proc").unwrap().filter_map(Result::ok).any(of_ours)
+        };
+        wait_until("the hook to sleep", sleeps);
+        running.signal(Signal::SIGKILL);
+        running.child.wait().unwrap();
+        wait_until(&format!("the {kind} hook to end"), || !sleeps());
+        kase.call(["delete", "--force", &id]).succeeded();
+    }
+}
+
+fn of_what_a_hook_says_the_last_lines_are_shown(kase: &Kase) {
+    let script = "yes much | head -c 6000000; printf 'what is \\033[31mwrong\\n'; exit 3";
+    for kind in ["createRuntime", "createContainer", "poststop"] {
+        let outcome = kase.run(&with_hook(kase, kind, script).args(["/true"]));
+        let shown = outcome.err.len();
+        assert!(outcome.err.contains("much, what is \\u{1b}[31mwrong") && shown < 2000, "{shown} bytes");
+    }
+}
+
+fn a_hook_with_line_ends_of_dos_is_told_so(kase: &Kase) {
+    let script = kase.file("hook.sh", "#!/bin/sh\r\nexit 0\r\n");
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    for kind in ["createRuntime", "createContainer"] {
+        let bundle = kase.bundle().edit(|spec| spec["hooks"][kind] = json!([{"path": script}]));
+        let outcome = kase.run(&bundle);
+        outcome.refused(&[
+            &format!("hooks.{kind}[0]"),
+            "no such file or directory",
+            "its interpreter /bin/sh\\r is missing",
+            "DOS",
+        ]);
+        let remedy = outcome.help().split_once(": ").unwrap().1;
+        assert!(kase.program("sh").args(["-c", remedy]).status().unwrap().success(), "{outcome}");
+        kase.run(&bundle).succeeded();
+        fs::write(&script, "#!/bin/sh\r\nexit 0\r\n").unwrap();
+    }
 }

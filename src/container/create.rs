@@ -370,7 +370,7 @@ impl Midwife for Witness<'_> {
 
     fn hooks(&mut self, pid: i32) -> anyhow::Result<()> {
         let state = self.state.now("created", Some(pid));
-        let around = hook::Around::directory(Path::new(&state.bundle));
+        let around = hook::Around::host(Path::new(&state.bundle));
         for kind in [hook::Kind::Prestart, hook::Kind::CreateRuntime] {
             hook::run(kind, self.plan.hooks.of(kind), &state, around)?;
         }

@@ -13,6 +13,7 @@ use crate::kernel::capability;
 use crate::kernel::clone::Process;
 use crate::kernel::path;
 use crate::kernel::process::{become_subreaper, pidfd_send_signal};
+use crate::kernel::text::read_bytes;
 use crate::launch::intel_rdt::Share;
 use crate::launch::join::{Target, join};
 use crate::launch::pidfd::Receiver;
@@ -29,7 +30,7 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
 use std::ffi::CStr;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
@@ -187,7 +188,7 @@ fn wanted(own: &config::Process, request: &mut Request) -> anyhow::Result<config
     let Some(file) = &request.process else {
         return Ok(exec::change(own, std::mem::take(&mut request.changes)));
     };
-    let text = fs::read(file).or_fault(|| {
+    let text = read_bytes(file).or_fault(|| {
         Fault::doing(format!("read {}", file.display()))
             .remedy("give --process the file with the process's JSON")
     })?;

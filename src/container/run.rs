@@ -68,7 +68,7 @@ fn start(created: &mut Created) -> anyhow::Result<()> {
         hook::Kind::Poststart,
         &created.poststart,
         &state,
-        hook::Around::directory(Path::new(&state.bundle)),
+        hook::Around::host(Path::new(&state.bundle)),
     )?;
     // What follows is the container's time.
     trace::finish();

@@ -2,7 +2,7 @@
 
 use super::readiness::Readiness;
 use super::{Container, Status};
-use crate::fault::Fault;
+use crate::fault::{Fault, Report};
 use crate::gate;
 use crate::hook;
 use nix::fcntl::{Flock, FlockArg};
@@ -14,7 +14,7 @@ use std::os::fd::AsFd;
 ///
 /// # Errors
 /// A container that is not waiting for it, a program that cannot be executed, a hook that fails: the
-/// container is stopped then.
+/// container is deleted then.
 pub fn start(container: &Container, notify_socket: Option<OsString>) -> anyhow::Result<()> {
     // Of two at once, the second must find the container running.
     let own = container.directory_fd().try_clone_to_owned()?;
@@ -39,8 +39,14 @@ pub fn start(container: &Container, notify_socket: Option<OsString>) -> anyhow::
     gate::open_gate(container.directory_fd())?;
     let Some(facts) = container.facts() else { return Ok(()) };
     let Some(state) = container.hook_state("running", container.pid()) else { return Ok(()) };
-    hook::run(hook::Kind::Poststart, &facts.poststart, &state, hook::Around::directory(&facts.bundle))
-        .inspect_err(|_| super::kill::end(container))?;
+    let hooks = hook::run(hook::Kind::Poststart, &facts.poststart, &state, hook::Around::host(&facts.bundle));
+    if let Err(error) = hooks {
+        // runtime.md, step 9: the container is stopped and destroyed, and the poststop hooks follow.
+        if let Err(left) = super::delete::remove(container) {
+            tracing::warn!("{}", Report::of(&left).line);
+        }
+        return Err(error);
+    }
     drop(alone);
     if let (Some(readiness), Some(pidfd)) = (readiness, pidfd) {
         readiness.wait(pidfd.as_fd());

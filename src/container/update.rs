@@ -6,13 +6,13 @@ use crate::bundle;
 use crate::cgroup::layout::Layout;
 use crate::fault::{Fault, OrFault};
 use crate::host::facilities::{Facilities, Facility};
+use crate::kernel::text::read_bytes;
 use crate::launch::intel_rdt::Share;
 use crate::plan::Notes;
 use crate::plan::cgroup::limits::{self, Occasion};
 use crate::plan::intel_rdt::{self, IntelRdt};
 use oci_spec::runtime::{LinuxIntelRdt, LinuxResources};
 use serde_json::{Map, Value};
-use std::fs;
 use std::io::Read;
 use std::path::Path;
 
@@ -24,7 +24,7 @@ pub fn read(file: &Path) -> anyhow::Result<LinuxResources> {
     let mut text = Vec::new();
     match file == Path::new("-") {
         true => std::io::stdin().read_to_end(&mut text).map(drop),
-        false => fs::read(file).map(|read| text = read),
+        false => read_bytes(file).map(|read| text = read),
     }
     .or_fault(|| {
         Fault::doing(format!("read {}", file.display()))

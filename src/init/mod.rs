@@ -87,8 +87,15 @@ pub struct Trees {
 /// Runs init, or the hop and then init. Never returns: the process becomes the container's or ends.
 pub fn run(plan: &Plan<'_>, hands: Hands) -> ! {
     trace::enter(if plan.namespaces.needs_hop() { Who::Hop } else { Who::Init });
-    let mut init =
-        Init { plan, hands, begun: false, own_cgroups: String::new(), on_host: None, starter: None };
+    let mut init = Init {
+        plan,
+        hands,
+        begun: false,
+        own_cgroups: String::new(),
+        on_host: None,
+        starter: None,
+        umask: Mode::empty(),
+    };
     let Err(error) = init.recipe();
     let report = Report::of(&error);
     if let Some(root) = &init.on_host {
@@ -109,6 +116,8 @@ struct Init<'a> {
     own_cgroups: String,
     on_host: Option<OwnedFd>,
     starter: Option<Starter>,
+    /// The caller's.
+    umask: Mode,
 }
 
 impl Init<'_> {
@@ -154,7 +163,7 @@ impl Init<'_> {
             self.on_host = Some(root.try_clone()?);
         }
         // Mount points and devices get exactly the modes that they are made with.
-        umask(Mode::empty());
+        self.umask = umask(Mode::empty());
         // What is copied out of the image into memory is the container's, and counts as such.
         if plan.mounts.iter().any(|mount| mount.options.extension == Extension::CopyUp) {
             self.begin()?;
@@ -200,7 +209,8 @@ impl Init<'_> {
             filter::confine(&plan.process, filter, None)?;
         }
         let state = self.hands.state.now("created", Some(std::process::id().cast_signed()));
-        let around = hook::Around { directory: Path::new("."), environment: &environment };
+        let environment_of = hook::Environment::OfContainer(&environment);
+        let around = hook::Around { directory: Path::new("."), environment: environment_of, partner: None };
         hook::run(hook::Kind::StartContainer, plan.hooks.of(hook::Kind::StartContainer), &state, around)?;
         let Some(program) = program else {
             tracing::warn!("process is not set in config.json: there is nothing to run");
@@ -339,11 +349,21 @@ impl Init<'_> {
             self.hands.kase.say(&ToKase::HooksPlease)?;
             self.hands.kase.expect(ToInit::HooksDone)?;
         }
+        let listed = hooks.of(hook::Kind::CreateContainer);
+        if listed.is_empty() {
+            return Ok(());
+        }
         let state = self.hands.state.now("created", Some(std::process::id().cast_signed()));
         // In the rootfs, as with runc: its mounts are there, wherever its path leads outside.
-        let rootfs = inside::magic_path(root.as_fd());
-        let around = hook::Around::directory(&rootfs);
-        hook::run(hook::Kind::CreateContainer, hooks.of(hook::Kind::CreateContainer), &state, around)
+        let directory = inside::magic_path(root.as_fd());
+        let environment = hook::Environment::Empty;
+        let around =
+            hook::Around { directory: &directory, environment, partner: Some(self.hands.kase.as_fd()) };
+        // What these make has the modes that the caller's mask leaves, as what the other hooks of the host's make.
+        let exact = umask(self.umask);
+        let done = hook::run(hook::Kind::CreateContainer, listed, &state, around);
+        umask(exact);
+        done
     }
 
     fn names(&self) -> anyhow::Result<()> {

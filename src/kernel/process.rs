@@ -1,5 +1,6 @@
 //! What a process does to itself, and how it is watched and signalled.
 
+use super::descriptor::close_on_exec_from;
 use super::text::read_text;
 use super::{answer, descriptor};
 use nix::sys::signal::SigSet;
@@ -8,6 +9,8 @@ use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::{CommandExt, parent_id};
+use std::process::Command;
 use std::ptr;
 
 /// A descriptor for the process `pid`.
@@ -245,10 +248,36 @@ pub fn exit_now(code: i32) -> ! {
     unsafe { libc::_exit(code) }
 }
 
+/// Has the kernel kill this process when its parent ends.
+///
+/// # Errors
+/// Those of prctl(2).
+fn end_with_parent() -> io::Result<()> {
+    // SAFETY: plain integers.
+    answer(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as libc::c_ulong, 0, 0, 0) }.into())
+        .map(drop)
+}
+
+/// The program of `command` is to inherit no descriptor but the standard ones and no blocked signal, and not to
+/// outlive this process.
+pub fn confine(command: &mut Command) {
+    let parent = std::process::id();
+    let prepare = move || {
+        end_with_parent()?;
+        if parent_id() != parent {
+            exit_now(1);
+        }
+        SigSet::empty().thread_set_mask()?;
+        close_on_exec_from(3)
+    };
+    // SAFETY: kase has one thread, so that the copy of it may call whatever it may.
+    unsafe { command.pre_exec(prepare) };
+}
+
 /// Sleeps until a signal ends this process, or its parent does.
 pub fn pause() -> ! {
-    // SAFETY: plain integers.
-    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as libc::c_ulong, 0, 0, 0) };
+    // The kernel knows the call, so that it does not fail.
+    let _ = end_with_parent();
     loop {
         // SAFETY: takes nothing.
         unsafe { libc::pause() };

@@ -26,7 +26,7 @@ use rootless::checks;
 use std::convert::Infallible;
 use std::ffi::CString;
 use std::fs::{self, File};
-use std::io::{Seek, Write};
+use std::io::Write;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -75,12 +75,6 @@ pub fn serve(plan: &Plan<'_>, needs: &Needs<'_>, init: &OwnedFd, log: &File) -> 
             exit_now(0)
         }
     }
-}
-
-/// What was said in `log`.
-pub fn words(mut log: &File) -> String {
-    let read = log.rewind().and_then(|()| std::io::read_to_string(log));
-    read.unwrap_or_default().trim_end().replace('\n', ", ")
 }
 
 fn answer(plan: &Plan<'_>, needs: &Needs<'_>, init: &OwnedFd, log: &File) -> anyhow::Result<Infallible> {

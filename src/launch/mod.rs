@@ -20,6 +20,7 @@ use crate::host::Host;
 use crate::host::hierarchies::Hierarchy;
 use crate::kernel::clone::Process;
 use crate::kernel::process::{End, pidfd_send_signal, wait_for};
+use crate::kernel::text::last_lines;
 use crate::plan::Plan;
 use crate::plan::namespaces::Kind;
 use crate::trace;
@@ -255,7 +256,7 @@ impl Init {
                 Some(ToKase::Terminal(master)) => midwife.terminal(master)?,
                 Some(ToKase::Listener(listener)) => midwife.listener(listener, self.process.pid)?,
                 Some(ToKase::Failed(mut report)) => {
-                    let words = log.as_ref().map(fuse::words).filter(|words| !words.is_empty());
+                    let words = log.as_ref().map(last_lines).filter(|words| !words.is_empty());
                     report.line.extend(words.map(|words| format!(" ({words})")));
                     return Err(report.into_error());
                 }
