@@ -3,11 +3,11 @@
 pub mod facilities;
 pub mod hierarchies;
 
-use crate::fault::{Fault, OrFault};
+use crate::fault::Fault;
 use facilities::{Facilities, Facility};
 use rootless::caller::{Caller, Standing};
 use rootless::id_map::IdMaps;
-use rootless::id_writer::Means;
+use rootless::id_writer::{self, Means};
 use rootless::subid::Subordinate;
 
 /// The facts, looked up once.
@@ -46,6 +46,8 @@ pub enum Helpers {
     Found,
     /// An ordinary user can map its own id only.
     Missing,
+    /// So it is in a user namespace that does not map uid 0, whom the programs are to become.
+    Powerless,
 }
 
 /// Whether the caller's subordinate ids matter; root and a map of one's own id do without the look-up.
@@ -66,13 +68,16 @@ impl Host {
         let subordinate = if caller.standing == Standing::Root || subids == Subids::Unneeded {
             Subordinate::default()
         } else {
-            Subordinate::look(&caller)
-                .or_fault(|| Fault::doing("read the subordinate ids from /etc/subuid and /etc/subgid"))?
+            Subordinate::look(&caller).map_err(|error| {
+                let fault = Fault::doing("find the caller's subordinate ids");
+                error.remedy().into_iter().fold(fault, Fault::remedy).caused_by(error)
+            })?
         };
         let helpers = match caller.standing {
             Standing::User if !subordinate.is_lacking() => {
                 match Means::helpers(std::env::var_os("PATH").as_deref()) {
                     Ok(_) => Helpers::Found,
+                    Err(id_writer::Error::Unmapped(_)) => Helpers::Powerless,
                     Err(_) => Helpers::Missing,
                 }
             }

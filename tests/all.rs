@@ -48,6 +48,7 @@ mod service;
 mod signals;
 mod spec;
 mod state;
+mod subordinate_ids;
 mod terminal;
 mod trace;
 mod wait;

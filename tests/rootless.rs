@@ -11,11 +11,8 @@ deeds! { all:
     a_config_for_root_runs_for_everyone, what_is_done_unasked_is_told_once, everyone_is_root_inside
 }
 deeds! { user:
-    the_users_ranges_are_mapped_behind_the_own_id,
     groups_can_be_set_where_ranges_are_mapped,
     the_gid_of_terminals_is_kept_where_it_is_mapped,
-    without_the_helpers_one_id_is_mapped_and_it_is_said,
-    what_the_helpers_complain_of_is_told,
     adaptations_are_told_at_debug_level,
     state_lies_in_the_runtime_directory,
     without_a_runtime_directory_it_runs_all_the_same,
@@ -78,20 +75,6 @@ fn everyone_is_root_inside(kase: &Kase) {
     assert_eq!(value(&seen, "owner"), if kase.is_root() { "0:0" } else { value(&seen, "owner") });
 }
 
-fn the_users_ranges_are_mapped_behind_the_own_id(kase: &Kase) {
-    let own = &kase.identity;
-    let seen = kase.sees(kase.bundle(), ["maps"]);
-    for (map, id, file) in [("uid_map", own.uid, "/etc/subuid"), ("gid_map", own.gid, "/etc/subgid")] {
-        let mut expected = format!("{map}: 0 {id} 1\n");
-        let mut next = 1;
-        for (start, length) in ranges(file, own) {
-            expected.push_str(&format!("{map}: {next} {start} {length}\n"));
-            next += length;
-        }
-        assert!(seen.contains(&expected), "{expected} in {seen}");
-    }
-}
-
 fn groups_can_be_set_where_ranges_are_mapped(kase: &Kase) {
     assert!(kase.sees(kase.bundle(), ["maps"]).ends_with("setgroups: allow\n"));
 }
@@ -100,43 +83,6 @@ fn the_gid_of_terminals_is_kept_where_it_is_mapped(kase: &Kase) {
     let seen = kase.sees(kase.bundle(), ["mount", "/dev/pts"]);
     // The kernel prints it as the reader's namespace has it.
     assert!(value(&seen, "super").split(',').any(|option| option.starts_with("gid=")), "{seen}");
-}
-
-/// `run` where newuidmap and newgidmap are another file: bound over them in a mount namespace.
-fn run_with_helpers(kase: &Kase, bundle: &Bundle, stand_in: &Path) -> Outcome {
-    let script = "for name in newuidmap newgidmap; do mount --bind \"$1\" \"$(command -v $name)\"; done
-                  shift; exec setpriv --clear-groups \"$@\"";
-    let run = kase.command(words(["--log-level", "info", "run", "-b"], bundle.dir(), [kase.id().as_str()]));
-    let mut unshare = Command::new("unshare");
-    unshare.args(["--mount", "sh", "-ec", script, "sh"]).arg(stand_in);
-    unshare.args([format!("--reuid={}", kase.identity.uid), format!("--regid={}", kase.identity.gid)]);
-    unshare.arg(run.get_program()).args(run.get_args()).current_dir(kase.path(""));
-    unshare.env_clear().envs(run.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    kase.finish(unshare)
-}
-
-fn helpers_can_be_replaced() -> bool {
-    is_root() && Path::new("/usr/bin/newuidmap").exists()
-}
-
-fn without_the_helpers_one_id_is_mapped_and_it_is_said(kase: &Kase) {
-    if !helpers_can_be_replaced() {
-        skip!("needs root, and newuidmap to hide");
-    }
-    let outcome = run_with_helpers(kase, &kase.bundle().args(["/probe", "maps"]), &kase.file("nothing", ""));
-    let own = &kase.identity;
-    let expected = format!("uid_map: 0 {} 1\ngid_map: 0 {} 1\nsetgroups: deny\n", own.uid, own.gid);
-    assert_eq!(outcome.stdout(), expected, "{outcome}");
-    assert!(outcome.err.contains("newuidmap"), "{outcome}");
-}
-
-fn what_the_helpers_complain_of_is_told(kase: &Kase) {
-    if !helpers_can_be_replaced() {
-        skip!("needs root, and newuidmap to replace");
-    }
-    let stand_in = kase.file("stand-in", "#!/bin/sh\necho out of ids today >&2\nexit 3\n");
-    fs::set_permissions(&stand_in, fs::Permissions::from_mode(0o755)).unwrap();
-    run_with_helpers(kase, &kase.bundle(), &stand_in).fails(&["map", "exit status: 3", "out of ids today"]);
 }
 
 fn adaptations_are_told_at_debug_level(kase: &Kase) {

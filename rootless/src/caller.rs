@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use nix::unistd::{getegid, geteuid};
 
 use crate::id_map::{IdMap, IdMaps};
-use crate::root::Root;
+use crate::root::{Root, Unreadable};
 
 /// The inode of the initial user namespace in nsfs. It is the same on every kernel since 3.8 and is
 /// `USER_NS_INIT_INO` in <linux/nsfs.h>.
@@ -84,21 +84,25 @@ impl Caller {
     /// `/etc/passwd` is read directly, because a static binary cannot load what nsswitch.conf(5)
     /// names. A user who comes from a directory service is called `$USER` or `$LOGNAME`, unless
     /// `/etc/passwd` gives that name to another uid.
-    pub fn name(&self) -> Option<&str> {
-        self.name
-            .get_or_init(|| {
-                let passwd = Root::host().read("/etc/passwd").ok().flatten().unwrap_or_default();
-                let variables = ["USER", "LOGNAME"].map(|variable| std::env::var(variable).ok());
-                let claimed: Vec<&str> = variables.iter().flatten().map(String::as_str).collect();
-                name_of(self.uid, &passwd, &claimed)
-            })
-            .as_deref()
+    ///
+    /// # Errors
+    /// `/etc/passwd` is there and cannot be read.
+    pub fn name(&self) -> Result<Option<&str>, Unreadable> {
+        if self.name.get().is_none() {
+            let path = "/etc/passwd";
+            let passwd = Root::host().read(path).map_err(|source| Unreadable { path, source })?;
+            let passwd = passwd.unwrap_or_default();
+            let variables = ["USER", "LOGNAME"].map(|variable| std::env::var(variable).ok());
+            let claimed: Vec<&str> = variables.iter().flatten().map(String::as_str).collect();
+            return Ok(self.name.get_or_init(|| name_of(self.uid, &passwd, &claimed)).as_deref());
+        }
+        Ok(self.name.get().and_then(Option::as_deref))
     }
 
-    /// The name, or the uid in digits: what `/etc/subuid` and usermod(8) call this user.
+    /// The name, or the uid in digits where there is none to be found: what `/etc/subuid` and usermod(8) call this user.
     #[must_use]
     pub fn called(&self) -> String {
-        self.name().map_or_else(|| self.uid.to_string(), str::to_owned)
+        self.name().ok().flatten().map_or_else(|| self.uid.to_string(), str::to_owned)
     }
 
     /// The maps of the caller's own user namespace: `inside` are the ids that the caller knows,

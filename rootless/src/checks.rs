@@ -62,21 +62,24 @@ pub fn subordinate_ids(caller: &Caller) -> Check {
         return Check::ok(NAME, "root may map any id");
     }
     match Subordinate::look(caller) {
-        Ok(found) if !found.is_lacking() => {
-            let count = |ranges: &[Range]| ranges.iter().map(|range| u64::from(range.count)).sum::<u64>();
-            Check::ok(NAME, format!("{} uids, {} gids", count(&found.uids), count(&found.gids)))
-        }
-        Ok(_) => {
-            let mut hurdle = hurdles::no_ranges(caller);
-            hurdle.cause.push_str(": a container has one id only");
-            Check::hurdle(NAME, Level::Warning, hurdle)
-        }
+        Ok(found) => match hurdles::unread_lines(&found.passed_over) {
+            Some(hurdle) => Check::hurdle(NAME, Level::Warning, hurdle),
+            None if found.is_lacking() => {
+                let mut hurdle = hurdles::no_ranges(caller);
+                hurdle.cause.push_str(": a container has one id only");
+                Check::hurdle(NAME, Level::Warning, hurdle)
+            }
+            None => {
+                let count = |ranges: &[Range]| ranges.iter().map(|range| u64::from(range.count)).sum::<u64>();
+                Check::ok(NAME, format!("{} uids, {} gids", count(&found.uids), count(&found.gids)))
+            }
+        },
         Err(error) => Check::hurdle(
             NAME,
             Level::Failure,
             Hurdle::new(
-                format!("/etc/subuid or /etc/subgid cannot be read: {error}"),
-                "run as root: chmod a+r /etc/subuid /etc/subgid",
+                format!("{} cannot be read: {}", error.path, error.source),
+                error.remedy().unwrap_or_else(|| format!("have root repair {}", error.path)),
             ),
         ),
     }
@@ -283,5 +286,5 @@ fn open_device(error: &Error) -> Option<&'static str> {
 /// The first program of this name in `$PATH`.
 #[must_use]
 pub fn program(name: &str) -> Option<std::path::PathBuf> {
-    id_writer::find(name, std::env::var_os("PATH").as_deref(), &[])
+    id_writer::find(name, std::env::var_os("PATH").as_deref(), &[]).map(|(path, _)| path)
 }

@@ -20,7 +20,7 @@ use crate::root::Root;
 pub use keys::{keys, keys_in};
 pub use mounts::{file_system, file_system_in, no_overlay, noexec};
 pub use packages::Package;
-pub use ranges::{no_ranges, no_ranges_in};
+pub use ranges::{no_ranges, no_ranges_in, unread_lines};
 
 /// What stood in the way.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,6 +77,11 @@ pub fn id_writer(error: &Error, caller: &Caller) -> Option<Hurdle> {
 pub fn id_writer_in(root: &Root, error: &Error, caller: &Caller) -> Option<Hurdle> {
     match error {
         Error::NoHelper(name) => Some(helpers::missing(root, name)),
+        Error::Unmapped(_) => Some(Hurdle::new(
+            error.to_string(),
+            "run this outside of the user namespace, or in one that maps uid 0 and your subordinate ids, as of \
+             unshare --map-root-user --map-auto",
+        )),
         Error::Helper { program, said, .. } => helpers::failed(root, program, said, caller),
         Error::Start { .. } => None,
         Error::Write { source, .. } => match Errno::from_raw(source.raw_os_error()?) {

@@ -41,6 +41,13 @@ impl Line {
     }
 }
 
+impl fmt::Display for Line {
+    /// With its end.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{} {} {}", self.inside, self.outside, self.count)
+    }
+}
+
 /// Uids or gids.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -78,6 +85,12 @@ impl IdMap {
     pub fn inside(&self, outside: u32) -> Option<u32> {
         let line = self.0.iter().find(|line| line.outside_range().contains(outside.into()))?;
         line.inside.checked_add(outside - line.outside)
+    }
+
+    /// How many ids it has.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.0.iter().map(|line| u64::from(line.count)).sum()
     }
 
     /// Whether the map is one line of one id, which is `id` outside: what the kernel lets anyone
@@ -127,9 +140,12 @@ impl IdMap {
 
     /// Inside 0 is `own`; from 1 on come the ranges, one after another.
     ///
-    /// The kernel refuses an id that is outside twice, so `own` is left out of the ranges.
+    /// The kernel refuses an id that is outside twice, so `own` is left out of the ranges. It also
+    /// refuses more than so many lines and bytes: the ranges that do not fit are left out.
     fn of(own: u32, ranges: &[Range]) -> Self {
-        let mut lines = vec![Line { inside: 0, outside: own, count: 1 }];
+        let first = Line { inside: 0, outside: own, count: 1 };
+        let mut lines = vec![first];
+        let mut bytes = first.to_string().len();
         let mut inside = 1;
         let own = [Range { start: own, count: 1 }];
         for range in ranges.iter().flat_map(|range| subtract(*range, &own)) {
@@ -138,7 +154,12 @@ impl IdMap {
             let (Ok(first), true) = (u32::try_from(inside), count > 0 && lines.len() < MOST_LINES) else {
                 break;
             };
-            lines.push(Line { inside: first, outside: range.start, count });
+            let line = Line { inside: first, outside: range.start, count };
+            bytes += line.to_string().len();
+            if bytes > MOST_BYTES {
+                break;
+            }
+            lines.push(line);
             inside += u64::from(count);
         }
         Self(lines)
@@ -147,9 +168,7 @@ impl IdMap {
 
 impl fmt::Display for IdMap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0
-            .iter()
-            .try_for_each(|Line { inside, outside, count }| writeln!(f, "{inside} {outside} {count}"))
+        self.0.iter().try_for_each(|line| line.fmt(f))
     }
 }
 
@@ -296,7 +315,11 @@ mod tests {
     #[test]
     fn the_caller_is_0_and_its_ranges_follow_without_gaps() {
         let caller = Caller::assumed(Standing::User, 1000, 100);
-        let have = Subordinate { uids: ranges(&[(100_000, 65_536), (300_000, 10)]), gids: vec![] };
+        let have = Subordinate {
+            uids: ranges(&[(100_000, 65_536), (300_000, 10)]),
+            gids: vec![],
+            passed_over: vec![],
+        };
         let maps = IdMaps::of(&caller, &have);
         assert_eq!(maps.uids, map(&[(0, 1000, 1), (1, 100_000, 65_536), (65_537, 300_000, 10)]));
         assert_eq!(maps.gids, map(&[(0, 100, 1)]));
@@ -318,6 +341,9 @@ mod tests {
         let many: Vec<(u32, u32)> = (0..500).map(|index| (2000 + index * 2, 1)).collect();
         let many = IdMap::of(1000, &ranges(&many));
         assert_eq!((many.0.len(), many.check()), (MOST_LINES, Ok(())));
+        let long: Vec<(u32, u32)> = (0..300).map(|index| (100_000 + index * 200_000, 65_536)).collect();
+        let long = IdMap::of(1000, &ranges(&long));
+        assert_eq!((long.check(), long.to_string().len() > MOST_BYTES - 30), (Ok(()), true));
     }
 
     #[test]

@@ -2,9 +2,9 @@
 
 use std::ffi::OsStr;
 use std::fmt;
-use std::fs::OpenOptions;
+use std::fs::{Metadata, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
@@ -61,7 +61,7 @@ impl Means {
     /// them.
     ///
     /// # Errors
-    /// [`Error::NoHelper`], when one is not found.
+    /// [`Error::NoHelper`], when one is not found; [`Error::Unmapped`].
     pub fn helpers(path: Option<&OsStr>) -> Result<Self, Error> {
         let usual: Vec<&Path> = USUAL_DIRECTORIES.iter().map(Path::new).collect();
         Self::helpers_among(path, &usual)
@@ -71,7 +71,10 @@ impl Means {
         let newuidmap = program("newuidmap", path, usual)?;
         // One package brings both, so the search is rarely made twice.
         let beside = newuidmap.with_file_name("newgidmap");
-        let newgidmap = if runnable(&beside) { beside } else { program("newgidmap", path, usual)? };
+        let newgidmap = match runnable(&beside) {
+            Some(_) => beside,
+            None => program("newgidmap", path, usual)?,
+        };
         Ok(Self::Helpers { newuidmap, newgidmap })
     }
 
@@ -145,6 +148,7 @@ pub fn permitted(caller: &Caller, subordinate: &Subordinate, maps: &IdMaps) -> R
                 line: index,
                 range: line.outside_range(),
                 have: have.clone(),
+                passed_over: subordinate.passed_over.clone(),
                 user: caller.called(),
             });
         }
@@ -163,6 +167,8 @@ pub struct NotYours {
     pub range: Range,
     /// The ids that the caller may have, besides its own.
     pub have: Vec<Range>,
+    /// Where it has more that newuidmap(1) does not read.
+    pub passed_over: Vec<String>,
     /// Who asked, by name or uid.
     pub user: String,
 }
@@ -171,6 +177,9 @@ impl NotYours {
     /// What to do. Reads the host, so that a range it proposes is nobody's.
     #[must_use]
     pub fn remedy(&self, caller: &Caller) -> String {
+        if let Some(hurdle) = hurdles::unread_lines(&self.passed_over) {
+            return hurdle.remedy;
+        }
         let kind = self.kind;
         let have: Vec<String> = self.have.iter().map(ToString::to_string).collect();
         let have = have.join(", ");
@@ -201,6 +210,8 @@ impl std::error::Error for NotYours {}
 pub enum Error {
     /// A helper is nowhere.
     NoHelper(&'static str),
+    /// This user namespace does not map the helper's owner, so that it cannot become root.
+    Unmapped(PathBuf),
     /// A helper did not start.
     Start {
         /// Its command line.
@@ -242,6 +253,10 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoHelper(name) => write!(f, "{name} is not installed"),
+            Self::Unmapped(path) => {
+                let path = path.display();
+                write!(f, "{path} gains no privilege in this user namespace, which does not map uid 0")
+            }
             Self::Start { command, .. } => write!(f, "run {command}"),
             Self::Helper { command, status, said, .. } if said.is_empty() => write!(f, "{command}: {status}"),
             Self::Helper { command, status, said, .. } => write!(f, "{command}: {status}: {said}"),
@@ -254,7 +269,7 @@ impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Start { source, .. } | Self::Write { source, .. } => Some(source),
-            Self::NoHelper(_) | Self::Helper { .. } => None,
+            Self::NoHelper(_) | Self::Unmapped(_) | Self::Helper { .. } => None,
         }
     }
 }
@@ -269,22 +284,28 @@ fn write_file(pid: u32, name: &str, text: &str) -> Result<(), Error> {
 }
 
 fn program(name: &'static str, path: Option<&OsStr>, usual: &[&Path]) -> Result<PathBuf, Error> {
-    find(name, path, usual).ok_or(Error::NoHelper(name))
+    /// What the kernel shows for an owner that is not mapped (`/proc/sys/kernel/overflowuid`).
+    const NOBODY: u32 = 65_534;
+    match find(name, path, usual) {
+        Some((path, found)) if found.uid() == NOBODY => Err(Error::Unmapped(path)),
+        Some((path, _)) => Ok(path),
+        None => Err(Error::NoHelper(name)),
+    }
 }
 
 /// The first program of this name on a search path, or else in the usual directories.
-pub(crate) fn find(name: &str, path: Option<&OsStr>, usual: &[&Path]) -> Option<PathBuf> {
+pub(crate) fn find(name: &str, path: Option<&OsStr>, usual: &[&Path]) -> Option<(PathBuf, Metadata)> {
     let on_path = path.into_iter().flat_map(std::env::split_paths);
     on_path
         // A relative entry would mean whatever directory the engine happens to be in.
         .filter(|directory| directory.is_absolute())
         .chain(usual.iter().map(PathBuf::from))
         .map(|directory| directory.join(name))
-        .find(|path| runnable(path))
+        .find_map(|path| runnable(&path).map(|found| (path, found)))
 }
 
-fn runnable(path: &Path) -> bool {
-    path.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+fn runnable(path: &Path) -> Option<Metadata> {
+    path.metadata().ok().filter(|found| found.is_file() && found.mode() & 0o111 != 0)
 }
 
 /// A running newuidmap or newgidmap.
@@ -300,7 +321,9 @@ impl Helper {
         for Line { inside, outside, count } in &map.0 {
             arguments.extend([inside, outside, count].map(ToString::to_string));
         }
-        let command = format!("{} {}", program.display(), arguments.join(" "));
+        // As much of it as can be read.
+        let shown = arguments.get(..16).map_or_else(|| arguments.join(" "), |some| some.join(" ") + " ...");
+        let command = format!("{} {shown}", program.display());
         let child = Command::new(program)
             .args(&arguments)
             // What it says is matched by the hurdles, and wants to be English.
@@ -336,6 +359,8 @@ impl Helper {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
     use crate::root::stand_in::StandIn;
 
@@ -348,7 +373,7 @@ mod tests {
 
     fn ranges(ranges: &[(u32, u32)]) -> Subordinate {
         let ranges: Vec<Range> = ranges.iter().map(|&(start, count)| Range { start, count }).collect();
-        Subordinate { uids: ranges.clone(), gids: ranges }
+        Subordinate { uids: ranges.clone(), gids: ranges, ..Subordinate::default() }
     }
 
     fn maps(uids: &str, gids: &str) -> IdMaps {

@@ -1,7 +1,38 @@
 //! The directory that host files are looked up below: `/`, or a stand-in for tests.
 
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+
+/// A file of the host that is there and cannot be read.
+#[derive(Debug)]
+pub struct Unreadable {
+    /// Which.
+    pub path: &'static str,
+    /// Why.
+    pub source: io::Error,
+}
+
+impl Unreadable {
+    /// What to do, if it is a matter of rights.
+    #[must_use]
+    pub fn remedy(&self) -> Option<String> {
+        (self.source.kind() == io::ErrorKind::PermissionDenied)
+            .then(|| format!("run as root: chmod a+r {}", self.path))
+    }
+}
+
+impl fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "read {}", self.path)
+    }
+}
+
+impl std::error::Error for Unreadable {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.source)
+    }
+}
 
 /// Where `/etc`, `/proc`, `/run` and `/tmp` are looked up.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,13 +1,12 @@
 //! The ids that a user may map besides its own: subuid(5) and subgid(5).
 
 use std::fmt;
-use std::io;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::caller::{Caller, Standing};
 use crate::id_map::{FIRST_INVALID, IdMap};
-use crate::root::Root;
+use crate::root::{Root, Unreadable};
 
 /// A run of ids that is not empty and ends below 4294967295, which is no id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +62,8 @@ pub struct Subordinate {
     pub uids: Vec<Range>,
     /// Ranges of gids, likewise.
     pub gids: Vec<Range>,
+    /// Lines of the files that are meant for the caller, but that newuidmap(1) does not read: `line 3 of /etc/subuid`.
+    pub passed_over: Vec<String>,
 }
 
 impl Subordinate {
@@ -72,8 +73,8 @@ impl Subordinate {
     /// `subid`, getsubids(1) is run; nowhere else does this start a process.
     ///
     /// # Errors
-    /// A file that is there cannot be read.
-    pub fn look(caller: &Caller) -> io::Result<Self> {
+    /// A file that is there cannot be read: one of these, or /etc/passwd, by which the caller has its name.
+    pub fn look(caller: &Caller) -> Result<Self, Unreadable> {
         Self::look_in(&Root::host(), caller)
     }
 
@@ -81,20 +82,24 @@ impl Subordinate {
     ///
     /// # Errors
     /// As [`Subordinate::look`].
-    pub fn look_in(root: &Root, caller: &Caller) -> io::Result<Self> {
+    pub fn look_in(root: &Root, caller: &Caller) -> Result<Self, Unreadable> {
         if caller.standing == Standing::NamespaceRoot {
-            let maps = caller.maps()?;
-            return Ok(Self { uids: known(&maps.uids), gids: known(&maps.gids) });
+            let maps = caller.maps().map_err(|source| Unreadable { path: "/proc/self/uid_map", source })?;
+            return Ok(Self { uids: known(&maps.uids), gids: known(&maps.gids), passed_over: Vec::new() });
         }
-        let ranges = |path| -> io::Result<Vec<Range>> {
-            let text = root.read(path)?.unwrap_or_default();
-            Ok(parse(&text, caller.name(), caller.uid))
+        let name = caller.name()?;
+        let mut passed_over = Vec::new();
+        let mut ranges = |path| {
+            let text = root.read(path).map_err(|source| Unreadable { path, source })?.unwrap_or_default();
+            passed_over.extend(unread(&text, name, caller.uid).map(|line| format!("line {line} of {path}")));
+            Ok::<_, Unreadable>(parse(&text, name, caller.uid))
         };
         // subgid(5) is keyed by the user too, not by the group.
-        let found = Self { uids: ranges("/etc/subuid")?, gids: ranges("/etc/subgid")? };
+        let (uids, gids) = (ranges("/etc/subuid")?, ranges("/etc/subgid")?);
+        let found = Self { uids, gids, passed_over };
         if found.is_lacking()
             && caller.standing == Standing::User
-            && let Some(name) = caller.name()
+            && let Some(name) = name
             && let Ok(Some(configuration)) = root.read("/etc/nsswitch.conf")
             && has_service(&configuration)
         {
@@ -112,7 +117,7 @@ impl Subordinate {
             let answer = command.output().ok().filter(|answer| answer.status.success())?;
             Some(answered(&String::from_utf8(answer.stdout).ok()?, name))
         };
-        Some(Self { uids: ask(&[])?, gids: ask(&["-g"])? })
+        Some(Self { uids: ask(&[])?, gids: ask(&["-g"])?, passed_over: Vec::new() })
     }
 
     /// Whether there is no range of one kind or the other, so that only own ids can be mapped.
@@ -125,38 +130,65 @@ impl Subordinate {
 /// The ranges that subuid(5) text holds for a user, by its name or by its uid in digits.
 ///
 /// They keep the file's order, since that is the order in which ids inside a container are given
-/// out. What overlaps an earlier range is cut off. Comments and lines that make no sense are passed
-/// over, as newuidmap(1) does.
+/// out. What overlaps an earlier range is cut off, and what continues the one before is added to it:
+/// to newuidmap(1) both are the same. Lines that it does not read are passed over: see [`unread`].
 #[must_use]
 pub fn parse(text: &str, name: Option<&str>, uid: u32) -> Vec<Range> {
     let uid = uid.to_string();
-    let ours = entries(text).filter(|(owner, _)| Some(*owner) == name || *owner == uid);
+    let entries = text.split('\n').filter_map(entry);
+    let ours = entries.filter(|(owner, _)| Some(*owner) == name || *owner == uid);
     apart(ours.map(|(_, range)| range))
 }
 
-/// Every line of subuid(5) text that makes sense: whose, and which ids.
-pub(crate) fn entries(text: &str) -> impl Iterator<Item = (&str, Range)> {
-    text.lines().filter_map(|line| {
-        let line = line.trim();
-        let mut fields = line.split(':');
-        let (owner, start, count) = (fields.next()?, fields.next()?, fields.next()?);
-        let range = Range { start: start.trim().parse().ok()?, count: count.trim().parse().ok()? };
-        let sound = !owner.is_empty()
-            && !owner.starts_with('#')
-            && fields.next().is_none()
-            && range.count > 0
-            && range.end() <= FIRST_INVALID;
-        sound.then_some((owner, range))
+/// The numbers, from 1, of the lines that seem to be for a user, but are none to newuidmap(1): it
+/// takes a comment, blanks at the end and a carriage return for parts of the number before.
+fn unread(text: &str, name: Option<&str>, uid: u32) -> impl Iterator<Item = usize> {
+    let uid = uid.to_string();
+    let lines = text.split('\n').zip(1..);
+    lines.filter_map(move |(line, number)| {
+        let owner = line.trim_start().split(':').next()?.trim_end();
+        let meant = line.contains(':') && (Some(owner) == name || owner == uid);
+        let read = || entry(line).is_some_and(|(found, _)| found == owner);
+        (meant && !read()).then_some(number)
     })
 }
 
-/// The ranges without what overlaps an earlier one.
+/// The ids that subuid(5) text gives to anybody, also by lines that only a person can read.
+pub(crate) fn taken(text: &str) -> Vec<Range> {
+    let plain = |line: &str| -> String {
+        line.chars().take_while(|c| *c != '#').filter(|c| !c.is_whitespace()).collect()
+    };
+    text.lines().filter_map(|line| entry(&plain(line)).map(|(_, range)| range)).collect()
+}
+
+/// A line as every version of newuidmap(1) reads it: whose, and which ids. Three fields and nothing
+/// else, the numbers in decimal; older versions take a leading 0 for octal.
+fn entry(line: &str) -> Option<(&str, Range)> {
+    let number = |text: &str| text.parse().ok().filter(|_| text == "0" || !text.starts_with(['0', '+']));
+    let mut fields = line.split(':');
+    let (owner, start, count) = (fields.next()?, number(fields.next()?)?, number(fields.next()?)?);
+    let range = Range { start, count };
+    // Lines that begin with a sign are rules of nss_compat.
+    let sound = !owner.is_empty()
+        && !owner.starts_with(['+', '-'])
+        && fields.next().is_none()
+        && range.count > 0
+        && range.end() <= FIRST_INVALID;
+    sound.then_some((owner, range))
+}
+
+/// The ranges without what overlaps an earlier one, neighbours in one.
 fn apart(ranges: impl Iterator<Item = Range>) -> Vec<Range> {
-    ranges.fold(Vec::new(), |mut apart, range| {
-        let new = subtract(range, &apart);
-        apart.extend(new);
-        apart
-    })
+    let mut apart: Vec<Range> = Vec::new();
+    for range in ranges {
+        for new in subtract(range, &apart) {
+            match apart.last_mut() {
+                Some(last) if last.end() == u64::from(new.start) => last.count += new.count,
+                _ => apart.push(new),
+            }
+        }
+    }
+    apart
 }
 
 /// Whether nsswitch.conf(5) has subordinate ids come from elsewhere than the files.
@@ -211,8 +243,32 @@ mod tests {
     #[test]
     fn comments_and_malformed_lines_are_passed_over() {
         let text = "# alice:1:1\n\nalice\nalice:1\nalice:x:1\nalice:1:x\nalice:-1:5\nalice:1:0\n\
-            alice:1:2:3\nalice:4294967295:1\nalice:4294967290:6\nalice:99999999999:1\n:1:1\n  alice:7:8  \n";
+            alice:1:2:3\nalice:4294967295:1\nalice:4294967290:6\nalice:99999999999:1\n:1:1\nalice:7:8\n";
         assert_eq!(parse(text, Some("alice"), 1000), vec![range(7, 8)]);
+        assert_eq!(unread(text, Some("alice"), 1000).collect::<Vec<_>>(), [4, 5, 6, 7, 8, 9, 10, 11, 12]);
+    }
+
+    /// The helper would refuse the ids, and the container with them.
+    #[test]
+    fn what_newuidmap_does_not_read_is_passed_over_and_told() {
+        let odd = [
+            "a:5:6 ",
+            "a:5:6\t",
+            "a:5:6\r",
+            "a:5:6 # mine",
+            " a:5:6",
+            "a :5:6",
+            "a: 5:6",
+            "a:+5:6",
+            "a:05:6",
+        ];
+        for line in odd {
+            let text = format!("b:1:2\n{line}\na:7:8");
+            assert_eq!(parse(&text, Some("a"), 1000), vec![range(7, 8)], "{line:?}");
+            assert_eq!(unread(&text, Some("a"), 1000).collect::<Vec<_>>(), [2], "{line:?}");
+            assert_eq!(taken(&text).len(), if line.contains(":0") || line.contains('+') { 2 } else { 3 });
+        }
+        assert_eq!(unread("b:5:6 \n#a:5:6\n", Some("a"), 1000).count(), 0, "not for this user");
     }
 
     #[test]
@@ -223,13 +279,14 @@ mod tests {
     #[test]
     fn what_overlaps_an_earlier_range_is_cut_off() {
         let text = "a:100:50\na:120:100\na:50:60\na:100:50\na:0:1000\n";
-        let expected = vec![range(100, 50), range(150, 70), range(50, 50), range(0, 50), range(220, 780)];
+        let expected = vec![range(100, 120), range(50, 50), range(0, 50), range(220, 780)];
         assert_eq!(parse(text, Some("a"), 1), expected);
     }
 
     #[test]
-    fn adjacent_ranges_stay_apart_and_in_order() {
+    fn neighbours_are_one_and_the_order_stays() {
         assert_eq!(parse("a:150:50\na:100:50\n", Some("a"), 1), vec![range(150, 50), range(100, 50)]);
+        assert_eq!(parse("a:100:50\na:150:50\na:200:1\n", Some("a"), 1), vec![range(100, 101)]);
     }
 
     #[test]

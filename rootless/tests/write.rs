@@ -54,7 +54,7 @@ fn the_maps_of_everything_that_the_caller_has_are_written() {
     let have = match caller.standing {
         Standing::Root => {
             let ranges = vec![Range { start: 100_000, count: 65_536 }, Range { start: 500_000, count: 7 }];
-            Subordinate { uids: ranges.clone(), gids: ranges }
+            Subordinate { uids: ranges.clone(), gids: ranges, ..Subordinate::default() }
         }
         _ => Subordinate::look(&caller).unwrap(),
     };

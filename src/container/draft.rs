@@ -14,9 +14,10 @@ use crate::plan::cgroup::Driver;
 use crate::plan::cgroup::unit::Bus;
 use crate::plan::mounts::rootfs_missing;
 use crate::plan::namespaces::Kind;
-use crate::plan::{Cgroups, Options, Plan, attributes};
+use crate::plan::{Cgroups, Options, Plan, attributes, id_maps};
 use crate::trace;
 use rootless::caller::{Caller, Standing};
+use rootless::id_map::IdMaps;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -58,7 +59,8 @@ pub fn draw<'spec>(
     let layout = Layout::look()?;
     let config = &bundle.config;
     let needs = attributes::needs(config.process.as_deref(), config.linux.as_deref());
-    let host = Host::look(caller, subids(config), &needs)?;
+    let subids = subids(config, &caller);
+    let host = Host::look(caller, subids, &needs)?;
     let options = Options {
         bundle: &bundle.directory,
         adapt: request.adapt,
@@ -90,12 +92,10 @@ fn systemd(driver: Driver, caller: &Caller) -> Option<Bus> {
 }
 
 /// A map of one's own id needs nothing from /etc/subuid.
-fn subids(config: &Config) -> Subids {
+fn subids(config: &Config, caller: &Caller) -> Subids {
     let single = config.linux.as_deref().is_some_and(|linux| {
-        let one = |maps: &Option<Vec<oci_spec::runtime::LinuxIdMapping>>| {
-            matches!(maps.as_deref(), Some([map]) if map.size() == 1)
-        };
-        one(linux.uid_mappings()) && one(linux.gid_mappings())
+        let map = |maps: &Option<Vec<_>>| id_maps::lines(maps.as_deref().unwrap_or_default());
+        IdMaps { uids: map(linux.uid_mappings()), gids: map(linux.gid_mappings()) }.is_single_own(caller)
     });
     if single { Subids::Unneeded } else { Subids::Needed }
 }

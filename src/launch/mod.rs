@@ -12,7 +12,7 @@ pub mod pidfd;
 pub mod relay;
 mod spawn;
 
-use crate::fault::{Fault, OrFault};
+use crate::fault::Fault;
 use crate::gate::Gate;
 use crate::handshake::{Expected, KaseEnd, ToInit, ToKase};
 use crate::hook;
@@ -92,7 +92,7 @@ pub fn launch(
 ) -> anyhow::Result<Init> {
     // Looked for before a process exists.
     let means = match &plan.maps {
-        Some(maps) => Some(Means::choose(&host.caller, maps).or_fault(|| no_means(host))?),
+        Some(maps) => Some(Means::choose(&host.caller, maps).map_err(|error| no_means(host, error))?),
         None => None,
     };
     trace::step("clone");
@@ -163,13 +163,10 @@ fn births(plan: &Plan<'_>) -> u32 {
     }
 }
 
-fn no_means(host: &Host) -> Fault {
+fn no_means(host: &Host, error: id_writer::Error) -> anyhow::Error {
     let fault = Fault::at("linux.uidMappings", "find the programs that map subordinate ids");
-    let missing = id_writer::Error::NoHelper("newuidmap");
-    match missing.hurdle(&host.caller) {
-        Some(hurdle) => fault.remedy(hurdle.remedy),
-        None => fault,
-    }
+    let hurdle = error.hurdle(&host.caller);
+    hurdle.into_iter().fold(fault, |fault, hurdle| fault.remedy(hurdle.remedy)).caused_by(error)
 }
 
 fn map(plan: &Plan<'_>, host: &Host, means: Option<&Means>, pid: i32) -> anyhow::Result<()> {

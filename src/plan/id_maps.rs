@@ -6,8 +6,8 @@ use crate::fault::{Fault, Place};
 use crate::host::{Helpers, Host};
 use oci_spec::runtime::LinuxIdMapping;
 use rootless::caller::Standing;
-use rootless::id_map::{IdMap, IdMaps, Line};
-use rootless::{id_map, id_writer};
+use rootless::id_map::{IdMap, IdMaps, Line, MOST_BYTES, MOST_LINES};
+use rootless::{hurdles, id_map, id_writer};
 
 /// The maps for the container's new user namespace, if it gets one. An ordinary user's container always
 /// does: `namespaces` is changed then.
@@ -42,6 +42,9 @@ pub fn decide(
         return Ok(Some(maps));
     }
     let maps = default(host);
+    if host.caller.standing == Standing::User {
+        tell_left_out(host, &maps, notes);
+    }
     if lacks {
         notes.info(format!(
             "config.json has no user namespace: kase made one{} ({})",
@@ -56,7 +59,7 @@ pub fn decide(
 /// has itself: another map would only take ids away.
 pub fn default(host: &Host) -> IdMaps {
     match host.caller.standing {
-        Standing::User if host.helpers == Helpers::Missing => IdMaps::one(&host.caller, 0, 0),
+        Standing::User if host.helpers != Helpers::Found => IdMaps::one(&host.caller, 0, 0),
         Standing::User => IdMaps::of(&host.caller, &host.subordinate),
         Standing::Root => whole(),
         Standing::NamespaceRoot => match host.caller.maps() {
@@ -74,13 +77,33 @@ pub fn default(host: &Host) -> IdMaps {
 
 /// Why there is just one id in it, if that is so.
 fn short(host: &Host) -> String {
-    if host.helpers == Helpers::Missing {
-        return " of your own id only, since newuidmap and newgidmap are not installed".to_string();
+    let why = match host.helpers {
+        Helpers::Missing => "newuidmap and newgidmap are not installed",
+        Helpers::Powerless => "newuidmap gains no privilege in a user namespace that does not map uid 0",
+        Helpers::Found if host.subordinate.is_lacking() => "/etc/subuid and /etc/subgid give you no others",
+        Helpers::Found => return String::new(),
+    };
+    format!(" of your own id only, since {why}")
+}
+
+/// What the user may think that it has in its container.
+fn tell_left_out(host: &Host, maps: &IdMaps, notes: &mut Notes) {
+    let subordinate = &host.subordinate;
+    if let Some(hurdle) = hurdles::unread_lines(&subordinate.passed_over) {
+        notes.warn(format!("{}: {}", hurdle.cause, hurdle.remedy));
     }
-    if host.subordinate.is_lacking() {
-        return " of your own id only, since /etc/subuid and /etc/subgid give you no others".to_string();
+    for (kind, map, ranges) in
+        [("uid", &maps.uids, &subordinate.uids), ("gid", &maps.gids, &subordinate.gids)]
+    {
+        let have: u64 = ranges.iter().map(|range| u64::from(range.count)).sum();
+        let left = have.saturating_sub(map.count());
+        if host.helpers == Helpers::Found && left > 0 && map.count() > 1 {
+            notes.warn(format!(
+                "{left} of your {kind}s are left out of the container: /etc/sub{kind} has more ranges for you than the \
+                 kernel takes ({MOST_LINES} lines, {MOST_BYTES} bytes)"
+            ));
+        }
     }
-    String::new()
 }
 
 fn whole() -> IdMaps {
@@ -120,24 +143,23 @@ fn place(kind: id_map::Kind, line: Option<usize>) -> Place {
     line.map_or(Place::of(list), |line| Place::nth(list, line))
 }
 
-/// The maps in words.
+/// The maps in words; of long ones the beginning.
 pub fn describe(maps: &IdMaps) -> String {
+    const SHOWN: usize = 5;
     let list = |map: &IdMap| {
-        let lines: Vec<_> = map
-            .0
-            .iter()
-            .map(|line| match line.count {
-                1 => format!("{} is {}", line.inside, line.outside),
-                count => format!(
-                    "{}-{} are {}-{}",
-                    line.inside,
-                    line.inside + (count - 1),
-                    line.outside,
-                    line.outside + (count - 1)
-                ),
-            })
-            .collect();
-        lines.join(", ")
+        let shown = map.0.iter().take(SHOWN).map(|line| match line.count {
+            1 => format!("{} is {}", line.inside, line.outside),
+            count => format!(
+                "{}-{} are {}-{}",
+                line.inside,
+                line.inside + (count - 1),
+                line.outside,
+                line.outside + (count - 1)
+            ),
+        });
+        let more = map.0.len().saturating_sub(SHOWN);
+        let more = (more > 0).then(|| format!("and {more} more ranges"));
+        shown.chain(more).collect::<Vec<_>>().join(", ")
     };
     format!("uids: {}; gids: {}", list(&maps.uids), list(&maps.gids))
 }

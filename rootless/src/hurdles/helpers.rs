@@ -7,8 +7,9 @@ use std::path::Path;
 use nix::sys::statvfs::{FsFlags, statvfs};
 
 use crate::caller::Caller;
+use crate::id_map::IdMap;
 use crate::root::Root;
-use crate::subid::Subordinate;
+use crate::subid::{Range, Subordinate, subtract};
 
 use super::packages::Package;
 use super::{Hurdle, no_ranges_in, status};
@@ -35,7 +36,7 @@ pub(super) fn failed(root: &Root, program: &Path, said: &str, caller: &Caller) -
         return stranger(said);
     }
     if said.contains("Operation not permitted") || said.contains("Permission denied") {
-        return powerless(root, program);
+        return powerless(root, program).or_else(|| unmapped(root, caller));
     }
     None
 }
@@ -70,6 +71,21 @@ fn stranger(said: &str) -> Option<Hurdle> {
             "make the program readable for you (chmod +r), or set PR_SET_DUMPABLE in it",
         )
     })
+}
+
+/// The kernel maps only what this user namespace has itself, whatever /etc/subuid says in it.
+fn unmapped(root: &Root, caller: &Caller) -> Option<Hurdle> {
+    let have = Subordinate::look_in(root, caller).ok()?;
+    let maps = caller.maps().ok()?;
+    let lacking = |ranges: &[Range], map: &IdMap| {
+        let mapped: Vec<Range> = map.0.iter().map(|line| line.inside_range()).collect();
+        ranges.iter().copied().find(|range| !subtract(*range, &mapped).is_empty())
+    };
+    let range = lacking(&have.uids, &maps.uids).or_else(|| lacking(&have.gids, &maps.gids))?;
+    Some(Hurdle::new(
+        format!("this user namespace does not map all of {range}"),
+        "have root give you ids in /etc/subuid and /etc/subgid that are mapped here (cat /proc/self/uid_map)",
+    ))
 }
 
 /// Why a setuid program does not become root.
@@ -174,6 +190,18 @@ mod tests {
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o4755)).unwrap();
         let setuid_root = becomes_root(&path.metadata().unwrap());
         assert_eq!(setuid_root, nix::unistd::geteuid().is_root());
+    }
+
+    #[test]
+    fn ids_that_are_not_mapped_here_are_told() {
+        let path = "/newuidmap";
+        let host = StandIn::new()
+            .file("/etc/subuid", "alice:100000:65536\n")
+            .file("/etc/subgid", "alice:100000:65536\n");
+        let map: IdMap = "0 1000 1\n1 100000 65536\n".parse().unwrap();
+        let alice = alice().with_maps(crate::IdMaps { uids: map.clone(), gids: map });
+        let hurdle = unmapped(&host.root(), &alice).unwrap();
+        assert_eq!(hurdle.cause, "this user namespace does not map all of 100000-165535", "{path}");
     }
 
     #[test]

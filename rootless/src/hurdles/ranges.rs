@@ -3,7 +3,7 @@
 use crate::caller::Caller;
 use crate::id_map::FIRST_INVALID;
 use crate::root::Root;
-use crate::subid::{Range, entries, parse};
+use crate::subid::{Range, Subordinate, parse, taken};
 
 use super::Hurdle;
 
@@ -22,9 +22,14 @@ pub fn no_ranges(caller: &Caller) -> Hurdle {
 /// As [`no_ranges`], with `/etc` below another root.
 #[must_use]
 pub fn no_ranges_in(root: &Root, caller: &Caller) -> Hurdle {
+    if let Ok(found) = Subordinate::look_in(root, caller)
+        && let Some(hurdle) = unread_lines(&found.passed_over)
+    {
+        return hurdle;
+    }
     let text = |path| root.read(path).ok().flatten().unwrap_or_default();
     let (subuid, subgid) = (text("/etc/subuid"), text("/etc/subgid"));
-    let lacks = |text: &str| parse(text, caller.name(), caller.uid).is_empty();
+    let lacks = |text: &str| parse(text, caller.name().ok().flatten(), caller.uid).is_empty();
     let wanted = match (lacks(&subuid), lacks(&subgid)) {
         (true, false) => &[("uid", "/etc/subuid")][..],
         (false, true) => &[("gid", "/etc/subgid")],
@@ -53,9 +58,24 @@ pub fn no_ranges_in(root: &Root, caller: &Caller) -> Hurdle {
     Hurdle::new(cause, remedy)
 }
 
+/// What is wrong with the lines that a user wrote for itself in vain, by their places.
+#[must_use]
+pub fn unread_lines(places: &[String]) -> Option<Hurdle> {
+    (!places.is_empty()).then(|| {
+        let places = places.join(" and ");
+        Hurdle::new(
+            format!("newuidmap reads nothing in {places}"),
+            format!(
+                "correct {places}, as root, after the pattern alice:100000:65536: two decimal numbers, and \
+                 neither blanks nor a comment nor a carriage return"
+            ),
+        )
+    })
+}
+
 /// The first run of ids that no line gives to anybody.
 fn unused(texts: &[&str]) -> Option<Range> {
-    let mut taken: Vec<Range> = texts.iter().flat_map(|text| entries(text)).map(|(_, range)| range).collect();
+    let mut taken: Vec<Range> = texts.iter().flat_map(|text| taken(text)).collect();
     taken.sort_by_key(|range| range.start);
     let mut start = FIRST;
     for range in taken {
@@ -106,6 +126,14 @@ mod tests {
             no_ranges_in(&host.root(), &nameless).remedy,
             "add the line \"70000:100000:65536\" to /etc/subuid and /etc/subgid, as root"
         );
+    }
+
+    #[test]
+    fn a_line_with_a_blank_at_its_end_is_the_reason() {
+        let host = StandIn::new().file("/etc/passwd", PASSWD).file("/etc/subuid", "alice:100000:65536 \n");
+        let hurdle = no_ranges_in(&host.root(), &alice());
+        assert_eq!(hurdle.cause, "newuidmap reads nothing in line 1 of /etc/subuid");
+        assert!(hurdle.remedy.starts_with("correct line 1 of /etc/subuid, as root, after the pattern "));
     }
 
     #[test]
