@@ -1,6 +1,6 @@
 //! Mounts: every type and option, and what they look like inside.
 
-use crate::common::{Bundle, Kase, has, json, value};
+use crate::common::{Bundle, Kase, has, json, value, words};
 use std::fs;
 
 deeds! {
@@ -26,12 +26,13 @@ deeds! {
     terminals_are_the_containers_own,
     locked_flags_are_kept_by_a_read_only_bind,
     access_times_of_an_own_mount_are_kept_as_asked_for,
+    without_a_mount_namespace_nothing_is_mounted,
 }
 deeds! {
     root: a_bare_bind_keeps_the_flags_of_its_source, a_user_namespace_keeps_the_hosts_flags,
     how_access_times_are_kept_changes_as_a_whole, an_idmapped_bind_shows_other_owners,
     idmap_takes_the_maps_of_a_user_namespace_that_is_joined,
-    what_an_earlier_mount_has_made_can_be_shown_with_other_owners, without_a_mount_namespace_one_mount_has_them_all,
+    what_an_earlier_mount_has_made_can_be_shown_with_other_owners, the_callers_mount_namespace_is_not_joined,
 }
 deeds! { user: sysfs_of_the_hosts_network_is_a_read_only_bind }
 
@@ -366,21 +367,31 @@ fn what_an_earlier_mount_has_made_can_be_shown_with_other_owners(kase: &Kase) {
     assert_eq!(run(bundle, 100_000), ("65534:65534".into(), "0:0".into()));
 }
 
-fn without_a_mount_namespace_one_mount_has_them_all(kase: &Kase) {
+/// Its mounts would be the host's: they would outlive it, and `rm -r` of the bundle would go through them.
+fn without_a_mount_namespace_nothing_is_mounted(kase: &Kase) {
     let bundle = kase.bundle().without_namespace("mount").edit(|spec| {
         spec["linux"]["maskedPaths"] = json!([]);
         spec["linux"]["readonlyPaths"] = json!([]);
     });
-    let rootfs = bundle.rootfs("");
-    let rootfs = rootfs.to_str().unwrap().trim_end_matches('/');
-    let mounts = || fs::read_to_string("/proc/self/mountinfo").unwrap().matches(rootfs).count();
-    let bundle = bundle.args(["/absent"]);
-    kase.run(&bundle).refused(&["/absent"]);
-    assert_eq!(mounts(), 0, "a failure takes its mounts away");
-    kase.run(&bundle.args(["/probe", "true"])).succeeded();
-    assert!(mounts() > 3, "they are the host's");
-    nix::mount::umount2(rootfs, nix::mount::MntFlags::MNT_DETACH).unwrap();
-    assert_eq!(mounts(), 0);
+    let outcome = kase.run(&bundle);
+    outcome.refused(&["linux.namespaces", "no mount namespace of its own"]);
+    assert!(outcome.help().contains(r#"add {"type": "mount"}"#), "{outcome}");
+    assert_nothing_is_mounted(&bundle);
+}
+
+fn the_callers_mount_namespace_is_not_joined(kase: &Kase) {
+    let bundle = kase.bundle().without_namespace("mount");
+    let bundle = bundle.namespace(json!({"type": "mount", "path": "/proc/self/ns/mnt"}));
+    // What is mounted or made the root in spite of that is not the machine's.
+    let mut unshare = kase.program("unshare");
+    let run = kase.command(words(["run", "-b"], bundle.dir(), [kase.id().as_str()]));
+    unshare.args(["--mount", "--propagation", "private"]).arg(run.get_program()).args(run.get_args());
+    kase.finish(unshare).refused(&["linux.namespaces[", ".path", "the mount namespace that kase runs in"]);
+}
+
+fn assert_nothing_is_mounted(bundle: &Bundle) {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    assert!(!mounts.contains(bundle.dir().to_str().unwrap()), "{mounts}");
 }
 
 fn sysfs_of_the_hosts_network_is_a_read_only_bind(kase: &Kase) {

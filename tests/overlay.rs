@@ -19,7 +19,7 @@ deeds! {
 }
 deeds! { root:
     a_user_namespace_of_roots_has_one_too,
-    without_a_mount_namespace_it_is_refused,
+    in_a_joined_mount_namespace_it_is_refused,
     a_shared_root_does_not_show_on_the_host,
     what_is_forbidden_on_the_rootfs_stays_so,
     an_idmapped_mount_may_lie_in_it,
@@ -241,9 +241,10 @@ fn a_user_namespace_of_roots_has_one_too(kase: &Kase) {
     assert!(!bundle.rootfs("new").exists());
 }
 
-fn without_a_mount_namespace_it_is_refused(kase: &Kase) {
+fn in_a_joined_mount_namespace_it_is_refused(kase: &Kase) {
     assert!(is_root());
-    let bundle = kase.bundle().without_namespace("mount");
+    let joined = json!({"type": "mount", "path": "/proc/1/ns/mnt"});
+    let bundle = kase.bundle().without_namespace("mount").namespace(joined);
     kase.run_with(&bundle, ["--overlay"]).refused(&["--overlay", "mount namespace"]);
 }
 

@@ -122,7 +122,6 @@ fn container(plan: &Plan<'_>, tell: Tell<'_>) {
     let entered = match plan.pivot {
         Pivot::Root => "pivot_root",
         Pivot::Move => "move and chroot",
-        Pivot::Chroot => "chroot",
     };
     let overlay = match plan.overlay.as_ref().map(|overlay| &overlay.upper) {
         None => Path::new(""),

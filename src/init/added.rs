@@ -100,7 +100,7 @@ fn recipe(
     // Before the privileges go, and before a filter that may know nothing of these calls.
     attributes::set(attributes, &proc)?;
     drop((proc, root));
-    descriptor::close_directories(&of_kase, None);
+    descriptor::close_directories(&of_kase);
     process::become_user(plan, added.last_capability)?;
     let name = plan.arguments.first().ok_or_else(|| Fault::doing("there is no program to run"))?;
     let program = program::find(name, &environment)?;

@@ -37,7 +37,7 @@ use crate::plan::mount_options::Extension;
 use crate::plan::mounts::What;
 use crate::plan::namespaces::Kind;
 use crate::plan::scheduling::Affinity;
-use crate::plan::{Pivot, Plan};
+use crate::plan::Plan;
 use crate::seccomp::Program;
 use crate::trace::{self, Who};
 use cgroup_mount::{CgroupMount, Hierarchies, View};
@@ -92,15 +92,11 @@ pub fn run(plan: &Plan<'_>, hands: Hands) -> ! {
         hands,
         begun: false,
         own_cgroups: String::new(),
-        on_host: None,
         starter: None,
         umask: Mode::empty(),
     };
     let Err(error) = init.recipe();
     let report = Report::of(&error);
-    if let Some(root) = &init.on_host {
-        rootfs::detach(root.as_fd());
-    }
     match &init.starter {
         Some(starter) => starter.refuse(&report),
         // When kase is gone there is nobody left to tell.
@@ -114,7 +110,6 @@ struct Init<'a> {
     hands: Hands,
     begun: bool,
     own_cgroups: String,
-    on_host: Option<OwnedFd>,
     starter: Option<Starter>,
     /// The caller's.
     umask: Mode,
@@ -159,9 +154,6 @@ impl Init<'_> {
         }
         let root = rootfs::prepare(plan, &mut self.hands.trees)?;
         let root = self.overlay(root)?;
-        if plan.pivot == Pivot::Chroot {
-            self.on_host = Some(root.try_clone()?);
-        }
         // Mount points and devices get exactly the modes that they are made with.
         self.umask = umask(Mode::empty());
         // What is copied out of the image into memory is the container's, and counts as such.
@@ -191,7 +183,7 @@ impl Init<'_> {
         // Before the privileges go, and before a filter that may know nothing of these calls.
         attributes::set(&plan.attributes, &proc)?;
         drop((proc, root));
-        descriptor::close_directories(&of_kase, self.on_host.as_ref().map(AsFd::as_fd));
+        descriptor::close_directories(&of_kase);
         process::become_user(&plan.process, self.hands.last_capability)?;
         let program = match plan.process.arguments.first() {
             Some(name) => Some(program::find(name, &environment)?),

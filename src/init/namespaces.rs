@@ -8,7 +8,7 @@ use crate::plan::Plan;
 use crate::plan::namespaces::{Join, Kind, Offset};
 use crate::trace::{self, Who};
 use nix::fcntl::{OFlag, open};
-use nix::sys::stat::Mode;
+use nix::sys::stat::{Mode, fstat, stat};
 use std::io::ErrorKind;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -24,6 +24,9 @@ pub fn join(joins: &[Join<'_>]) -> anyhow::Result<()> {
     // All are opened first: joining a mount namespace changes what the paths mean.
     let mut open: Vec<(&Join<'_>, OwnedFd)> =
         joins.iter().map(|join| Ok((join, open_one(join)?))).collect::<anyhow::Result<_>>()?;
+    for (join, mounts) in open.iter().filter(|(join, _)| join.kind == Kind::Mount) {
+        other_than_ours(join, mounts)?;
+    }
     if let Some(user) = open.iter().position(|(join, _)| join.kind == Kind::User) {
         let (join, user) = open.remove(user);
         open.retain(|(join, fd)| process::setns(fd.as_fd(), join.kind.flag()).is_err());
@@ -40,6 +43,18 @@ fn open_one(join: &Join<'_>) -> anyhow::Result<OwnedFd> {
         Fault::at(join.at, format!("open {}", join.path.display()))
             .remedy("check that the namespace's process or bind mount is still there")
     })
+}
+
+/// In the mount namespace that kase is in, the container's mounts and its root would be the host's.
+fn other_than_ours(join: &Join<'_>, mounts: &OwnedFd) -> anyhow::Result<()> {
+    let (asked, own) = (fstat(mounts)?, stat("/proc/self/ns/mnt")?);
+    if (asked.st_dev, asked.st_ino) != (own.st_dev, own.st_ino) {
+        return Ok(());
+    }
+    let doing = format!("{} is the mount namespace that kase runs in", join.path.display());
+    Err(Fault::at(join.at, doing)
+        .remedy("leave the path out, so that the container gets a mount namespace of its own")
+        .into())
 }
 
 fn refused(join: &Join<'_>) -> Fault {

@@ -3,7 +3,6 @@
 use super::mounts::clone_source;
 use super::{Trees, inside};
 use crate::fault::{Fault, OrFault};
-use crate::kernel::capability;
 use crate::kernel::mount::{self, Attributes, Propagation, Reach, attribute};
 use crate::kernel::path::open;
 use crate::kernel::text::read_text;
@@ -29,12 +28,6 @@ use std::path::Path;
 pub fn prepare(plan: &Plan<'_>, trees: &mut Trees) -> anyhow::Result<OwnedFd> {
     trace::step("rootfs");
     let path = plan.rootfs.as_path();
-    if plan.pivot == Pivot::Chroot {
-        // These mounts are the host's. On a mount of their own they show in one place and go all at once.
-        let tree = clone(path)?;
-        mount::set_propagation(tree.as_fd(), Propagation::Private, Reach::Recursive)?;
-        return put(tree, path);
-    }
     clone_tied(plan, trees)?;
     separate(plan)?;
     let tree = match trees.rootfs.take() {
@@ -70,19 +63,6 @@ fn put(tree: OwnedFd, path: &Path) -> anyhow::Result<OwnedFd> {
     mount::attach(tree.as_fd(), place.as_fd())
         .or_fault(|| Fault::at("root.path", format!("mount {}", path.display())))?;
     Ok(tree)
-}
-
-/// Takes the rootfs, and all that is mounted in it, from the host's mounts again.
-pub fn detach(root: BorrowedFd<'_>) {
-    let undo = || -> anyhow::Result<()> {
-        // What the container's user may not, init still may.
-        let own = capability::permitted()?;
-        capability::set(own, own, 0)?;
-        fchdir(root)?;
-        Ok(umount2(".", MntFlags::MNT_DETACH)?)
-    };
-    // There is another failure to tell of; what stays is seen in /proc/mounts.
-    let _ = undo();
 }
 
 /// Opens the root of the mount namespace.
@@ -126,10 +106,6 @@ pub fn enter(plan: &Plan<'_>, root: BorrowedFd<'_>) -> anyhow::Result<()> {
         })?,
         Pivot::Move => {
             move_over(root).or_fault(|| Fault::at("root.path", "move the rootfs over the root"))?;
-        }
-        Pivot::Chroot => {
-            fchdir(root)?;
-            chroot(".").or_fault(|| Fault::at("root.path", "change the root to the rootfs"))?;
         }
     }
     chdir("/")?;

@@ -49,11 +49,11 @@ pub fn close_inherited_from(first: u32) -> io::Result<Vec<i32>> {
     close_on_exec_from(first).map(|()| listed)
 }
 
-/// Closes those of these numbers, kase's in a process that it was copied into, that are directories, but for `kept`.
-/// The path of the program to be executed could lead through them and out of the container, which close-on-exec comes
+/// Closes those of these numbers, kase's in a process that it was copied into, that are directories. The
+/// path of the program to be executed could lead through them and out of the container, which close-on-exec comes
 /// too late for (CVE-2024-21626).
-pub fn close_directories(numbers: &[i32], kept: Option<BorrowedFd<'_>>) {
-    for number in numbers.iter().filter(|number| kept.is_none_or(|kept| kept.as_raw_fd() != **number)) {
+pub fn close_directories(numbers: &[i32]) {
+    for number in numbers {
         // SAFETY: plain integers, for which zero is a value.
         let mut stat: libc::stat = unsafe { std::mem::zeroed() };
         // SAFETY: `stat` outlives the call, which only looks.

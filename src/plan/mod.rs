@@ -66,8 +66,6 @@ pub enum Pivot {
     Root,
     /// The mount is moved over `/`, then chroot(2) (`--no-pivot`, for a root on an initramfs).
     Move,
-    /// chroot(2) alone, without a mount namespace.
-    Chroot,
 }
 
 /// What the command line adds to config.json.
@@ -175,6 +173,7 @@ impl<'spec> Plan<'spec> {
         let root = config.root.as_ref().ok_or_else(|| missing("root"))?;
 
         let mut namespaces = Namespaces::decide(linux.namespaces().as_deref().unwrap_or_default())?;
+        mounts_apart(&namespaces)?;
         let maps = id_maps::decide(
             linux.uid_mappings().as_deref().unwrap_or_default(),
             linux.gid_mappings().as_deref().unwrap_or_default(),
@@ -228,7 +227,7 @@ impl<'spec> Plan<'spec> {
             overlay,
             readonly: root.readonly().unwrap_or(false),
             propagation,
-            pivot: pivot(&namespaces, options),
+            pivot: if options.no_pivot { Pivot::Move } else { Pivot::Root },
             mounts,
             devices,
             device_origin: if confined { Origin::Host } else { Origin::Made },
@@ -329,11 +328,12 @@ fn name<'spec>(
     Ok(Some(name))
 }
 
-fn pivot(namespaces: &Namespaces<'_>, options: &Options<'_>) -> Pivot {
-    match (namespaces.has(Kind::Mount), options.no_pivot) {
-        (false, _) => Pivot::Chroot,
-        (true, true) => Pivot::Move,
-        (true, false) => Pivot::Root,
+/// Without one of its own, all that the container mounts would be the host's and outlive it.
+fn mounts_apart(namespaces: &Namespaces<'_>) -> Result<(), Fault> {
+    match namespaces.has(Kind::Mount) {
+        true => Ok(()),
+        false => Err(Fault::at("linux.namespaces", "the container has no mount namespace of its own")
+            .remedy("add {\"type\": \"mount\"} to linux.namespaces")),
     }
 }
 
