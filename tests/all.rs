@@ -21,6 +21,7 @@ mod fields;
 mod fuse;
 mod gc;
 mod hooks;
+mod host_mounts;
 mod integrate;
 mod life;
 mod lint;

@@ -24,13 +24,11 @@ deeds! {
     a_relative_destination_lies_below_the_root,
     the_cgroup_mount_is_read_only,
     terminals_are_the_containers_own,
-    locked_flags_are_kept_by_a_read_only_bind,
     access_times_of_an_own_mount_are_kept_as_asked_for,
     without_a_mount_namespace_nothing_is_mounted,
 }
 deeds! {
-    root: a_bare_bind_keeps_the_flags_of_its_source, a_user_namespace_keeps_the_hosts_flags,
-    how_access_times_are_kept_changes_as_a_whole, an_idmapped_bind_shows_other_owners,
+    root: an_idmapped_bind_shows_other_owners,
     idmap_takes_the_maps_of_a_user_namespace_that_is_joined,
     what_an_earlier_mount_has_made_can_be_shown_with_other_owners, the_callers_mount_namespace_is_not_joined,
 }
@@ -222,98 +220,12 @@ fn terminals_are_the_containers_own(kase: &Kase) {
     assert_eq!(seen, "ptmx\npts/ptmx\n");
 }
 
-/// A mount of root's in the test's directory; undone when let go of.
-struct HostMount(std::path::PathBuf);
-
-impl HostMount {
-    fn new(kase: &Kase) -> Self {
-        use nix::mount::MsFlags;
-        let directory = kase.directory("flagged");
-        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC | MsFlags::MS_NOATIME;
-        nix::mount::mount(Some("tmpfs"), &directory, Some("tmpfs"), flags, Some("mode=777")).unwrap();
-        fs::write(directory.join("file"), "on the host").unwrap();
-        Self(directory)
-    }
-}
-
-impl Drop for HostMount {
-    fn drop(&mut self) {
-        nix::mount::umount(&self.0).unwrap();
-    }
-}
-
-fn locked_flags_are_kept_by_a_read_only_bind(kase: &Kase) {
-    if !crate::common::is_root() {
-        skip!("needs root to make a mount with flags");
-    }
-    let mount = HostMount::new(kase);
-    let bundle = kase.bundle().mount(bind(&mount.0, "/mnt", &["bind", "ro"]));
-    let seen = kase.sees(bundle, ["mount", "/mnt", "--", "read", "/mnt/file"]);
-    assert!(seen.ends_with("on the host\n"), "{seen}");
-    assert!(has(value(&seen, "options"), "ro"), "{seen}");
-    if !kase.is_root() {
-        for flag in ["nosuid", "nodev", "noexec", "noatime"] {
-            assert!(has(value(&seen, "options"), flag), "locked {flag} is kept: {seen}");
-        }
-    }
-}
-
-fn a_bare_bind_keeps_the_flags_of_its_source(kase: &Kase) {
-    let mount = HostMount::new(kase);
-    let seen = kase.sees(kase.bundle().mount(bind(&mount.0, "/mnt", &["bind"])), ["mount", "/mnt"]);
-    for flag in ["nosuid", "nodev", "noexec"] {
-        assert!(has(value(&seen, "options"), flag), "{seen}");
-    }
-    // Any flag given clears the others: root's are not locked.
-    let seen = kase.sees(kase.bundle().mount(bind(&mount.0, "/mnt", &["bind", "nosuid"])), ["mount", "/mnt"]);
-    assert!(has(value(&seen, "options"), "nosuid") && !has(value(&seen, "options"), "noexec"), "{seen}");
-}
-
-fn a_user_namespace_keeps_the_hosts_flags(kase: &Kase) {
-    let mount = HostMount::new(kase);
-    let bound = |options: &[&str]| {
-        let map = json!([{"containerID": 0, "hostID": 100_000, "size": 1000}]);
-        kase.bundle().namespace(json!({"type": "user"})).mount(bind(&mount.0, "/mnt", options)).edit(|spec| {
-            spec["linux"]["uidMappings"] = map.clone();
-            spec["linux"]["gidMappings"] = map;
-        })
-    };
-    for options in [&["bind"][..], &["bind", "ro"], &["bind", "rw"]] {
-        let seen = kase.sees(bound(options), ["mount", "/mnt"]);
-        for flag in ["nosuid", "nodev", "noexec", "noatime", options.get(1).unwrap_or(&"rw")] {
-            assert!(has(value(&seen, "options"), flag), "{options:?} and {flag}: {seen}");
-        }
-    }
-    let bundle = bound(&["bind", "suid"]);
-    kase.run(&bundle).refused(&[&bundle.last_mount(), "nosuid"]);
-    // The mount is noatime.
-    kase.sees(bound(&["bind", "noatime"]), ["mount", "/mnt"]);
-    for word in ["relatime", "strictatime", "nodiratime"] {
-        let bundle = bound(&["bind", word]);
-        kase.run(&bundle).refused(&[&bundle.last_mount(), "access times"]);
-    }
-}
-
 fn access_times_of_an_own_mount_are_kept_as_asked_for(kase: &Kase) {
     let inside = kase.bundle();
     let source = inside.rootfs("mnt");
     let bundle = inside.directory("copy").mount(tmpfs("/mnt", &["relatime"]));
     let seen = kase.sees(bundle.mount(bind(&source, "/copy", &["bind", "noatime"])), ["mount", "/copy"]);
     assert!(has(value(&seen, "options"), "noatime"), "{seen}");
-}
-
-fn how_access_times_are_kept_changes_as_a_whole(kase: &Kase) {
-    let mount = HostMount::new(kase);
-    let flags = |options: &[&str]| {
-        let seen = kase.sees(kase.bundle().mount(bind(&mount.0, "/mnt", options)), ["mount", "/mnt"]);
-        ["noatime", "relatime", "nodiratime"].map(|flag| has(value(&seen, "options"), flag))
-    };
-    // Not asked for, or only in a word that takes something back: as on the host.
-    assert_eq!(flags(&["bind", "nosuid"]), [true, false, false]);
-    assert_eq!(flags(&["bind", "atime"]), [true, false, false]);
-    assert_eq!(flags(&["bind", "relatime"]), [false, true, false]);
-    assert_eq!(flags(&["bind", "nodiratime"]), [false, true, true]);
-    assert_eq!(flags(&["bind", "nodiratime", "strictatime"]), [false, false, true]);
 }
 
 fn an_idmapped_bind_shows_other_owners(kase: &Kase) {

@@ -13,7 +13,6 @@ use crate::plan::mounts::{Mount, What, source_missing};
 use nix::errno::Errno;
 use nix::sys::stat::fstat;
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
-use nix::sys::statvfs::FsFlags;
 use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::io::{self, ErrorKind};
@@ -94,15 +93,9 @@ impl Mounter<'_> {
 
     fn remount(&self, mount: &Mount<'_>) -> anyhow::Result<()> {
         let target = self.target(mount, Shape::Directory)?;
-        mount::set_attributes(target.as_fd(), mount.options.attributes, Reach::One).map_err(|error| {
-            let fault = Fault::at(mount.at, format!("remount {}", mount.destination.display()));
-            let remedy = match error.kind() {
-                ErrorKind::PermissionDenied => {
-                    "leave out the words that loosen a flag (rw, exec, dev, suid): the host has locked it"
-                }
-                _ => "name a mount point that an earlier entry made",
-            };
-            fault.remedy(remedy).caused_by(error)
+        change(mount, target.as_fd(), mount.options.attributes).or_fault(|| {
+            Fault::at(mount.at, format!("remount {}", mount.destination.display()))
+                .remedy("name a mount point that an earlier entry made")
         })
     }
 
@@ -331,76 +324,90 @@ fn bind_attributes(mount: &Mount<'_>, tree: BorrowedFd<'_>, flags: Flags) -> any
         // What the container has made itself is locked by nobody.
         let own = matches!(mount.what, What::Inside { .. });
         match flags {
-            Flags::Locked if !own => keep_locked(mount, tree, all)?,
-            Flags::Locked | Flags::Free => match mount::set_attributes(tree, all, Reach::One) {
-                Err(error) if error.kind() == ErrorKind::PermissionDenied => keep_locked(mount, tree, all)?,
-                done => done.or_fault(|| Fault::at(mount.at.field(".options"), "set the mount's flags"))?,
-            },
+            Flags::Locked if !own => keep_locked(mount, tree, all),
+            Flags::Locked | Flags::Free => change(mount, tree, all),
         }
+        .or_fault(|| Fault::at(mount.at.field(".options"), "set the mount's flags"))?;
     }
     let recursive = mount.options.recursive;
     if recursive.is_empty() {
         return Ok(());
     }
-    mount::set_attributes(tree, recursive, Reach::Recursive).or_fault(|| {
-        Fault::at(mount.at.field(".options"), "set the flags of the mount and of all below it").remedy(
-            "leave out the words that loosen a flag (rrw, rexec, rdev, rsuid): the host has locked it",
-        )
+    mount::set_attributes(tree, recursive, Reach::Recursive).map_err(|error| {
+        let at = mount.at.field(".options");
+        match error.kind() {
+            ErrorKind::PermissionDenied => {
+                Fault::at(at, "the host has locked a flag of the mount, or of one below it").remedy(
+                    "leave out the words that change it: rrw, rdev, rsuid, rexec and those of access times",
+                )
+            }
+            _ => Fault::at(at, "set the flags of the mount and of all below it"),
+        }
+        .caused_by(error)
     })
 }
 
 /// What a change of how access times are kept clears: both words of it belong together, as in mount(2).
 fn access_times(given: Attributes) -> u64 {
     let changes = given.clear & attribute::ATIME != 0 || given.set & attribute::NODIRATIME != 0;
-    if changes { attribute::ATIME | attribute::NODIRATIME } else { 0 }
+    if changes { ACCESS_TIMES } else { 0 }
 }
 
-/// How access times are kept is locked as well: an entry may ask only for what is there. One that kase has put in
-/// the place of another file system does without.
-fn refuse_other_access_times(mount: &Mount<'_>, flags: FsFlags) -> anyhow::Result<()> {
-    // Not in musl's headers.
-    const RELATIME: FsFlags = FsFlags::from_bits_retain(4096);
-    let given = mount.options.attributes;
-    let kind = match (flags.contains(FsFlags::ST_NOATIME), flags.contains(RELATIME)) {
-        (true, _) => attribute::NOATIME,
-        (false, true) => 0,
-        (false, false) => attribute::STRICTATIME,
-    };
-    let directories = given.set & attribute::NODIRATIME != 0 && !flags.contains(FsFlags::ST_NODIRATIME);
-    let other = given.clear & attribute::ATIME != 0 && given.set & attribute::ATIME != kind;
-    if !(directories || other) || !matches!(mount.what, What::Bind { .. } | What::Inside { .. }) {
-        return Ok(());
+const ACCESS_TIMES: u64 = attribute::ATIME | attribute::NODIRATIME;
+
+/// Changes a mount's flags, but for those that the host has locked.
+fn change(mount: &Mount<'_>, mounted: BorrowedFd<'_>, wanted: Attributes) -> io::Result<()> {
+    match mount::set_attributes(mounted, wanted, Reach::One) {
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => keep_locked(mount, mounted, wanted),
+        done => done,
     }
-    Err(Fault::at(mount.at.field(".options"), "the host has locked how access times are kept on this mount")
-        .remedy("leave out noatime, nodiratime, relatime and strictatime")
-        .into())
 }
 
-fn keep_locked(mount: &Mount<'_>, tree: BorrowedFd<'_>, wanted: Attributes) -> anyhow::Result<()> {
-    let pairs = [
-        (FsFlags::ST_RDONLY, attribute::RDONLY, "ro"),
-        (FsFlags::ST_NOSUID, attribute::NOSUID, "nosuid"),
-        (FsFlags::ST_NODEV, attribute::NODEV, "nodev"),
-        (FsFlags::ST_NOEXEC, attribute::NOEXEC, "noexec"),
-        (FsFlags::ST_NODIRATIME, attribute::NODIRATIME, "nodiratime"),
-    ];
-    let flags = fstatfs(tree)?.flags();
-    let kept: Vec<_> = pairs.into_iter().filter(|(flag, _, _)| flags.contains(*flag)).collect();
-    let bits = kept.iter().fold(0, |bits, (_, attribute, _)| bits | attribute);
-    if let Some((_, _, word)) = kept.iter().find(|(_, bit, _)| mount.options.attributes.clear & bit != 0) {
-        return Err(Fault::at(
+/// Changes what can be changed of a mount that the host has made: a user namespace can neither take away its flags nor
+/// keep access times in another way. Engines write `rw` and `relatime` without a look at the host, so that this is no
+/// error; but it is told.
+fn keep_locked(mount: &Mount<'_>, mounted: BorrowedFd<'_>, wanted: Attributes) -> io::Result<()> {
+    const LOCKED: u64 = attribute::RDONLY | attribute::NOSUID | attribute::NODEV | attribute::NOEXEC;
+    let there = mount::attributes(mounted)?;
+    let kept = kept(mount.options.attributes, there);
+    if !kept.is_empty() {
+        tracing::warn!(
+            "{}: {} stays {}: the host has mounted it so",
             mount.at.field(".options"),
-            format!("the host has locked {word} on this mount"),
-        )
-        .remedy(format!("leave out the word that takes {word} away"))
-        .into());
+            mount.destination.display(),
+            kept.join(" and ")
+        );
     }
-    refuse_other_access_times(mount, flags)?;
+    let locked = there & LOCKED;
     let change = Attributes {
-        set: (wanted.set | bits) & !attribute::ATIME,
-        clear: wanted.clear & !bits & !attribute::ATIME,
+        set: (wanted.set | locked) & !ACCESS_TIMES,
+        clear: wanted.clear & !locked & !ACCESS_TIMES,
     };
-    mount::set_attributes(tree, change, Reach::One).or_fault(|| {
-        Fault::at(mount.at.field(".options"), "set the mount's flags beside those that the host has locked")
-    })
+    mount::set_attributes(mounted, change, Reach::One)
+}
+
+/// The words of what a mount is and was asked not to be.
+fn kept(asked: Attributes, there: u64) -> Vec<&'static str> {
+    let loosened = [
+        (attribute::RDONLY, "ro"),
+        (attribute::NOSUID, "nosuid"),
+        (attribute::NODEV, "nodev"),
+        (attribute::NOEXEC, "noexec"),
+        (attribute::NODIRATIME, "nodiratime"),
+    ];
+    let mut words: Vec<_> = loosened
+        .into_iter()
+        .filter_map(|(bit, word)| (asked.clear & there & bit != 0).then_some(word))
+        .collect();
+    if asked.clear & attribute::ATIME != 0 && (asked.set ^ there) & attribute::ATIME != 0 {
+        words.push(match there & attribute::ATIME {
+            attribute::NOATIME => "noatime",
+            attribute::STRICTATIME => "strictatime",
+            _ => "relatime",
+        });
+    }
+    if asked.set & attribute::NODIRATIME != 0 && there & (attribute::NODIRATIME | attribute::NOATIME) == 0 {
+        words.push("diratime");
+    }
+    words
 }

@@ -20,7 +20,6 @@ use crate::plan::overlay::{Marks, Overlay, Upper};
 use crate::trace;
 use nix::errno::Errno;
 use nix::sys::stat::{Mode, fchmod, fstat, mkdirat};
-use nix::sys::statvfs::{FsFlags, fstatvfs};
 use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -191,12 +190,5 @@ fn is_refusal(error: &io::Error) -> bool {
 /// # Errors
 /// Those of fstatvfs(3).
 pub fn flags(layer: BorrowedFd<'_>) -> io::Result<u64> {
-    let flags = fstatvfs(layer)?.flags();
-    let both = [
-        (FsFlags::ST_NOSUID, attribute::NOSUID),
-        (FsFlags::ST_NODEV, attribute::NODEV),
-        (FsFlags::ST_NOEXEC, attribute::NOEXEC),
-    ];
-    let there = both.iter().filter(|(flag, _)| flags.contains(*flag));
-    Ok(there.fold(0, |set, (_, attribute)| set | attribute))
+    Ok(mount::attributes(layer)? & (attribute::NOSUID | attribute::NODEV | attribute::NOEXEC))
 }

@@ -150,6 +150,33 @@ impl Propagation {
     }
 }
 
+/// The MOUNT_ATTR_* bits of the mount that the file behind `file` is on.
+///
+/// # Errors
+/// Those of fstatvfs(3).
+pub fn attributes(file: BorrowedFd<'_>) -> io::Result<u64> {
+    // SAFETY: plain integers, for which zero is a value.
+    let mut found: libc::statvfs = unsafe { std::mem::zeroed() };
+    // SAFETY: `found` outlives the call, which fills it.
+    answer(unsafe { libc::fstatvfs(file.as_raw_fd(), &raw mut found) }.into())?;
+    Ok(attributes_of(found.f_flag))
+}
+
+/// The ST_* bits of statvfs(3) as MOUNT_ATTR_* bits. By number: the headers of musl lack ST_RELATIME, and types that
+/// are made after them drop the bit.
+fn attributes_of(flags: u64) -> u64 {
+    const RELATIME: u64 = 4096;
+    const SAME: u64 = attribute::RDONLY | attribute::NOSUID | attribute::NODEV | attribute::NOEXEC;
+    const OTHERS: [(u64, u64); 3] =
+        [(1024, attribute::NOATIME), (2048, attribute::NODIRATIME), (8192, attribute::NOSYMFOLLOW)];
+    let others = OTHERS.iter().filter(|(flag, _)| flags & flag != 0);
+    let found = others.fold(flags & SAME, |found, (_, attribute)| found | attribute);
+    match (found & attribute::NOATIME != 0, flags & RELATIME != 0) {
+        (false, false) => found | attribute::STRICTATIME,
+        _ => found,
+    }
+}
+
 /// Changes the attributes of the mount behind `mount`.
 ///
 /// # Errors
@@ -277,4 +304,17 @@ struct MountAttr {
     attr_clr: u64,
     propagation: u64,
     userns_fd: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn access_times_are_told_apart() {
+        let (nodev, relatime, noatime, nodiratime) = (4, 4096, 1024, 2048);
+        assert_eq!(attributes_of(nodev | relatime), attribute::NODEV);
+        assert_eq!(attributes_of(nodev), attribute::NODEV | attribute::STRICTATIME);
+        assert_eq!(attributes_of(noatime | nodiratime), attribute::NOATIME | attribute::NODIRATIME);
+    }
 }
