@@ -7,12 +7,12 @@ use crate::bundle::Bundle;
 use crate::cgroup::layout::Layout;
 use crate::cgroup::systemd::which;
 use crate::config::Config;
-use crate::fault::{Fault, OrFault};
+use crate::fault::Fault;
 use crate::host::{Host, Subids};
 use crate::lint;
 use crate::plan::cgroup::Driver;
 use crate::plan::cgroup::unit::Bus;
-use crate::plan::mounts::rootfs_missing;
+use crate::plan::host_paths::rootfs_refused;
 use crate::plan::namespaces::Kind;
 use crate::plan::{Cgroups, Options, Plan, attributes, id_maps};
 use crate::trace;
@@ -116,7 +116,7 @@ fn check_sysctl(plan: &Plan<'_>) -> anyhow::Result<()> {
 
 /// Before anything is made: the most frequent mistake, and init could only say it later.
 fn check_rootfs(path: &Path) -> anyhow::Result<()> {
-    let metadata = fs::metadata(path).or_fault(|| rootfs_missing(path))?;
+    let metadata = fs::metadata(path).map_err(|error| rootfs_refused(path, error))?;
     if metadata.is_dir() {
         return Ok(());
     }

@@ -1,6 +1,8 @@
 //! `tmpcopyup`: a tmpfs that begins with what its mount point held.
 
-use crate::fault::{Fault, OrFault};
+use super::flags::Flags;
+use super::refusal;
+use crate::fault::Fault;
 use crate::kernel::mount;
 use crate::kernel::path::{Resolve, openat2};
 use crate::plan::labels::MountLabel;
@@ -26,13 +28,17 @@ pub fn make(
     label: Option<MountLabel<'_>>,
     target: BorrowedFd<'_>,
 ) -> anyhow::Result<OwnedFd> {
-    let tree = tmpfs(options, source, label).or_fault(|| {
-        Fault::at(mount.at.field(".options"), format!("make a tmpfs with [{}]", options.data.join(", ")))
-    })?;
+    let tree = tmpfs(options, source, label)
+        .map_err(|error| refusal::of(mount, "tmpfs", source, &options.data, Flags::Free, error))?;
     let from = openat2(target, c".", libc::O_RDONLY | libc::O_DIRECTORY, 0, Resolve::IN_ROOT);
-    from.and_then(|from| copy_directory(from, tree.as_fd())).or_fault(|| {
-        Fault::at(mount.at, format!("copy what is in {} into the tmpfs", mount.destination.display()))
-            .remedy("raise the tmpfs's size, or leave tmpcopyup out")
+    from.and_then(|from| copy_directory(from, tree.as_fd())).map_err(|error| {
+        let doing = format!("copy what is in {} into the tmpfs", mount.destination.display());
+        match error.raw_os_error() {
+            Some(libc::ENOSPC) => Fault::at(mount.at, format!("{doing}: it does not take all of it"))
+                .remedy("raise its size or nr_inodes in the mount's options, or leave tmpcopyup out"),
+            _ => Fault::at(mount.at, doing).remedy("leave tmpcopyup out, or make all in it readable"),
+        }
+        .caused_by(error)
     })?;
     Ok(tree)
 }

@@ -23,6 +23,16 @@ pub enum Shape {
     File,
 }
 
+impl Shape {
+    /// For messages.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Directory => "directory",
+            Self::File => "file",
+        }
+    }
+}
+
 /// How what is missing is made.
 const DIRECTORY_MODE: Mode = Mode::from_bits_truncate(0o755);
 const FILE_MODE: u32 = 0o644;
@@ -60,6 +70,35 @@ pub fn open_or_make(root: BorrowedFd<'_>, path: &Path, shape: Shape) -> io::Resu
         // A magic link of a /proc inside (/proc/1/root): walked as the text that it shows, it stays inside too.
         Err(error) if error.raw_os_error() == Some(libc::ELOOP) => make(root, path, shape),
         opened => opened,
+    }
+}
+
+/// The directory at `path`, made if missing, that no symlink leads to: what an image's leads to may be the host's, mounted
+/// there, or what the image wants to be taken for a file system of the kernel's (CVE-2019-19921).
+///
+/// # Errors
+/// As [`open_or_make`]; ELOOP for a symlink, ENOTDIR for a file.
+pub fn ordinary_directory(root: BorrowedFd<'_>, path: &Path) -> io::Result<OwnedFd> {
+    let open = || open_as(root, path, libc::O_PATH | libc::O_DIRECTORY, Resolve::NO_SYMLINKS);
+    match open() {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            open_or_make(root, path, Shape::Directory)?;
+            open()
+        }
+        opened => opened,
+    }
+}
+
+/// Whether something is mounted on what `name` is in the directory.
+///
+/// # Errors
+/// Those of openat2(2).
+pub fn is_mount_point(directory: BorrowedFd<'_>, name: &OsStr) -> io::Result<bool> {
+    let name = CString::new(name.as_bytes())?;
+    match openat2(directory, &name, libc::O_PATH | libc::O_NOFOLLOW, 0, Resolve::SAME_MOUNT) {
+        Ok(_) => Ok(false),
+        Err(error) if error.raw_os_error() == Some(libc::EXDEV) => Ok(true),
+        Err(error) => Err(error),
     }
 }
 
@@ -150,8 +189,11 @@ fn link(directory: BorrowedFd<'_>, name: &OsStr) -> io::Result<Option<PathBuf>> 
     }
 }
 
-/// Opens `name` in `directory`, made if missing; never through a symlink.
-fn step(directory: BorrowedFd<'_>, name: &OsStr, shape: Shape) -> io::Result<OwnedFd> {
+/// Opens `name` in `directory` (O_PATH), made if missing; never through a symlink.
+///
+/// # Errors
+/// Those of openat2(2) and mkdirat(2); ELOOP for a symlink.
+pub fn step(directory: BorrowedFd<'_>, name: &OsStr, shape: Shape) -> io::Result<OwnedFd> {
     let c_name = CString::new(name.as_bytes())?;
     let look = || openat2(directory, &c_name, libc::O_PATH, 0, Resolve::NO_SYMLINKS);
     match look() {
@@ -225,8 +267,17 @@ impl Identity {
     /// # Errors
     /// Those of fstat(2).
     pub fn of(file: BorrowedFd<'_>) -> io::Result<Self> {
+        Self::and_shape_of(file).map(|(identity, _)| identity)
+    }
+
+    /// Of the file behind a descriptor, and whether that is a directory.
+    ///
+    /// # Errors
+    /// Those of fstat(2).
+    pub fn and_shape_of(file: BorrowedFd<'_>) -> io::Result<(Self, Shape)> {
         let stat = fstat(file)?;
-        Ok(Self { device: stat.st_dev, inode: stat.st_ino })
+        let shape = if stat.st_mode & libc::S_IFMT == libc::S_IFDIR { Shape::Directory } else { Shape::File };
+        Ok((Self { device: stat.st_dev, inode: stat.st_ino }, shape))
     }
 }
 

@@ -12,14 +12,17 @@ mod devices;
 mod doors;
 mod fake_root;
 mod filter;
+mod flags;
 mod fuse;
 mod inside;
 mod mounts;
 mod namespaces;
+mod obstacle;
 pub mod overlay;
 mod paths;
 mod process;
 mod program;
+mod refusal;
 mod rootfs;
 pub mod session;
 mod symlink;
@@ -260,8 +263,8 @@ impl Init<'_> {
             identity: Identity::of(root.as_fd())?,
             sources: std::mem::take(&mut self.hands.trees.sources),
             flags: match plan.namespaces.has(Kind::User) {
-                true => mounts::Flags::Locked,
-                false => mounts::Flags::Free,
+                true => flags::Flags::Locked,
+                false => flags::Flags::Free,
             },
             links: std::mem::take(&mut self.hands.trees.links),
             late_readonly: Vec::new(),

@@ -1,16 +1,17 @@
 //! Carries out `mounts`, each onto a descriptor inside the rootfs.
 
 use super::copy_up;
+use super::flags::{self, Flags};
 use super::inside::{self, Identity, Shape};
-use super::symlink;
+use super::{obstacle, refusal, symlink};
 use crate::fault::{Fault, OrFault};
 use crate::kernel::descriptor::set_attribute;
-use crate::kernel::mount::{self, Attributes, Reach, attribute};
+use crate::kernel::mount::{self, Reach, attribute};
 use crate::kernel::path::Resolve;
+use crate::plan::host_paths::source_refused;
 use crate::plan::labels::Marking;
 use crate::plan::mount_options::{Extension, Options, Remount};
-use crate::plan::mounts::{Mount, What, source_missing};
-use nix::errno::Errno;
+use crate::plan::mounts::{Mount, What};
 use nix::sys::stat::fstat;
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 use std::collections::BTreeMap;
@@ -34,16 +35,6 @@ pub struct Mounter<'a> {
     pub flags: Flags,
     /// Mounts that become read-only only when all mount points in them have been made.
     pub late_readonly: Vec<OwnedFd>,
-}
-
-/// Whether a bind mount may take away the flags that its source has on the host.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Flags {
-    /// Init has the host's privileges.
-    Free,
-    /// A user namespace's root may not. The kernel sees to it for trees that init clones; those that kase cloned
-    /// for it have the same flags in the end, so that it does not matter which.
-    Locked,
 }
 
 impl Mounter<'_> {
@@ -76,24 +67,28 @@ impl Mounter<'_> {
     pub fn clone_inside(&self, mount: &Mount<'_>, path: &Path, reach: Reach) -> anyhow::Result<OwnedFd> {
         inside::open(self.root, path)
             .and_then(|source| mount::clone_tree(source.as_fd(), c"", reach))
-            .or_fault(|| source_missing(mount, path))
+            .map_err(|error| match error.raw_os_error() {
+                Some(libc::ENOENT) => source_refused(mount, path, error),
+                _ => {
+                    let doing = format!("bind {} of the container", path.display());
+                    obstacle::fault(mount.at, &doing, self.root, path, error)
+                }
+            })
     }
 
     /// Attaches a cloned tree with the entry's flags.
     pub fn bind(&self, mount: &Mount<'_>, tree: OwnedFd) -> anyhow::Result<()> {
-        let shape = match inside::is_directory(tree.as_fd())? {
-            true => Shape::Directory,
-            false => Shape::File,
-        };
+        let (_, shape) =
+            Identity::and_shape_of(tree.as_fd()).or_fault(|| Fault::at(mount.at, "look at the source"))?;
         let target = self.target(mount, shape)?;
-        bind_attributes(mount, tree.as_fd(), self.flags)?;
+        flags::bind(mount, tree.as_fd(), self.flags)?;
         attach(mount, tree.as_fd(), target.as_fd())?;
         propagate(mount, tree.as_fd())
     }
 
     fn remount(&self, mount: &Mount<'_>) -> anyhow::Result<()> {
-        let target = self.target(mount, Shape::Directory)?;
-        change(mount, target.as_fd(), mount.options.attributes).or_fault(|| {
+        let (target, _) = self.point(mount, Shape::Directory)?;
+        flags::change(mount, target.as_fd(), mount.options.attributes).or_fault(|| {
             Fault::at(mount.at, format!("remount {}", mount.destination.display()))
                 .remedy("name a mount point that an earlier entry made")
         })
@@ -110,7 +105,7 @@ impl Mounter<'_> {
         // for it has none to take.
         let takes_mode =
             kind == "tmpfs" && !mount.options.data.iter().any(|option| option.starts_with("mode="));
-        let covers = takes_mode && inside::open(self.root, mount.destination).is_ok();
+        let covers = takes_mode && self.is_there(mount)?;
         let target = match kind {
             "proc" | "sysfs" => self.ordinary_directory(mount, kind)?,
             _ => self.target(mount, Shape::Directory)?,
@@ -123,7 +118,8 @@ impl Mounter<'_> {
         }
         let mode = covers
             .then(|| fstat(&target).map(|stat| format!("mode={:o}", stat.st_mode & 0o7777)))
-            .transpose()?;
+            .transpose()
+            .or_fault(|| Fault::at(mount.at, "look at the mode of the mount point"))?;
         options.data.extend(mode.as_deref());
         let label = match mount.marking {
             Some(Marking::Option(label)) => Some(label),
@@ -138,7 +134,10 @@ impl Mounter<'_> {
             match mount_classic(kind, source, &options, target.as_fd()) {
                 Err(error) if error.kind() == ErrorKind::PermissionDenied && fallback.is_some() => {
                     let host = Path::new(fallback.unwrap_or_default());
-                    if !host.exists() {
+                    let there = host.try_exists().or_fault(|| {
+                        Fault::at(mount.at, format!("look for the host's {}", host.display()))
+                    })?;
+                    if !there {
                         tracing::debug!(
                             "{}: no new {kind} is allowed here, and the host has none: left out",
                             mount.at
@@ -148,7 +147,9 @@ impl Mounter<'_> {
                     tracing::debug!("{}: no new {kind} is allowed here: the host's is bound", mount.at);
                     return self.bind(mount, clone_source(mount, host, Reach::Recursive)?);
                 }
-                Err(error) => return Err(refused(mount, kind, &error).caused_by(error)),
+                Err(error) => {
+                    return Err(refusal::of(mount, kind, source, &mount.options.data, self.flags, error));
+                }
                 Ok(()) => {}
             }
         }
@@ -188,13 +189,46 @@ impl Mounter<'_> {
             })
     }
 
+    /// Whether the mount point has been there before.
+    fn is_there(&self, mount: &Mount<'_>) -> anyhow::Result<bool> {
+        match inside::open(self.root, mount.destination) {
+            Ok(_) => Ok(true),
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(false),
+            // A magic link, which is walked as text.
+            Err(error) if error.raw_os_error() == Some(libc::ELOOP) => Ok(false),
+            Err(error) => Err(self.blocked(mount, error)),
+        }
+    }
+
+    fn blocked(&self, mount: &Mount<'_>, error: io::Error) -> anyhow::Error {
+        let doing = format!("make the mount point {}", mount.destination.display());
+        obstacle::fault(mount.at.field(".destination"), &doing, self.root, mount.destination, error)
+    }
+
     /// The mount point, made if missing, and checked.
     pub fn target(&self, mount: &Mount<'_>, shape: Shape) -> anyhow::Result<OwnedFd> {
+        let (target, there) = self.point(mount, shape)?;
+        if there == shape {
+            return Ok(target);
+        }
+        let path = mount.destination.display();
+        let doing = format!("a {} cannot be mounted on {path}, which is a {}", shape.word(), there.word());
+        Err(Fault::at(mount.at.field(".destination"), doing)
+            .remedy(format!(
+                "correct source or destination, or replace {path} in the rootfs by a {}",
+                shape.word()
+            ))
+            .caused_by(io::Error::from_raw_os_error(libc::ENOTDIR)))
+    }
+
+    /// As [`target`](Self::target), and what it is.
+    fn point(&self, mount: &Mount<'_>, shape: Shape) -> anyhow::Result<(OwnedFd, Shape)> {
         let at = mount.at.field(".destination");
         let path = mount.destination;
-        let target = inside::open_or_make(self.root, path, shape)
-            .or_fault(|| Fault::at(at, format!("make the mount point {}", path.display())))?;
-        let identity = Identity::of(target.as_fd())?;
+        let target =
+            inside::open_or_make(self.root, path, shape).map_err(|error| self.blocked(mount, error))?;
+        let look = || Fault::at(at, format!("look at {} in the container", path.display()));
+        let (identity, there) = Identity::and_shape_of(target.as_fd()).or_fault(look)?;
         if identity == self.identity {
             return Err(Fault::at(at, format!("{} leads to the rootfs itself", path.display()))
                 .remedy("mount below the rootfs, or set root.path to what should be the rootfs")
@@ -202,7 +236,7 @@ impl Mounter<'_> {
         }
         // What lies on the rootfs itself needs no look.
         if identity.device != self.identity.device
-            && fstatfs(&target)?.filesystem_type() == PROC_SUPER_MAGIC
+            && fstatfs(&target).or_fault(look)?.filesystem_type() == PROC_SUPER_MAGIC
             && !may_cover(path)
         {
             return Err(Fault::at(
@@ -212,31 +246,25 @@ impl Mounter<'_> {
             .remedy("mount it elsewhere: a program must be able to trust its /proc")
             .into());
         }
-        Ok(target)
+        Ok((target, there))
     }
 
     /// A /proc or /sys that is a symlink would let an image choose what the container's programs, and kase,
     /// take for the kernel's own files (CVE-2019-19921).
     fn ordinary_directory(&self, mount: &Mount<'_>, kind: &str) -> anyhow::Result<OwnedFd> {
         let path = mount.destination;
-        let open =
-            || inside::open_as(self.root, path, libc::O_PATH | libc::O_DIRECTORY, Resolve::NO_SYMLINKS);
-        match open() {
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                inside::open_or_make(self.root, path, Shape::Directory).or_fault(|| {
-                    Fault::at(mount.at.field(".destination"), format!("make {}", path.display()))
-                })?;
-                open()
+        inside::ordinary_directory(self.root, path).map_err(|error| match error.raw_os_error() {
+            Some(libc::ELOOP | libc::ENOTDIR) => {
+                let what = format!(
+                    "filesystem {kind:?} must be mounted on ordinary directory, not on {}, which is a symlink or a \
+                     file, or behind one",
+                    path.display()
+                );
+                Fault::at(mount.at.field(".destination"), what)
+                    .remedy("replace the symlink or file in the rootfs by a directory")
+                    .caused_by(error)
             }
-            opened => opened,
-        }
-        .or_fault(|| {
-            let what = format!(
-                "filesystem {kind:?} must be mounted on ordinary directory, not on {}",
-                path.display()
-            );
-            Fault::at(mount.at.field(".destination"), what)
-                .remedy("replace the symlink or file in the rootfs by a directory")
+            _ => self.blocked(mount, error),
         })
     }
 }
@@ -268,30 +296,11 @@ pub fn clone_source(mount: &Mount<'_>, source: &Path, reach: Reach) -> anyhow::R
     CString::new(source.as_os_str().as_bytes())
         .map_err(io::Error::from)
         .and_then(|path| mount::clone_host_tree(&path, reach))
-        .or_fault(|| source_missing(mount, source))
+        .map_err(|error| source_refused(mount, source, error))
 }
 
 fn attach(mount: &Mount<'_>, tree: BorrowedFd<'_>, target: BorrowedFd<'_>) -> anyhow::Result<()> {
-    mount::attach(tree, target).or_fault(|| {
-        let fault = Fault::at(mount.at, format!("mount on {}", mount.destination.display()));
-        match inside::is_directory(tree).ok() == inside::is_directory(target).ok() {
-            true => fault,
-            false => fault.remedy(
-                "mount a directory on a directory and a file on a file: check which is which in the rootfs",
-            ),
-        }
-    })
-}
-
-fn refused(mount: &Mount<'_>, kind: &str, error: &io::Error) -> Fault {
-    let doing = format!("mount {kind} on {}", mount.destination.display());
-    let errno = Errno::from_raw(error.raw_os_error().unwrap_or(0));
-    // /proc is still the host's here.
-    match rootless::hurdles::file_system(errno, kind, &mount.options.data) {
-        Some(hurdle) => Fault::at(mount.at, format!("{doing} ({})", hurdle.cause)).remedy(hurdle.remedy),
-        None => Fault::at(mount.at, doing)
-            .remedy(format!("check the options [{}]; `dmesg` may say more", mount.options.data.join(", "))),
-    }
+    mount::attach(tree, target).map_err(|error| refusal::to_attach(mount, error))
 }
 
 fn mount_classic(kind: &str, source: &str, options: &Options<'_>, target: BorrowedFd<'_>) -> io::Result<()> {
@@ -310,104 +319,4 @@ fn propagate(mount: &Mount<'_>, mounted: BorrowedFd<'_>) -> anyhow::Result<()> {
             .or_fault(|| Fault::at(mount.at.field(".options"), "set the mount's propagation"))?;
     }
     Ok(())
-}
-
-/// A bare bind keeps its source's flags. Any flag given clears the others, as `mount --bind -o` suggests, but
-/// not how access times are kept, and not what is locked, because it came from a more privileged mount namespace.
-fn bind_attributes(mount: &Mount<'_>, tree: BorrowedFd<'_>, flags: Flags) -> anyhow::Result<()> {
-    const CLEARED: u64 =
-        attribute::RDONLY | attribute::NOSUID | attribute::NODEV | attribute::NOEXEC | attribute::NOSYMFOLLOW;
-    let given = mount.options.attributes;
-    if !given.is_empty() {
-        let clear = given.clear | CLEARED | access_times(given);
-        let all = Attributes { set: given.set, clear: clear & !(given.set & !attribute::ATIME) };
-        // What the container has made itself is locked by nobody.
-        let own = matches!(mount.what, What::Inside { .. });
-        match flags {
-            Flags::Locked if !own => keep_locked(mount, tree, all),
-            Flags::Locked | Flags::Free => change(mount, tree, all),
-        }
-        .or_fault(|| Fault::at(mount.at.field(".options"), "set the mount's flags"))?;
-    }
-    let recursive = mount.options.recursive;
-    if recursive.is_empty() {
-        return Ok(());
-    }
-    mount::set_attributes(tree, recursive, Reach::Recursive).map_err(|error| {
-        let at = mount.at.field(".options");
-        match error.kind() {
-            ErrorKind::PermissionDenied => {
-                Fault::at(at, "the host has locked a flag of the mount, or of one below it").remedy(
-                    "leave out the words that change it: rrw, rdev, rsuid, rexec and those of access times",
-                )
-            }
-            _ => Fault::at(at, "set the flags of the mount and of all below it"),
-        }
-        .caused_by(error)
-    })
-}
-
-/// What a change of how access times are kept clears: both words of it belong together, as in mount(2).
-fn access_times(given: Attributes) -> u64 {
-    let changes = given.clear & attribute::ATIME != 0 || given.set & attribute::NODIRATIME != 0;
-    if changes { ACCESS_TIMES } else { 0 }
-}
-
-const ACCESS_TIMES: u64 = attribute::ATIME | attribute::NODIRATIME;
-
-/// Changes a mount's flags, but for those that the host has locked.
-fn change(mount: &Mount<'_>, mounted: BorrowedFd<'_>, wanted: Attributes) -> io::Result<()> {
-    match mount::set_attributes(mounted, wanted, Reach::One) {
-        Err(error) if error.kind() == ErrorKind::PermissionDenied => keep_locked(mount, mounted, wanted),
-        done => done,
-    }
-}
-
-/// Changes what can be changed of a mount that the host has made: a user namespace can neither take away its flags nor
-/// keep access times in another way. Engines write `rw` and `relatime` without a look at the host, so that this is no
-/// error; but it is told.
-fn keep_locked(mount: &Mount<'_>, mounted: BorrowedFd<'_>, wanted: Attributes) -> io::Result<()> {
-    const LOCKED: u64 = attribute::RDONLY | attribute::NOSUID | attribute::NODEV | attribute::NOEXEC;
-    let there = mount::attributes(mounted)?;
-    let kept = kept(mount.options.attributes, there);
-    if !kept.is_empty() {
-        tracing::warn!(
-            "{}: {} stays {}: the host has mounted it so",
-            mount.at.field(".options"),
-            mount.destination.display(),
-            kept.join(" and ")
-        );
-    }
-    let locked = there & LOCKED;
-    let change = Attributes {
-        set: (wanted.set | locked) & !ACCESS_TIMES,
-        clear: wanted.clear & !locked & !ACCESS_TIMES,
-    };
-    mount::set_attributes(mounted, change, Reach::One)
-}
-
-/// The words of what a mount is and was asked not to be.
-fn kept(asked: Attributes, there: u64) -> Vec<&'static str> {
-    let loosened = [
-        (attribute::RDONLY, "ro"),
-        (attribute::NOSUID, "nosuid"),
-        (attribute::NODEV, "nodev"),
-        (attribute::NOEXEC, "noexec"),
-        (attribute::NODIRATIME, "nodiratime"),
-    ];
-    let mut words: Vec<_> = loosened
-        .into_iter()
-        .filter_map(|(bit, word)| (asked.clear & there & bit != 0).then_some(word))
-        .collect();
-    if asked.clear & attribute::ATIME != 0 && (asked.set ^ there) & attribute::ATIME != 0 {
-        words.push(match there & attribute::ATIME {
-            attribute::NOATIME => "noatime",
-            attribute::STRICTATIME => "strictatime",
-            _ => "relatime",
-        });
-    }
-    if asked.set & attribute::NODIRATIME != 0 && there & (attribute::NODIRATIME | attribute::NOATIME) == 0 {
-        words.push("diratime");
-    }
-    words
 }

@@ -6,11 +6,13 @@ use crate::fault::{Fault, OrFault};
 use crate::kernel::mount::{self, Attributes, Propagation, Reach, attribute};
 use crate::kernel::path::open;
 use crate::kernel::text::read_text;
+use crate::plan::host_paths::rootfs_refused;
 use crate::plan::mount_options::Remount;
-use crate::plan::mounts::{What, rootfs_missing};
+use crate::plan::mounts::What;
 use crate::plan::namespaces::Kind;
 use crate::plan::{Pivot, Plan};
 use crate::trace;
+use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::mount::{MntFlags, umount2};
 use nix::unistd::{chdir, chroot, fchdir};
@@ -59,7 +61,11 @@ fn clone_tied(plan: &Plan<'_>, trees: &mut Trees) -> anyhow::Result<()> {
 fn put(tree: OwnedFd, path: &Path) -> anyhow::Result<OwnedFd> {
     // Hooks look for the container's mounts at this path. Where it cannot be reached, which happens only in a
     // user namespace that root has made, the tree goes on top of everything.
-    let place = open(path, OFlag::O_PATH).or_else(|_| host_root())?;
+    let place = match open(path, OFlag::O_PATH) {
+        Err(Errno::EACCES) => host_root(),
+        opened => opened,
+    };
+    let place = place.or_fault(|| Fault::at("root.path", format!("open {}", path.display())))?;
     mount::attach(tree.as_fd(), place.as_fd())
         .or_fault(|| Fault::at("root.path", format!("mount {}", path.display())))?;
     Ok(tree)
@@ -84,7 +90,8 @@ fn separate(plan: &Plan<'_>) -> anyhow::Result<()> {
 
 fn clone(path: &Path) -> anyhow::Result<OwnedFd> {
     let c_path = CString::new(path.as_os_str().as_bytes())?;
-    let tree = mount::clone_host_tree(&c_path, Reach::Recursive).or_fault(|| rootfs_missing(path))?;
+    let tree =
+        mount::clone_host_tree(&c_path, Reach::Recursive).map_err(|error| rootfs_refused(path, error))?;
     if !inside::is_directory(tree.as_fd())? {
         return Err(Fault::at("root.path", format!("{} is not a directory", path.display()))
             .remedy("name the directory that holds the container's files")
@@ -100,15 +107,12 @@ fn clone(path: &Path) -> anyhow::Result<OwnedFd> {
 pub fn enter(plan: &Plan<'_>, root: BorrowedFd<'_>) -> anyhow::Result<()> {
     trace::step("pivot");
     match plan.pivot {
-        Pivot::Root => pivot(root).or_fault(|| {
-            Fault::at("root.path", "make the rootfs the root")
-                .remedy("try --no-pivot if the host runs from an initramfs")
-        })?,
+        Pivot::Root => pivot(root).or_fault(|| Fault::at("root.path", "make the rootfs the root"))?,
         Pivot::Move => {
             move_over(root).or_fault(|| Fault::at("root.path", "move the rootfs over the root"))?;
         }
     }
-    chdir("/")?;
+    chdir("/").or_fault(|| Fault::at("root.path", format!("enter {}", plan.rootfs.display())))?;
     // Slave and private are what the rootfs has been since `separate`.
     if let Some((propagation @ (Propagation::Shared | Propagation::Unbindable), reach)) = plan.propagation {
         mount::set_propagation(host_root()?.as_fd(), propagation, reach)
@@ -120,7 +124,14 @@ pub fn enter(plan: &Plan<'_>, root: BorrowedFd<'_>) -> anyhow::Result<()> {
 fn pivot(root: BorrowedFd<'_>) -> anyhow::Result<()> {
     let old = host_root()?;
     fchdir(root)?;
-    mount::pivot_root_here()?;
+    mount::pivot_root_here().map_err(|error| match error.raw_os_error() {
+        Some(libc::EINVAL) => {
+            Fault::doing("the root that kase has cannot be exchanged, as that of an initramfs")
+                .remedy("use --no-pivot")
+                .caused_by(error)
+        }
+        _ => error.into(),
+    })?;
     // The old root lies on top of the new one now. It must pass nothing on when it goes: where the mount
     // namespace was joined, its mounts may be shared with the host.
     fchdir(&old)?;
@@ -132,7 +143,8 @@ fn pivot(root: BorrowedFd<'_>) -> anyhow::Result<()> {
 /// Without pivot_root the old mounts stay reachable for the kernel. A whole /proc or /sys among them would
 /// let the container mount a new one without our masks, so those go first.
 fn move_over(root: BorrowedFd<'_>) -> anyhow::Result<()> {
-    for point in full_views(&read_text("/proc/self/mountinfo")?, &inside::magic_path(root)) {
+    let rootfs = fs::read_link(inside::magic_path(root))?;
+    for point in full_views(&read_text("/proc/self/mountinfo")?, &rootfs) {
         // Busy or locked mounts stay; the kernel then refuses unmasked ones to the container by itself.
         let _ = umount2(Path::new(&point), MntFlags::MNT_DETACH);
     }
@@ -144,8 +156,7 @@ fn move_over(root: BorrowedFd<'_>) -> anyhow::Result<()> {
 }
 
 /// Mount points of proc and sysfs outside of the rootfs.
-fn full_views(mountinfo: &str, root: &Path) -> Vec<String> {
-    let rootfs = fs::read_link(root).unwrap_or_default();
+fn full_views(mountinfo: &str, rootfs: &Path) -> Vec<String> {
     mountinfo
         .lines()
         .filter(|line| {
@@ -153,7 +164,7 @@ fn full_views(mountinfo: &str, root: &Path) -> Vec<String> {
                 .is_some_and(|(_, rest)| rest.starts_with("proc ") || rest.starts_with("sysfs "))
         })
         .filter_map(|line| line.split(' ').nth(4))
-        .filter(|point| !Path::new(point).starts_with(&rootfs))
+        .filter(|point| !Path::new(point).starts_with(rootfs))
         .map(String::from)
         .collect()
 }

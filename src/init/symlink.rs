@@ -1,7 +1,7 @@
 //! `copy-symlink`: a bind mount's source that is a symlink, made again in the rootfs instead of followed.
 
-use super::inside;
-use crate::fault::{Fault, OrFault};
+use super::{inside, obstacle};
+use crate::fault::Fault;
 use crate::plan::mounts::Mount;
 use nix::fcntl::readlinkat;
 use nix::unistd::symlinkat;
@@ -15,12 +15,14 @@ use std::path::Path;
 pub fn copy(root: BorrowedFd<'_>, mount: &Mount<'_>, target: &Path) -> anyhow::Result<()> {
     let at = mount.at.field(".destination");
     let path = mount.destination;
-    let doing = || Fault::at(at, format!("make {} a symlink to {}", path.display(), target.display()));
-    let (directory, name) = inside::parent(root, path).or_fault(doing)?;
+    let doing = format!("make {} a symlink to {}", path.display(), target.display());
+    let (directory, name) =
+        inside::parent(root, path).map_err(|error| obstacle::fault(at, &doing, root, path, error))?;
     match symlinkat(target, directory.as_fd(), name) {
         Err(nix::Error::EEXIST) if readlinkat(&directory, name).is_ok_and(|found| found == target) => Ok(()),
-        made => {
-            made.or_fault(|| doing().remedy("remove what is there from the rootfs, or mount somewhere else"))
-        }
+        Err(nix::Error::EEXIST) => Err(Fault::at(at, format!("{doing}: something else is there"))
+            .remedy("remove what is there from the rootfs, or mount somewhere else")
+            .caused_by(nix::Error::EEXIST)),
+        made => made.map_err(|error| obstacle::fault(at, &doing, root, path, error.into())),
     }
 }

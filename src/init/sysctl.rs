@@ -22,8 +22,10 @@ impl Procfs {
     /// # Errors
     /// When it is no procfs.
     pub fn open() -> anyhow::Result<Self> {
-        let fd = open("/proc", OFlag::O_PATH | OFlag::O_DIRECTORY)?;
-        if fstatfs(&fd)?.filesystem_type() != PROC_SUPER_MAGIC {
+        let none =
+            || Fault::doing("open /proc, which kase needs").remedy("mount it: mount -t proc proc /proc");
+        let fd = open("/proc", OFlag::O_PATH | OFlag::O_DIRECTORY).or_fault(none)?;
+        if fstatfs(&fd).or_fault(none)?.filesystem_type() != PROC_SUPER_MAGIC {
             return Err(Fault::doing("/proc is no procfs")
                 .remedy("mount it: mount -t proc proc /proc")
                 .into());
@@ -50,10 +52,33 @@ pub fn write(proc: &Procfs, settings: &[Setting<'_>]) -> anyhow::Result<()> {
         trace::step("sysctl");
     }
     for setting in settings {
-        proc.write(&format!("sys/{}", setting.file()), setting.value).or_fault(|| {
-            Fault::at(format!("linux.sysctl[{:?}]", setting.name), format!("write {:?}", setting.value))
-                .remedy(format!("see what the kernel takes: sysctl {}", setting.name))
-        })?;
+        proc.write(&format!("sys/{}", setting.file()), setting.value)
+            .map_err(|error| refused(setting, error))?;
     }
     Ok(())
+}
+
+fn refused(setting: &Setting<'_>, error: io::Error) -> anyhow::Error {
+    let (value, name) = (setting.value, setting.name);
+    let (cause, remedy) = match error.raw_os_error() {
+        Some(libc::ENOENT | libc::ENOTDIR | libc::EISDIR) => (
+            ": there is no such parameter in the container's namespaces".into(),
+            "correct the name, or leave it out; a module may have to be loaded that brings it (modprobe)"
+                .into(),
+        ),
+        Some(libc::EINVAL | libc::ERANGE) => {
+            (format!(": the kernel does not take {value:?}"), format!("see what it has now: sysctl {name}"))
+        }
+        Some(libc::EACCES | libc::EPERM) => {
+            (": the container's root may not write it".into(), "leave it out, or run as root".into())
+        }
+        Some(libc::EROFS | libc::EXDEV) => (
+            ": /proc/sys is covered or read-only where kase runs".into(),
+            "leave it out, or start what surrounds this with a writable /proc/sys".into(),
+        ),
+        _ => (String::new(), format!("see what it has now: sysctl {name}")),
+    };
+    Fault::at(format!("linux.sysctl[{name:?}]"), format!("write {value:?}{cause}"))
+        .remedy(remedy)
+        .caused_by(error)
 }

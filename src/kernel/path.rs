@@ -27,7 +27,8 @@ impl Resolve {
     pub const IN_ROOT: Self = Self(RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
     /// As [`Resolve::IN_ROOT`], and a symlink anywhere in the path is an error (ELOOP).
     pub const NO_SYMLINKS: Self = Self(RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS);
-    /// Nothing may leave the directory or the mount it is on: for files of a verified procfs (EXDEV).
+    /// Nothing may leave the directory or the mount it is on (EXDEV): for files of a verified procfs, and to tell whether
+    /// something is mounted on a name.
     pub const SAME_MOUNT: Self = Self(RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV);
 }
 

@@ -1,7 +1,7 @@
 //! The clone.
 
 use super::{Init, Making, Midwife, id_mapped};
-use crate::fault::{Fault, OrFault};
+use crate::fault::Fault;
 use crate::handshake;
 use crate::host::Host;
 use crate::init::overlay::Layers;
@@ -9,15 +9,16 @@ use crate::init::{self, Hands, Trees};
 use crate::kernel::clone::{Child, Cloned, clone3};
 use crate::kernel::mount::{Propagation, Reach, clone_host_tree, set_propagation};
 use crate::plan::Plan;
+use crate::plan::host_paths::{rootfs_refused, source_refused};
 use crate::plan::mount_options::Extension;
-use crate::plan::mounts::{Mount, What, rootfs_missing, source_missing};
+use crate::plan::mounts::{Mount, What};
 use crate::plan::namespaces::Kind;
 use crate::plan::overlay::{Overlay, Upper};
 use nix::errno::Errno;
 use rootless::caller::Standing;
 use std::collections::BTreeMap;
 use std::ffi::CString;
-use std::io::{self, ErrorKind};
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -99,14 +100,7 @@ pub fn is_blind(plan: &Plan<'_>, host: &Host) -> bool {
 /// # Errors
 /// Those of open_tree(2).
 pub fn rootfs_tree(plan: &Plan<'_>) -> anyhow::Result<OwnedFd> {
-    tree(&plan.rootfs, Reach::Recursive).map_err(|error| {
-        let fault = rootfs_missing(&plan.rootfs);
-        match error.kind() {
-            ErrorKind::PermissionDenied => fault.remedy(NO_MOUNTS),
-            _ => fault,
-        }
-        .caused_by(error)
-    })
+    tree(&plan.rootfs, Reach::Recursive).map_err(|error| rootfs_refused(&plan.rootfs, error))
 }
 
 /// What a blind init needs is opened before, and ids of mounts are mapped, which it has no right to either.
@@ -130,7 +124,7 @@ fn trees(plan: &Plan<'_>, host: &Host, making: &Making<'_>) -> anyhow::Result<Tr
     let source = |(index, mount): (usize, &Mount<'_>)| match &mount.what {
         _ if links.contains_key(&index) => Ok(None),
         What::Bind { source, reach } if blind || mount.idmap.is_some() => {
-            let tree = tree(source, *reach).or_fault(|| source_missing(mount, source))?;
+            let tree = tree(source, *reach).map_err(|error| source_refused(mount, source, error))?;
             if let Some(idmap) = &mount.idmap {
                 id_mapped::map(mount, idmap, tree.as_fd(), &host.caller)?;
             }
@@ -141,10 +135,6 @@ fn trees(plan: &Plan<'_>, host: &Host, making: &Making<'_>) -> anyhow::Result<Tr
     let sources = plan.mounts.iter().enumerate().map(source).collect::<anyhow::Result<_>>()?;
     Ok(Trees { rootfs, layers, checked, sources, links })
 }
-
-/// Only who rules over a mount namespace may clone its trees.
-const NO_MOUNTS: &str = "check that you may open it, and start kase with mounts of its own: unshare --user \
-                         --map-root-user --mount, where the user namespace was made without --mount";
 
 /// The sources that are symlinks, of those that are to be copied as such.
 fn links(plan: &Plan<'_>) -> BTreeMap<usize, PathBuf> {

@@ -13,6 +13,7 @@ pub mod devices;
 pub mod exec;
 pub mod fake_root;
 pub mod hooks;
+pub mod host_paths;
 pub mod id_maps;
 pub mod intel_rdt;
 pub mod labels;

@@ -184,7 +184,9 @@ impl<'spec> Options<'spec> {
                 Word::Super(bit) => options.super_flags |= bit,
                 Word::NotSuper(bit) => options.super_flags &= !bit,
                 Word::Propagate(propagation, reach) => options.propagation.push((propagation, reach)),
-                Word::Bind(reach) => options.bind = Some(reach),
+                // As the MS_REC of mount(2), which no later word takes away.
+                Word::Bind(reach) if options.bind != Some(Reach::Recursive) => options.bind = Some(reach),
+                Word::Bind(_) => {}
                 Word::IdMap(reach) => options.idmap = Some(reach),
                 Word::Remount => options.remount = Remount::Yes,
                 Word::Extend(extension) => options.extension = extension,

@@ -172,6 +172,8 @@ fn sort<'spec>(
             .remedy("put bind or rbind into options"));
     }
     let idmap = idmap(entry, at, &what, &options, setting)?;
+    // A slash at its end says nothing: what is there may be a file.
+    let destination = destination.components().as_path();
     let what = match what {
         What::Bind { source, reach } if is_new(&options) => match in_rootfs(&source, setting.rootfs) {
             Some(path) => What::Inside { path: path.to_path_buf(), reach },
@@ -317,18 +319,20 @@ fn drop_unmapped(mount: &mut Mount<'_>, maps: Option<&IdMaps>, notes: &mut Notes
     });
 }
 
-/// `linux.maskedPaths` or `linux.readonlyPaths`, each once.
+/// `linux.maskedPaths` or `linux.readonlyPaths`, each once; a relative path begins at the container's root, as with
+/// runc and crun.
 ///
 /// # Errors
-/// A relative path.
+/// An empty path.
 pub fn paths<'spec>(listed: &'spec [String], name: &'static str) -> Result<Vec<(Place, &'spec Path)>, Fault> {
     let mut paths: Vec<(Place, &'spec Path)> = Vec::with_capacity(listed.len());
     for (index, path) in listed.iter().enumerate() {
         let at = Place::nth(name, index);
-        let path = Path::new(path);
-        if !path.is_absolute() {
-            return Err(Fault::at(at, format!("{} is not an absolute path", path.display()))
-                .remedy("begin it with /, which is the container's root"));
+        let path = Path::new(path).components().as_path();
+        if path.as_os_str().is_empty() {
+            return Err(
+                Fault::at(at, "is empty").remedy("name a path in the container, or leave the entry out")
+            );
         }
         if !paths.iter().any(|(_, earlier)| may_be_same(earlier, path) && *earlier == path) {
             paths.push((at, path));
@@ -345,20 +349,6 @@ fn may_be_same(one: &Path, other: &Path) -> bool {
         (Some(one), Some(other)) => one == other,
         _ => true,
     }
-}
-
-/// The fault of a bind mount whose source cannot be opened.
-pub fn source_missing(mount: &Mount<'_>, source: &Path) -> Fault {
-    let source = source.display();
-    Fault::at(mount.at, format!("bind {source}")).remedy(format!(
-        "check that {source} exists and that you may open it, or create it: mkdir -p {source}"
-    ))
-}
-
-/// The fault of a rootfs that cannot be opened.
-pub fn rootfs_missing(path: &Path) -> Fault {
-    Fault::at("root.path", format!("open {}", path.display()))
-        .remedy("unpack an image there (umoci unpack makes the whole bundle), or correct root.path")
 }
 
 /// The rootfs as an absolute path of the host.
