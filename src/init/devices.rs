@@ -1,8 +1,8 @@
 //! Makes the device nodes and the links of /dev.
 
-use super::inside;
-use crate::fault::{Fault, OrFault};
-use crate::kernel::mount::{self, Reach};
+use super::{inside, obstacle};
+use crate::fault::{Fault, Place};
+use crate::kernel::mount::{self, Attributes, Reach, attribute};
 use crate::plan::devices::{Device, LINKS, Origin};
 use crate::trace;
 use nix::fcntl::{AtFlags, readlinkat};
@@ -10,7 +10,7 @@ use nix::sys::stat::{Mode, SFlag, fstatat, mknodat};
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, symlinkat, unlinkat};
 use std::ffi::{CString, OsStr};
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -24,33 +24,56 @@ pub fn make(root: BorrowedFd<'_>, devices: &[Device<'_>], origin: Origin) -> any
         return Ok(());
     }
     // Nearly all of them lie in /dev, which is opened once.
-    let dev = inside::open_or_make(root, Path::new("/dev"), inside::Shape::Directory)
-        .or_fault(|| Fault::doing("open /dev in the rootfs"))?;
+    let dev = directory(root, Place::of("root.path"), Path::new("/dev"))?;
     for device in devices {
-        one(root, dev.as_fd(), device, origin).or_fault(|| {
-            let doing = format!("make the device {}", device.path.display());
-            match (device.at, origin) {
-                (Some(at), Origin::Host) => Fault::at(at, doing).remedy(
-                    "in a user namespace only devices that the host has at the same path can be used",
-                ),
-                (Some(at), Origin::Made) => Fault::at(at, doing),
-                (None, _) => Fault::doing(doing),
-            }
-        })?;
+        one(root, dev.as_fd(), device, origin)?;
     }
     for (name, target) in LINKS {
-        link(dev.as_fd(), name, target).or_fault(|| Fault::doing(format!("link /dev/{name} to {target}")))?;
+        let path = Path::new("/dev").join(name);
+        let doing = || format!("make {} a symlink to {target}", path.display());
+        link(dev.as_fd(), name, target)
+            .map_err(|error| obstacle::fault(Place::of("root.path"), &doing(), root, &path, error))?;
     }
     Ok(())
 }
 
-fn one(root: BorrowedFd<'_>, dev: BorrowedFd<'_>, device: &Device<'_>, origin: Origin) -> io::Result<()> {
-    let name = device.path.file_name().expect("planning refuses a device without a name");
-    if device.path.parent() == Some(Path::new("/dev")) {
-        return node(dev, name, device, origin);
-    }
-    let (directory, name) = inside::parent(root, device.path)?;
-    node(directory.as_fd(), name, device, origin)
+/// The directory that nodes are made in. No symlink leads there: what is mounted elsewhere may be the host's.
+fn directory(root: BorrowedFd<'_>, at: Place, path: &Path) -> anyhow::Result<OwnedFd> {
+    inside::ordinary_directory(root, path).map_err(|error| match error.raw_os_error() {
+        Some(libc::ELOOP) => {
+            let doing = format!(
+                "{} in the rootfs is a symlink, or behind one: no device is made there",
+                path.display()
+            );
+            Fault::at(at, doing)
+                .remedy("replace the symlink by a directory, or name the path that it leads to")
+                .into()
+        }
+        _ => obstacle::fault(at, &format!("make {}", path.display()), root, path, error),
+    })
+}
+
+fn one(root: BorrowedFd<'_>, dev: BorrowedFd<'_>, device: &Device<'_>, origin: Origin) -> anyhow::Result<()> {
+    let at = device.at.unwrap_or(Place::of("root.path"));
+    let (Some(above), Some(name)) = (device.path.parent(), device.path.file_name()) else {
+        return Err(Fault::at(at, "a device without a name").into());
+    };
+    let made = match above == Path::new("/dev") {
+        true => node(dev, name, device, origin),
+        false => node(directory(root, at, above)?.as_fd(), name, device, origin),
+    };
+    made.map_err(|error| {
+        let doing = format!("make the device {}", device.path.display());
+        match (error.raw_os_error(), origin) {
+            (Some(libc::ENOENT | libc::ENOTDIR), Origin::Host) => Fault::at(at, format!("{doing}: the host has none there"))
+                .remedy("leave it out: in a user namespace only devices that the host has at the same path can be used")
+                .caused_by(error),
+            (Some(libc::EISDIR), _) => Fault::at(at, format!("{doing}: the rootfs has a directory there"))
+                .remedy("remove the directory from the rootfs")
+                .caused_by(error),
+            _ => obstacle::fault(at, &doing, root, device.path, error),
+        }
+    })
 }
 
 fn node(directory: BorrowedFd<'_>, name: &OsStr, device: &Device<'_>, origin: Origin) -> io::Result<()> {
@@ -61,7 +84,11 @@ fn node(directory: BorrowedFd<'_>, name: &OsStr, device: &Device<'_>, origin: Or
     let kind = SFlag::from_bits_truncate(device.kind);
     let make = || mknodat(directory, name, kind, Mode::from_bits_truncate(device.mode), device.number);
     match make() {
-        Err(nix::Error::EEXIST) if is_device(directory, name, device)? => return Ok(()),
+        Err(nix::Error::EEXIST)
+            if is_device(directory, name, device)? || inside::is_mount_point(directory, name)? =>
+        {
+            return Ok(());
+        }
         Err(nix::Error::EEXIST) => {
             // An image's own file under a device's name is not what the configuration asks for.
             unlinkat(directory, name, UnlinkatFlags::NoRemoveDir)?;
@@ -81,9 +108,13 @@ fn is_device(directory: BorrowedFd<'_>, name: &OsStr, device: &Device<'_>) -> io
     Ok(stat.st_mode & libc::S_IFMT == device.kind && stat.st_rdev == device.number)
 }
 
-/// Onto a new empty file, or what is there already, in place of what can be no mount point for it.
+/// Onto a new empty file, or what is there already, in place of what can be no mount point for it. What an entry of
+/// `mounts` has put there stays.
 fn bind(directory: BorrowedFd<'_>, name: &OsStr, host: &Path) -> io::Result<()> {
     let tree = mount::clone_host_tree(&CString::new(host.as_os_str().as_bytes())?, Reach::One)?;
+    // A node is neither a program nor more than a node.
+    let change = Attributes { set: attribute::NOSUID | attribute::NOEXEC, clear: 0 };
+    mount::set_attributes(tree.as_fd(), change, Reach::One)?;
     for _ in 0..RACES {
         match mknodat(directory, name, SFlag::S_IFREG, Mode::from_bits_truncate(0o644), 0) {
             Ok(()) => break,
@@ -94,6 +125,7 @@ fn bind(directory: BorrowedFd<'_>, name: &OsStr, host: &Path) -> io::Result<()> 
             Ok(stat) if matches!(stat.st_mode & libc::S_IFMT, libc::S_IFLNK | libc::S_IFDIR) => {
                 remove(directory, name)?;
             }
+            Ok(_) if inside::is_mount_point(directory, name)? => return Ok(()),
             Ok(_) => break,
             Err(nix::Error::ENOENT) => {}
             Err(error) => return Err(error.into()),
@@ -113,13 +145,15 @@ fn remove(directory: BorrowedFd<'_>, name: &OsStr) -> io::Result<()> {
     }
 }
 
-/// A name that is there already stays: it is the image's choice.
+/// A name that is there already stays: it is the image's choice, or a mount's.
 fn link(dev: BorrowedFd<'_>, name: &str, target: &str) -> io::Result<()> {
     for _ in 0..RACES {
         match symlinkat(target, dev, name) {
             // The multiplexer of another devpts would give terminals that the container cannot see.
             Err(nix::Error::EEXIST) if name == "ptmx" => {
-                if readlinkat(dev, name).is_ok_and(|there| there == target) {
+                if readlinkat(dev, name).is_ok_and(|there| there == target)
+                    || inside::is_mount_point(dev, name.as_ref())?
+                {
                     return Ok(());
                 }
                 remove(dev, name.as_ref())?;

@@ -90,14 +90,8 @@ pub struct Trees {
 /// Runs init, or the hop and then init. Never returns: the process becomes the container's or ends.
 pub fn run(plan: &Plan<'_>, hands: Hands) -> ! {
     trace::enter(if plan.namespaces.needs_hop() { Who::Hop } else { Who::Init });
-    let mut init = Init {
-        plan,
-        hands,
-        begun: false,
-        own_cgroups: String::new(),
-        starter: None,
-        umask: Mode::empty(),
-    };
+    let mut init =
+        Init { plan, hands, begun: false, own_cgroups: String::new(), starter: None, umask: Mode::empty() };
     let Err(error) = init.recipe();
     let report = Report::of(&error);
     match &init.starter {

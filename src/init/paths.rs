@@ -44,19 +44,15 @@ pub fn mask(
         label.map(|label| Ok::<_, NulError>((CString::new(label.option)?, CString::new(label.label)?)));
     let mut covers = Covers { null: None, empty: None, label: label.transpose()? };
     for (at, path) in paths {
-        one_masked(root, path, &mut covers).or_fault(|| {
-            Fault::at(at, format!("mask {}", path.display())).remedy(
-                "let /dev/null in the container be the null device: leave /dev to kase, or bind the host's",
-            )
-        })?;
+        one_masked(root, path, &mut covers).or_fault(|| Fault::at(at, format!("mask {}", path.display())))?;
     }
     Ok(())
 }
 
-fn one_masked(root: BorrowedFd<'_>, path: &Path, covers: &mut Covers) -> io::Result<()> {
+fn one_masked(root: BorrowedFd<'_>, path: &Path, covers: &mut Covers) -> anyhow::Result<()> {
     let Some(target) = open(root, path)? else { return Ok(()) };
     match inside::is_directory(target.as_fd())? {
-        true => covers.hide_directory(target.as_fd()),
+        true => Ok(covers.hide_directory(target.as_fd())?),
         false => covers.hide_file(root, target.as_fd()),
     }
 }
@@ -71,13 +67,13 @@ struct Covers {
 }
 
 impl Covers {
-    fn hide_file(&mut self, root: BorrowedFd<'_>, target: BorrowedFd<'_>) -> io::Result<()> {
+    fn hide_file(&mut self, root: BorrowedFd<'_>, target: BorrowedFd<'_>) -> anyhow::Result<()> {
         let null = match self.null.take() {
             Some(null) => null,
-            None => inside::null_device(root, libc::O_PATH)?,
+            None => inside::null_device(root, libc::O_PATH).map_err(no_null)?,
         };
         let copy = mount::clone_tree(self.null.insert(null).as_fd(), c"", Reach::One)?;
-        mount::attach(copy.as_fd(), target)
+        Ok(mount::attach(copy.as_fd(), target)?)
     }
 
     fn hide_directory(&mut self, target: BorrowedFd<'_>) -> io::Result<()> {
@@ -99,6 +95,19 @@ impl Covers {
         self.empty = Some(empty);
         Ok(())
     }
+}
+
+/// What hides files is the container's null device.
+fn no_null(error: io::Error) -> anyhow::Error {
+    let cause = match error.raw_os_error() {
+        Some(libc::ELOOP) => "/dev/null in the container is a symlink, or behind one",
+        Some(libc::ENODEV) => "/dev/null in the container is not the null device",
+        Some(libc::ENOENT | libc::ENOTDIR) => "the container has no /dev/null to hide files behind",
+        _ => "open /dev/null in the container",
+    };
+    Fault::doing(cause)
+        .remedy("let it be the null device: leave /dev to kase, or bind the host's")
+        .caused_by(error)
 }
 
 fn open(root: BorrowedFd<'_>, path: &Path) -> io::Result<Option<OwnedFd>> {

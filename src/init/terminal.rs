@@ -73,10 +73,9 @@ pub enum Console {
 }
 
 fn bind_console(root: BorrowedFd<'_>, slave: BorrowedFd<'_>) -> anyhow::Result<()> {
-    let path = Path::new("/dev/console");
-    inside::open_or_make(root, path, Shape::File)?;
-    // Not through a symlink, which could lead below a mask (CVE-2025-52565).
-    let target = inside::open_as(root, path, libc::O_PATH, Resolve::NO_SYMLINKS)?;
+    // Not through a symlink, which could lead below a mask (CVE-2025-52565) or to what is the host's.
+    let dev = inside::ordinary_directory(root, Path::new("/dev"))?;
+    let target = inside::step(dev.as_fd(), "console".as_ref(), Shape::File)?;
     // Whatever mode the mount point has, the console is the slave's.
     let tree = mount::clone_tree(slave, c"", Reach::One)?;
     mount::attach(tree.as_fd(), target.as_fd())?;

@@ -88,7 +88,7 @@ pub fn decide<'spec>(
 }
 
 fn one(entry: &LinuxDevice, at: Place) -> Result<Device<'_>, Fault> {
-    let path = entry.path().as_path();
+    let path = entry.path().components().as_path();
     let normal = path.is_absolute() && !path.components().any(|part| part == Component::ParentDir);
     if !normal || path.file_name().is_none() {
         return Err(Fault::at(at.field(".path"), format!("{} is not an absolute path", path.display()))
