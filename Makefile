@@ -15,9 +15,11 @@ RELEASE := $(CARGO) build --release --locked -p kase $(if $(strip $(BUILDTAGS)),
 TARGET ?= $(shell scripts/target --get)
 # What scripts/integrate reads; it has a default for each engine.
 export CFGDIR DEFAULT INSTALLDIR PIDFILE
+# What scripts/chaos reads.
+export CHAOS_SEED CHAOS_TIME POINT
 
 .DEFAULT_GOAL := help
-.PHONY: help build/kase install/kase extras demo test test-setup test/vm test/engines test/engines/vm bench bench/seccomp layout lint clean
+.PHONY: help build/kase install/kase extras demo test test-setup test/chaos test/vm test/engines test/engines/vm bench bench/seccomp layout lint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z/%-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +52,9 @@ test: test-setup ## run every test, as root and as an ordinary user where both a
 
 test-setup: ## make what the tests use: packages and users if root, else say what is missing
 	scripts/test-setup
+
+test/chaos: ## let system calls of every command fail and kill it at them, for CHAOS_TIME seconds (POINT="…" repeats one)
+	scripts/chaos
 
 test/vm: ## run the cgroup tests in a virtual machine with systemd and cgroup v2 (the first time takes minutes)
 	scripts/vm test

@@ -10,6 +10,7 @@ mod common;
 mod annotations;
 mod bad_input;
 mod cgroups;
+mod chaos;
 mod command_line;
 mod crash;
 mod devices;

@@ -33,7 +33,7 @@ pub struct Kase {
 impl Kase {
     /// Runs one test as this caller and asserts that nothing of it is left; skips it where the caller
     /// does not exist.
-    pub fn with(caller: Caller, deed: fn(&Self)) {
+    pub fn with(caller: Caller, deed: impl FnOnce(&Self)) {
         match caller.identity() {
             Ok(identity) => deed(&Self::new(caller, identity, &[])),
             Err(why) => super::record_skip(&why),
@@ -186,6 +186,34 @@ impl Kase {
         (status.unwrap(), running)
     }
 
+    /// The command under the tests' tool for failing system calls, which writes to `log`.
+    pub fn injected(&self, log: &Path, options: &[String], command: &Command) -> Command {
+        let mut inject = Command::new(programs::inject());
+        inject.arg(format!("log={}", log.display())).args(options);
+        if !self.is_root() {
+            inject.arg(format!("uid={}", self.identity.uid)).arg(format!("gid={}", self.identity.gid));
+        }
+        inject.arg("--").arg(command.get_program()).args(command.get_args());
+        inject.env_clear().envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        inject.current_dir(self.path("")).stdin(Stdio::null());
+        inject
+    }
+
+    /// Everything of this test that is there now, which at its end must be nothing.
+    pub fn leftovers(&self) -> Vec<String> {
+        leftovers::find(&self.dir, &self.name, &self.state_dir())
+    }
+
+    /// Clears that away.
+    pub fn clear(&self) {
+        leftovers::clear(&self.dir, &self.name);
+    }
+
+    /// The processes of this test, with what they wait for.
+    pub fn processes(&self) -> Vec<String> {
+        leftovers::processes(&self.name).into_iter().map(leftovers::describe_process).collect()
+    }
+
     fn next(&self) -> u32 {
         self.count.replace(self.count.get() + 1)
     }
@@ -229,23 +257,34 @@ impl Running {
 
     /// Waits for its end.
     pub fn finish(mut self) -> Outcome {
-        let deadline = Instant::now() + patience();
-        let status = loop {
+        let ended = self.ends_within(patience());
+        if ended.is_none() {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+        let outcome = self.outcome(ended.unwrap_or(128 + 9));
+        assert!(ended.is_some(), "hangs: {outcome}");
+        outcome
+    }
+
+    /// Its exit code, or `128 + N` if a signal ended it; nothing if it takes longer than this.
+    pub fn ends_within(&mut self, patience: Duration) -> Option<i32> {
+        let deadline = Instant::now() + patience;
+        loop {
             match self.child.try_wait().unwrap() {
-                Some(status) => break Some(status),
-                None if Instant::now() > deadline => break None,
+                Some(status) => {
+                    return Some(status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0)));
+                }
+                None if Instant::now() > deadline => return None,
                 None => std::thread::sleep(Duration::from_millis(1)),
             }
-        };
-        if status.is_none() {
-            let _ = self.child.kill();
         }
-        let status = status.or_else(|| self.child.wait().ok()).unwrap();
-        let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
-        let (out, err) = (self.stdout(), String::from_utf8_lossy(&fs::read(&self.err).unwrap()).into_owned());
-        let outcome = Outcome { command: self.text, code, out, err };
-        assert!(Instant::now() <= deadline, "hangs: {outcome}");
-        outcome
+    }
+
+    /// What it said, with this code for its end.
+    pub fn outcome(&self, code: i32) -> Outcome {
+        let err = String::from_utf8_lossy(&fs::read(&self.err).unwrap()).into_owned();
+        Outcome { command: self.text.clone(), code, out: self.stdout(), err }
     }
 }
 

@@ -39,7 +39,7 @@ pub fn clear(dir: &Path, name: &str) {
 
 /// Processes with the test's name in their environment: kase's own, and the containers', whose configs
 /// carry it. Zombies have none.
-fn processes(name: &str) -> Vec<i32> {
+pub fn processes(name: &str) -> Vec<i32> {
     let marker = format!("KASE_TEST={name}");
     let own = std::process::id().cast_signed();
     let pids =
@@ -52,9 +52,10 @@ fn processes(name: &str) -> Vec<i32> {
         .collect()
 }
 
-fn describe_process(pid: i32) -> String {
-    let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    format!("process {pid}: {}", line.replace('\0', " "))
+/// Its command line, and what it waits for in the kernel.
+pub fn describe_process(pid: i32) -> String {
+    let read = |file: &str| fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
+    format!("process {pid} ({}): {}", read("wchan"), read("cmdline").replace('\0', " "))
 }
 
 /// Mount points below `dir`, in the order of mounting.

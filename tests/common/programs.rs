@@ -1,4 +1,5 @@
-//! The two programs of the tests: the runtime and the payload, where every caller can read them.
+//! The programs of the tests: the runtime and the payload, where every caller can read them, and the tool that lets
+//! system calls fail.
 
 use super::is_root;
 use std::fs;
@@ -21,16 +22,25 @@ pub fn kase() -> &'static Path {
 pub fn probe() -> &'static Path {
     static PROBE: OnceLock<PathBuf> = OnceLock::new();
     PROBE.get_or_init(|| {
-        let path = std::env::var_os("PROBE").map_or_else(built_probe, PathBuf::from);
+        let path = std::env::var_os("PROBE").map_or_else(|| built("probe"), PathBuf::from);
         within_reach(&path, "cargo build --release -p probe")
     })
 }
 
-/// This test program is `TARGET/PROFILE/deps/all-…`; the payload lies in `TARGET/release`.
-fn built_probe() -> PathBuf {
+/// The tool that lets system calls fail: `INJECT`, or the one that cargo built last.
+pub fn inject() -> &'static Path {
+    static INJECT: OnceLock<PathBuf> = OnceLock::new();
+    INJECT.get_or_init(|| {
+        let path = std::env::var_os("INJECT").map_or_else(|| built("inject"), PathBuf::from);
+        within_reach(&path, "cargo build --release -p inject")
+    })
+}
+
+/// This test program is `TARGET/PROFILE/deps/all-…`; the other programs lie in `TARGET/release`.
+fn built(name: &str) -> PathBuf {
     let program = std::env::current_exe().unwrap();
     let target = program.ancestors().nth(3).unwrap();
-    target.join("release/probe")
+    target.join("release").join(name)
 }
 
 /// The program itself where every user can run it, else a copy in the temporary directory: a checkout

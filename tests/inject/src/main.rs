@@ -1,0 +1,65 @@
+//! Runs a command under ptrace and lets one system call of it fail, or kills the process that enters it.
+//!
+//! ```text
+//! inject log=FILE [uid=UID gid=GID] [attach=PID] [at=PROCESS:N:kill | at=PROCESS:N:ERRNO] -- PROGRAM [ARG…]
+//! ```
+//!
+//! A process is named by its descent: `1` is the command, `1.2` its second child. N counts a process's system calls
+//! from 1. A process that executes the tests' payload is the container's own from there on, and left alone.
+//! Without `at` each call is written to the log as `PROCESS N NUMBER PROGRAM`, where PROGRAM is empty until the process
+//! executes one; with `at`, the call that was met.
+//! It ends as the command does; `128 + N` if a signal ended that.
+
+mod registers;
+mod tracer;
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufWriter, Error};
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitCode};
+use tracer::{Deed, Point, Tracer};
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            eprintln!("inject: {error}");
+            ExitCode::from(120)
+        }
+    }
+}
+
+fn run() -> Result<u8, Error> {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let end = words.iter().position(|word| word == "--").ok_or_else(|| wrong("there is no --"))?;
+    let options: BTreeMap<&str, &str> = words[..end].iter().filter_map(|word| word.split_once('=')).collect();
+    let log = options.get("log").ok_or_else(|| wrong("log=FILE is missing"))?;
+    let point =
+        options.get("at").map(|text| point(text).ok_or_else(|| wrong("at=PROCESS:N:ERRNO"))).transpose()?;
+    let number = |name: &str| options.get(name).and_then(|text| text.parse::<u32>().ok());
+    // It waits until it is traced. As it has dropped its rights by then, a setuid helper has those of who traces.
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", "kill -STOP $$; exec \"$@\"", "sh"]).args(&words[end + 1..]);
+    if let (Some(uid), Some(gid)) = (number("uid"), number("gid")) {
+        command.uid(uid).gid(gid);
+    }
+    let log = BufWriter::new(File::create(log)?);
+    let child = command.spawn()?;
+    let init = number("attach").map(u32::cast_signed);
+    Ok(Tracer::new(child.id().cast_signed(), init, point, log)?.run()?)
+}
+
+fn point(text: &str) -> Option<Point> {
+    let mut words = text.split(':');
+    let (process, call, deed) = (words.next()?.to_owned(), words.next()?.parse().ok()?, words.next()?);
+    let deed = match deed {
+        "kill" => Deed::Kill,
+        number => Deed::Fail(number.parse().ok()?),
+    };
+    Some(Point { process, call, deed })
+}
+
+fn wrong(why: &str) -> Error {
+    Error::other(why.to_owned())
+}
