@@ -20,6 +20,7 @@ deeds! {
     all_conditions_of_a_rule_and_any_rule_of_a_call_count,
     a_tight_profile_allows_kase_nothing_but_the_exec,
     limits_need_no_call_of_the_profiles,
+    who_may_not_even_exit_ends_all_the_same,
     a_call_newer_than_the_profile_does_not_exist,
     a_name_that_no_architecture_has_is_passed_over,
     an_annotation_makes_an_unknown_name_an_error,
@@ -226,6 +227,15 @@ fn limits_need_no_call_of_the_profiles(kase: &Kase) {
     let sees = kase.sees(bundle.args(["/probe", "sleep"]), ["read", "/proc/self/limits"]);
     let line = sees.lines().find(|line| line.starts_with("Max open files")).unwrap();
     assert_eq!(line.split_whitespace().skip(3).take(2).collect::<Vec<_>>(), ["99", "100"]);
+}
+
+/// The program is none, and its filter allows neither to say so nor to exit.
+fn who_may_not_even_exit_ends_all_the_same(kase: &Kase) {
+    let bundle = filtered(kase, &allowing(&["execve"])).program("odd", b"\x7fELF?").args(["/odd"]);
+    kase.run(&bundle).exited(128 + libc::SIGILL);
+    let container = kase.create(&bundle);
+    container.start();
+    container.becomes("stopped");
 }
 
 fn a_call_newer_than_the_profile_does_not_exist(kase: &Kase) {

@@ -2,7 +2,7 @@
 
 use super::{Notes, fake_root};
 use crate::fault::{Fault, Place};
-use crate::seccomp::{Arch, Program, compile};
+use crate::seccomp::{Arch, Execve, Program, compile};
 use oci_spec::runtime::{LinuxSeccomp, LinuxSeccompAction};
 use std::collections::HashMap;
 use std::path::Path;
@@ -57,6 +57,13 @@ pub fn decide<'spec>(
     let Some(compiled) = faked.as_ref().or(profile) else { return Ok(None) };
     let program = compile(compiled, native)
         .map_err(|refusal| Fault::at(refusal.place, refusal.what).remedy(refusal.remedy))?;
+    if program.execve == Execve::Refused {
+        return Err(Fault::at(
+            "linux.seccomp",
+            "the filter refuses execve, so that no program could be started",
+        )
+        .remedy("add execve to a rule with SCMP_ACT_ALLOW in linux.seccomp.syscalls"));
+    }
     // runc's words, which its own test suite looks for.
     notes.debug(format!("seccomp filter flags: {}", program.flags));
     let strict = annotations.is_some_and(|annotations| annotations.contains_key(STRICT));

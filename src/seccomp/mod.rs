@@ -56,6 +56,18 @@ pub struct Program {
     pub flags: u32,
     /// Names that no architecture has, each with its place: passed over.
     pub unknown: Vec<Unknown>,
+    /// What becomes of execve(2).
+    pub execve: Execve,
+}
+
+/// What becomes of execve(2), by which everything starts that runs under a filter.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Execve {
+    /// It may go through, if only for some arguments or when somebody else says so.
+    #[default]
+    MayPass,
+    /// It is refused always.
+    Refused,
 }
 
 /// A name in the profile that is no system call's.
@@ -114,6 +126,8 @@ impl Program {
                 .collect(),
             flags: u32::from_ne_bytes(*flags),
             unknown: Vec::new(),
+            // No container would have been made with another.
+            execve: Execve::MayPass,
         })
     }
 }
@@ -134,7 +148,7 @@ pub fn compile(profile: &LinuxSeccomp, native: Arch) -> Result<Program, Refusal>
     if instructions.len() > MOST_INSTRUCTIONS {
         return Err(rules.too_long(instructions.len()));
     }
-    Ok(Program { instructions, flags, unknown: rules.unknown })
+    Ok(Program { instructions, flags, execve: rules.execve(), unknown: rules.unknown })
 }
 
 /// The number of a call on an architecture, `None` if it does not have it.

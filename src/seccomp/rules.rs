@@ -8,7 +8,7 @@ use super::answers::{Answer, Answers, Slots};
 use super::arch::Arch;
 use super::calls::{ARM_PRIVATE, Call};
 use super::conditions::{self, Condition, Rule};
-use super::{MOST_INSTRUCTIONS, Refusal, Unknown};
+use super::{Execve, MOST_INSTRUCTIONS, Refusal, Unknown};
 use oci_spec::runtime::{LinuxSeccomp, LinuxSeccompAction, LinuxSyscall};
 
 // include/uapi/linux/seccomp.h: SECCOMP_RET_*, with 16 bits of data in the lower half.
@@ -96,6 +96,22 @@ impl Rules {
             rules.read_entry(at, entry)?;
         }
         Ok(rules)
+    }
+
+    /// What becomes of execve(2).
+    pub fn execve(&self) -> Execve {
+        const ACTION: u32 = 0xffff_0000;
+        let passes = |action: u32| matches!(action & ACTION, ALLOW | LOG | TRACE | NOTIFY);
+        let call = Call::named("execve");
+        let of_it = self.mentions.iter().filter(|(named, _)| Some(*named) == call);
+        let mut decided = false;
+        for entry in of_it.map(|(_, at)| &self.entries[*at]) {
+            if passes(entry.action) {
+                return Execve::MayPass;
+            }
+            decided |= matches!(entry.when, When::Always);
+        }
+        if decided || !passes(self.default) { Execve::Refused } else { Execve::MayPass }
     }
 
     fn read_entry(&mut self, at: usize, listed: &LinuxSyscall) -> Result<(), Refusal> {

@@ -12,6 +12,7 @@ deeds! {
     a_rule_that_contradicts_another_is_refused,
     an_empty_name_is_refused,
     a_program_that_is_too_long_is_refused,
+    a_filter_under_which_nothing_could_start_is_refused,
 }
 
 /// A profile about mkdir with one change is refused with these words, and leaves nothing behind.
@@ -116,4 +117,14 @@ fn a_program_that_is_too_long_is_refused(kase: &Kase) {
         .collect();
     let change = |it: &mut Value| it["syscalls"] = json!(rules);
     refused(kase, change, &["linux.seccomp.syscalls[", "instructions", "4096"]);
+}
+
+/// runc creates the container, which then ends at its start: "container process is already dead".
+fn a_filter_under_which_nothing_could_start_is_refused(kase: &Kase) {
+    let words = ["linux.seccomp", "refuses execve"];
+    for action in ["SCMP_ACT_ERRNO", "SCMP_ACT_KILL_PROCESS", "SCMP_ACT_KILL", "SCMP_ACT_TRAP"] {
+        refused(kase, |it| *it = json!({"defaultAction": action}), &words);
+        let rule = json!([{"names": ["execve"], "action": action}]);
+        refused(kase, |it| *it = json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": rule}), &words);
+    }
 }
