@@ -10,7 +10,8 @@ pub use output::Output;
 
 use crate::fault::{Fault, OrFault, Report};
 use crate::interpreter;
-use crate::kernel::process::{confine, pidfd_open};
+use crate::kernel::pidfd::pidfd_open;
+use crate::kernel::process::confine;
 use crate::kernel::text::last_lines;
 use crate::trace;
 use nix::errno::Errno;

@@ -30,7 +30,7 @@ pub use join::Join;
 pub use oom::Heard;
 
 use crate::fault::{Fault, OrFault};
-use crate::kernel::process::{pidfd_open, pidfd_send_signal};
+use crate::kernel::pidfd::{pidfd_open, pidfd_send_signal};
 use crate::kernel::text::read_text;
 use crate::plan::cgroup::limits::Limits;
 use serde::{Deserialize, Serialize};

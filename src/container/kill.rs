@@ -5,7 +5,7 @@ use crate::cgroup::State;
 use crate::cgroup::directory::Reach;
 use crate::fault::{Fault, Report};
 use crate::hook::ended_within;
-use crate::kernel::process::pidfd_send_signal;
+use crate::kernel::pidfd::pidfd_send_signal;
 use nix::sys::signal::Signal;
 use std::io;
 use std::os::fd::AsFd;

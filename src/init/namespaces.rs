@@ -103,7 +103,7 @@ pub fn hop(plan: &Plan<'_>, kase: &InitEnd) -> anyhow::Result<()> {
 
 /// Asks for the id maps by saying who needs them, and waits.
 fn mapped(kase: &InitEnd) -> anyhow::Result<()> {
-    let own = process::pidfd_open(std::process::id().cast_signed())?;
+    let own = crate::kernel::pidfd::pidfd_open(std::process::id().cast_signed())?;
     kase.say(&ToKase::Born(own))?;
     kase.expect(ToInit::Begin).map(drop)
 }

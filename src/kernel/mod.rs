@@ -18,6 +18,7 @@ pub mod mount;
 pub mod net;
 pub mod netlink;
 pub mod path;
+pub mod pidfd;
 pub mod process;
 pub mod schedule;
 pub mod seccomp;

@@ -1,60 +1,15 @@
-//! What a process does to itself, and how it is watched and signalled.
+//! What a process does to itself, and how its children end.
 
+use super::answer;
 use super::descriptor::close_on_exec_from;
-use super::text::read_text;
-use super::{answer, descriptor};
 use nix::sys::signal::SigSet;
 use std::ffi::{CStr, CString, OsString};
-use std::fs;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::{CommandExt, parent_id};
 use std::process::Command;
 use std::ptr;
-
-/// A descriptor for the process `pid`.
-///
-/// # Errors
-/// ESRCH when there is none.
-pub fn pidfd_open(pid: i32) -> io::Result<OwnedFd> {
-    // SAFETY: plain integers.
-    descriptor(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })
-}
-
-/// Sends `signal` (0 only asks) to the process behind `pidfd`.
-///
-/// # Errors
-/// ESRCH when it has ended and was waited for, EPERM, EINVAL.
-pub fn pidfd_send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
-    let send = || {
-        // SAFETY: a null siginfo means the one that kill(2) would send.
-        answer(unsafe {
-            libc::syscall(
-                libc::SYS_pidfd_send_signal,
-                pidfd.as_raw_fd(),
-                signal,
-                ptr::null::<libc::siginfo_t>(),
-                0,
-            )
-        })
-        .map(drop)
-    };
-    match send() {
-        // Only a security module answers so. The engines' AppArmor profiles let containers have signals from what is
-        // unconfined, runc and crun, by these names: not from a profile of kase's, though it confines nothing.
-        Err(error) if error.raw_os_error() == Some(libc::EACCES) && become_unconfined().is_ok() => send(),
-        sent => sent,
-    }
-}
-
-/// Leaves an AppArmor profile that has no rules; one with rules does not let go.
-fn become_unconfined() -> io::Result<()> {
-    let command = "changeprofile unconfined";
-    // Kernels before 5.8 have one set of files for all security modules.
-    fs::write("/proc/self/attr/apparmor/current", command)
-        .or_else(|_| fs::write("/proc/self/attr/current", command))
-}
 
 /// Joins the namespace behind `fd`; `kind` is its CLONE_NEW* flag, so that no other kind is joined.
 ///
@@ -359,35 +314,6 @@ pub fn reap() -> io::Result<Option<(i32, End)>> {
     wait(-1, libc::WNOHANG)
 }
 
-/// How the process behind `pidfd` ended, whoever's child it was.
-///
-/// # Errors
-/// EAGAIN before its parent has waited for it, and always from a kernel before Linux 6.15, ESRCH when the descriptor
-/// was opened too late, ENOTTY from a kernel before Linux 6.13.
-pub fn pidfd_end(pidfd: BorrowedFd<'_>) -> io::Result<End> {
-    let mut info = PidfdInfo { mask: PIDFD_INFO_EXIT, ..PidfdInfo::default() };
-    // SAFETY: the number holds the size of `info`, which outlives the call.
-    answer(unsafe { libc::ioctl(pidfd.as_raw_fd(), PIDFD_GET_INFO as libc::Ioctl, &raw mut info) }.into())?;
-    match info.mask & PIDFD_INFO_EXIT {
-        0 => Err(io::Error::from_raw_os_error(libc::EAGAIN)),
-        _ => Ok(End::of_status(info.exit_code)),
-    }
-}
-
-const PIDFD_INFO_EXIT: u64 = 1 << 3;
-/// `_IOWR(0xFF, 11, struct pidfd_info)` with the struct's first size.
-const PIDFD_GET_INFO: libc::c_ulong = 0xc040_ff0b;
-
-/// `struct pidfd_info` of linux/pidfd.h, in its size of Linux 6.13.
-#[repr(C)]
-#[derive(Default)]
-struct PidfdInfo {
-    mask: u64,
-    cgroup: u64,
-    ids: [u32; 11],
-    exit_code: i32,
-}
-
 /// The set of all signals, with those that the C library keeps to itself: musl has 34 among them, which is the first
 /// of the real-time signals to everybody else.
 pub fn every_signal() -> SigSet {
@@ -415,16 +341,4 @@ pub fn set_action(signal: nix::sys::signal::Signal, action: &nix::sys::signal::S
 pub fn set_domain_name(name: &str) -> io::Result<()> {
     // SAFETY: pointer and length are those of one string.
     answer(unsafe { libc::setdomainname(name.as_ptr().cast(), name.len()) }.into()).map(drop)
-}
-
-/// The id, in our pid namespace, of the process behind `pidfd`.
-///
-/// # Errors
-/// ESRCH when it has ended.
-pub fn pidfd_pid(pidfd: BorrowedFd<'_>) -> io::Result<i32> {
-    let info = read_text(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd()))?;
-    info.lines()
-        .find_map(|line| line.strip_prefix("Pid:")?.trim().parse().ok())
-        .filter(|pid| *pid > 0)
-        .ok_or_else(|| io::Error::from_raw_os_error(libc::ESRCH))
 }

@@ -3,7 +3,8 @@
 use crate::fault::{Fault, OrFault};
 use crate::kernel::clone::{Child, Cloned, Process, clone3};
 use crate::kernel::mount::map_ids;
-use crate::kernel::process::{pause, pidfd_send_signal, wait_for};
+use crate::kernel::pidfd::pidfd_send_signal;
+use crate::kernel::process::{pause, wait_for};
 use crate::plan::mounts::{IdMapped, MappedBy, Mount};
 use crate::plan::namespaces::Kind;
 use nix::fcntl::{OFlag, open};

@@ -19,7 +19,8 @@ use crate::hook;
 use crate::host::Host;
 use crate::host::hierarchies::Hierarchy;
 use crate::kernel::clone::Process;
-use crate::kernel::process::{End, pidfd_send_signal, wait_for};
+use crate::kernel::pidfd::pidfd_send_signal;
+use crate::kernel::process::{End, wait_for};
 use crate::kernel::text::last_lines;
 use crate::plan::Plan;
 use crate::plan::namespaces::Kind;
@@ -214,7 +215,7 @@ impl Init {
         }
         match self.kase.hear()? {
             Some(ToKase::Born(pidfd)) => {
-                let pid = crate::kernel::process::pidfd_pid(pidfd.as_fd())?;
+                let pid = crate::kernel::pidfd::pidfd_pid(pidfd.as_fd())?;
                 Ok(Process { pid, pidfd })
             }
             Some(ToKase::Failed(report)) => Err(report.into_error()),

@@ -1,7 +1,8 @@
 //! The foreground: signals go to the container, bytes between its terminal and ours, its end comes back.
 
 use crate::fault::{Fault, OrFault};
-use crate::kernel::process::{End, every_signal, pidfd_send_signal, reap};
+use crate::kernel::pidfd::pidfd_send_signal;
+use crate::kernel::process::{End, every_signal, reap};
 use crate::kernel::terminal::{self, Size};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};

@@ -1,0 +1,111 @@
+//! Another process, by a descriptor that stays right when the id is reused.
+
+use super::clone::{Child, Cloned, clone3};
+use super::process::{End, exit_now, wait_for};
+use super::text::read_text;
+use super::{answer, descriptor};
+use std::fs;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::ptr;
+
+/// A descriptor for the process `pid`.
+///
+/// # Errors
+/// ESRCH when there is none.
+pub fn pidfd_open(pid: i32) -> io::Result<OwnedFd> {
+    // SAFETY: plain integers.
+    descriptor(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })
+}
+
+/// Sends `signal` (0 only asks) to the process behind `pidfd`.
+///
+/// # Errors
+/// ESRCH when it has ended and was waited for, EPERM, EINVAL.
+pub fn pidfd_send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
+    match send(pidfd, signal) {
+        // Only a security module answers so. The engines' AppArmor profiles let containers have signals from what is
+        // unconfined, runc and crun, by these names: not from a profile of kase's, though it confines nothing.
+        Err(error) if error.raw_os_error() == Some(libc::EACCES) => send_unconfined(pidfd, signal, error),
+        sent => sent,
+    }
+}
+
+fn send(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
+    // SAFETY: a null siginfo means the one that kill(2) would send.
+    answer(unsafe {
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            pidfd.as_raw_fd(),
+            signal,
+            ptr::null::<libc::siginfo_t>(),
+            0,
+        )
+    })
+    .map(drop)
+}
+
+/// Has a copy of this process leave its AppArmor profile for the signal: there is no way back into one, and what else
+/// this process does is to stay under it.
+fn send_unconfined(pidfd: BorrowedFd<'_>, signal: i32, denied: io::Error) -> io::Result<()> {
+    match clone3(0, Child::Ours, None)? {
+        Cloned::New => {
+            let sent = become_unconfined().map_err(|_| denied).and_then(|()| send(pidfd, signal));
+            exit_now(sent.map_or_else(|error| error.raw_os_error().unwrap_or(libc::EACCES), |()| 0));
+        }
+        Cloned::Caller(process) => match wait_for(process.pid)? {
+            End::Exited(0) => Ok(()),
+            End::Exited(errno) => Err(io::Error::from_raw_os_error(errno)),
+            End::Signalled(_) => Err(denied),
+        },
+    }
+}
+
+/// Leaves an AppArmor profile that has no rules; one with rules does not let go.
+fn become_unconfined() -> io::Result<()> {
+    let command = "changeprofile unconfined";
+    // Kernels before 5.8 have one set of files for all security modules.
+    fs::write("/proc/self/attr/apparmor/current", command)
+        .or_else(|_| fs::write("/proc/self/attr/current", command))
+}
+
+/// The id, in our pid namespace, of the process behind `pidfd`.
+///
+/// # Errors
+/// ESRCH when it has ended.
+pub fn pidfd_pid(pidfd: BorrowedFd<'_>) -> io::Result<i32> {
+    let info = read_text(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd()))?;
+    info.lines()
+        .find_map(|line| line.strip_prefix("Pid:")?.trim().parse().ok())
+        .filter(|pid| *pid > 0)
+        .ok_or_else(|| io::Error::from_raw_os_error(libc::ESRCH))
+}
+
+/// How the process behind `pidfd` ended, whoever's child it was.
+///
+/// # Errors
+/// EAGAIN before its parent has waited for it, and always from a kernel before Linux 6.15, ESRCH when the descriptor
+/// was opened too late, ENOTTY from a kernel before Linux 6.13.
+pub fn pidfd_end(pidfd: BorrowedFd<'_>) -> io::Result<End> {
+    let mut info = PidfdInfo { mask: PIDFD_INFO_EXIT, ..PidfdInfo::default() };
+    // SAFETY: the number holds the size of `info`, which outlives the call.
+    answer(unsafe { libc::ioctl(pidfd.as_raw_fd(), PIDFD_GET_INFO as libc::Ioctl, &raw mut info) }.into())?;
+    match info.mask & PIDFD_INFO_EXIT {
+        0 => Err(io::Error::from_raw_os_error(libc::EAGAIN)),
+        _ => Ok(End::of_status(info.exit_code)),
+    }
+}
+
+const PIDFD_INFO_EXIT: u64 = 1 << 3;
+/// `_IOWR(0xFF, 11, struct pidfd_info)` with the struct's first size.
+const PIDFD_GET_INFO: libc::c_ulong = 0xc040_ff0b;
+
+/// `struct pidfd_info` of linux/pidfd.h, in its size of Linux 6.13.
+#[repr(C)]
+#[derive(Default)]
+struct PidfdInfo {
+    mask: u64,
+    cgroup: u64,
+    ids: [u32; 11],
+    exit_code: i32,
+}
