@@ -5,12 +5,14 @@
 //! spans, and starts in well under a millisecond, so the subscriber is ours: a format and one write(2).
 
 use crate::fault::{Fault, OrFault, printable};
+use crate::output_file;
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
 use std::ffi::OsStr;
 use std::fmt::{self, Write as _};
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Write as _};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::time::SystemTime;
@@ -121,7 +123,7 @@ pub fn start(goal: Option<Goal<'_>>, format: Format, level: Level) -> anyhow::Re
 }
 
 fn open(path: &Path) -> anyhow::Result<File> {
-    OpenOptions::new().append(true).create(true).mode(0o644).open(path).or_fault(|| {
+    output_file::append(path, Mode::from_bits_truncate(0o644), OFlag::empty()).or_fault(|| {
         Fault::doing(format!("open the log {}", path.display()))
             .remedy("give --log a file in a directory that exists and that you may write to")
     })

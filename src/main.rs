@@ -20,6 +20,7 @@ mod kernel;
 mod launch;
 mod lint;
 mod log;
+mod output_file;
 mod plan;
 mod seal;
 mod seccomp;

@@ -3,8 +3,11 @@
 //! One file of JSON's array form, which both halves append to, an event a write(2). Steps follow one another: one
 //! ends where the next begins. Without `--trace`, a step is a look at one word of memory.
 
+use crate::output_file;
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
 use std::fmt::Write as _;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::Path;
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -41,9 +44,7 @@ pub enum Who {
 /// # Errors
 /// Those of open(2).
 pub fn begin(path: &Path) -> io::Result<()> {
-    // Emptied by itself: append and truncate do not go together.
-    File::create(path)?;
-    let file = OpenOptions::new().append(true).open(path)?;
+    let file = output_file::append(path, Mode::from_bits_truncate(0o666), OFlag::O_TRUNC)?;
     let now = Mutex::new(Now { who: Who::Kase, step: None, gone: false });
     let trace = TRACE.get_or_init(|| Trace { file, origin: SystemTime::now(), now });
     trace.write("[\n");

@@ -32,6 +32,7 @@ mod mount_points;
 mod mounts;
 mod namespaces;
 mod network_devices;
+mod output_files;
 mod overlay;
 mod overlay_directory;
 mod peers;

@@ -3,9 +3,7 @@
 use crate::fault::{Fault, OrFault};
 use crate::launch::Init;
 use crate::launch::pidfd::Receiver;
-use std::ffi::OsString;
-use std::fs::{self, File};
-use std::io::{self, Write};
+use crate::output_file;
 use std::os::fd::AsFd;
 use std::path::Path;
 
@@ -31,19 +29,8 @@ impl Announcement<'_> {
     }
 }
 
-/// Whole or not at all: engines read it as soon as it is there.
 fn write_pid_file(path: &Path, pid: i32) -> anyhow::Result<()> {
-    let mut hidden = OsString::from(".");
-    hidden.push(path.file_name().unwrap_or_default());
-    hidden.push(format!(".{}", std::process::id()));
-    let temporary = path.with_file_name(hidden);
-    let write = || -> io::Result<()> {
-        // Left by a kase that had the same id and was killed, or put there to lead us elsewhere.
-        let _ = fs::remove_file(&temporary);
-        File::create_new(&temporary)?.write_all(pid.to_string().as_bytes())?;
-        fs::rename(&temporary, path).inspect_err(|_| drop(fs::remove_file(&temporary)))
-    };
-    write().or_fault(|| {
+    output_file::write_whole(path, pid.to_string().as_bytes()).or_fault(|| {
         Fault::doing(format!("write the pid file {}", path.display()))
             .remedy("give --pid-file a file in a directory that exists and that you may write to")
     })

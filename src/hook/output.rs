@@ -1,9 +1,13 @@
 //! Where the output of hooks goes: into the error of the one that fails, or to files that annotations name.
 
 use crate::fault::{Fault, OrFault};
+use crate::output_file;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::stat::Mode;
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::File;
+use std::io;
+use std::path::Path;
 
 /// The files, where there are any.
 #[derive(Debug, Default)]
@@ -30,11 +34,16 @@ impl Output {
 
 fn file(annotations: &BTreeMap<String, String>, name: &str) -> anyhow::Result<Option<File>> {
     let Some(path) = annotations.get(name) else { return Ok(None) };
-    let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path).or_fault(|| {
+    let open = || -> io::Result<File> {
+        let file = output_file::append(Path::new(path), Mode::S_IRUSR | Mode::S_IWUSR, OFlag::empty())?;
+        // A hook may wait until a pipe takes what it writes.
+        fcntl(&file, FcntlArg::F_SETFL(OFlag::O_APPEND))?;
+        Ok(file)
+    };
+    open().map(Some).or_fault(|| {
         Fault::at(format!("annotations[{name:?}]"), format!("open {path:?}"))
             .remedy("name a file on the host that you may write, by its whole path")
-    })?;
-    Ok(Some(file))
+    })
 }
 
 #[cfg(test)]

@@ -3,12 +3,12 @@
 use crate::fault::{Fault, OrFault};
 use crate::handshake::{InitEnd, ToInit, ToKase};
 use crate::kernel::clone::{Child, Cloned, clone3};
+use crate::kernel::path::open_namespace;
 use crate::kernel::process;
 use crate::plan::Plan;
 use crate::plan::namespaces::{Join, Kind, Offset};
 use crate::trace::{self, Who};
-use nix::fcntl::{OFlag, open};
-use nix::sys::stat::{Mode, fstat, stat};
+use nix::sys::stat::{fstat, stat};
 use std::io::ErrorKind;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -39,7 +39,7 @@ pub fn join(joins: &[Join<'_>]) -> anyhow::Result<()> {
 }
 
 fn open_one(join: &Join<'_>) -> anyhow::Result<OwnedFd> {
-    open(join.path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).or_fault(|| {
+    open_namespace(join.path).or_fault(|| {
         Fault::at(join.at, format!("open {}", join.path.display()))
             .remedy("check that the namespace's process or bind mount is still there")
     })

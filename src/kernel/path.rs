@@ -18,6 +18,14 @@ pub fn open<P: ?Sized + NixPath>(path: &P, flags: OFlag) -> nix::Result<OwnedFd>
     openat(AT_FDCWD, path, flags | OFlag::O_CLOEXEC, Mode::empty())
 }
 
+/// Opens what should be the file of a namespace. It may be anything: a FIFO would hold us up, a terminal become ours.
+///
+/// # Errors
+/// Those of openat(2).
+pub fn open_namespace<P: ?Sized + NixPath>(path: &P) -> nix::Result<OwnedFd> {
+    open(path, OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY)
+}
+
 /// How a path is resolved; the flags of `struct open_how`.
 #[derive(Debug, Clone, Copy)]
 pub struct Resolve(u64);
@@ -27,6 +35,8 @@ impl Resolve {
     pub const IN_ROOT: Self = Self(RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
     /// As [`Resolve::IN_ROOT`], and a symlink anywhere in the path is an error (ELOOP).
     pub const NO_SYMLINKS: Self = Self(RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS);
+    /// As the kernel resolves any path, but that a symlink anywhere in it is an error (ELOOP).
+    pub const WITHOUT_SYMLINKS: Self = Self(RESOLVE_NO_SYMLINKS);
     /// Nothing may leave the directory or the mount it is on (EXDEV): for files of a verified procfs, and to tell whether
     /// something is mounted on a name.
     pub const SAME_MOUNT: Self = Self(RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV);

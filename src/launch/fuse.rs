@@ -14,12 +14,12 @@ use crate::init::session;
 use crate::kernel::clone::{Child, Cloned, clone3};
 use crate::kernel::descriptor::close_inherited_from;
 use crate::kernel::mount::{self, Propagation, Reach};
+use crate::kernel::path::open_namespace;
 use crate::kernel::process::{Dumpable, exit_now, set_dumpable, setns, unshare, wait_for};
 use crate::kernel::socket;
 use crate::plan::Plan;
 use crate::plan::namespaces::Kind;
 use crate::plan::overlay::{Overlay, Upper};
-use nix::fcntl::{OFlag, open};
 use nix::sys::stat::{Mode, mkdirat};
 use nix::unistd::{dup, getegid, geteuid, setsid};
 use rootless::checks;
@@ -53,7 +53,7 @@ pub fn user_namespace(plan: &Plan<'_>, init: i32) -> anyhow::Result<Option<Owned
         None if plan.namespaces.makes(Kind::User) => PathBuf::from(format!("/proc/{init}/ns/user")),
         None => return Ok(None),
     };
-    let opened = open(&path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty());
+    let opened = open_namespace(&path);
     opened.map(Some).or_fault(|| Fault::doing("open the container's user namespace"))
 }
 

@@ -3,12 +3,11 @@
 use crate::fault::{Fault, OrFault};
 use crate::kernel::clone::{Child, Cloned, Process, clone3};
 use crate::kernel::mount::map_ids;
+use crate::kernel::path::open_namespace;
 use crate::kernel::pidfd::pidfd_send_signal;
 use crate::kernel::process::{pause, wait_for};
 use crate::plan::mounts::{IdMapped, MappedBy, Mount};
 use crate::plan::namespaces::Kind;
-use nix::fcntl::{OFlag, open};
-use nix::sys::stat::Mode;
 use rootless::caller::Caller;
 use rootless::id_map::IdMaps;
 use rootless::id_writer::{self, Means};
@@ -26,9 +25,7 @@ pub fn map(
 ) -> anyhow::Result<()> {
     let namespace = match &idmap.by {
         MappedBy::Maps(maps) => user_namespace(maps, caller),
-        MappedBy::Namespace(path) => {
-            open(*path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).map_err(Into::into)
-        }
+        MappedBy::Namespace(path) => open_namespace(*path).map_err(Into::into),
     }
     .or_fault(|| Fault::at(mount.at, "find a user namespace for the mount's ids"))?;
     map_ids(tree, namespace.as_fd(), idmap.reach).or_fault(|| {
@@ -46,7 +43,7 @@ fn user_namespace(maps: &IdMaps, caller: &Caller) -> anyhow::Result<OwnedFd> {
             let process = Brief(process);
             id_writer::write(process.0.pid.unsigned_abs(), maps, &means)?;
             let path = format!("/proc/{}/ns/user", process.0.pid);
-            Ok(open(path.as_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?)
+            Ok(open_namespace(path.as_str())?)
         }
     }
 }

@@ -2,12 +2,12 @@
 
 use crate::fault::{Fault, OrFault};
 use crate::kernel::netlink::{Address, Rtnetlink};
+use crate::kernel::path::open_namespace;
 use crate::kernel::process::setns;
 use crate::plan::Plan;
 use crate::plan::namespaces::Kind;
 use crate::plan::net_devices::NetDevice;
-use nix::fcntl::{OFlag, open};
-use nix::sys::stat::{Mode, fstat};
+use nix::sys::stat::fstat;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -52,7 +52,7 @@ pub fn hand_over(plan: &Plan<'_>, pid: i32) -> anyhow::Result<()> {
 }
 
 fn namespace(path: &Path) -> nix::Result<OwnedFd> {
-    open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
+    open_namespace(path)
 }
 
 /// A conversation with another network namespace: the socket stays in it when we come back.

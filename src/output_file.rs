@@ -1,0 +1,197 @@
+//! Files of the host that kase writes because its caller names them: `--log`, `--trace`, `--pid-file`, and those of
+//! annotations for hooks.
+//!
+//! In a directory that others may write to, such as /tmp, a symlink of another user's would lead kase's caller
+//! anywhere. Where fs.protected_symlinks is set, the kernel follows none there (proc_sys_fs(5)); kase never does. A
+//! FIFO without a reader is an error, and no wait.
+
+use crate::kernel::path::{Resolve, openat2};
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat, readlinkat, renameat};
+use nix::sys::stat::{FileStat, Mode, fstat, fstatat};
+use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
+use nix::unistd::{UnlinkatFlags, geteuid, linkat, unlinkat};
+use std::ffi::{CString, OsStr, OsString};
+use std::fs::File;
+use std::io::{self, ErrorKind, Write};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
+
+/// As many as the kernel follows.
+const MOST_SYMLINKS: usize = 40;
+const UNKNOWN: OFlag = OFlag::O_NONBLOCK.union(OFlag::O_NOCTTY).union(OFlag::O_CLOEXEC);
+const ANY: Mode = Mode::from_bits_truncate(0o666);
+
+/// Opens the file to be appended to, made with `mode` if it is missing; `more` is no flag or O_TRUNC.
+///
+/// # Errors
+/// Those of open(2); a symlink that must not be followed.
+pub fn append(path: &Path, mode: Mode, more: OFlag) -> io::Result<File> {
+    let flags = OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_CREAT | more;
+    open(Place::of(path), flags, mode)
+}
+
+/// Writes `text` into the file, whole or not at all: others read it as soon as it is there. What is no regular file
+/// is written into, and no other is put in its place.
+///
+/// # Errors
+/// Those of open(2) and write(2); a symlink that must not be followed.
+pub fn write_whole(path: &Path, text: &[u8]) -> io::Result<()> {
+    let mut place = Place::of(path);
+    for _ in 0..MOST_SYMLINKS {
+        let Some(name) = place.rest.file_name().map(OsStr::to_owned) else { break };
+        let parent = match place.rest.parent() {
+            Some(parent) if parent != Path::new("") => parent,
+            _ => Path::new("."),
+        };
+        let directory = match place.open(parent, OFlag::O_PATH | OFlag::O_DIRECTORY, Mode::empty()) {
+            Err(error) if is_symlink(&error) => {
+                place = place.beyond_symlink()?;
+                continue;
+            }
+            directory => directory?,
+        };
+        match fstatat(&directory, name.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW) {
+            Ok(there) if kind(&there) == libc::S_IFLNK && !place.is_magic => {
+                place = place.beyond_symlink()?;
+            }
+            Ok(there) if kind(&there) != libc::S_IFREG => break,
+            Ok(_) | Err(Errno::ENOENT) => return replace(directory.as_fd(), &name, text),
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    open(place, OFlag::O_WRONLY, Mode::empty())?.write_all(text)
+}
+
+/// Puts a whole new file in the place of a regular one, or of none. Until it is whole it has no name, which nobody
+/// would take away after kase was killed.
+fn replace(directory: BorrowedFd<'_>, name: &OsStr, text: &[u8]) -> io::Result<()> {
+    let link = || -> io::Result<()> {
+        let flags = OFlag::O_TMPFILE | OFlag::O_WRONLY | OFlag::O_CLOEXEC;
+        let mut file = File::from(openat(directory, ".", flags, ANY)?);
+        file.write_all(text)?;
+        let own = format!("/proc/self/fd/{}", file.as_raw_fd());
+        let link = || linkat(AT_FDCWD, own.as_str(), directory, name, AtFlags::AT_SYMLINK_FOLLOW);
+        match link() {
+            Err(Errno::EEXIST) => {
+                unlinkat(directory, name, UnlinkatFlags::NoRemoveDir)?;
+                Ok(link()?)
+            }
+            linked => Ok(linked?),
+        }
+    };
+    // Not every file system has files without a name, nor every host a /proc here.
+    link().or_else(|_| rename(directory, name, text))
+}
+
+fn rename(directory: BorrowedFd<'_>, name: &OsStr, text: &[u8]) -> io::Result<()> {
+    let mut hidden = OsString::from(".");
+    hidden.push(name);
+    hidden.push(format!(".{}", std::process::id()));
+    let hidden = hidden.as_os_str();
+    let remove = || unlinkat(directory, hidden, UnlinkatFlags::NoRemoveDir);
+    // Left by a kase that had the same id and was killed, or put there to lead us elsewhere; mostly there is none.
+    let _ = remove();
+    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
+    let mut file = File::from(openat(directory, hidden, flags, ANY)?);
+    let written = file.write_all(text).and_then(|()| Ok(renameat(directory, hidden, directory, name)?));
+    written.inspect_err(|_| {
+        // The first error is told.
+        let _ = remove();
+    })
+}
+
+fn open(mut place: Place, flags: OFlag, mode: Mode) -> io::Result<File> {
+    for _ in 0..MOST_SYMLINKS {
+        match place.open(&place.rest, flags | UNKNOWN, mode) {
+            Err(error) if is_symlink(&error) => place = place.beyond_symlink()?,
+            opened => return opened.map(File::from),
+        }
+    }
+    Err(Errno::ELOOP.into())
+}
+
+fn is_symlink(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::ELOOP)
+}
+
+fn kind(stat: &FileStat) -> u32 {
+    stat.st_mode & libc::S_IFMT
+}
+
+/// A path from some directory on.
+struct Place {
+    directory: Option<OwnedFd>,
+    rest: PathBuf,
+    /// `rest` is one name, of a symlink of procfs that is no path: /proc/self/fd/2.
+    is_magic: bool,
+}
+
+impl Place {
+    fn of(path: &Path) -> Self {
+        Self { directory: None, rest: path.to_owned(), is_magic: false }
+    }
+
+    fn start(&self) -> BorrowedFd<'_> {
+        self.directory.as_ref().map_or(AT_FDCWD, AsFd::as_fd)
+    }
+
+    /// Opens `path` from here; ELOOP if there is a symlink in it.
+    fn open(&self, path: &Path, flags: OFlag, mode: Mode) -> io::Result<OwnedFd> {
+        if self.is_magic {
+            return Ok(openat(self.start(), path, flags | OFlag::O_CLOEXEC, mode)?);
+        }
+        let path = CString::new(path.as_os_str().as_bytes())?;
+        openat2(self.start(), &path, flags.bits(), mode.bits(), Resolve::WITHOUT_SYMLINKS)
+    }
+
+    /// The same file's place, with the first symlink on the way followed.
+    fn beyond_symlink(self) -> io::Result<Self> {
+        const LOOK: OFlag = OFlag::O_PATH.union(OFlag::O_CLOEXEC);
+        let mut directory = openat(self.start(), ".", LOOK, Mode::empty())?;
+        let mut components = self.rest.components();
+        while let Some(component) = components.next() {
+            if component == Component::RootDir {
+                directory = openat(AT_FDCWD, "/", LOOK, Mode::empty())?;
+                continue;
+            }
+            let name = component.as_os_str();
+            let found = openat(&directory, name, LOOK | OFlag::O_NOFOLLOW, Mode::empty())?;
+            let stat = fstat(&found)?;
+            if kind(&stat) != libc::S_IFLNK {
+                directory = found;
+                continue;
+            }
+            check(&fstat(&directory)?, &stat, name)?;
+            let below = components.as_path();
+            if fstatfs(&directory)?.filesystem_type() != PROC_SUPER_MAGIC {
+                let mut rest = PathBuf::from(readlinkat(&directory, name)?);
+                // Of nothing, it would be a slash.
+                rest.extend(below);
+                return Ok(Self { directory: Some(directory), rest, is_magic: false });
+            }
+            if below == Path::new("") {
+                return Ok(Self { directory: Some(directory), rest: name.into(), is_magic: true });
+            }
+            directory = openat(&directory, name, LOOK, Mode::empty())?;
+        }
+        // It was replaced meanwhile.
+        Ok(self)
+    }
+}
+
+/// As with fs.protected_symlinks, for every directory that others may write to.
+fn check(holder: &FileStat, link: &FileStat, name: &OsStr) -> io::Result<()> {
+    const OTHERS_WRITE: u32 = 0o022;
+    let trusted = [geteuid().as_raw(), holder.st_uid];
+    if holder.st_mode & OTHERS_WRITE == 0 || trusted.contains(&link.st_uid) {
+        return Ok(());
+    }
+    let said = format!(
+        "{} is a symlink of user {}'s in a directory that others may write to",
+        name.display(),
+        link.st_uid
+    );
+    Err(io::Error::new(ErrorKind::PermissionDenied, said))
+}
