@@ -89,6 +89,12 @@ pub fn pair() -> std::io::Result<(KaseEnd, InitEnd)> {
     Ok((KaseEnd(kase), InitEnd(init)))
 }
 
+impl AsFd for InitEnd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
 impl KaseEnd {
     /// Speaks to init, and passes descriptors with the word.
     ///
@@ -157,12 +163,6 @@ impl KaseEnd {
             _ => return Err(Fault::doing("init said something that kase does not understand").into()),
         };
         Ok(Some(word))
-    }
-}
-
-impl AsFd for InitEnd {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
     }
 }
 

@@ -15,6 +15,7 @@ use std::io::{self, Write as _};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
@@ -54,6 +55,15 @@ impl<'a> Goal<'a> {
         let path = word.as_bytes().strip_prefix(b"file:").unwrap_or(word.as_bytes());
         Self::File(Path::new(OsStr::from_bytes(path)))
     }
+}
+
+/// This process has closed the descriptor that the log goes to.
+static LEFT: AtomicBool = AtomicBool::new(false);
+
+/// Says no more, but to standard error: the log's descriptor is about to be closed in this copy of the process, and its
+/// number may become another file's.
+pub fn leave() {
+    LEFT.store(true, Ordering::Relaxed);
 }
 
 struct Log {
@@ -149,6 +159,7 @@ impl Subscriber for Log {
         let level = *event.metadata().level();
         // A log that cannot be written (a full disk, a closed pipe) must not stop a container.
         let _ = match &self.sink {
+            Sink::File(_) | Sink::Journal(..) | Sink::Syslog(..) if LEFT.load(Ordering::Relaxed) => Ok(()),
             Sink::File(file) => {
                 let mut file: &File = file;
                 file.write_all(line(self.format, level, &message.0, SystemTime::now()).as_bytes())

@@ -8,6 +8,7 @@
 mod common;
 
 mod annotations;
+mod attacks;
 mod bad_input;
 mod cgroups;
 mod chaos;

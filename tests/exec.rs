@@ -30,7 +30,6 @@ deeds! {
 deeds! { root:
     exec_works_before_start_too,
     exec_joins_a_network_that_the_user_namespace_does_not_own,
-    the_container_cannot_look_into_a_process_before_it_is_its_own,
 }
 
 fn exec_joins_a_network_that_the_user_namespace_does_not_own(kase: &Kase) {
@@ -52,40 +51,6 @@ fn exec_joins_a_network_that_the_user_namespace_does_not_own(kase: &Kase) {
         let expected = fs::read_link(format!("/proc/{}/ns/{kind}", container.pid())).unwrap();
         assert_eq!(sees(&container, [], ["readlink", &link]).trim_end(), expected.to_str().unwrap());
     }
-}
-
-/// CVE-2016-9962. The container has all capabilities that kase has, as where the host is a container itself.
-fn the_container_cannot_look_into_a_process_before_it_is_its_own(kase: &Kase) {
-    for program in ["strace", "setpriv"] {
-        if std::process::Command::new(program).arg("--version").output().is_err() {
-            skip!("needs {program}");
-        }
-    }
-    let own = ["dac_override", "setgid", "setuid", "setpcap", "sys_chroot", "sys_admin"];
-    let all = json!(own.map(|name| format!("CAP_{}", name.to_uppercase())));
-    let container = kase.run_detached(&kase.bundle().args(["/probe", "sleep"]).edit(|spec| {
-        for set in ["bounding", "permitted", "effective"] {
-            spec["process"]["capabilities"][set] = all.clone();
-        }
-    }));
-    let exec = kase.command(["exec", &container.id, "/true"]);
-    let mut slow = kase.program("setpriv");
-    slow.arg(format!("--bounding-set=-all,+{}", own.join(",+")));
-    slow.args(["strace", "-f", "-o", "/dev/null", "-e", "inject=setns:delay_enter=1000000", "--"]);
-    slow.arg(exec.get_program()).args(exec.get_args());
-    let slow = kase.spawn(slow);
-    let mut added = None;
-    crate::common::wait_until("the process to be in the container's cgroup", || {
-        let pids = serde_json::from_str(container.call("ps", ["--format", "json"]).stdout());
-        let pids: Vec<i32> = pids.unwrap();
-        added = pids.into_iter().find(|pid| *pid != container.pid());
-        added.is_some()
-    });
-    let status = fs::read_to_string(format!("/proc/{}/status", added.unwrap())).unwrap();
-    let inside = status.lines().find(|line| line.starts_with("NSpid:")).unwrap().split('\t').next_back();
-    let seen = sees(&container, [], ["readlink", &format!("/proc/{}/root", inside.unwrap())]);
-    assert_eq!(seen, "EACCES\n");
-    slow.finish().exited(0);
 }
 
 fn sleeper(kase: &Kase) -> Container<'_> {

@@ -2,13 +2,14 @@
 
 use super::sysctl::Procfs;
 use super::terminal::{self, Console};
-use super::{affinity, attributes, doors, fake_root, filter, process, program, session};
+use super::{affinity, attributes, doors, fake_root, filter, pid_namespace, process, program, session};
 use crate::fault::{Fault, OrFault, Report};
 use crate::handshake::{InitEnd, ToInit, ToKase};
 use crate::kernel::descriptor;
 use crate::kernel::path::open;
 use crate::kernel::process::{Dumpable, exit_now, set_dumpable, setns};
 use crate::plan::attributes::Attributes;
+use crate::plan::namespaces::Kind;
 use crate::plan::process::Process;
 use crate::seccomp::Program;
 use crate::trace::{self, Who};
@@ -30,10 +31,8 @@ pub struct Added {
     pub target: OwnedFd,
     /// The container's root, where it has no mount namespace of its own.
     pub root: Option<OwnedFd>,
-    /// CLONE_NEW* flags of the namespaces that are still to be joined.
+    /// CLONE_NEW* flags of the namespaces that the container does not share with us.
     pub namespaces: u64,
-    /// Whether the container has a user namespace of its own.
-    pub user_namespace: bool,
     /// The container's session keyring, if it has one.
     pub keyring: Option<CString>,
     /// Descriptors from 3 on that the process inherits.
@@ -60,7 +59,6 @@ fn recipe(
     added: &Added,
     doors: Vec<OwnedFd>,
 ) -> anyhow::Result<Infallible> {
-    let of_kase = descriptor::close_inherited_from(3 + added.preserve_fds)?;
     // The host's: what the container has at /proc is its own choice.
     let proc = Procfs::open()?;
     if let Some(score) = plan.oom_score_adj {
@@ -73,25 +71,22 @@ fn recipe(
     affinity::settle(&attributes.affinity)?;
     if added.namespaces != 0 {
         trace::step("join namespaces");
-        setns(added.target.as_fd(), added.namespaces)
-            .or_fault(|| Fault::doing("join the container's namespaces"))?;
+        setns(added.target.as_fd(), added.namespaces).or_fault(not_joined)?;
     }
     if let Some(root) = &added.root {
         fchdir(root)?;
         chroot(".").or_fault(|| Fault::doing("enter the container's root"))?;
         chdir("/")?;
     }
-    if added.user_namespace {
+    if added.namespaces & Kind::User.flag() != 0 {
         take_root(plan)?;
+        set_dumpable(Dumpable::No);
     }
-    set_dumpable(Dumpable::No);
     session::begin(added.keyring.as_deref(), attributes.labels.selinux, &proc)?;
     let root = open("/", OFlag::O_PATH | OFlag::O_DIRECTORY)?;
-    if let Some(size) = plan.terminal {
-        terminal::take(root.as_fd(), size, plan.user.uid, Console::Untouched, &added.kase)?;
-    }
-    if plan.terminal.is_none() {
-        process::adopt_stdio(root.as_fd(), &plan.user, false)?;
+    match plan.terminal {
+        Some(size) => terminal::take(root.as_fd(), size, plan.user.uid, Console::Untouched, &added.kase)?,
+        None => process::adopt_stdio(root.as_fd(), &plan.user, false)?,
     }
     let mut environment = process::environment(plan, root.as_fd());
     if added.filter.is_some() {
@@ -100,23 +95,38 @@ fn recipe(
     // Before the privileges go, and before a filter that may know nothing of these calls.
     attributes::set(attributes, &proc)?;
     drop((proc, root));
-    descriptor::close_directories(&of_kase);
+    process::tell_missing(&plan.capabilities)?;
+    pid_namespace::leave_logs();
+    // Nothing of the host's is left then that the program, or the path to it, could lead through (CVE-2024-21626).
+    descriptor::close_all_but(&[added.kase.as_fd()], 3 + added.preserve_fds)?;
     process::become_user(plan, added.last_capability)?;
     let name = plan.arguments.first().ok_or_else(|| Fault::doing("there is no program to run"))?;
     let program = program::find(name, &environment)?;
-    let early = added.filter.as_ref().is_some_and(Program::notifies);
-    if early || added.filter.is_none() {
-        filter::confine(plan, added.filter.as_ref(), Some(&added.kase))?;
+    filter::reduce(plan, added.filter.as_ref())?;
+    if added.namespaces & Kind::Pid.flag() != 0 {
+        pid_namespace::enter(&added.kase)?;
     }
-    trace::step("wait for the start");
+    session::lead()?;
+    if plan.terminal.is_some() {
+        terminal::make_controlling()?;
+    }
+    let early = added.filter.as_ref().filter(|filter| filter.notifies());
+    if let Some(filter) = early {
+        filter::install(plan, filter, Some(&added.kase))?;
+    }
     added.kase.say(&ToKase::Ready)?;
     added.kase.expect(ToInit::Start)?;
     // The profile need not allow it.
     process::set_limits(&plan.limits)?;
-    if !early && added.filter.is_some() {
-        filter::confine(plan, added.filter.as_ref(), None)?;
+    if let (Some(filter), None) = (&added.filter, early) {
+        filter::install(plan, filter, None)?;
     }
     Err(program::execute(&program, &plan.arguments, &environment))
+}
+
+fn not_joined() -> Fault {
+    Fault::doing("join the container's namespaces")
+        .remedy("run it as the user who created the container and, if that is not root, after its start")
 }
 
 /// Root of the user namespace, or, where it maps no root, the user that the process will be.

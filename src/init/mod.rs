@@ -20,6 +20,7 @@ mod namespaces;
 mod obstacle;
 pub mod overlay;
 mod paths;
+mod pid_namespace;
 mod process;
 mod program;
 mod refusal;
@@ -41,7 +42,6 @@ use crate::plan::mount_options::Extension;
 use crate::plan::mounts::What;
 use crate::plan::namespaces::Kind;
 use crate::plan::scheduling::Affinity;
-use crate::seccomp::Program;
 use crate::trace::{self, Who};
 use cgroup_mount::{CgroupMount, Hierarchies, View};
 use inside::Identity;
@@ -144,6 +144,7 @@ impl Init<'_> {
         }
         let proc = sysctl::Procfs::open()?;
         let keyring = plan.keyring.then_some(self.hands.keyring.as_c_str());
+        session::lead()?;
         session::begin(keyring, plan.attributes.labels.selinux, &proc)?;
         if plan.namespaces.makes(Kind::Network) {
             trace::step("loopback");
@@ -165,6 +166,7 @@ impl Init<'_> {
         if let Some(size) = plan.process.terminal {
             let owner = plan.process.user.uid;
             terminal::take(root.as_fd(), size, owner, terminal::Console::Bound, &self.hands.kase)?;
+            terminal::make_controlling()?;
         }
         // Parameters before paths become read-only: /proc/sys is one of these.
         sysctl::write(&proc, &plan.sysctl)?;
@@ -180,6 +182,7 @@ impl Init<'_> {
         // Before the privileges go, and before a filter that may know nothing of these calls.
         attributes::set(&plan.attributes, &proc)?;
         drop((proc, root));
+        process::tell_missing(&plan.process.capabilities)?;
         descriptor::close_directories(&of_kase);
         process::become_user(&plan.process, self.hands.last_capability)?;
         let program = match plan.process.arguments.first() {
@@ -187,15 +190,16 @@ impl Init<'_> {
             None => None,
         };
         let filter = plan.seccomp.as_ref().map(|filter| &filter.program);
-        let early = filter.is_some_and(Program::notifies);
-        if early || filter.is_none() {
-            filter::confine(&plan.process, filter, Some(&self.hands.kase))?;
+        filter::reduce(&plan.process, filter)?;
+        let early = filter.filter(|filter| filter.notifies());
+        if let Some(filter) = early {
+            filter::install(&plan.process, filter, Some(&self.hands.kase))?;
         }
         self.wait_for_start()?;
         // The profile need not allow it.
         process::set_limits(&plan.process.limits)?;
-        if !early && filter.is_some() {
-            filter::confine(&plan.process, filter, None)?;
+        if let (Some(filter), None) = (filter, early) {
+            filter::install(&plan.process, filter, None)?;
         }
         let state = self.hands.state.now("created", Some(std::process::id().cast_signed()));
         let environment_of = hook::Environment::OfContainer(&environment);

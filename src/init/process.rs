@@ -3,7 +3,8 @@
 use super::inside::{self, Shape};
 use crate::accounts;
 use crate::fault::{Fault, OrFault};
-use crate::kernel::{capability, process};
+use crate::kernel::capability;
+use crate::kernel::process::{self, Dumpable};
 use crate::plan::capabilities::Capabilities;
 use crate::plan::process::{Groups, Ids, Limit, Process};
 use crate::trace;
@@ -97,7 +98,7 @@ pub fn replace(number: usize, fd: &OwnedFd) -> nix::Result<()> {
 }
 
 /// Becomes the user in the working directory, with these effective capabilities. Permitted ones are kept: see
-/// [`confine`](super::filter::confine).
+/// [`reduce`](super::filter::reduce).
 ///
 /// # Errors
 /// What the kernel refuses, with its place.
@@ -121,17 +122,26 @@ pub fn become_user(plan: &Process<'_>, last_capability: u8) -> anyhow::Result<()
         })?;
     }
     check_cwd()?;
+    // Whoever changes ids may be looked into again (fs.suid_dumpable).
+    process::set_dumpable(Dumpable::No);
+    // Enough to look for the program as the program's user would; the rest goes when the filter is in place.
     let own = capability::permitted()?;
-    let missing = plan.capabilities.permitted & !own;
+    capability::set(plan.capabilities.effective & own, own, 0)?;
+    Ok(())
+}
+
+/// Tells of capabilities that cannot be granted, which the specification wants logged and not refused. While nothing
+/// keeps the log from us: neither its closed descriptor, nor a limit of file sizes, nor a filter.
+///
+/// # Errors
+/// Those of capget(2).
+pub fn tell_missing(capabilities: &Capabilities) -> anyhow::Result<()> {
+    let missing = capabilities.permitted & !capability::permitted()?;
     if missing != 0 {
-        // The specification wants what cannot be granted logged, not refused. Here, while nothing keeps the log from us
-        // yet: neither a limit of file sizes nor a filter.
         tracing::warn!(
             "process.capabilities: {missing:#x} is left out: kase itself does not have it (grep Cap /proc/self/status)"
         );
     }
-    // Enough to look for the program as the program's user would; the rest goes when the filter is in place.
-    capability::set(plan.capabilities.effective & own, own, 0)?;
     Ok(())
 }
 
@@ -165,8 +175,11 @@ fn drop_bounding(bounding: u64, last: u8) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Sets the four sets that belong to the process, as far as it has `own` permitted.
-pub fn set_capabilities(sets: &Capabilities, own: u64) -> anyhow::Result<()> {
+/// Sets the four sets that belong to the process, as far as it has `own` permitted, and keeps `kept` beside them.
+///
+/// # Errors
+/// What the kernel refuses.
+pub fn set_capabilities(sets: &Capabilities, own: u64, kept: u64) -> anyhow::Result<()> {
     let mut sets = *sets;
     if sets.permitted & !own != 0 {
         sets = Capabilities {
@@ -177,7 +190,8 @@ pub fn set_capabilities(sets: &Capabilities, own: u64) -> anyhow::Result<()> {
             ambient: sets.ambient & own,
         };
     }
-    capability::set(sets.effective, sets.permitted, sets.inheritable).or_fault(|| {
+    let kept = kept & own;
+    capability::set(sets.effective | kept, sets.permitted | kept, sets.inheritable).or_fault(|| {
         Fault::at("process.capabilities", format!("set permitted {:#x} and effective {:#x}", sets.permitted, sets.effective))
             .remedy("name in effective and inheritable only what permitted and bounding have, and in those only what kase has itself (grep Cap /proc/self/status)")
     })?;

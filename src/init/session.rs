@@ -14,14 +14,21 @@ use nix::unistd::setsid;
 use rootless::caller::Caller;
 use std::ffi::CStr;
 
-/// Begins a session with default signals, and joins the session keyring of this name, if one is given, with
-/// this label of SELinux's.
+/// Begins a session, which this process leads.
 ///
 /// # Errors
-/// Those of setsid(2), a label that the policy does not have; not that there are no keys to be had.
+/// Those of setsid(2).
+pub fn lead() -> anyhow::Result<()> {
+    setsid().or_fault(|| Fault::doing("start a session")).map(drop)
+}
+
+/// Takes signals by default, and joins the session keyring of this name, if one is given, with this label of SELinux's.
+/// All that this process makes inherits both.
+///
+/// # Errors
+/// A label that the policy does not have; not that there are no keys to be had.
 pub fn begin(keyring: Option<&CStr>, label: Option<&str>, proc: &Procfs) -> anyhow::Result<()> {
     trace::step("session");
-    setsid().or_fault(|| Fault::doing("start a session"))?;
     // The handlers are the defaults already (CLONE_CLEAR_SIGHAND), but what is ignored stays ignored: SIGPIPE by
     // kase, others by its caller, as by a shell for what it starts in the background.
     let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());

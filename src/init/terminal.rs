@@ -11,11 +11,12 @@ use crate::trace;
 use nix::sys::stat::fchmod;
 use nix::sys::statfs::{FsType, fstatfs};
 use nix::unistd::{Gid, Uid, fchown};
+use std::io::stdin;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
-/// Opens a pseudoterminal in the container's devpts, sends the master to kase, and makes the slave the
-/// controlling terminal, standard input, output and error, and /dev/console.
+/// Opens a pseudoterminal in the container's devpts, sends the master to kase, and makes the slave standard input,
+/// output and error, and /dev/console.
 ///
 /// # Errors
 /// No devpts in the container, or what the kernel refuses.
@@ -55,12 +56,19 @@ pub fn take(
             .or_fault(|| Fault::at("process.terminal", "bind the terminal on /dev/console"))?;
     }
     kase.say(&ToKase::Terminal(ptmx))?;
-    terminal::make_controlling(slave.as_fd())
-        .or_fault(|| Fault::at("process.terminal", "make the terminal the controlling one"))?;
     for number in 0..3 {
         replace(number, &slave)?;
     }
     Ok(())
+}
+
+/// Makes standard input, which is the container's terminal, the controlling one of the session that this process leads.
+///
+/// # Errors
+/// Those of TIOCSCTTY.
+pub fn make_controlling() -> anyhow::Result<()> {
+    terminal::make_controlling(stdin().as_fd())
+        .or_fault(|| Fault::at("process.terminal", "make the terminal the controlling one"))
 }
 
 /// Whether the terminal is /dev/console too.

@@ -65,6 +65,39 @@ pub fn close_directories(numbers: &[i32]) {
     }
 }
 
+/// Closes every descriptor from `first` up but `kept`, and those below it, standard ones aside, that no exec would
+/// pass on. For a process that others may look into from its first instruction on: close-on-exec comes too late there.
+///
+/// # Errors
+/// Those of close_range(2).
+pub fn close_all_but(kept: &[BorrowedFd<'_>], first: u32) -> io::Result<()> {
+    let mut kept: Vec<u32> = kept.iter().map(|fd| fd.as_raw_fd().unsigned_abs()).collect();
+    kept.sort_unstable();
+    let mut from = first;
+    for number in kept.iter().copied().filter(|number| *number >= first) {
+        if number > from {
+            close_range(from, number - 1)?;
+        }
+        from = number + 1;
+    }
+    close_range(from, libc::c_uint::MAX)?;
+    for number in (3..first).filter(|number| !kept.contains(number)) {
+        let number = number.cast_signed();
+        // SAFETY: F_GETFD only looks.
+        let flags = unsafe { libc::fcntl(number, libc::F_GETFD) };
+        if flags != -1 && flags & libc::FD_CLOEXEC != 0 {
+            // SAFETY: its owner is in a frame of kase's, to which a copy of the process never comes back.
+            unsafe { libc::close(number) };
+        }
+    }
+    Ok(())
+}
+
+fn close_range(first: u32, last: u32) -> io::Result<()> {
+    // SAFETY: the owners are in frames of kase's, to which a copy of the process never comes back.
+    answer(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) }).map(drop)
+}
+
 /// Owns the number that nix's accept4 has just answered with.
 pub fn accepted(number: i32) -> OwnedFd {
     // SAFETY: the kernel made the descriptor for this call's caller; nobody else owns it.

@@ -1,14 +1,13 @@
-//! Adds a process to a container: one clone, after kase itself has entered what only children can be put into.
+//! Adds a process to a container.
 
-use super::{Init, Midwife, limits};
+use super::{Init, Midwife, Successor, limits};
 use crate::fault::{Fault, OrFault};
 use crate::handshake::{self, ToInit};
 use crate::init::added::{self, Added};
 use crate::init::affinity;
 use crate::kernel::clone::{Child, Cloned, clone3};
-use crate::kernel::process::{Dumpable, set_dumpable, setns};
+use crate::kernel::process::{Dumpable, set_dumpable};
 use crate::plan::attributes::Attributes;
-use crate::plan::exec;
 use crate::plan::namespaces::Kind;
 use crate::plan::process::Process;
 use crate::seccomp::Program;
@@ -16,7 +15,6 @@ use crate::trace;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use std::ffi::CString;
-use std::io::ErrorKind;
 use std::os::fd::{AsFd, OwnedFd};
 
 /// Which container, and how.
@@ -61,19 +59,21 @@ pub fn join(
         0 => Some(open_root(target.pid)?),
         _ => None,
     };
-    let ours = enter(&target)?;
+    // In the container's user namespace, those who are root there could trace the process, if this did not forbid it
+    // (CVE-2016-9962).
+    set_dumpable(Dumpable::No);
     let added = Added {
         kase: process_end,
         doors: target.doors,
         target: target.pidfd,
         root,
-        namespaces: target.namespaces & !ours,
-        user_namespace: target.namespaces & Kind::User.flag() != 0,
+        namespaces: target.namespaces,
         keyring: target.keyring.then(|| CString::new(format!("_ses.{}", target.id))).transpose()?,
         preserve_fds: target.preserve_fds,
         last_capability: target.last_capability,
         filter: target.filter,
     };
+    let joins_pid = target.namespaces & Kind::Pid.flag() != 0;
     trace::step("clone");
     let cloned = match clone3(0, Child::Ours, target.cgroup.as_ref().map(AsFd::as_fd)) {
         // It may do as well to be moved there afterwards.
@@ -91,40 +91,16 @@ pub fn join(
         Cloned::Caller(process) => process,
     };
     drop(added);
-    let init = Init::new(process, kase);
+    let mut init = Init::new(process, kase);
+    if joins_pid {
+        init.successor = Successor::Awaited;
+    }
     trace::step("cgroup and limits");
     midwife.born(&init.process)?;
     limits::raise(&plan.limits, init.process.pid)?;
     init.say(ToInit::Begin)?;
     init.attend(midwife, None)?;
     Ok(init)
-}
-
-/// Puts kase where its child has to be born, and returns which namespaces these are. With the right to do so, that
-/// is the pid namespace alone: the child then joins all others in one step, with the host's privileges over
-/// those that the container's user namespace does not own. Anyone else has to become the user namespace's root.
-fn enter(target: &Target<'_>) -> anyhow::Result<u64> {
-    let pid = target.namespaces & Kind::Pid.flag();
-    // In the container's pid or user namespace, those who are root there could trace us, if this did not forbid it
-    // (CVE-2016-9962).
-    set_dumpable(Dumpable::No);
-    if pid == 0 {
-        return Ok(0);
-    }
-    let ours = match setns(target.pidfd.as_fd(), pid) {
-        Err(error) if error.kind() == ErrorKind::PermissionDenied => exec::ours(target.namespaces),
-        joined => {
-            joined.or_fault(not_joined)?;
-            return Ok(pid);
-        }
-    };
-    setns(target.pidfd.as_fd(), ours).or_fault(not_joined)?;
-    Ok(ours)
-}
-
-fn not_joined() -> Fault {
-    Fault::doing("join the container's user and pid namespaces")
-        .remedy("run it as the user who created the container and, if that is not root, after its start")
 }
 
 fn open_root(pid: i32) -> anyhow::Result<OwnedFd> {

@@ -19,7 +19,7 @@ use crate::hook;
 use crate::host::Host;
 use crate::host::hierarchies::Hierarchy;
 use crate::kernel::clone::Process;
-use crate::kernel::pidfd::pidfd_send_signal;
+use crate::kernel::pidfd::{pidfd_pid, pidfd_send_signal};
 use crate::kernel::process::{End, wait_for};
 use crate::kernel::text::last_lines;
 use crate::plan::Plan;
@@ -39,7 +39,17 @@ pub struct Init {
     pub process: Process,
     kase: KaseEnd,
     share: Option<Share>,
+    successor: Successor,
     kept: bool,
+}
+
+/// Whether the process makes another one that goes on in its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Successor {
+    /// It does.
+    Awaited,
+    /// It does not, or has.
+    None,
 }
 
 /// What happens on the way, done by whoever knows the container.
@@ -188,7 +198,7 @@ fn map(plan: &Plan<'_>, host: &Host, means: Option<&Means>, pid: i32) -> anyhow:
 
 impl Init {
     fn new(process: Process, kase: KaseEnd) -> Self {
-        Self { process, kase, share: None, kept: false }
+        Self { process, kase, share: None, successor: Successor::None, kept: false }
     }
 
     /// Speaks to init; when it has gone, what it said last is the error.
@@ -206,16 +216,27 @@ impl Init {
         Err(error)
     }
 
+    /// Waits for a word. If the process has ended without one, the one that it was to make may be there, which nobody
+    /// else could name: it ends when it hears nothing more.
+    ///
+    /// # Errors
+    /// It has ended.
+    fn await_successor(&self) -> anyhow::Result<()> {
+        match self.kase.expects(self.process.pidfd.as_fd())? {
+            Expected::Word => Ok(()),
+            Expected::Nothing => {
+                self.kase.hang_up();
+                Err(self.vanished())
+            }
+        }
+    }
+
     /// Hears of the process that becomes init, from the hop.
     fn born(&self) -> anyhow::Result<Process> {
-        if self.kase.expects(self.process.pidfd.as_fd())? == Expected::Nothing {
-            // Init may be there by now, which nobody but the hop could name. It ends when it hears nothing more.
-            self.kase.hang_up();
-            return Err(self.vanished());
-        }
+        self.await_successor()?;
         match self.kase.hear()? {
             Some(ToKase::Born(pidfd)) => {
-                let pid = crate::kernel::pidfd::pidfd_pid(pidfd.as_fd())?;
+                let pid = pidfd_pid(pidfd.as_fd())?;
                 Ok(Process { pid, pidfd })
             }
             Some(ToKase::Failed(report)) => Err(report.into_error()),
@@ -225,7 +246,7 @@ impl Init {
 
     /// Answers init until it is ready. The plan is that of a new container's.
     fn attend(
-        &self,
+        &mut self,
         midwife: &mut dyn Midwife,
         made: Option<(&Plan<'_>, &fuse::Needs<'_>)>,
     ) -> anyhow::Result<()> {
@@ -237,6 +258,9 @@ impl Init {
         let mut log = None;
         loop {
             trace::step("wait for init");
+            if self.successor == Successor::Awaited {
+                self.await_successor()?;
+            }
             match self.kase.hear()? {
                 Some(ToKase::MapIds(index, tree)) => {
                     let (mount, idmap, caller) = mount(index).ok_or_else(|| self.vanished())?;
@@ -258,10 +282,20 @@ impl Init {
                     report.line.extend(words.map(|words| format!(" ({words})")));
                     return Err(report.into_error());
                 }
+                Some(ToKase::Born(pidfd)) => self.passed_to(pidfd)?,
                 Some(ToKase::Ready) => return Ok(()),
-                Some(ToKase::Born(_)) | None => return Err(self.vanished()),
+                None => return Err(self.vanished()),
             }
         }
+    }
+
+    /// The process has made another, which goes on in its place, and ends.
+    fn passed_to(&mut self, pidfd: OwnedFd) -> anyhow::Result<()> {
+        let before = self.process.pid;
+        self.process = Process { pid: pidfd_pid(pidfd.as_fd())?, pidfd };
+        self.successor = Successor::None;
+        wait_for(before)?;
+        self.say(ToInit::Begin)
     }
 
     fn vanished(&self) -> anyhow::Error {

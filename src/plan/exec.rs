@@ -1,7 +1,7 @@
 //! The process that `exec` adds: the container's own, changed by what the command line says.
 
+use super::Notes;
 use super::process::{self, Process};
-use super::{Notes, namespaces::Kind};
 use crate::config;
 use crate::fault::Fault;
 
@@ -98,12 +98,6 @@ pub fn decide<'spec>(
     notes: &mut Notes,
 ) -> Result<Process<'spec>, Fault> {
     process::decide(Some(process), None, last_capability, notes)
-}
-
-/// Which namespaces kase joins itself, so that the process it clones is in them from the start: the kernel
-/// puts children, never the caller, into a pid namespace, and a user namespace must come before all others.
-pub fn ours(namespaces: u64) -> u64 {
-    namespaces & (Kind::User.flag() | Kind::Pid.flag())
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 mod calls;
 mod deeds;
 mod kernel;
+mod look;
 mod process;
 mod sees;
 
@@ -87,6 +88,7 @@ fn answer(command: &[String]) -> Answer {
         ["read-directly", path, "forever"] => process::read_forever(path),
         ["write-directly", path, mebibytes] => process::write_directly(path, mebibytes),
         ["exec", program, rest @ ..] => process::exec(program, rest),
+        ["look-into", secret] => look::look_into(secret),
         ["notify", text] => process::notify(text),
         ["exit", code] => exit(code.parse().unwrap_or(125)),
         ["err", text] => {

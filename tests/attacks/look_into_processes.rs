@@ -1,0 +1,96 @@
+//! A container looks into each process that is made beside it, before that is the container's own: through its root,
+//! its working directory and its descriptors it would reach the host (CVE-2016-9962, CVE-2024-21626). With
+//! CAP_SYS_PTRACE nothing that the process could say of itself keeps it from that.
+
+use crate::common::{Bundle, Container, Kase, json};
+use std::fs;
+use std::process::Command;
+
+deeds! {
+    exec_shows_nothing_of_the_host,
+}
+
+/// The capabilities that an attacker has.
+const WEAK: &[&str] = &[];
+const MAY_TRACE: &[&str] = &["CAP_SYS_PTRACE"];
+const MIGHTY: &[&str] =
+    &["CAP_SYS_PTRACE", "CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH", "CAP_SYS_ADMIN", "CAP_KILL"];
+
+/// A file of the host's that only the caller may read.
+fn secret(kase: &Kase) -> String {
+    let file = kase.file("secret", "of the host");
+    fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    file.display().to_string()
+}
+
+fn attacker<'a>(kase: &'a Kase, bundle: Bundle, capabilities: &[&str]) -> Container<'a> {
+    let bundle = bundle.args(["/probe", "look-into", &secret(kase)]).edit(|spec| {
+        for set in ["bounding", "permitted", "effective"] {
+            spec["process"]["capabilities"][set] = json!(capabilities);
+        }
+    });
+    let container = kase.run_detached(&bundle);
+    container.says("looking");
+    container
+}
+
+/// The command with each of its system calls slowed down, so that no moment of it is missed.
+fn slowly(kase: &Kase, command: &Command) -> Command {
+    let mut slow = kase.program("strace");
+    // Its own openat comes after all of the program's moments are over, or before they begin.
+    slow.args(["-f", "-qq", "-o"]).arg(kase.path("strace")).args(["-e", "inject=all:delay_exit=2000", "--"]);
+    slow.arg(command.get_program()).args(command.get_args());
+    slow
+}
+
+/// What the attacker saw that is the host's: a descriptor may only be what the program has, or a way to talk.
+fn seen(kase: &Kase, attacker: &Container<'_>) -> Vec<String> {
+    let own = kase.path("").display().to_string();
+    let text = attacker.stdout();
+    let harmless = |line: &str| {
+        let Some((_, target)) = line.strip_prefix("fd ").and_then(|line| line.split_once(' ')) else {
+            return false;
+        };
+        // The program itself begins by reading where its stack is.
+        target.ends_with("/maps") && target.starts_with("/proc/")
+            || ["socket:", "pipe:", "anon_inode:[eventpoll]"].iter().any(|kind| target.starts_with(kind))
+            || ["/dev/null", "/null"].contains(&target)
+            || target
+                .strip_prefix(&own)
+                .is_some_and(|name| name.starts_with("out-") || name.starts_with("err-"))
+            || ["out-", "err-"].iter().any(|name| target.trim_start_matches('/').starts_with(name))
+    };
+    text.lines()
+        .filter(|line| *line != "looking" && !line.starts_with("process ") && !harmless(line))
+        .map(String::from)
+        .collect()
+}
+
+/// A process of the host's in the attacker's pid namespace is seen whole by who may trace.
+fn control(kase: &Kase, attacker: &Container<'_>) {
+    let mut nsenter = kase.program("nsenter");
+    nsenter.args(["--target", &attacker.pid().to_string(), "--pid"]);
+    if !kase.is_root() {
+        nsenter.args(["--user", "--preserve-credentials"]);
+    }
+    nsenter.args(["sleep", "30"]);
+    let victim = kase.spawn(nsenter);
+    attacker.says("root of the host");
+    victim.signal(nix::sys::signal::Signal::SIGTERM);
+    victim.finish();
+}
+
+fn exec_shows_nothing_of_the_host(kase: &Kase) {
+    for capabilities in [WEAK, MAY_TRACE, MIGHTY] {
+        let attacker = attacker(kase, kase.bundle(), capabilities);
+        kase.finish(slowly(kase, &kase.command(["exec", &attacker.id, "/true"]))).exited(0);
+        attacker.says("process ");
+        for _ in 0..10 {
+            kase.call(["exec", &attacker.id, "/true"]).exited(0);
+        }
+        assert_eq!(seen(kase, &attacker), [""; 0], "{capabilities:?}");
+        if capabilities != WEAK {
+            control(kase, &attacker);
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! Attackers at work, one file a class: each with a control that shows that the attack works on a victim without the
+//! defence.
+
+mod look_into_processes;
