@@ -1,7 +1,8 @@
 //! What kase says of containers: the state JSON and the list.
 
-use crate::common::{Kase, Value, json};
+use crate::common::{Kase, Value, is_root, json, wait_until};
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 deeds! {
     the_state_has_the_fields_of_the_spec_and_of_runc,
@@ -17,7 +18,11 @@ deeds! {
     a_record_that_never_answers_holds_nobody_up,
     an_unknown_list_format_is_refused,
     a_root_that_does_not_exist_is_refused_when_given,
+    a_root_that_is_a_link_of_the_callers_is_followed,
+    a_link_to_state_that_is_anothers_is_refused,
+    a_runtime_directory_that_cannot_be_looked_at_is_an_error,
 }
+deeds! { user: a_fallback_directory_is_looked_at_when_it_is_open }
 
 fn the_state_has_the_fields_of_the_spec_and_of_runc(kase: &Kase) {
     let bundle = kase.bundle().args(["/probe", "sleep"]);
@@ -174,4 +179,81 @@ fn a_root_that_does_not_exist_is_refused_when_given(kase: &Kase) {
     let mut command = kase.program(&crate::common::program());
     command.args(["--root", missing.to_str().unwrap(), "list"]);
     kase.finish(command).refused(&["no-such-root"]);
+}
+
+/// Puts a link, of user `owner`, in the place of the directory with the caller's containers.
+fn link_state(kase: &Kase, owner: u32) {
+    let target = kase.directory("elsewhere");
+    let link = kase.state_dir();
+    let _ = fs::remove_dir(&link);
+    std::os::unix::fs::symlink(target, &link).unwrap();
+    std::os::unix::fs::lchown(&link, Some(owner), None).unwrap();
+}
+
+fn a_root_that_is_a_link_of_the_callers_is_followed(kase: &Kase) {
+    link_state(kase, kase.identity.uid);
+    let container = kase.create(&kase.bundle());
+    assert_eq!(container.status(), "created");
+    assert!(kase.call(["list", "-q"]).stdout().contains(&container.id));
+    container.call("delete", ["--force"]).succeeded();
+    assert_eq!(kase.call(["list", "-q"]).stdout(), "");
+}
+
+fn a_link_to_state_that_is_anothers_is_refused(kase: &Kase) {
+    if !is_root() {
+        skip!("needs root");
+    }
+    link_state(kase, kase.identity.uid + 1);
+    let bundle = kase.bundle();
+    let created = kase.call(["create", "-b", bundle.dir().to_str().unwrap(), &kase.id()]);
+    for outcome in [created, kase.call(["list"]), kase.call(["state", "web"])] {
+        assert_ne!(outcome.code, 0, "{outcome}");
+        assert!(outcome.err.contains("is a symbolic link of uid"), "{outcome}");
+    }
+}
+
+fn a_runtime_directory_that_cannot_be_looked_at_is_an_error(kase: &Kase) {
+    if kase.is_root() {
+        skip!("root has none");
+    }
+    let mut strace = kase.program("strace");
+    if strace.arg("--version").output().is_err() {
+        skip!("needs strace");
+    }
+    let list = kase.command(["list"]);
+    let mut strace = kase.program("strace");
+    let run = kase.path("run");
+    strace.args(["-o", "/dev/null", "-P"]).arg(&run).args(["-e", "inject=%%stat:error=EIO", "--"]);
+    strace.arg(list.get_program()).args(list.get_args());
+    let outcome = kase.finish(strace);
+    assert_eq!(outcome.code, 1, "{outcome}");
+    assert!(outcome.err.contains(&format!("{} cannot be used", run.display())), "{outcome}");
+}
+
+/// In /tmp a name is another's directory from one call to the next.
+fn a_fallback_directory_is_looked_at_when_it_is_open(kase: &Kase) {
+    let own = format!("/tmp/kase-{}", kase.identity.uid);
+    if !is_root() || std::path::Path::new(&own).exists() {
+        skip!("needs root, and {own} for itself");
+    }
+    let list = kase.command(["list"]);
+    let mut strace = kase.program("strace");
+    strace.env_remove("XDG_RUNTIME_DIR").args(["-o", "calls", "-P", &own]);
+    strace.args(["-e", "inject=openat,%%stat:delay_exit=1000000", "--"]);
+    strace.arg(list.get_program()).args(list.get_args());
+    fs::create_dir(&own).unwrap();
+    kase.identity.own(own.as_ref());
+    fs::set_permissions(&own, fs::Permissions::from_mode(0o700)).unwrap();
+    let running = kase.spawn(strace);
+    // strace writes a call's line when it has returned, and holds kase up then.
+    wait_until("kase to look", || {
+        fs::read_to_string(kase.path("calls")).is_ok_and(|calls| calls.contains(&own))
+    });
+    fs::remove_dir(&own).unwrap();
+    fs::create_dir(&own).unwrap();
+    fs::set_permissions(&own, fs::Permissions::from_mode(0o755)).unwrap();
+    let outcome = running.finish();
+    fs::remove_dir(&own).unwrap();
+    assert_eq!(outcome.code, 1, "{outcome}");
+    assert!(outcome.err.contains("belongs to uid 0"), "{outcome}");
 }

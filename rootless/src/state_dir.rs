@@ -1,11 +1,16 @@
 //! Where a caller's running containers are remembered: gone with the session or the boot.
 
 use std::ffi::OsString;
-use std::fs::{DirBuilder, Permissions};
+use std::fs::DirBuilder;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::{env, fmt};
+
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, OFlag, openat, readlinkat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat};
 
 use crate::caller::{Caller, Standing};
 use crate::root::Root;
@@ -58,6 +63,7 @@ impl StateDir {
             None => None,
             Some(directory) => match usable(&directory, caller) {
                 Ok(()) => return Ok(Self { path: directory.join(product), note: None }),
+                Err(why) if !why.stays() => return Err(Error::at(&directory, why)),
                 Err(why) => Some(format!("XDG_RUNTIME_DIR={} {why}", directory.display())),
             },
         };
@@ -72,11 +78,13 @@ impl StateDir {
         }
         let uid = caller.uid_outside();
         let run_user = root.join(format!("/run/user/{uid}"));
-        if usable(&run_user, caller).is_ok() {
-            return Ok(placed(run_user.join(product)));
+        match usable(&run_user, caller) {
+            Ok(()) => return Ok(placed(run_user.join(product))),
+            Err(why) if !why.stays() => return Err(Error::at(&run_user, why)),
+            Err(_) => {}
         }
         let temporary = root.join(format!("/tmp/{product}-{uid}"));
-        match fit(&temporary, caller) {
+        match open_fit(&temporary, caller.uid) {
             Ok(_) => Ok(placed(temporary)),
             Err(why) => Err(Error { path: temporary, why, broken }),
         }
@@ -86,35 +94,99 @@ impl StateDir {
     ///
     /// # Errors
     /// As [`make`].
-    pub fn make(&self, caller: &Caller) -> Result<(), Error> {
+    pub fn make(&self, caller: &Caller) -> Result<OwnedFd, Error> {
         make(&self.path, caller)
     }
 }
 
-/// Makes a state directory, mode 0700, and those above it that are missing.
+/// Makes a state directory, mode 0700, and those above it that are missing, and opens it.
 ///
-/// One that is there must be a directory, not a symbolic link, of the caller's, and not writable to
-/// others: whoever can write it can have the caller signal or delete anything.
+/// One that is there must be a directory of the caller's, or a symbolic link of the caller's to one,
+/// and not writable to others: whoever can write it can have the caller signal or delete anything.
 ///
 /// Except for root the sticky bit is set too, by which clean-up services know what to keep in
 /// `$XDG_RUNTIME_DIR` (XDG Base Directory Specification).
 ///
 /// # Errors
 /// It cannot be made, or is not fit.
-pub fn make(path: &Path, caller: &Caller) -> Result<(), Error> {
-    let error = |why| Error { path: path.to_path_buf(), why, broken: None };
-    if fit(path, caller).map_err(error)? == Presence::There {
-        return Ok(());
+pub fn make(path: &Path, caller: &Caller) -> Result<OwnedFd, Error> {
+    let make = || {
+        if let Some(directory) = open_fit(path, caller.uid)? {
+            return Ok(directory);
+        }
+        DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+        // Looked at again: a recursive creation takes a directory that somebody else was quicker to make.
+        let directory = open_fit(path, caller.uid)?.ok_or(Unfit::Missing)?;
+        if caller.standing != Standing::Root {
+            fchmod(&directory, Mode::from_bits_truncate(0o1700))?;
+        }
+        Ok(directory)
+    };
+    make().map_err(|why| Error::at(path, why))
+}
+
+/// Opens a state directory for reading; `None` where there is none.
+///
+/// It may be a symbolic link, if that is of `uid`, the caller: another's would choose which state the
+/// caller acts on.
+///
+/// # Errors
+/// No directory, or what open(2) says.
+pub fn open(path: &Path, uid: u32) -> Result<Option<OwnedFd>, Error> {
+    open_any(path, uid).map_err(|why| Error::at(path, why))
+}
+
+/// As [`open`], for a directory that nobody has named: in /tmp anybody can have made it. What is open
+/// is looked at, since the name may be another's by then.
+///
+/// # Errors
+/// As [`open`], and a directory that is not the caller's or that others may write to.
+pub fn open_own(path: &Path, uid: u32) -> Result<Option<OwnedFd>, Error> {
+    open_fit(path, uid).map_err(|why| Error::at(path, why))
+}
+
+fn open_any(path: &Path, uid: u32) -> Result<Option<OwnedFd>, Unfit> {
+    // A slash at the end would have a link followed.
+    let path: PathBuf = path.components().collect();
+    let flags = OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
+    let directory = flags | OFlag::O_RDONLY | OFlag::O_DIRECTORY;
+    match openat(AT_FDCWD, &path, directory, Mode::empty()) {
+        Ok(directory) => return Ok(Some(directory)),
+        Err(Errno::ENOENT) => return Ok(None),
+        Err(Errno::ENOTDIR) => {}
+        Err(error) => return Err(error.into()),
     }
-    let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
-    made.map_err(|source| error(Unfit::Other(source)))?;
-    // Looked at again: a recursive creation takes a directory that somebody else was quicker to make.
-    fit(path, caller).map_err(error)?;
-    if caller.standing != Standing::Root {
-        let mode = Permissions::from_mode(0o1700);
-        std::fs::set_permissions(path, mode).map_err(|source| error(Unfit::Other(source)))?;
+    let link = openat(AT_FDCWD, &path, flags | OFlag::O_PATH, Mode::empty())?;
+    let found = fstat(&link)?;
+    if kind(&found) != SFlag::S_IFLNK {
+        return Err(Unfit::NotADirectory);
     }
-    Ok(())
+    if found.st_uid != uid {
+        return Err(Unfit::Symlink(found.st_uid));
+    }
+    let target = readlinkat(&link, "")?;
+    let target = path.parent().unwrap_or(Path::new("/")).join(target);
+    match openat(AT_FDCWD, &target, directory - OFlag::O_NOFOLLOW, Mode::empty()) {
+        Ok(directory) => Ok(Some(directory)),
+        Err(Errno::ENOTDIR) => Err(Unfit::NotADirectory),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn open_fit(path: &Path, uid: u32) -> Result<Option<OwnedFd>, Unfit> {
+    let Some(directory) = open_any(path, uid)? else { return Ok(None) };
+    let found = fstat(&directory)?;
+    if found.st_uid != uid {
+        return Err(Unfit::Owner(found.st_uid, uid));
+    }
+    if found.st_mode & 0o022 != 0 {
+        return Err(Unfit::Mode(found.st_mode & 0o7777));
+    }
+    Ok(Some(directory))
+}
+
+fn kind(found: &FileStat) -> SFlag {
+    SFlag::from_bits_truncate(found.st_mode & SFlag::S_IFMT.bits())
 }
 
 /// No fit state directory.
@@ -135,8 +207,8 @@ pub enum Unfit {
     Relative,
     /// Not there.
     Missing,
-    /// A symbolic link.
-    Symlink,
+    /// A symbolic link of this uid, which is not the caller's.
+    Symlink(u32),
     /// Something else than a directory.
     NotADirectory,
     /// Owned by this uid, not by the caller's.
@@ -147,7 +219,37 @@ pub enum Unfit {
     Other(io::Error),
 }
 
+impl Unfit {
+    /// Whether the next look will find the same. What does not is no reason to look for containers
+    /// in another place, or to make them there.
+    fn stays(&self) -> bool {
+        const ANSWERS: [Errno; 4] = [Errno::EACCES, Errno::ELOOP, Errno::ENAMETOOLONG, Errno::ENOTDIR];
+        match self {
+            Self::Other(error) => {
+                error.raw_os_error().map(Errno::from_raw).is_some_and(|it| ANSWERS.contains(&it))
+            }
+            _ => true,
+        }
+    }
+}
+
+impl From<io::Error> for Unfit {
+    fn from(error: io::Error) -> Self {
+        Self::Other(error)
+    }
+}
+
+impl From<Errno> for Unfit {
+    fn from(error: Errno) -> Self {
+        Self::Other(error.into())
+    }
+}
+
 impl Error {
+    fn at(path: &Path, why: Unfit) -> Self {
+        Self { path: path.to_path_buf(), why, broken: None }
+    }
+
     /// What to do about it, for the caller that it stopped.
     #[must_use]
     pub fn remedy(&self, caller: &Caller) -> String {
@@ -156,7 +258,7 @@ impl Error {
             Unfit::Mode(_) => return format!("run chmod go-w {path}, if you trust what is in it"),
             Unfit::Relative => return "name it by an absolute path".to_owned(),
             Unfit::Missing | Unfit::Other(_) => format!("make {path} a directory of your own"),
-            Unfit::Symlink | Unfit::NotADirectory | Unfit::Owner(..) => format!("have {path} removed"),
+            Unfit::Symlink(_) | Unfit::NotADirectory | Unfit::Owner(..) => format!("have {path} removed"),
         };
         match caller.standing {
             Standing::Root => here,
@@ -181,7 +283,9 @@ impl fmt::Display for Unfit {
         match self {
             Self::Relative => write!(f, "is not an absolute path"),
             Self::Missing => write!(f, "does not exist"),
-            Self::Symlink => write!(f, "is a symbolic link"),
+            Self::Symlink(theirs) => {
+                write!(f, "is a symbolic link of uid {theirs}, who may point it anywhere")
+            }
             Self::NotADirectory => write!(f, "is not a directory"),
             Self::Owner(theirs, ours) => write!(f, "belongs to uid {theirs}, not to uid {ours}"),
             Self::Mode(mode) => write!(f, "can be written by others (mode {mode:04o})"),
@@ -208,38 +312,10 @@ fn usable(directory: &Path, caller: &Caller) -> Result<(), Unfit> {
     Ok(())
 }
 
-#[derive(PartialEq, Eq)]
-enum Presence {
-    There,
-    Missing,
-}
-
-/// Whether a directory is fit to be ours, or is not there at all.
-fn fit(directory: &Path, caller: &Caller) -> Result<Presence, Unfit> {
-    // lstat(2): in /tmp anybody can have laid a link in the way.
-    let found = match directory.symlink_metadata() {
-        Ok(found) => found,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Presence::Missing),
-        Err(error) => return Err(Unfit::Other(error)),
-    };
-    if found.is_symlink() {
-        return Err(Unfit::Symlink);
-    }
-    if !found.is_dir() {
-        return Err(Unfit::NotADirectory);
-    }
-    if found.uid() != caller.uid {
-        return Err(Unfit::Owner(found.uid(), caller.uid));
-    }
-    if found.mode() & 0o022 != 0 {
-        return Err(Unfit::Mode(found.mode() & 0o7777));
-    }
-    Ok(Presence::There)
-}
-
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::symlink;
+    use std::fs::Permissions;
+    use std::os::unix::fs::{PermissionsExt, symlink};
 
     use nix::unistd::geteuid;
 
@@ -347,13 +423,21 @@ mod tests {
     }
 
     #[test]
-    fn a_link_in_tmp_is_refused() {
+    fn a_link_is_followed_if_it_is_the_callers() {
         let user = user();
         let host = StandIn::new().directory("/tmp").directory("/elsewhere");
         let link = host.path().join(format!("tmp/kase-{}", user.uid));
-        symlink(host.path().join("elsewhere"), &link).unwrap();
-        assert!(matches!(find(&host, None, &user).unwrap_err().why, Unfit::Symlink));
-        assert!(matches!(make(&link, &user).unwrap_err().why, Unfit::Symlink));
+        symlink("../elsewhere", &link).unwrap();
+        for path in [link.clone(), link.join("")] {
+            let opened = make(&path, &user).unwrap();
+            let elsewhere = host.path().join("elsewhere").metadata().unwrap();
+            assert_eq!(fstat(&opened).unwrap().st_ino, elsewhere.ino());
+            assert!(open_own(&path, user.uid).unwrap().is_some());
+            assert!(matches!(open(&path, stranger().uid).unwrap_err().why, Unfit::Symlink(_)));
+            assert!(matches!(make(&path, &stranger()).unwrap_err().why, Unfit::Symlink(_)));
+        }
+        std::fs::remove_dir(host.path().join("elsewhere")).unwrap();
+        assert!(matches!(open(&link, user.uid).unwrap_err().why, Unfit::Other(_)), "a link to nowhere");
     }
 
     #[test]

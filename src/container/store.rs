@@ -7,11 +7,10 @@ use super::{Container, id};
 use crate::cgroup::Host;
 use crate::fault::{Fault, OrFault, Report};
 use crate::kernel::listing::list;
-use crate::kernel::path::open;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{Mode, fstat, mkdirat};
-use nix::unistd::{UnlinkatFlags, unlinkat};
+use nix::unistd::{UnlinkatFlags, geteuid, unlinkat};
 use rootless::caller::Caller;
 use rootless::state_dir::{self, StateDir};
 use std::ffi::{CStr, OsStr};
@@ -27,6 +26,7 @@ use std::rc::Rc;
 pub struct Store {
     root: PathBuf,
     given: Given,
+    uid: u32,
 }
 
 /// Whether the user named the root; one that does not exist is then a mistake.
@@ -43,19 +43,22 @@ impl Store {
     /// No directory that the caller may use.
     pub fn find(given: Option<&Path>, caller: &Caller) -> anyhow::Result<Self> {
         if let Some(root) = given {
-            return Ok(Self::at(root));
+            return Ok(Self { root: root.to_path_buf(), given: Given::Yes, uid: caller.uid });
         }
-        let found = StateDir::find(caller, "kase")
-            .map_err(|error| Fault::doing(error.to_string()).remedy(error.remedy(caller)))?;
+        let found = StateDir::find(caller, "kase").map_err(|error| {
+            Fault::doing("find a directory for the containers' state")
+                .remedy(error.remedy(caller))
+                .caused_by(error)
+        })?;
         if let Some(note) = &found.note {
             tracing::info!("{note}");
         }
-        Ok(Self { root: found.path, given: Given::No })
+        Ok(Self { root: found.path, given: Given::No, uid: caller.uid })
     }
 
     /// The root at this place.
     pub fn at(root: &Path) -> Self {
-        Self { root: root.to_path_buf(), given: Given::Yes }
+        Self { root: root.to_path_buf(), given: Given::Yes, uid: geteuid().as_raw() }
     }
 
     /// Where the directory of the container `id` is, or will be.
@@ -71,12 +74,19 @@ impl Store {
         state_dir::make(&self.root, caller).map_err(|error| {
             let remedy = error.remedy(caller);
             Fault::doing("make the directory of the containers' state").remedy(remedy).caused_by(error)
-        })?;
-        self.open().map_err(Into::into)
+        })
     }
 
-    fn open(&self) -> nix::Result<OwnedFd> {
-        open(&self.root, OFlag::O_RDONLY | OFlag::O_DIRECTORY)
+    /// `None` where there is none.
+    fn open(&self) -> anyhow::Result<Option<OwnedFd>> {
+        let opened = match self.given {
+            Given::Yes => state_dir::open(&self.root, self.uid),
+            Given::No => state_dir::open_own(&self.root, self.uid),
+        };
+        opened.or_fault(|| {
+            Fault::doing("open the directory of the containers' state")
+                .remedy("name with --root a directory of containers that is yours")
+        })
     }
 
     /// Claims `id`: from now on nobody else can create it.
@@ -135,13 +145,9 @@ impl Store {
     }
 
     fn look_with(&self, id: &str, read: Read) -> anyhow::Result<Option<Container>> {
-        match self.open() {
-            Err(Errno::ENOENT) => Ok(None),
-            root => look(
-                Rc::new(root.or_fault(|| Fault::doing(format!("open {}", self.root.display())))?),
-                id.to_string(),
-                read,
-            ),
+        match self.open()? {
+            None => Ok(None),
+            Some(root) => look(Rc::new(root), id.to_string(), read),
         }
     }
 
@@ -187,12 +193,12 @@ impl Store {
     }
 
     fn open_if_there(&self) -> anyhow::Result<Option<OwnedFd>> {
-        match self.open() {
-            Err(Errno::ENOENT) if self.given == Given::No => Ok(None),
-            root => Ok(Some(root.or_fault(|| {
+        match self.open()? {
+            None if self.given == Given::Yes => Err(Errno::ENOENT).or_fault(|| {
                 Fault::doing(format!("open {}", self.root.display()))
                     .remedy("name with --root the directory that the containers were created with")
-            })?)),
+            }),
+            root => Ok(root),
         }
     }
 }
