@@ -7,7 +7,7 @@
 
 use crate::fault::{Fault, OrFault, Report};
 use crate::handshake;
-use crate::kernel::socket;
+use crate::kernel::{socket, uninterrupted};
 use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, UnixAddr, accept4, bind, connect, listen, socket as open,
 };
@@ -82,7 +82,8 @@ impl Starter {
 /// Init's report, or that nobody waits behind the gate.
 pub fn open_gate(directory: BorrowedFd<'_>) -> anyhow::Result<()> {
     let socket = seqpacket()?;
-    connect(socket.as_raw_fd(), &address(directory)?)
+    let address = address(directory)?;
+    uninterrupted(|| connect(socket.as_raw_fd(), &address))
         .or_fault(|| Fault::doing("reach the container's init through the state directory's gate"))?;
     socket::send(socket.as_fd(), b"s", None)?;
     let mut buffer = [0; handshake::LONGEST];

@@ -5,9 +5,9 @@
 //! anywhere. Where fs.protected_symlinks is set, the kernel follows none there (proc_sys_fs(5)); kase never does. A
 //! FIFO without a reader is an error, and no wait.
 
-use crate::kernel::path::{Resolve, openat2};
+use crate::kernel::path::{Resolve, openat, openat2};
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat, readlinkat, renameat};
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, readlinkat, renameat};
 use nix::sys::stat::{FileStat, Mode, fstat, fstatat};
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 use nix::unistd::{UnlinkatFlags, geteuid, linkat, unlinkat};

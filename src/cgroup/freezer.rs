@@ -3,10 +3,10 @@
 use super::directory::{is_gone, write};
 use super::layout::MOUNT;
 use crate::fault::{Fault, OrFault};
+use crate::kernel::path::open;
 use crate::kernel::text::{read_record, read_record_at, read_text};
-use nix::fcntl::{OFlag, open};
+use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::stat::Mode;
 use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::os::fd::{AsFd, OwnedFd};
@@ -161,7 +161,7 @@ impl Host {
     /// Opens it, if it is there.
     pub fn open() -> Self {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        Self(open(MOUNT, flags, Mode::empty()).ok())
+        Self(open(MOUNT, flags).ok())
     }
 
     /// As [`v2`] or [`v1`], by the file.

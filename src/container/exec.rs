@@ -28,7 +28,7 @@ use crate::plan::seccomp::Listener;
 use crate::seccomp::Program;
 use crate::trace;
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, openat};
+use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 use std::ffi::CStr;
 use std::fs::File;
@@ -161,7 +161,7 @@ fn attend(signals: &Signals, init: &mut Init, master: Option<OwnedFd>) -> anyhow
 /// A file beside the record, and no symlink.
 fn open_state(container: &Container, name: &str) -> nix::Result<OwnedFd> {
     let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    openat(container.directory_fd(), name, flags, Mode::empty())
+    path::openat(container.directory_fd(), name, flags, Mode::empty())
 }
 
 /// The configuration that the container was created with, whatever has become of its bundle.

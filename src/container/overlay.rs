@@ -6,10 +6,11 @@
 use super::store::Store;
 use super::{Status, kill};
 use crate::fault::{Fault, OrFault};
+use crate::kernel::path::{open, openat};
 use crate::plan::Plan;
 use crate::plan::overlay::{Overlay, Upper, overlaps, within};
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open, openat};
+use nix::fcntl::OFlag;
 use nix::sys::stat::{FileStat, Mode, fchmod, fstat, mkdirat, stat};
 use nix::unistd::{Gid, Uid, fchown};
 use rootless::caller::{Caller, Standing};
@@ -78,7 +79,7 @@ fn open_top(directory: &Path) -> nix::Result<File> {
         Err(Errno::EEXIST) => DIRECTORY,
         Err(errno) => return Err(errno),
     };
-    open(directory, flags, Mode::empty()).map(File::from)
+    open(directory, flags).map(File::from)
 }
 
 /// Who may look for what is in the directory.

@@ -9,10 +9,10 @@
 
 use crate::cgroup::{CgroupFacts, Freezer};
 use crate::fault::{Fault, OrFault};
-use crate::kernel::path::{Resolve, openat2};
+use crate::kernel::path::{Resolve, openat, openat2};
 use crate::launch::intel_rdt::Share;
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, OFlag, fcntl, openat};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::stat::{Mode, fstat};
 use oci_spec::runtime::Hook;
 use serde::{Deserialize, Serialize};

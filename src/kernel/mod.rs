@@ -28,8 +28,22 @@ pub mod terminal;
 pub mod text;
 pub mod xattr;
 
+use nix::errno::Errno;
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd};
+
+/// Makes a system call again as long as a signal interrupts it.
+///
+/// # Errors
+/// Those of the call, but EINTR.
+pub fn uninterrupted<T>(mut call: impl FnMut() -> nix::Result<T>) -> nix::Result<T> {
+    loop {
+        match call() {
+            Err(Errno::EINTR) => {}
+            result => return result,
+        }
+    }
+}
 
 /// The result of a system call that answers -1 on failure.
 fn answer(value: libc::c_long) -> io::Result<libc::c_long> {

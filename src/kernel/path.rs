@@ -1,13 +1,13 @@
 //! Opens paths: of the host, and by openat2(2) those that cannot leave the directory they start in.
 
-use super::descriptor;
+use super::{descriptor, uninterrupted};
 use nix::NixPath;
-use nix::fcntl::{AT_FDCWD, OFlag, openat};
+use nix::fcntl::{AT_FDCWD, OFlag};
 use nix::sys::stat::Mode;
 use std::ffi::CStr;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::mem::size_of;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 /// Opens a path of the host that is there. Not by open(2) of musl, by which std and nix do it: that sets close-on-exec
 /// once more, for kernels that did not know it yet.
@@ -24,6 +24,19 @@ pub fn open<P: ?Sized + NixPath>(path: &P, flags: OFlag) -> nix::Result<OwnedFd>
 /// Those of openat(2).
 pub fn open_namespace<P: ?Sized + NixPath>(path: &P) -> nix::Result<OwnedFd> {
     open(path, OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY)
+}
+
+/// Opens a file of a directory; an interrupted look is repeated.
+///
+/// # Errors
+/// Those of openat(2).
+pub fn openat<P: ?Sized + NixPath>(
+    directory: impl AsFd,
+    path: &P,
+    flags: OFlag,
+    mode: Mode,
+) -> nix::Result<OwnedFd> {
+    uninterrupted(|| nix::fcntl::openat(&directory, path, flags, mode))
 }
 
 /// How a path is resolved; the flags of `struct open_how`.
@@ -46,7 +59,8 @@ impl Resolve {
 /// O_CREAT.
 ///
 /// # Errors
-/// Those of openat2(2). EAGAIN, the kernel's answer when a rename races with `..`, is retried.
+/// Those of openat2(2). EAGAIN, the kernel's answer when a rename races with `..`, is retried, and so is an
+/// interrupted look.
 pub fn openat2(
     directory: BorrowedFd<'_>,
     path: &CStr,
@@ -59,7 +73,8 @@ pub fn openat2(
         mode: if flags & libc::O_CREAT != 0 { mode.into() } else { 0 },
         resolve: resolve.0,
     };
-    for _ in 0..RETRIES {
+    let mut races = 0;
+    loop {
         // SAFETY: `path` is a C string and `how` a struct of the size given; both outlive the call.
         let opened = descriptor(unsafe {
             libc::syscall(
@@ -71,11 +86,11 @@ pub fn openat2(
             )
         });
         match opened {
-            Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => {}
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if error.raw_os_error() == Some(libc::EAGAIN) && races < RETRIES => races += 1,
             opened => return opened,
         }
     }
-    Err(io::Error::from_raw_os_error(libc::EAGAIN))
 }
 
 const RETRIES: u32 = 64;

@@ -1,5 +1,6 @@
 //! Packets, with descriptors, over unix sockets.
 
+use super::uninterrupted;
 use nix::sys::socket::{
     self, AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr,
     recvmsg, sendmsg, socket, socketpair,
@@ -22,7 +23,8 @@ pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
 /// Those of connect(2); ENAMETOOLONG when the path does not fit into a socket address.
 pub fn connect(path: &Path) -> io::Result<OwnedFd> {
     let stream = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
-    socket::connect(stream.as_raw_fd(), &UnixAddr::new(path)?)?;
+    let address = UnixAddr::new(path)?;
+    uninterrupted(|| socket::connect(stream.as_raw_fd(), &address))?;
     Ok(stream)
 }
 
@@ -44,13 +46,8 @@ pub const MOST: usize = 32;
 pub fn send_all(socket: BorrowedFd<'_>, packet: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
     let raw: Vec<_> = fds.iter().map(AsRawFd::as_raw_fd).collect();
     let rights = Some(ControlMessage::ScmRights(&raw)).filter(|_| !raw.is_empty());
-    sendmsg::<()>(
-        socket.as_raw_fd(),
-        &[IoSlice::new(packet)],
-        rights.as_slice(),
-        MsgFlags::MSG_NOSIGNAL,
-        None,
-    )?;
+    let (slices, rights) = ([IoSlice::new(packet)], rights.as_slice());
+    uninterrupted(|| sendmsg::<()>(socket.as_raw_fd(), &slices, rights, MsgFlags::MSG_NOSIGNAL, None))?;
     Ok(())
 }
 

@@ -1,8 +1,11 @@
 //! Reads files: those of procfs, sysfs and cgroups, whose size the kernel does not tell, and small ones.
 
-use nix::fcntl::{AT_FDCWD, OFlag, openat};
+use super::path::openat;
+use super::uninterrupted;
+use nix::fcntl::{AT_FDCWD, OFlag};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::Mode;
+use nix::unistd::read;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -124,7 +127,8 @@ pub fn read_record_at<'a>(
     path: impl AsRef<Path>,
     buffer: &'a mut [u8],
 ) -> io::Result<&'a [u8]> {
-    let length = open(directory, path)?.read(buffer)?;
+    let file = open(directory, path)?;
+    let length = uninterrupted(|| read(&file, buffer))?;
     Ok(&buffer[..length])
 }
 

@@ -1,9 +1,9 @@
 //! Where the master of a container's terminal goes: to a socket of the engine's, or to our own terminal.
 
 use crate::fault::{Fault, OrFault};
+use crate::kernel::path::open;
 use crate::kernel::terminal;
-use nix::fcntl::{OFlag, open};
-use nix::sys::stat::Mode;
+use nix::fcntl::OFlag;
 use std::io::{IsTerminal, stderr, stdin, stdout};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -50,12 +50,10 @@ pub fn own() -> anyhow::Result<OwnedFd> {
     let found = [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()].into_iter().find(IsTerminal::is_terminal);
     match found {
         Some(terminal) => Ok(terminal.try_clone_to_owned()?),
-        None => open("/dev/tty", OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC, Mode::empty()).map_err(
-            |_| {
-                Fault::at("process.terminal", "kase has no terminal to show the container's on")
-                    .remedy("run it from a terminal, give --console-socket, or set process.terminal to false")
-                    .into()
-            },
-        ),
+        None => open("/dev/tty", OFlag::O_RDWR | OFlag::O_NOCTTY).map_err(|_| {
+            Fault::at("process.terminal", "kase has no terminal to show the container's on")
+                .remedy("run it from a terminal, give --console-socket, or set process.terminal to false")
+                .into()
+        }),
     }
 }
