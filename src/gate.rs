@@ -3,16 +3,24 @@
 //! A socket in the container's state directory. Init, holding the listening end, waits; `start` connects, says
 //! one word, and hears init's report if the program cannot be executed. The exec closes the connection, which
 //! `start` takes for success. Both the listener and the connection are close-on-exec, so that nothing of them
-//! reaches the container.
+//! reaches the container. While the listener is open the container is created, and not running: whoever asks for its
+//! state learns that from the kernel, without knocking.
 
 use crate::fault::{Fault, OrFault, Report};
 use crate::handshake;
+use crate::kernel::path::openat;
 use crate::kernel::{socket, uninterrupted};
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
 use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, accept4, bind, connect, listen, socket as open,
+    AddressFamily, Backlog, Shutdown, SockFlag, SockType, UnixAddr, accept4, bind, connect, listen, shutdown,
+    socket as open,
 };
+use nix::sys::stat::Mode;
+use nix::unistd::{UnlinkatFlags, unlinkat};
+use std::ffi::OsStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 const FILE: &str = "gate";
 
@@ -49,7 +57,8 @@ impl Gate {
         build().or_fault(|| Fault::doing("make the socket that start will use, in the state directory"))
     }
 
-    /// Waits until `start` says so. A `start` that dies before its word is forgotten.
+    /// Waits until `start` says so. A `start` that dies before its word is forgotten. Nobody can knock any more then,
+    /// but the gate is still seen until it is dropped.
     ///
     /// # Errors
     /// Those of accept4(2).
@@ -62,6 +71,7 @@ impl Gate {
             let starter = Starter(crate::kernel::descriptor::accepted(number));
             let mut word = [0];
             if matches!(socket::receive(starter.0.as_fd(), &mut word), Ok((1, None)) if word == *b"s") {
+                shutdown(self.0.as_raw_fd(), Shutdown::Read)?;
                 return Ok(starter);
             }
         }
@@ -76,6 +86,30 @@ impl Starter {
     }
 }
 
+/// Whether a process waits at the gate of the container with this state directory, below `at`.
+///
+/// # Errors
+/// Those of openat(2), socket(2) and connect(2), but not that there is no gate.
+pub fn is_waited_at(at: BorrowedFd<'_>, directory: impl AsRef<OsStr>) -> anyhow::Result<bool> {
+    let look = || {
+        let file = Path::new(directory.as_ref()).join(FILE);
+        let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let gate = match openat(at, &file, flags, Mode::empty()) {
+            Err(Errno::ENOENT) => return Ok(false),
+            gate => gate?,
+        };
+        let socket = open(AddressFamily::Unix, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
+        let path = format!("/proc/self/fd/{}", gate.as_raw_fd());
+        match connect(socket.as_raw_fd(), &UnixAddr::new(path.as_str())?) {
+            // There is a socket behind the file, of the gate's kind. Its owner hears nothing of the question.
+            Err(Errno::EPROTOTYPE) => Ok(true),
+            Err(Errno::ECONNREFUSED) | Ok(()) => Ok(false),
+            Err(errno) => Err(errno),
+        }
+    };
+    look().or_fault(|| Fault::doing("look whether the container waits for its start"))
+}
+
 /// `start`'s side: opens the gate and waits until the program runs.
 ///
 /// # Errors
@@ -88,7 +122,11 @@ pub fn open_gate(directory: BorrowedFd<'_>) -> anyhow::Result<()> {
     socket::send(socket.as_fd(), b"s", None)?;
     let mut buffer = [0; handshake::LONGEST];
     match socket::receive(socket.as_fd(), &mut buffer)? {
-        (0, _) => Ok(()),
+        (0, _) => {
+            // Only spares others the look: one that is left has nobody behind it.
+            let _ = unlinkat(directory, FILE, UnlinkatFlags::NoRemoveDir);
+            Ok(())
+        }
         (length, _) => Err(handshake::unpack(&buffer[1..length]).into_error()),
     }
 }

@@ -115,7 +115,7 @@ fn an_entry_of_another_boot_goes_and_no_process_with_it(kase: &Kase) {
     fs::write(record(&container), &other).unwrap();
     let expected = json!([{"id": container.id, "reason": "rebooted", "bundle": container.state()["bundle"]}]);
     assert_eq!(gc(kase, ["--dry-run"]), expected);
-    assert_eq!(container.status(), "running");
+    assert_eq!(container.status(), "stopped");
     assert_eq!(gc(kase, []), expected);
     assert!(entries(kase).is_empty());
     // With that id a process of this boot is somebody else's, and so is the cgroup.

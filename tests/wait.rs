@@ -213,7 +213,7 @@ fn a_creator_that_is_gone_is_not_waited_for(kase: &Kase) {
     let text = std::fs::read_to_string(&record).unwrap();
     let facts = text.lines().next().unwrap();
     std::fs::write(&record, format!("{facts}\n")).unwrap();
-    assert_eq!(container.status(), "creating");
+    assert_eq!(container.status(), "stopped");
     let outcome = kase.call(["wait", &container.id]);
     std::fs::write(&record, text).unwrap();
     assert_eq!((outcome.code, outcome.out.as_str()), (254, ""), "{outcome}");

@@ -2,9 +2,11 @@
 
 use super::table::{self, Wide};
 use super::{Building, Context, ExitCode};
+use crate::container::delete::{self, Force};
 use crate::container::explain::Entry;
 use crate::container::gc;
 use crate::fault::Report;
+use anyhow::Context as _;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -24,14 +26,21 @@ fn options(command: Command) -> Command {
 pub fn run(context: Context, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     let mut code = ExitCode::SUCCESS;
     let mut removed = Vec::new();
-    for (container, reason) in gc::find(&context.store()?)? {
-        if !matches.get_flag("dry-run")
-            && let Err(error) = gc::remove(&container, reason)
-        {
-            tracing::warn!("{}: {}", container.id(), Report::of(&error).line);
-            code = ExitCode::FAILURE;
-            continue;
-        }
+    for found in gc::find(&context.store()?)? {
+        let gone = found.and_then(|(container, reason)| match matches.get_flag("dry-run") {
+            true => Ok((container, reason)),
+            false => delete::remove(&container, Force::Yes)
+                .with_context(|| container.id().to_string())
+                .map(|()| (container, reason)),
+        });
+        let (container, reason) = match gone {
+            Ok(gone) => gone,
+            Err(error) => {
+                tracing::warn!("{}", Report::of(&error).line);
+                code = ExitCode::FAILURE;
+                continue;
+            }
+        };
         let bundle = container.facts().map_or(Path::new(""), |facts| &facts.bundle);
         let fields: [(_, &dyn Display); 3] =
             [("id", &container.id()), ("reason", &reason.word()), ("bundle", &bundle.display())];

@@ -2,7 +2,9 @@
 
 use super::table::{self, Wide};
 use super::{Building, Context, ExitCode, flag};
+use crate::container::glance::Sight;
 use crate::container::state::State;
+use crate::fault::Report;
 use clap::{ArgAction, ArgMatches};
 use serde::Serializer as _;
 use serde::ser::SerializeSeq as _;
@@ -18,24 +20,43 @@ pub fn arguments(command: Building<'_>) -> Building<'_> {
 
 pub fn run(context: Context, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     let store = context.store()?;
+    let mut code = ExitCode::SUCCESS;
     let mut out = io::BufWriter::new(io::stdout().lock());
     if flag(matches, "quiet") {
-        store.glances(|sight| Ok(writeln!(out, "{}", sight.id)?))?;
+        store.glances(|sight| match passed_over(sight, &mut code) {
+            Some(sight) => Ok(writeln!(out, "{}", sight.id)?),
+            None => Ok(()),
+        })?;
     } else if table::is_json(matches) {
         let mut json = serde_json::Serializer::new(&mut out);
         let mut all = json.serialize_seq(None)?;
-        store.glances(|sight| Ok(all.serialize_element(&sight.state())?))?;
+        store.glances(|sight| match passed_over(sight.and_then(Sight::state), &mut code) {
+            Some(state) => Ok(all.serialize_element(&state)?),
+            None => Ok(()),
+        })?;
         all.end()?;
         writeln!(out)?;
     } else {
         let mut table = Wide::of(["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"]);
         store.glances(|sight| {
-            let State { id, pid, status, bundle, created, owner, .. } = sight.state();
-            table.row([id, &pid.to_string(), status.word(), &bundle, created, owner]);
+            let state = passed_over(sight.and_then(Sight::state), &mut code);
+            if let Some(State { id, pid, status, bundle, created, owner, .. }) = state {
+                table.row([id, &pid.to_string(), status.word(), &bundle, created, owner]);
+            }
             Ok(())
         })?;
         table.write(&mut out)?;
     }
     out.flush()?;
-    Ok(ExitCode::SUCCESS)
+    Ok(code)
+}
+
+/// A container that cannot be read is told of, and the list is not whole then.
+fn passed_over<T>(found: anyhow::Result<T>, code: &mut ExitCode) -> Option<T> {
+    found
+        .inspect_err(|error| {
+            tracing::warn!("{}", Report::of(error).line);
+            *code = ExitCode::FAILURE;
+        })
+        .ok()
 }

@@ -14,7 +14,8 @@ pub fn run(context: Context, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     let id = super::id_of(matches);
     let container = context.store()?.container(id).with_context(|| format!("state {id}"))?;
     let mut owners = Owners::default();
-    let text = serde_json::to_string_pretty(&State::of(&container, owners.name(container.owner)))?;
+    let state = State::of(&container, owners.name(container.owner)).with_context(|| format!("state {id}"))?;
+    let text = serde_json::to_string_pretty(&state)?;
     writeln!(std::io::stdout(), "{text}")?;
     Ok(ExitCode::SUCCESS)
 }

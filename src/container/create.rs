@@ -2,9 +2,10 @@
 
 use super::announcement::Announcement;
 use super::delete::Poststop;
+use super::identity::{self, boot};
 use super::record::Facts;
 use super::store::{Entry, Store};
-use super::{boot, draft, init_facts, readiness, record};
+use super::{draft, readiness};
 use crate::bundle::Bundle;
 use crate::cgroup::layout::Layout;
 use crate::cgroup::{Cgroup, CgroupFacts};
@@ -138,7 +139,7 @@ pub fn create(
         plan.seccomp.as_ref().and_then(|filter| filter.listener).map(notify::connect_to).transpose()?;
     let announcement = announcement(request, &bundle.config)?;
 
-    let facts = facts(bundle, &plan, &request.id);
+    let facts = facts(bundle, &plan, &request.id)?;
     let state = hook_state(&facts, &request.id)?;
     let (poststart, after) = (facts.poststart.clone(), facts.poststop.clone());
     let share = facts.intel_rdt.as_deref().cloned();
@@ -172,12 +173,23 @@ pub fn create(
         Some(Version::V1) => Some(Rc::clone(layout.all()?)),
         _ => None,
     };
-    let making =
-        Making { gate, id: &request.id, state: state.clone(), share, cgroup: target, hierarchies, checked };
+    let making = Making {
+        gate,
+        private: entry.descriptors(),
+        id: &request.id,
+        state: state.clone(),
+        share,
+        cgroup: target,
+        hierarchies,
+        checked,
+    };
     let init = launch::launch(&plan, &host, making, &mut midwife)?;
     let master = midwife.master;
     trace::step("record");
-    entry.journal().ready()?;
+    // What `run` starts is ready with that.
+    if by == StartedBy::Gate {
+        entry.ready()?;
+    }
     announcement.make(&init, b"standard")?;
     Ok(Created { init, cgroup, entry, master, state, poststart, poststop })
 }
@@ -275,13 +287,13 @@ fn console(plan: &Plan<'_>, request: &Request, terminal: Terminal) -> anyhow::Re
     }
 }
 
-fn facts(bundle: &Bundle, plan: &Plan<'_>, id: &str) -> Facts {
-    Facts {
+fn facts(bundle: &Bundle, plan: &Plan<'_>, id: &str) -> anyhow::Result<Facts> {
+    Ok(Facts {
         oci_version: bundle.config.oci_version.clone(),
         bundle: bundle.directory.clone(),
         rootfs: plan.rootfs.clone(),
         created: humantime::format_rfc3339_nanos(SystemTime::now()).to_string(),
-        boot: boot(),
+        boot: boot()?.to_string(),
         namespaces: plan.namespaces.all(),
         keyring: plan.keyring,
         annotations: hook::State::annotations(bundle.config.annotations.as_ref()),
@@ -289,7 +301,7 @@ fn facts(bundle: &Bundle, plan: &Plan<'_>, id: &str) -> Facts {
         poststop: plan.hooks.of(hook::Kind::Poststop).to_vec(),
         overlay: super::overlay::directory(plan),
         intel_rdt: plan.intel_rdt.as_ref().map(|rdt| Box::new(Share::choose(rdt, id))),
-    }
+    })
 }
 
 /// How far init is from being in its cgroup.
@@ -347,8 +359,8 @@ impl Witness<'_> {
 impl Midwife for Witness<'_> {
     fn born(&mut self, init: &Process) -> anyhow::Result<Vec<OwnedFd>> {
         let pid = init.pid;
-        let init: record::Init = init_facts(init)
-            .ok_or_else(|| Fault::doing(format!("read /proc/{pid}/stat")).remedy("mount /proc"))?;
+        let doing = || Fault::doing(format!("read /proc/{pid}/stat")).remedy("mount /proc");
+        let init = identity::of(init).or_fault(doing)?.ok_or_else(doing)?;
         tracing::debug!("init of container {:?} is process {pid}", self.entry.directory.id);
         self.cgroup.finish(&self.plan.cgroup, self.layout)?;
         // Who may make none does without. With an init, what is written down counts as the container's.

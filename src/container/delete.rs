@@ -1,12 +1,16 @@
 //! Deletes a container and all that kase made for it.
 
-use super::store::Store;
-use super::{Container, Status, kill, record};
+use super::locks::Remover;
+use super::store::{Store, absent};
+use super::{Container, Status, kill};
 use crate::fault::{Fault, OrFault};
-use crate::hook;
+use crate::hook::{self, ended_within};
+use crate::kernel::pidfd::{pidfd_open, pidfd_send_signal};
 use oci_spec::runtime::Hook;
 use std::os::fd::AsFd;
 use std::path::Path;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 /// What may be deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,37 +26,31 @@ pub enum Force {
 /// # Errors
 /// Without force: a container that runs, or that does not exist.
 pub fn delete(store: &Store, id: &str, force: Force) -> anyhow::Result<()> {
-    if force == Force::Yes {
-        super::id::check(id)?;
-        return match store.remains(id)? {
-            Some(container) => remove(&container.if_ours()?),
-            None => Ok(()),
-        };
-    }
-    let container = store.ours(id)?;
-    match container.status() {
-        Status::Stopped => remove(&container),
-        // Whoever has just killed it need not wait for the kernel.
-        Status::Running if kill::ends_soon(&container) => remove(&container),
-        status => Err(Fault::doing(format!("cannot delete container {id} that is not stopped: {status}"))
-            .remedy(format!("stop it first (kase kill {id}), or use kase delete --force {id}"))
-            .into()),
+    match (store.unread(id)?, force) {
+        (Some(container), _) => remove(&container.if_ours()?, force),
+        (None, Force::Yes) => Ok(()),
+        (None, Force::No) => Err(absent(id)),
     }
 }
 
-/// Kills what runs, removes what was made, and runs the poststop hooks.
+/// Kills what runs, removes what was made, and runs the poststop hooks. The record is read only now.
 ///
 /// # Errors
 /// State that cannot be removed; that others have removed it meanwhile is none. A failing hook is only logged: the
 /// container is gone by then.
-pub fn remove(container: &Container) -> anyhow::Result<()> {
+pub fn remove(entry: &Container, force: Force) -> anyhow::Result<()> {
     // Of two at once, the second looks when the first is done: the id, and the cgroup with its name, may be a new
     // container's by then.
-    let _alone = record::remover(container.own.as_fd());
-    if !container.is_there() {
+    let Some(alone) = Remover::of(entry.own.as_fd())? else { return Ok(()) };
+    end_creation(entry, &alone, force)?;
+    if !entry.directory.is(entry.own.as_fd())? {
         return Ok(());
     }
-    kill::end(container);
+    let container = &entry.read_again(force)?;
+    if force == Force::No {
+        check_status(container)?;
+    }
+    kill::end(container)?;
     container.cgroup().remove()?;
     if let Some(planned) = container.planned_cgroup() {
         planned.remove_unused();
@@ -64,6 +62,64 @@ pub fn remove(container: &Container) -> anyhow::Result<()> {
         .remove(container.own.as_fd())
         .or_fault(|| Fault::doing(format!("remove the state of container {:?}", container.id())))?;
     poststop(container);
+    Ok(())
+}
+
+/// Without force, a container that is created or stopped may go, as with runc and crun.
+fn check_status(container: &Container) -> anyhow::Result<()> {
+    match container.status()? {
+        Status::Stopped | Status::Created => Ok(()),
+        // Whoever has just killed it need not wait for the kernel.
+        Status::Running if kill::ends_soon(container)? => Ok(()),
+        status => Err(not_stopped(container, status)),
+    }
+}
+
+fn not_stopped(container: &Container, status: Status) -> anyhow::Error {
+    let id = container.id();
+    Fault::doing(format!("cannot delete container {id} that is not stopped: {status}"))
+        .remedy(format!("stop it first (kase kill {id}), or use kase delete --force {id}"))
+        .into()
+}
+
+/// Has its creation fail, by killing its init if there is one by now, and waits until its creator has cleared away:
+/// what is made behind our back would be nobody's. A creator that does not come to its end is killed.
+fn end_creation(entry: &Container, alone: &Remover, force: Force) -> anyhow::Result<()> {
+    const PATIENCE: Duration = Duration::from_secs(10);
+    const MOMENT: Duration = Duration::from_millis(2);
+    let deadline = Instant::now() + PATIENCE;
+    while let Some(creator) = alone.creator()? {
+        let container = entry.read_again(force)?;
+        if force == Force::No {
+            return Err(not_stopped(&container, Status::Creating));
+        }
+        if let Some(init) = container.pidfd()? {
+            // It may end by itself meanwhile.
+            let _ = pidfd_send_signal(init.as_fd(), libc::SIGKILL);
+        }
+        if Instant::now() > deadline {
+            kill_creator(&container, alone, creator)?;
+        }
+        sleep(MOMENT);
+    }
+    Ok(())
+}
+
+fn kill_creator(container: &Container, alone: &Remover, pid: i32) -> anyhow::Result<()> {
+    let doing = || {
+        Fault::doing(format!("the creation of container {:?} does not come to its end", container.id()))
+            .remedy("end the kase that creates it, and delete it again")
+    };
+    if pid == 0 {
+        return Err(doing().into());
+    }
+    let pidfd = pidfd_open(pid).or_fault(doing)?;
+    // The id may have passed to another process; not after this, since the descriptor holds it.
+    if alone.creator()? == Some(pid) {
+        tracing::warn!("process {pid}, which creates container {:?}, is killed", container.id());
+        pidfd_send_signal(pidfd.as_fd(), libc::SIGKILL).or_fault(doing)?;
+        ended_within(pidfd.as_fd(), Duration::from_secs(10)).or_fault(doing)?;
+    }
     Ok(())
 }
 

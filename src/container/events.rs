@@ -22,7 +22,7 @@ pub enum Pace {
 /// # Errors
 /// A container that has stopped.
 pub fn events(container: &Container, pace: Pace) -> anyhow::Result<()> {
-    let status = container.status();
+    let status = container.status()?;
     if status == Status::Stopped {
         return Err(Fault::doing(format!("container {:?} is not running", container.id()))
             .remedy(container.way_out(status))

@@ -74,7 +74,7 @@ pub fn exec(container: &Container, mut request: Request) -> anyhow::Result<i32> 
     trace::step("container");
     check_status(container, &request)?;
     let gone = || Fault::doing("container not running");
-    let (init, pidfd) = container.init().zip(container.pidfd()).ok_or_else(gone)?;
+    let (init, pidfd) = container.init().zip(container.pidfd()?).ok_or_else(gone)?;
     let pid = init.pid;
     let facts = container.facts().ok_or_else(gone)?;
     let config = stored(container)?;
@@ -138,7 +138,7 @@ pub fn exec(container: &Container, mut request: Request) -> anyhow::Result<i32> 
 
 fn check_status(container: &Container, request: &Request) -> anyhow::Result<()> {
     let id = container.id();
-    let status = container.status();
+    let status = container.status()?;
     let wrong = match status {
         Status::Running | Status::Created => return Ok(()),
         Status::Paused if request.ignore_paused => return Ok(()),

@@ -2,11 +2,12 @@
 //!
 //! A container that has stopped is not among them, however long ago: whoever created it deletes it.
 
-use super::record::{self, Complete, Lock, Record};
+use super::Container;
+use super::identity::boot;
+use super::locks::Lock;
+use super::record::Complete;
 use super::store::Store;
-use super::{Container, boot, delete};
 use nix::sys::stat::fstat;
-use std::os::fd::AsFd;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Why an entry is nobody's.
@@ -31,13 +32,15 @@ impl Reason {
 /// Entries that are nobody's, sorted by id. Another user's are told of and passed over.
 ///
 /// # Errors
-/// A root that was given and cannot be read.
-pub fn find(store: &Store) -> anyhow::Result<impl Iterator<Item = (Container, Reason)> + use<>> {
-    let boot = boot();
+/// A root that was given and cannot be read; in an item, an entry that cannot be.
+pub fn find(
+    store: &Store,
+) -> anyhow::Result<impl Iterator<Item = anyhow::Result<(Container, Reason)>> + use<>> {
+    let found = |container: Container| anyhow::Ok(reason(&container)?.map(|reason| (container, reason)));
     Ok(store
         .containers()?
-        .filter_map(move |container| reason(&container, &boot).map(|reason| (container, reason)))
-        .filter(|(container, _)| is_ours(container)))
+        .filter_map(move |container| container.and_then(found).transpose())
+        .filter(|found| found.as_ref().is_ok_and(|(container, _)| is_ours(container)) || found.is_err()))
 }
 
 fn is_ours(container: &Container) -> bool {
@@ -51,40 +54,22 @@ fn is_ours(container: &Container) -> bool {
     container.is_ours()
 }
 
-fn reason(container: &Container, boot: &str) -> Option<Reason> {
-    let Some(record) = &container.record else { return abandoned(container).then_some(Reason::Interrupted) };
+fn reason(container: &Container) -> anyhow::Result<Option<Reason>> {
+    let Some(record) = &container.record else {
+        return Ok(abandoned(container)?.then_some(Reason::Interrupted));
+    };
+    let (now, then) = (boot()?, &record.facts.boot);
     // Without a word of the boot it was made by an older kase, or where none could be had.
-    if !boot.is_empty() && !record.facts.boot.is_empty() && record.facts.boot != boot {
-        return Some(Reason::Rebooted);
+    if !now.is_empty() && !then.is_empty() && then != now {
+        return Ok(Some(Reason::Rebooted));
     }
-    if record.complete == Complete::Yes || record::creator(container.own.as_fd()).ok()? == Lock::Held {
-        return None;
-    }
-    // Its creator may have come to the end in between. An init may still wait for a start that nobody asks for.
-    let now = Record::read(container.own.as_fd()).ok()??;
-    (now.complete == Complete::No).then_some(Reason::Interrupted)
+    // An init may still wait for a start that nobody asks for.
+    Ok((record.complete == Complete::No && record.lock == Lock::Free).then_some(Reason::Interrupted))
 }
 
 /// Whether an entry without a record is older than the moment that lies between the two.
-fn abandoned(container: &Container) -> bool {
+fn abandoned(container: &Container) -> anyhow::Result<bool> {
     const LONG: Duration = Duration::from_secs(60);
-    let Ok(stat) = fstat(&container.own) else { return false };
-    let changed = UNIX_EPOCH + Duration::from_secs(stat.st_mtime.unsigned_abs());
-    SystemTime::now().duration_since(changed).is_ok_and(|age| age > LONG)
-}
-
-/// Removes one, with its cgroup.
-///
-/// # Errors
-/// What cannot be removed.
-pub fn remove(container: &Container, reason: Reason) -> anyhow::Result<()> {
-    match reason {
-        Reason::Interrupted => delete::remove(container),
-        // No process or cgroup outlives a boot: what now has that id or name is somebody else's.
-        Reason::Rebooted => {
-            container.directory.remove(container.own.as_fd())?;
-            delete::poststop(container);
-            Ok(())
-        }
-    }
+    let changed = UNIX_EPOCH + Duration::from_secs(fstat(&container.own)?.st_mtime.unsigned_abs());
+    Ok(SystemTime::now().duration_since(changed).is_ok_and(|age| age > LONG))
 }

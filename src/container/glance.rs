@@ -1,11 +1,15 @@
 //! What `list` reads of a record: of a thousand containers, in one piece of memory, without what no list shows.
 
+use super::identity::Booted;
 use super::record::Record;
 use super::state::State;
 use crate::cgroup::{Freezer, Host};
+use crate::fault::{Fault, OrFault};
+use crate::gate;
 use serde::Deserialize;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::os::fd::BorrowedFd;
 
 /// A container as its record tells it.
 pub type Glance<'a> = Record<Facts<'a>, Freezer<'a>>;
@@ -22,8 +26,16 @@ pub struct Facts<'a> {
     rootfs: Cow<'a, str>,
     #[serde(borrow)]
     created: Cow<'a, str>,
+    #[serde(borrow, default)]
+    boot: Cow<'a, str>,
     #[serde(default)]
     annotations: BTreeMap<String, String>,
+}
+
+impl Booted for Facts<'_> {
+    fn boot(&self) -> &str {
+        &self.boot
+    }
 }
 
 /// A container at a glance.
@@ -37,15 +49,22 @@ pub struct Sight<'a> {
     pub record: &'a Glance<'a>,
     /// Where the cgroups are.
     pub host: &'a Host,
+    /// The state root.
+    pub root: BorrowedFd<'a>,
 }
 
 impl<'a> Sight<'a> {
     /// Its state.
-    pub fn state(&self) -> State<'a> {
-        let Self { id, owner, record, host } = *self;
-        let (status, pid) = record.life(|freezer| freezer.state(host));
-        let Facts { oci_version, bundle, rootfs, created, annotations } = &record.facts;
-        State {
+    ///
+    /// # Errors
+    /// The kernel does not say.
+    pub fn state(&self) -> anyhow::Result<State<'a>> {
+        let Self { id, owner, record, host, root } = *self;
+        let (status, pid) = record
+            .life(|freezer| freezer.state(host), || gate::is_waited_at(root, id))
+            .or_fault(|| Fault::doing(format!("container {id:?}")))?;
+        let Facts { oci_version, bundle, rootfs, created, annotations, .. } = &record.facts;
+        Ok(State {
             oci_version,
             id,
             pid: pid.unwrap_or(0),
@@ -56,6 +75,6 @@ impl<'a> Sight<'a> {
             annotations: Some(annotations).filter(|annotations| !annotations.is_empty()),
             owner,
             exit_code: record.exit,
-        }
+        })
     }
 }

@@ -1,5 +1,6 @@
 //! Signals a container.
 
+use super::identity::is_ending;
 use super::{Container, Status};
 use crate::cgroup::State;
 use crate::cgroup::directory::Reach;
@@ -10,7 +11,7 @@ use nix::sys::signal::Signal;
 use std::io;
 use std::os::fd::AsFd;
 use std::str::FromStr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Whom a signal is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,14 +66,14 @@ fn realtime(name: &str) -> Option<i32> {
 /// # Errors
 /// A container that is not running, in the words that engines look for.
 pub fn kill(container: &Container, signal: i32, whom: Whom) -> anyhow::Result<()> {
-    let status = container.status();
+    let status = container.status()?;
     let running = status != Status::Stopped;
     // Before any signal: the one to all may end init before it could be found.
-    let init = container.pidfd().filter(|_| running);
+    let init = container.pidfd()?.filter(|_| running);
     // Without a pid namespace, the end of init alone would leave the others running.
     let all = whom == Whom::All || (signal == libc::SIGKILL && !container.ends_with_init());
     // Those that an init in the host's pid namespace has left behind are still the container.
-    let left = !running && all && has_processes(container);
+    let left = !running && all && has_processes(container)?;
     if all {
         container.cgroup().signal_all(signal)?;
     }
@@ -110,9 +111,8 @@ fn refused(container: &Container, error: io::Error) -> anyhow::Error {
 }
 
 /// Whether its cgroup has any.
-pub(super) fn has_processes(container: &Container) -> bool {
-    // A cgroup that cannot be read has gone.
-    container.cgroup().pids(Reach::Recursive).is_ok_and(|pids| !pids.is_empty())
+pub(super) fn has_processes(container: &Container) -> anyhow::Result<bool> {
+    Ok(!container.cgroup().pids(Reach::Recursive)?.is_empty())
 }
 
 /// The signal for init after all of its cgroup had it: none, unless there is no cgroup that it could be in.
@@ -120,26 +120,52 @@ fn signal_once(container: &Container, signal: i32) -> i32 {
     if container.has_cgroup() { 0 } else { signal }
 }
 
-/// Whether init ends within a moment, as it does when it has been killed.
-pub fn ends_soon(container: &Container) -> bool {
+/// How long whatever has been killed may take to be gone.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Whether init ends by itself: when it has been killed, as long as the kernel takes for that, and else within a moment.
+///
+/// # Errors
+/// The kernel does not say.
+pub fn ends_soon(container: &Container) -> anyhow::Result<bool> {
     const MOMENT: Duration = Duration::from_millis(100);
-    container.pidfd().is_none_or(|pidfd| ended_within(pidfd.as_fd(), MOMENT).unwrap_or(false))
+    let (Some(init), Some(pidfd)) = (container.init(), container.pidfd()?) else { return Ok(true) };
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if ended_within(pidfd.as_fd(), MOMENT)? {
+            return Ok(true);
+        }
+        if Instant::now() > deadline || !is_ending(init)? {
+            return Ok(false);
+        }
+    }
 }
 
 /// Kills whatever is left and waits, so that nothing runs when this returns.
-pub fn end(container: &Container) {
-    const PATIENCE: Duration = Duration::from_secs(10);
-    // Also what is frozen, and what a container without a pid namespace has left in its cgroup.
-    if (container.pidfd().is_some() || !container.ends_with_init())
-        && let Err(error) = container.cgroup().signal_all(libc::SIGKILL)
-    {
-        tracing::warn!("{}", Report::of(&error).line);
-    }
-    if let Some(pidfd) = container.pidfd() {
+///
+/// # Errors
+/// The kernel does not say what is left.
+pub fn end(container: &Container) -> anyhow::Result<()> {
+    /// How often somebody else may freeze it meanwhile, for no longer than this.
+    const MOMENT: Duration = Duration::from_millis(200);
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let pidfd = container.pidfd()?;
+        // Also what is frozen, and what a container without a pid namespace has left in its cgroup.
+        if (pidfd.is_some() || !container.ends_with_init())
+            && let Err(error) = container.cgroup().signal_all(libc::SIGKILL)
+        {
+            tracing::warn!("{}", Report::of(&error).line);
+        }
+        let Some(pidfd) = pidfd else { return Ok(()) };
         // It may end by itself meanwhile.
         let _ = pidfd_send_signal(pidfd.as_fd(), libc::SIGKILL);
-        if !ended_within(pidfd.as_fd(), PATIENCE).unwrap_or(false) {
+        if ended_within(pidfd.as_fd(), MOMENT)? {
+            return Ok(());
+        }
+        if Instant::now() > deadline {
             tracing::warn!("init of container {:?} does not end, though killed", container.id());
+            return Ok(());
         }
     }
 }

@@ -3,6 +3,7 @@
 mod announcement;
 pub mod create;
 pub mod delete;
+mod directory;
 pub mod draft;
 pub mod events;
 pub mod exec;
@@ -10,7 +11,9 @@ pub mod explain;
 pub mod gc;
 pub mod glance;
 pub mod id;
+mod identity;
 pub mod kill;
+mod locks;
 mod overlay;
 pub mod pattern;
 pub mod pause;
@@ -26,26 +29,22 @@ pub mod wait;
 
 use crate::cgroup::layout::Layout;
 use crate::cgroup::{Cgroup, CgroupFacts, State};
-use crate::fault::{Fault, Report};
+use crate::fault::{Fault, OrFault, Report};
+use crate::gate;
 use crate::hook;
-use crate::kernel::clone::Process;
-use crate::kernel::pidfd::pidfd_open;
-use crate::kernel::process::End;
-use crate::kernel::text::{read_record, read_value};
 use crate::launch::intel_rdt::Share;
 use crate::plan::cgroup::Version;
 use crate::plan::namespaces::Kind;
-use nix::sys::stat::fstat;
-use nix::sys::statfs::{FsType, fstatfs};
+use delete::Force;
+use directory::Directory;
+use identity::{is_alive, living};
+use locks::Lock;
 use nix::unistd::geteuid;
-use record::{Complete, Facts, Init, Lock, Record};
+use record::{Complete, Facts, Init, Record};
 use serde::Serialize;
 use std::fmt;
-use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
-use std::time::Duration;
-use store::Directory;
 
 /// Whether this host's controllers are those of cgroup v2.
 ///
@@ -107,9 +106,13 @@ impl Container {
         &self.directory.id
     }
 
-    /// Whether its id is still its own: others may have deleted it, and created one anew.
-    fn is_there(&self) -> bool {
-        self.directory.is(self.own.as_fd())
+    /// The container of this entry as its record tells it now; with force, of a damaged one what can be read.
+    fn read_again(&self, force: Force) -> anyhow::Result<Self> {
+        let read = match force {
+            Force::Yes => Record::remains,
+            Force::No => Record::read,
+        };
+        self.directory.with_record(self.own.try_clone()?, read)
     }
 
     /// What was asked for; nothing when its creation was interrupted before that was written.
@@ -165,27 +168,37 @@ impl Container {
     }
 
     /// Init's process id while it lives.
-    pub fn pid(&self) -> Option<i32> {
-        self.init().filter(|init| is_alive(*init)).map(|init| init.pid)
+    ///
+    /// # Errors
+    /// The kernel does not say.
+    pub fn pid(&self) -> anyhow::Result<Option<i32>> {
+        self.init().map_or(Ok(None), alive)
     }
 
     /// A descriptor for init, while it lives.
-    pub fn pidfd(&self) -> Option<OwnedFd> {
-        let init = self.init()?;
-        let pidfd = pidfd_open(init.pid).ok()?;
-        // The id may have passed to another process; not after this, since the descriptor holds it.
-        is_living(init, &pidfd).then_some(pidfd)
+    ///
+    /// # Errors
+    /// The kernel does not say, or too many are open.
+    pub fn pidfd(&self) -> anyhow::Result<Option<OwnedFd>> {
+        let Some(init) = self.init() else { return Ok(None) };
+        living(init).or_fault(|| looking(init))
     }
 
     /// Derives the status.
-    pub fn status(&self) -> Status {
-        self.life().0
+    ///
+    /// # Errors
+    /// The kernel does not say.
+    pub fn status(&self) -> anyhow::Result<Status> {
+        Ok(self.life()?.0)
     }
 
     /// The status, and init's process id if it lives.
-    pub fn life(&self) -> (Status, Option<i32>) {
-        let Some(record) = &self.record else { return (Status::Stopped, None) };
-        record.life(CgroupFacts::state)
+    ///
+    /// # Errors
+    /// The kernel does not say.
+    pub fn life(&self) -> anyhow::Result<(Status, Option<i32>)> {
+        let Some(record) = &self.record else { return Ok((Status::Stopped, None)) };
+        record.life(CgroupFacts::state, || gate::is_waited_at(self.own.as_fd(), "."))
     }
 
     /// The state directory, open.
@@ -240,25 +253,32 @@ impl Container {
 }
 
 impl<F, C> Record<F, C> {
-    /// The status, and init's process id if it lives. `state` tells of a cgroup whether it is frozen.
-    fn life(&self, state: impl FnOnce(&C) -> anyhow::Result<State>) -> (Status, Option<i32>) {
-        let alive = match (self.lock, self.complete) {
-            // The kernel takes the lock from whoever ends, so init lives, and need not be looked for.
-            (Lock::Held, Complete::Yes) => self.init,
-            _ => self.init.filter(|init| is_alive(*init)),
+    /// The status, and init's process id if it lives. `state` tells of a cgroup whether it is frozen, `waits` whether
+    /// init waits for its start.
+    fn life(
+        &self,
+        state: impl FnOnce(&C) -> anyhow::Result<State>,
+        waits: impl FnOnce() -> anyhow::Result<bool>,
+    ) -> anyhow::Result<(Status, Option<i32>)> {
+        let pid = self.init.map_or(Ok(None), alive)?;
+        let status = match (self.complete, self.lock, pid) {
+            // Also where whoever created it has ended before it was done, and its init has not heard of that yet.
+            (Complete::No, Lock::Held, _) | (Complete::No, _, Some(_)) => Status::Creating,
+            (_, _, None) => Status::Stopped,
+            _ if state(&self.cgroup)? == State::Frozen => Status::Paused,
+            _ if waits()? => Status::Created,
+            _ => Status::Running,
         };
-        let status = match (self.lock, self.complete) {
-            (Lock::Held, Complete::No) => Status::Creating,
-            _ if alive.is_none() => Status::Stopped,
-            (lock, _) => match state(&self.cgroup) {
-                Ok(State::Frozen) => Status::Paused,
-                // A freezer that cannot be read has gone with its cgroup.
-                _ if lock == Lock::Held => Status::Created,
-                _ => Status::Running,
-            },
-        };
-        (status, alive.map(|init| init.pid))
+        Ok((status, pid))
     }
+}
+
+fn alive(init: Init) -> anyhow::Result<Option<i32>> {
+    Ok(is_alive(init).or_fault(|| looking(init))?.then_some(init.pid))
+}
+
+fn looking(init: Init) -> Fault {
+    Fault::doing(format!("look whether the container's init, process {}, lives", init.pid))
 }
 
 /// Where hooks' output goes. The container is what it is by now, so a file that is missing stops nothing.
@@ -267,96 +287,4 @@ fn output(facts: &Facts) -> hook::Output {
         tracing::warn!("{}", Report::of(&error).line);
         hook::Output::default()
     })
-}
-
-/// Of proc_pid_stat(5), what tells who a process is and how it is.
-struct Stat {
-    state: char,
-    start_time: u64,
-    /// As waitpid(2) would have it, once it has ended; 0 to whoever may not look.
-    exit_code: i32,
-}
-
-impl Stat {
-    /// Whether it is this process, dead or alive.
-    fn is(&self, init: Init) -> bool {
-        self.start_time == init.start_time
-    }
-
-    fn has_ended(&self) -> bool {
-        matches!(self.state, 'Z' | 'X')
-    }
-}
-
-fn stat(pid: i32) -> Option<Stat> {
-    // Twice what 52 numbers and a name can be.
-    let mut buffer = [0; 2048];
-    let stat = read_record(format!("/proc/{pid}/stat"), &mut buffer).ok()?;
-    // The name in parentheses may itself hold anything.
-    let name_end = stat.iter().rposition(|byte| *byte == b')')?;
-    let mut fields = str::from_utf8(&stat[name_end..]).ok()?.split_ascii_whitespace().skip(1);
-    let state = fields.next()?.chars().next()?;
-    let start_time = fields.nth(18)?.parse().ok()?;
-    let mut stat = Stat { state, start_time, exit_code: 0 };
-    if stat.has_ended() {
-        stat.exit_code = fields.nth(29).and_then(|code| code.parse().ok()).unwrap_or(0);
-    }
-    Some(stat)
-}
-
-/// Facts about a process that has just been made.
-fn init_facts(process: &Process) -> Option<Init> {
-    // Older kernels give all of them one inode.
-    let has_own = || fstatfs(&process.pidfd).is_ok_and(|stat| stat.filesystem_type() == PIDFS);
-    let pid = process.pid;
-    stat(pid).map(|stat| Init {
-        pid,
-        start_time: stat.start_time,
-        inode: inode(&process.pidfd).filter(|_| has_own()),
-    })
-}
-
-/// PID_FS_MAGIC of linux/magic.h.
-const PIDFS: FsType = FsType(0x5049_4446);
-
-fn inode(pidfd: &OwnedFd) -> Option<u64> {
-    fstat(pidfd).ok().map(|stat| stat.st_ino)
-}
-
-/// What the kernel calls this boot; nothing where it does not say.
-fn boot() -> String {
-    read_value("/proc/sys/kernel/random/boot_id").unwrap_or_default()
-}
-
-/// Whether it is still that process, and no zombie.
-fn is_alive(init: Init) -> bool {
-    match init.inode.map(|_| pidfd_open(init.pid)) {
-        Some(Ok(pidfd)) => is_living(init, &pidfd),
-        Some(Err(error)) if error.raw_os_error() == Some(libc::ESRCH) => false,
-        // There is none to compare; or to open one is forbidden, or too many are open.
-        Some(Err(_)) | None => started_then(init),
-    }
-}
-
-/// As [`is_alive`], of the process that has init's id now.
-fn is_living(init: Init, pidfd: &OwnedFd) -> bool {
-    match init.inode {
-        Some(own) => {
-            inode(pidfd) == Some(own) && !hook::ended_within(pidfd.as_fd(), Duration::ZERO).unwrap_or(false)
-        }
-        None => started_then(init),
-    }
-}
-
-/// As [`is_alive`], by the start time alone.
-fn started_then(init: Init) -> bool {
-    stat(init.pid).is_some_and(|stat| stat.is(init) && !stat.has_ended())
-}
-
-/// How a process has ended that nobody has waited for yet.
-fn ended_with(init: Init) -> Option<End> {
-    let stat = stat(init.pid).filter(|stat| stat.is(init) && stat.has_ended())?;
-    // What may not be seen reads as 0; this file, under the same rule, cannot be read at all.
-    let may_look = || fs::read(format!("/proc/{}/io", init.pid)).is_ok();
-    (stat.exit_code != 0 || may_look()).then(|| End::of_status(stat.exit_code))
 }

@@ -132,7 +132,15 @@ fn take(top: &File, directory: &Path, place: &Path) -> anyhow::Result<()> {
     let mut text = Vec::new();
     file.read_to_end(&mut text).or_fault(doing)?;
     let user = Path::new(OsStr::from_bytes(&text));
-    if !locked || (user != place && lives(user, &fstat(top)?)) {
+    if !locked && text.is_empty() {
+        return Err(Fault::at(
+            "--overlay",
+            format!("{} is in use by a container that is being created", directory.display()),
+        )
+        .remedy("wait until that is done, or name another directory")
+        .into());
+    }
+    if !locked || (user != place && lives(user, &fstat(top)?)?) {
         let root = user.parent().unwrap_or(user).display();
         let id = user.file_name().unwrap_or_default().to_string_lossy();
         return Err(Fault::at(
@@ -147,19 +155,24 @@ fn take(top: &File, directory: &Path, place: &Path) -> anyhow::Result<()> {
 }
 
 /// Whether a container with its state there and this directory has processes.
-fn lives(place: &Path, top: &FileStat) -> bool {
+fn lives(place: &Path, top: &FileStat) -> anyhow::Result<bool> {
     let (Some(root), Some(id)) = (place.parent(), place.file_name().and_then(OsStr::to_str)) else {
-        return false;
+        return Ok(false);
     };
     let same = |path: &PathBuf| {
         stat(path).is_ok_and(|other| (other.st_dev, other.st_ino) == (top.st_dev, top.st_ino))
     };
-    // Where nothing can be read, no kase of ours has a container.
-    let found = super::id::check(id).is_ok().then(|| Store::at(root).look(id).ok().flatten()).flatten();
-    found.is_some_and(|found| {
-        found.facts().and_then(|facts| facts.overlay.as_ref()).is_some_and(same)
-            && (found.status() != Status::Stopped || kill::has_processes(&found))
-    })
+    if super::id::check(id).is_err() {
+        return Ok(false);
+    }
+    let found = match Store::at(root).look(id) {
+        // No kase of ours has a container where we may not look.
+        Err(error) if error.downcast_ref() == Some(&Errno::EACCES) => None,
+        found => found?,
+    };
+    let Some(found) = found else { return Ok(false) };
+    Ok(found.facts().and_then(|facts| facts.overlay.as_ref()).is_some_and(same)
+        && (found.status()? != Status::Stopped || kill::has_processes(&found)?))
 }
 
 /// Opens it if it was made now.

@@ -9,7 +9,7 @@ use crate::fault::Fault;
 /// # Errors
 /// A container that does not run, or that has no cgroup.
 pub fn pause(container: &Container) -> anyhow::Result<()> {
-    match container.status() {
+    match container.status()? {
         Status::Running | Status::Created => container.cgroup().set_state(State::Frozen),
         status => Err(Fault::doing(format!("container not running: {status}"))
             .remedy("only a created or running container can be paused")
@@ -22,7 +22,7 @@ pub fn pause(container: &Container) -> anyhow::Result<()> {
 /// # Errors
 /// A container that is not paused.
 pub fn resume(container: &Container) -> anyhow::Result<()> {
-    match container.status() {
+    match container.status()? {
         Status::Paused => container.cgroup().set_state(State::Thawed),
         status => Err(Fault::doing(format!("container not paused: it is {status}"))
             .remedy("only a paused container can be resumed")

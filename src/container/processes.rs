@@ -37,8 +37,8 @@ pub struct Process {
 /// # Errors
 /// A cgroup that cannot be read.
 pub fn pids(container: &Container) -> anyhow::Result<Vec<i32>> {
-    let mut pids = match (container.has_cgroup(), container.pid()) {
-        (true, _) if container.status() == Status::Stopped && container.ends_with_init() => Vec::new(),
+    let mut pids = match (container.has_cgroup(), container.pid()?) {
+        (true, _) if container.status()? == Status::Stopped && container.ends_with_init() => Vec::new(),
         (true, _) => container.cgroup().pids(Reach::Recursive)?,
         (false, None) => Vec::new(),
         (false, Some(init)) => same_namespace(init)?,

@@ -1,32 +1,37 @@
 //! The facts about a container, on disk.
 //!
 //! A journal of JSON lines, so that a kase which is killed in the middle leaves what it had written, whole:
-//! what was asked for, then who init is, then that it was ready. The file is locked (F_OFD_SETLK) by an open
-//! file description that init inherits and that its exec closes, so a lock that is held means that the
-//! container has not been started. The kase that creates it holds one of its own (F_SETLK), which no child
-//! inherits, and the one that removes it another. A status is never written down, it follows from these facts and
-//! from the living process.
+//! what was asked for, then who init is, then that it was ready. Later commands do what it says (signal that process,
+//! remove that cgroup, run those hooks), so no process of the container's has a descriptor of it, not even for a
+//! moment. The kase that creates the container holds a lock on it (F_SETLK, which no child inherits), and so does
+//! the one that removes it: one of the two is done before the other begins. A status is never written down, it
+//! follows from these facts, from the living process and from whether that waits at its [gate](crate::gate).
 
+use super::locks::{Lock, deleted, lock_creator, look};
 use crate::cgroup::{CgroupFacts, Freezer};
 use crate::fault::{Fault, OrFault};
 use crate::kernel::path::{Resolve, openat, openat2};
 use crate::launch::intel_rdt::Share;
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::fcntl::OFlag;
 use nix::sys::stat::{Mode, fstat};
 use oci_spec::runtime::Hook;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::fs::File;
-use std::io::{self, Read, Write};
-use std::os::fd::BorrowedFd;
+use std::io::{self, Read, Seek, Write};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 
-const FILE: &str = "record";
+/// Its name in the state directory.
+pub const FILE: &str = "record";
 
 /// Whoever may write to the directory must not lead us to another file, nor have us wait for one that never answers.
-const GUARDED: OFlag = OFlag::O_NOFOLLOW.union(OFlag::O_NONBLOCK).union(OFlag::O_CLOEXEC);
+pub const GUARDED: OFlag = OFlag::O_NOFOLLOW.union(OFlag::O_NONBLOCK).union(OFlag::O_CLOEXEC);
+
+/// No record is longer, in bytes: whoever looks at another's must not read for ever.
+const LONGEST: usize = 16 << 20;
 
 /// Opens the record that is there.
 fn open(directory: BorrowedFd<'_>, flags: OFlag) -> nix::Result<File> {
@@ -122,7 +127,7 @@ pub struct Record<F = Facts, C = CgroupFacts> {
     pub init: Option<Init>,
     /// Whether creation came to its end.
     pub complete: Complete,
-    /// Whether somebody holds the lock.
+    /// Whether somebody is at its creation.
     pub lock: Lock,
     /// Its place in resctrl, if an update gave it one.
     pub share: Option<Box<Share>>,
@@ -139,15 +144,6 @@ pub enum Complete {
     No,
 }
 
-/// Whether somebody holds the record's lock.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lock {
-    /// The kase that creates the container, or its init before the exec.
-    Held,
-    /// Nobody.
-    Free,
-}
-
 /// The journal of a container that is being created.
 #[derive(Debug)]
 pub struct Journal(File);
@@ -159,15 +155,23 @@ impl Journal {
     /// Those of openat(2) and write(2).
     pub fn begin(directory: BorrowedFd<'_>, facts: &Facts) -> anyhow::Result<Self> {
         let begin = || {
-            let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_APPEND | OFlag::O_CLOEXEC;
+            let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_APPEND | OFlag::O_CLOEXEC;
             let file = File::from(openat(directory, FILE, flags, Mode::from_bits_truncate(0o600))?);
-            fcntl(&file, FcntlArg::F_OFD_SETLK(&byte(INIT)))?;
-            fcntl(&file, FcntlArg::F_SETLK(&byte(CREATOR)))?;
+            lock_creator(&file)?;
             let journal = Self(file);
             journal.write(&Line::Facts(facts))?;
             anyhow::Ok(journal)
         };
-        begin().or_fault(|| Fault::doing("write the container's record"))
+        begin().map_err(|error| match error.downcast_ref() {
+            // Whoever removes it was quicker.
+            Some(Errno::EEXIST | Errno::EAGAIN | Errno::ENOENT) => deleted(),
+            _ => Fault::doing("write the container's record").caused_by(error),
+        })
+    }
+
+    /// The descriptor, which init must not have.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 
     /// Adds the cgroup; the last line about it counts.
@@ -205,6 +209,11 @@ impl Journal {
     fn write(&self, line: &Line<&Facts, &CgroupFacts>) -> anyhow::Result<()> {
         let mut text = serde_json::to_vec(line)?;
         text.push(b'\n');
+        if text.len() > LONGEST / 2 {
+            return Err(Fault::doing(format!("it would be longer than {} bytes", LONGEST / 2))
+                .remedy("give the container fewer or shorter annotations and hooks")
+                .into());
+        }
         // One write, so that a reader sees all of the line or nothing that ends in a newline.
         Ok((&self.0).write_all(&text)?)
     }
@@ -216,50 +225,6 @@ impl Journal {
 /// Those of openat(2): ENOENT when the container is deleted by now.
 pub fn add_exit(directory: BorrowedFd<'_>, code: i32) -> anyhow::Result<()> {
     Journal(open(directory, OFlag::O_WRONLY | OFlag::O_APPEND)?).write(&Line::Exit(code))
-}
-
-/// Whether the kase that creates the container is at it.
-///
-/// # Errors
-/// Those of openat(2) and fcntl(2).
-pub fn creator(directory: BorrowedFd<'_>) -> anyhow::Result<Lock> {
-    look(&open(directory, OFlag::O_RDONLY)?, CREATOR)
-}
-
-/// Waits for the lock that whoever removes the container holds, and holds it; nothing where there is no record yet,
-/// and so nothing but a directory to remove.
-pub fn remover(directory: BorrowedFd<'_>) -> Option<File> {
-    let file = open(directory, OFlag::O_RDWR).ok()?;
-    // Without locks (an exotic file system), it is as it would be without this.
-    let _ = fcntl(&file, FcntlArg::F_OFD_SETLKW(&byte(REMOVER)));
-    Some(file)
-}
-
-/// Whose lock it is, by the byte that it is on.
-const INIT: libc::off_t = 0;
-const CREATOR: libc::off_t = 1;
-const REMOVER: libc::off_t = 2;
-
-/// A write lock on a byte of the file.
-fn byte(start: libc::off_t) -> libc::flock {
-    lock(start, libc::F_WRLCK)
-}
-
-fn lock(start: libc::off_t, kind: libc::c_int) -> libc::flock {
-    libc::flock {
-        l_type: kind as libc::c_short,
-        l_whence: libc::SEEK_SET as libc::c_short,
-        l_start: start,
-        l_len: 1,
-        l_pid: 0,
-    }
-}
-
-/// A lock to read would be in the way of the one to write, and needs a file that is open for reading only.
-fn look(file: &File, start: libc::off_t) -> anyhow::Result<Lock> {
-    let mut lock = lock(start, libc::F_RDLCK);
-    fcntl(file, FcntlArg::F_OFD_GETLK(&mut lock))?;
-    Ok(if lock.l_type == libc::F_UNLCK as libc::c_short { Lock::Free } else { Lock::Held })
 }
 
 impl Record {
@@ -335,11 +300,7 @@ impl Text {
     {
         let mut file = match file {
             Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(None),
-            Err(Errno::ELOOP) => {
-                return Err(Fault::doing("the container's record is a symbolic link")
-                    .remedy("remove the container's state directory; kase did not make that link")
-                    .into());
-            }
+            Err(Errno::ELOOP) => return Err(is_link().into()),
             file => file.or_fault(|| Fault::doing("open the container's record"))?,
         };
         let doing = || {
@@ -350,8 +311,16 @@ impl Text {
         if stat.st_mode & libc::S_IFMT != libc::S_IFREG {
             return Err(doing().caused_by(io::Error::other("it is no regular file")));
         }
-        let lock = look(&file, INIT)?;
-        let length = self.fill(&mut file).or_fault(doing)?;
+        let mut length = self.fill(&mut file).or_fault(doing)?;
+        let mut lock = Lock::Free;
+        if !is_complete(&self.0[..length]) {
+            lock = look(&file)?;
+            // Its creator may have come to the end in between.
+            if lock == Lock::Free {
+                file.rewind()?;
+                length = self.fill(&mut file).or_fault(doing)?;
+            }
+        }
         Ok(Some((parse(&self.0[..length], lock), stat.st_uid)))
     }
 
@@ -366,9 +335,24 @@ impl Text {
         if length < MOSTLY {
             return Ok(length);
         }
-        file.read_to_end(&mut self.0)?;
-        Ok(self.0.len())
+        file.take((LONGEST - MOSTLY) as u64 + 1).read_to_end(&mut self.0)?;
+        match self.0.len() {
+            length if length > LONGEST => Err(io::Error::other(format!("it is longer than {LONGEST} bytes"))),
+            length => Ok(length),
+        }
     }
+}
+
+/// What is wrong with a record that leads elsewhere.
+pub fn is_link() -> Fault {
+    Fault::doing("the container's record is a symbolic link")
+        .remedy("remove the container's state directory; kase did not make that link")
+}
+
+/// Whether the creation came to its end. No string of JSON has a raw newline in it, so these bytes are that line.
+fn is_complete(text: &[u8]) -> bool {
+    const READY: &[u8] = b"\n\"ready\"\n";
+    text.windows(READY.len()).any(|window| window == READY)
 }
 
 fn parse<'a, F, C>(text: &'a [u8], lock: Lock) -> Lines<F, C>

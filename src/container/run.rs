@@ -1,7 +1,7 @@
 //! Creates and starts a container, and stays with it until it ends.
 
 use super::create::{Created, Request, StartedBy, Terminal, create};
-use super::delete;
+use super::delete::{self, Force};
 use super::readiness::Readiness;
 use super::store::Store;
 use crate::hook;
@@ -54,7 +54,7 @@ pub fn run(store: &Store, caller: Caller, request: &Request, how: How) -> anyhow
     let container = created.entry.container()?;
     match how.keep {
         true => container.record_exit(end.code()),
-        false => delete::remove(&container)?,
+        false => delete::remove(&container, Force::Yes)?,
     }
     Ok(end.code())
 }
@@ -62,6 +62,7 @@ pub fn run(store: &Store, caller: Caller, request: &Request, how: How) -> anyhow
 fn start(created: &mut Created) -> anyhow::Result<()> {
     trace::step("start");
     created.init.start()?;
+    created.entry.ready()?;
     created.entry.release();
     let state = created.state.now("running", Some(created.init.process.pid));
     hook::run(

@@ -1,13 +1,16 @@
 //! Starts a created container.
 
+use super::delete::Force;
 use super::readiness::Readiness;
 use super::{Container, Status};
-use crate::fault::{Fault, Report};
+use crate::fault::{Fault, OrFault, Report};
 use crate::gate;
-use crate::hook;
+use crate::hook::{self, ended_within};
+use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use std::ffi::OsString;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
 
 /// Lets init execute the program, and runs the poststart hooks. With somebody behind `notify_socket`, who is told
 /// when the container is ready, it stays until then.
@@ -16,33 +19,31 @@ use std::os::fd::AsFd;
 /// A container that is not waiting for it, a program that cannot be executed, a hook that fails: the
 /// container is deleted then.
 pub fn start(container: &Container, notify_socket: Option<OsString>) -> anyhow::Result<()> {
-    // Of two at once, the second must find the container running.
-    let own = container.directory_fd().try_clone_to_owned()?;
-    let alone = Flock::lock(own, FlockArg::LockExclusive).map_err(|(_, errno)| errno)?;
-    let status = container.status();
-    let wrong = match status {
-        Status::Created => None,
-        Status::Running => Some("cannot start an already running container".to_string()),
-        Status::Stopped => Some("cannot start a container that has stopped".to_string()),
-        Status::Creating | Status::Paused => {
-            Some(format!("cannot start container {:?}: it is {status}", container.id()))
-        }
-    };
-    if let Some(wrong) = wrong {
-        return Err(Fault::doing(wrong).remedy(container.way_out(status)).into());
-    }
-    let readiness = match (notify_socket, container.pid()) {
+    let alone = alone(container)?;
+    check_status(container)?;
+    let readiness = match (notify_socket, container.pid()?) {
         (Some(host), Some(pid)) => Readiness::listen(container.directory_fd(), host, pid)?,
         _ => None,
     };
-    let pidfd = container.pidfd();
-    gate::open_gate(container.directory_fd())?;
+    let pidfd = container.pidfd()?;
+    if let Err(error) = gate::open_gate(container.directory_fd()) {
+        if matches!(error.root_cause().downcast_ref(), Some(Errno::ECONNREFUSED | Errno::ENOENT)) {
+            check_status(container)?;
+            // Somebody who was killed since has knocked before.
+            return Err(Fault::doing("cannot start a container that is being started").into());
+        }
+        if let Some(pidfd) = &pidfd {
+            // Init ends, now that it has said why. Whoever deletes the container next need not wait for that.
+            ended_within(pidfd.as_fd(), Duration::from_secs(10))?;
+        }
+        return Err(error);
+    }
     let Some(facts) = container.facts() else { return Ok(()) };
-    let Some(state) = container.hook_state("running", container.pid()) else { return Ok(()) };
+    let Some(state) = container.hook_state("running", container.pid()?) else { return Ok(()) };
     let hooks = hook::run(hook::Kind::Poststart, &facts.poststart, &state, hook::Around::host(&facts.bundle));
     if let Err(error) = hooks {
         // runtime.md, step 9: the container is stopped and destroyed, and the poststop hooks follow.
-        if let Err(left) = super::delete::remove(container) {
+        if let Err(left) = super::delete::remove(container, Force::Yes) {
             tracing::warn!("{}", Report::of(&left).line);
         }
         return Err(error);
@@ -52,4 +53,32 @@ pub fn start(container: &Container, notify_socket: Option<OsString>) -> anyhow::
         readiness.wait(pidfd.as_fd());
     }
     Ok(())
+}
+
+/// Of two starts at once, the second must find the container running.
+fn alone(container: &Container) -> anyhow::Result<Flock<OwnedFd>> {
+    let mut own = container.directory_fd().try_clone_to_owned()?;
+    loop {
+        match Flock::lock(own, FlockArg::LockExclusive) {
+            Err((again, Errno::EINTR)) => own = again,
+            locked => {
+                return locked
+                    .map_err(|(_, errno)| errno)
+                    .or_fault(|| Fault::doing("lock the container's state directory"));
+            }
+        }
+    }
+}
+
+fn check_status(container: &Container) -> anyhow::Result<()> {
+    let status = container.status()?;
+    let wrong = match status {
+        Status::Created => return Ok(()),
+        Status::Running => "cannot start an already running container".to_string(),
+        Status::Stopped => "cannot start a container that has stopped".to_string(),
+        Status::Creating | Status::Paused => {
+            format!("cannot start container {:?}: it is {status}", container.id())
+        }
+    };
+    Err(Fault::doing(wrong).remedy(container.way_out(status)).into())
 }

@@ -39,14 +39,17 @@ pub struct State<'a> {
 
 impl<'a> State<'a> {
     /// The state of `container`, with `owner` as its owner's name.
-    pub fn of(container: &'a Container, owner: &'a str) -> Self {
-        let (status, pid) = container.life();
+    ///
+    /// # Errors
+    /// The kernel does not say.
+    pub fn of(container: &'a Container, owner: &'a str) -> anyhow::Result<Self> {
+        let (status, pid) = container.life()?;
         let facts = container.facts();
         let text = |text: fn(&Facts) -> &str| facts.map_or("", text);
         let path = |path: fn(&Facts) -> &Path| {
             facts.map_or(Cow::Borrowed(""), |facts| path(facts).to_string_lossy())
         };
-        Self {
+        Ok(Self {
             oci_version: text(|facts| &facts.oci_version),
             id: container.id(),
             pid: pid.unwrap_or(0),
@@ -57,7 +60,7 @@ impl<'a> State<'a> {
             annotations: facts.map(|facts| &facts.annotations).filter(|annotations| !annotations.is_empty()),
             owner,
             exit_code: container.exit(),
-        }
+        })
     }
 }
 

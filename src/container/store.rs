@@ -1,24 +1,20 @@
 //! The directory that holds one directory for each container, and who may have which id.
 
+use super::directory::{self, Directory, Read};
 use super::glance::Sight;
+use super::locks::{Remover, deleted};
 use super::record::{Facts, Journal, Record, Text};
 use super::state::Owners;
 use super::{Container, id};
 use crate::cgroup::Host;
-use crate::fault::{Fault, OrFault, Report};
+use crate::fault::{Fault, OrFault};
 use crate::kernel::listing::list;
-use crate::kernel::path::openat;
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
-use nix::sys::stat::{Mode, fstat, mkdirat};
+use nix::sys::stat::{Mode, mkdirat};
 use nix::unistd::{UnlinkatFlags, geteuid, unlinkat};
 use rootless::caller::Caller;
 use rootless::state_dir::{self, StateDir};
-use std::ffi::{CStr, OsStr};
-use std::fs::File;
-use std::io::Write;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -104,11 +100,15 @@ impl Store {
             ),
             errno => Fault::doing(format!("make {}", self.root.join(id).display())).caused_by(errno),
         })?;
-        let directory = Directory { root: Rc::new(root), id: id.to_string() };
-        let own = directory.open()?;
+        let directory = Directory::of(Rc::new(root), id.to_string());
+        let own = directory.open().or_fault(|| Fault::doing("open the container's new state directory"));
+        let own = own.inspect_err(|_| {
+            // What is in use by now is somebody else's.
+            let _ = unlinkat(directory.root(), id, UnlinkatFlags::RemoveDir);
+        })?;
         let mut entry = Entry { directory, own, journal: None, kept: false };
         entry.journal = Some(Journal::begin(entry.own.as_fd(), &facts)?);
-        keep(entry.own.as_fd(), "config.json", config)?;
+        directory::keep(entry.own.as_fd(), "config.json", config)?;
         Ok(entry)
     }
 
@@ -137,12 +137,13 @@ impl Store {
         self.look_with(id, Record::read)
     }
 
-    /// As [`look`](Self::look), for whoever removes it, whose record may be damaged.
+    /// As [`look`](Self::look), without a look at its record: for whoever waits until nobody else is at it.
     ///
     /// # Errors
     /// As [`look`](Self::look), but for that.
-    pub fn remains(&self, id: &str) -> anyhow::Result<Option<Container>> {
-        self.look_with(id, Record::remains)
+    pub fn unread(&self, id: &str) -> anyhow::Result<Option<Container>> {
+        id::check(id)?;
+        self.look_with(id, |_| Ok(None))
     }
 
     fn look_with(&self, id: &str, read: Read) -> anyhow::Result<Option<Container>> {
@@ -153,33 +154,44 @@ impl Store {
     }
 
     /// All containers, sorted by id, each looked at when its turn comes: a thousand may be more than there may be
-    /// open descriptors. One that cannot be read is told of and passed over.
+    /// open descriptors. One that has gone meanwhile is left out.
     ///
     /// # Errors
-    /// A root that was given and cannot be read.
-    pub fn containers(&self) -> anyhow::Result<impl Iterator<Item = Container> + use<>> {
+    /// A root that was given and cannot be read; in an item, a container that cannot be.
+    pub fn containers(&self) -> anyhow::Result<impl Iterator<Item = anyhow::Result<Container>> + use<>> {
         let Some(root) = self.open_if_there()? else { return Ok(None.into_iter().flatten()) };
         let ids = ids(&root)?;
         let root = Rc::new(root);
         let containers =
-            ids.into_iter().filter_map(move |id| or_pass_over(look(Rc::clone(&root), id, Record::read)));
+            ids.into_iter().filter_map(move |id| look(Rc::clone(&root), id, Record::read).transpose());
         Ok(Some(containers).into_iter().flatten())
     }
 
-    /// Glances at every container, sorted by id, and tells whose it is. One that cannot be read is told of and passed
-    /// over; an entry whose creation has not got as far as a record is nobody's container yet.
+    /// Glances at every container, sorted by id, and tells whose it is, or why it cannot be read. An entry whose
+    /// creation has not got as far as a record is nobody's container yet.
     ///
     /// # Errors
     /// A root that was given and cannot be read; those of `tell`.
-    pub fn glances(&self, mut tell: impl FnMut(&Sight<'_>) -> anyhow::Result<()>) -> anyhow::Result<()> {
+    pub fn glances(
+        &self,
+        mut tell: impl FnMut(anyhow::Result<&Sight<'_>>) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
         let Some(root) = self.open_if_there()? else { return Ok(()) };
         let mut text = Text::default();
         let mut owners = Owners::default();
         let host = Host::open();
         for id in ids(&root)? {
-            let found = text.glance(root.as_fd(), &id).or_fault(|| Fault::doing(format!("container {id:?}")));
-            if let Some((record, owner)) = or_pass_over(found) {
-                tell(&Sight { id: &id, owner: owners.name(owner), record: &record, host: &host })?;
+            let found = text.glance(root.as_fd(), &id).and_then(|found| {
+                let Some((record, owner)) = found else { return Ok(None) };
+                anyhow::Ok(Some((Record::of_this_boot(record)?, owner)))
+            });
+            match found.or_fault(|| Fault::doing(format!("container {id:?}"))) {
+                Ok(None) => {}
+                Ok(Some((record, owner))) => {
+                    let (id, owner, root) = (&id, owners.name(owner), root.as_fd());
+                    tell(Ok(&Sight { id, owner, record: &record, host: &host, root }))?;
+                }
+                Err(error) => tell(Err(error))?,
             }
         }
         Ok(())
@@ -204,30 +216,13 @@ impl Store {
     }
 }
 
-/// What was found; an error is told of.
-fn or_pass_over<T>(found: anyhow::Result<Option<T>>) -> Option<T> {
-    found.unwrap_or_else(|error| {
-        tracing::warn!("{}", Report::of(&error).line);
-        None
-    })
-}
-
-/// How much is asked of a record.
-type Read = fn(BorrowedFd<'_>) -> anyhow::Result<Option<Record>>;
-
 fn look(root: Rc<OwnedFd>, id: String, read: Read) -> anyhow::Result<Option<Container>> {
-    let directory = Directory { root, id };
+    let directory = Directory::of(root, id);
     let own = match directory.open() {
         Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(None),
         own => own.or_fault(|| Fault::doing(format!("open the state of container {:?}", directory.id)))?,
     };
-    with_record(directory, own, read).map(Some)
-}
-
-fn with_record(directory: Directory, own: OwnedFd, read: Read) -> anyhow::Result<Container> {
-    let owner = fstat(&own)?.st_uid;
-    let record = read(own.as_fd()).or_fault(|| Fault::doing(format!("container {:?}", directory.id)))?;
-    Ok(Container { directory, own, record, owner })
+    directory.with_record(own, read).map(Some)
 }
 
 /// The ids of all entries of a root, sorted.
@@ -245,99 +240,11 @@ fn ids(root: &OwnedFd) -> anyhow::Result<Vec<String>> {
     Ok(ids)
 }
 
-fn absent(id: &str) -> anyhow::Error {
+/// There is none, in the words that engines look for.
+pub fn absent(id: &str) -> anyhow::Error {
     Fault::doing(format!("container {id:?} does not exist"))
         .remedy("see `kase list` for those that do; another user's, or another --root's, are not among them")
         .into()
-}
-
-/// Puts a file beside the record: later changes of the bundle must not reach the container.
-fn keep(directory: BorrowedFd<'_>, name: &str, content: &[u8]) -> anyhow::Result<()> {
-    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
-    let file = openat(directory, name, flags, Mode::from_bits_truncate(0o600))?;
-    Ok(File::from(file).write_all(content)?)
-}
-
-/// A container's directory, by its name in the root.
-#[derive(Debug)]
-pub struct Directory {
-    root: Rc<OwnedFd>,
-    /// The container's id.
-    pub id: String,
-}
-
-impl Directory {
-    /// Opens it.
-    pub fn open(&self) -> nix::Result<OwnedFd> {
-        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        openat(&self.root, self.id.as_str(), flags, Mode::empty())
-    }
-
-    /// Puts a file into it.
-    ///
-    /// # Errors
-    /// Those of openat(2) and write(2).
-    pub fn keep(&self, name: &str, content: &[u8]) -> anyhow::Result<()> {
-        keep(self.open()?.as_fd(), name, content)
-    }
-
-    /// Makes a file in it that a program writes to.
-    ///
-    /// # Errors
-    /// Those of openat(2).
-    pub fn log(&self, name: &str) -> nix::Result<File> {
-        let flags = OFlag::O_RDWR | OFlag::O_APPEND | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
-        openat(&self.open()?, name, flags, Mode::from_bits_truncate(0o600)).map(File::from)
-    }
-
-    /// Whether the name is still that of `own`, which was opened by it: the id may be another container's by now.
-    pub fn is(&self, own: BorrowedFd<'_>) -> bool {
-        let same = |now: OwnedFd| {
-            let (now, then) = (fstat(now)?, fstat(own)?);
-            Ok((now.st_dev, now.st_ino) == (then.st_dev, then.st_ino))
-        };
-        self.open().and_then(same).unwrap_or(false)
-    }
-
-    /// Removes `own`, which was opened by this name, and what is in it. The record goes last, so that an interrupted
-    /// removal can be repeated.
-    ///
-    /// # Errors
-    /// Those of unlinkat(2), but not that it is gone already.
-    pub fn remove(&self, own: BorrowedFd<'_>) -> anyhow::Result<()> {
-        let mut names = Vec::new();
-        let whole = openat(own, ".", OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
-        list(whole.as_fd(), |name, _| {
-            names.push(name.to_owned());
-            Ok(())
-        })?;
-        let files = |name: &&std::ffi::CString| !matches!(name.to_bytes(), b"." | b".." | b"record");
-        for name in names.iter().filter(files) {
-            match unlinkat(own, name.as_c_str(), UnlinkatFlags::NoRemoveDir) {
-                Err(Errno::EISDIR) => {
-                    let within = PathBuf::from(format!("/proc/self/fd/{}", own.as_raw_fd()));
-                    std::fs::remove_dir_all(within.join(OsStr::from_bytes(name.to_bytes())))?;
-                }
-                Ok(()) | Err(Errno::ENOENT) => {}
-                Err(errno) => return Err(errno.into()),
-            }
-        }
-        unlink(own, c"record")?;
-        if !self.is(own) {
-            return Ok(());
-        }
-        match unlinkat(&self.root, self.id.as_str(), UnlinkatFlags::RemoveDir) {
-            Ok(()) | Err(Errno::ENOENT) => Ok(()),
-            Err(errno) => Err(errno.into()),
-        }
-    }
-}
-
-fn unlink(directory: BorrowedFd<'_>, name: &CStr) -> anyhow::Result<()> {
-    match unlinkat(directory, name, UnlinkatFlags::NoRemoveDir) {
-        Ok(()) | Err(Errno::ENOENT) => Ok(()),
-        Err(errno) => Err(errno.into()),
-    }
 }
 
 /// A claimed id. Removed again when dropped before it is [kept](Entry::keep).
@@ -351,23 +258,38 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// The journal, which init inherits.
+    /// Those of its state, which init must not have.
+    pub fn descriptors(&self) -> [BorrowedFd<'_>; 3] {
+        [self.directory.root(), self.own.as_fd(), self.journal().fd()]
+    }
+
+    /// Writes down that the container is ready.
+    ///
+    /// # Errors
+    /// It was deleted meanwhile, or the record cannot be written.
+    pub fn ready(&self) -> anyhow::Result<()> {
+        if !self.directory.is(self.own.as_fd())? {
+            return Err(deleted());
+        }
+        self.journal().ready()
+    }
+
+    /// The journal, while it is being created.
     pub fn journal(&self) -> &Journal {
         self.journal.as_ref().expect("the journal is open until the entry is given up")
     }
 
-    /// Lets go of the lock: from now on it is init's alone.
+    /// Lets go of the lock: from now on it may be deleted.
     pub fn release(&mut self) {
         self.journal = None;
     }
 
-    /// The container, though others may have deleted it, and its id be a later container's by now.
+    /// The container, its record unread. Others may have deleted it, and its id be a later container's by now.
     ///
     /// # Errors
-    /// A record that cannot be read.
+    /// Those of dup(2) and fstat(2).
     pub fn container(&self) -> anyhow::Result<Container> {
-        let Directory { root, id } = &self.directory;
-        with_record(Directory { root: Rc::clone(root), id: id.clone() }, self.own.try_clone()?, Record::read)
+        self.directory.with_record(self.own.try_clone()?, |_| Ok(None))
     }
 
     /// Leaves the entry when this is dropped.
@@ -381,9 +303,14 @@ impl Drop for Entry {
         if self.kept {
             return;
         }
-        let _alone = super::record::remover(self.own.as_fd());
+        // Its creator's lock is as good. Where there was none, and none can be had, nothing is in it that is at odds
+        // with whoever else removes it.
+        let _alone = match self.journal {
+            Some(_) => None,
+            None => Remover::of(self.own.as_fd()).ok().flatten(),
+        };
         if let Err(error) = self.directory.remove(self.own.as_fd()) {
-            tracing::warn!("the state of container {:?} is left behind: {error}", self.directory.id);
+            tracing::warn!("the state of container {:?} is left behind: {error:#}", self.directory.id);
         }
     }
 }

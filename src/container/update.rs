@@ -70,7 +70,7 @@ pub fn update(
     resources: Option<&LinuxResources>,
     rdt: Option<&LinuxIntelRdt>,
 ) -> anyhow::Result<()> {
-    if container.status() == Status::Stopped {
+    if container.status()? == Status::Stopped {
         return Err(Fault::doing("container not running")
             .remedy(format!("see its status with `kase state {}`", container.id()))
             .into());

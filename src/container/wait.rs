@@ -5,11 +5,12 @@
 //! (PIDFD_INFO_EXIT, Linux 6.15), once its parent has asked; and until then the zombie shows it in /proc. So a
 //! wait that begins before the end learns the code, and writes it into the record for those who ask later.
 
-use super::record::{self, Init, Lock};
+use super::identity::{ended_with, is_there, there};
+use super::record::Init;
 use super::store::Store;
-use super::{Container, Status, ended_with, stat};
+use super::{Container, Status};
 use crate::fault::{Fault, OrFault};
-use crate::kernel::pidfd::{pidfd_end, pidfd_open};
+use crate::kernel::pidfd::pidfd_end;
 use crate::kernel::process::End;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -29,12 +30,9 @@ pub fn wait(store: &Store, id: &str) -> anyhow::Result<Option<i32>> {
     }
     let Some(init) = container.init() else { return Ok(None) };
     // A zombie will do: what counts is that it is not reaped.
-    let pidfd = pidfd_open(init.pid).ok();
-    let Some(pidfd) = pidfd.filter(|_| stat(init.pid).is_some_and(|stat| stat.is(init))) else {
-        return late(store, id);
-    };
+    let Some(pidfd) = there(init)? else { return late(store, id) };
     until(pidfd.as_fd(), PollFlags::POLLIN, PollTimeout::NONE)?;
-    let end = match ended_with(init) {
+    let end = match ended_with(init)? {
         Some(end) => Some(end),
         None => reaped(pidfd.as_fd(), init)?,
     };
@@ -51,19 +49,13 @@ pub fn wait(store: &Store, id: &str) -> anyhow::Result<Option<i32>> {
 fn born(store: &Store, id: &str) -> anyhow::Result<Container> {
     const LONGEST: Duration = Duration::from_millis(200);
     let mut moment = Duration::from_millis(5);
-    let mut creator = Lock::Held;
     loop {
         let container = store.container(id)?;
-        let is_waited_for = container.init().is_none() && container.status() == Status::Creating;
-        // Seen free before this look, so that the look is at the last that the creator wrote.
-        if !is_waited_for || creator == Lock::Free {
+        if container.init().is_some() || container.status()? != Status::Creating {
             return Ok(container);
         }
-        creator = record::creator(container.directory_fd()).unwrap_or(Lock::Free);
-        if creator == Lock::Held {
-            thread::sleep(moment);
-            moment = LONGEST.min(moment * 2);
-        }
+        thread::sleep(moment);
+        moment = LONGEST.min(moment * 2);
     }
 }
 
@@ -72,7 +64,7 @@ fn reaped(pidfd: BorrowedFd<'_>, init: Init) -> anyhow::Result<Option<End>> {
     const MOMENT: u16 = 100;
     loop {
         // Asked first: what is kept is there before the process is gone.
-        let there = stat(init.pid).is_some_and(|stat| stat.is(init));
+        let there = is_there(init)?;
         match pidfd_end(pidfd) {
             Ok(end) => return Ok(Some(end)),
             Err(_) if !there => return Ok(None),

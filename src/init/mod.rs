@@ -397,7 +397,8 @@ impl Init<'_> {
             None => trace::step("wait for the start"),
         }
         self.hands.kase.say(&ToKase::Ready)?;
-        match self.hands.gate.take() {
+        match &self.hands.gate {
+            // It stays until the exec, which is the start.
             Some(gate) => self.starter = Some(gate.wait()?),
             None => drop(self.hands.kase.expect(ToInit::Start)?),
         }

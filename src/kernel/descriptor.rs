@@ -98,6 +98,14 @@ fn close_range(first: u32, last: u32) -> io::Result<()> {
     answer(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) }).map(drop)
 }
 
+/// Closes the copies that a new process has of these descriptors, which are kase's alone.
+pub fn close_copies(of_kase: &[BorrowedFd<'_>]) {
+    for fd in of_kase {
+        // SAFETY: its owner is in a frame of kase's, to which a copy of the process never comes back.
+        unsafe { libc::close(fd.as_raw_fd()) };
+    }
+}
+
 /// Owns the number that nix's accept4 has just answered with.
 pub fn accepted(number: i32) -> OwnedFd {
     // SAFETY: the kernel made the descriptor for this call's caller; nobody else owns it.

@@ -150,6 +150,8 @@ pub fn launch(
 pub struct Making<'a> {
     /// For a container that `start` starts.
     pub gate: Option<Gate>,
+    /// Descriptors of the container's state, which init must never have.
+    pub private: [BorrowedFd<'a>; 3],
     /// Names the session keyring.
     pub id: &'a str,
     /// For the hooks that init runs.

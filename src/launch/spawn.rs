@@ -7,6 +7,7 @@ use crate::host::Host;
 use crate::init::overlay::Layers;
 use crate::init::{self, Hands, Trees};
 use crate::kernel::clone::{Child, Cloned, clone3};
+use crate::kernel::descriptor::close_copies;
 use crate::kernel::mount::{Propagation, Reach, clone_host_tree, set_propagation};
 use crate::plan::Plan;
 use crate::plan::host_paths::{rootfs_refused, source_refused};
@@ -63,6 +64,7 @@ pub fn spawn(
     match cloned {
         Ok(Cloned::New) => {
             drop(kase);
+            close_copies(&making.private);
             init::run(plan, hands)
         }
         Ok(Cloned::Caller(process)) => Ok(Init::new(process, kase)),

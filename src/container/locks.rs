@@ -1,0 +1,108 @@
+//! The locks on a container's record: its creation and its removal each have it alone.
+
+use super::record::{FILE, GUARDED, is_link};
+use crate::fault::{Fault, OrFault};
+use crate::kernel::path::openat;
+use crate::kernel::uninterrupted;
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::stat::Mode;
+use std::fs::File;
+use std::os::fd::BorrowedFd;
+
+/// Whether somebody holds the record's lock for the time of the creation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lock {
+    /// The kase that creates the container, or the one that removes it.
+    Held,
+    /// Nobody.
+    Free,
+}
+
+/// What whoever creates a container is told when its entry has gone meanwhile.
+pub fn deleted() -> anyhow::Error {
+    Fault::doing("the container was deleted while it was being created")
+        .remedy("create it again, or choose another id: somebody else uses this one")
+        .into()
+}
+
+/// Whoever removes a container: alone, and not while it is being created.
+#[derive(Debug)]
+pub struct Remover(File);
+
+impl Remover {
+    /// Waits for others who remove it; nothing where the directory has gone. A record that is missing is made, so that
+    /// whoever is about to begin it fails.
+    ///
+    /// # Errors
+    /// Those of openat(2) and fcntl(2).
+    pub fn of(directory: BorrowedFd<'_>) -> anyhow::Result<Option<Self>> {
+        let flags = OFlag::O_RDWR | OFlag::O_CREAT | GUARDED;
+        let file = match openat(directory, FILE, flags, Mode::from_bits_truncate(0o600)) {
+            Err(Errno::ENOENT) => return Ok(None),
+            Err(Errno::ELOOP) => return Err(is_link().into()),
+            file => File::from(file.or_fault(|| {
+                Fault::doing("open the container's record")
+                    .remedy("remove the container's state directory, if kase did not make what is in it")
+            })?),
+        };
+        uninterrupted(|| fcntl(&file, FcntlArg::F_OFD_SETLKW(&byte(REMOVER))))
+            .or_fault(|| Fault::doing("lock the container's record"))?;
+        Ok(Some(Self(file)))
+    }
+
+    /// Whether the creation has come to its end, and none can go on: the creator's process id if not; 0 if it is in a
+    /// pid namespace that is not ours.
+    ///
+    /// # Errors
+    /// Those of fcntl(2).
+    pub fn creator(&self) -> anyhow::Result<Option<i32>> {
+        let mut lock = byte(CREATOR);
+        match fcntl(&self.0, FcntlArg::F_OFD_SETLK(&lock)) {
+            Ok(_) => return Ok(None),
+            Err(Errno::EAGAIN | Errno::EACCES) => {}
+            Err(errno) => return Err(errno).or_fault(|| Fault::doing("lock the container's record")),
+        }
+        fcntl(&self.0, FcntlArg::F_OFD_GETLK(&mut lock))?;
+        // It may have ended between the two.
+        Ok(Some(if lock.l_type == libc::F_UNLCK as libc::c_short { 0 } else { lock.l_pid.max(0) }))
+    }
+}
+
+/// Whose lock it is, by the byte that it is on.
+const CREATOR: libc::off_t = 1;
+const REMOVER: libc::off_t = 2;
+
+/// A write lock on a byte of the file.
+fn byte(start: libc::off_t) -> libc::flock {
+    lock(start, libc::F_WRLCK)
+}
+
+fn lock(start: libc::off_t, kind: libc::c_int) -> libc::flock {
+    libc::flock {
+        l_type: kind as libc::c_short,
+        l_whence: libc::SEEK_SET as libc::c_short,
+        l_start: start,
+        l_len: 1,
+        l_pid: 0,
+    }
+}
+
+/// Has the record as its creator, until this process closes it or ends; no child has the lock.
+///
+/// # Errors
+/// EAGAIN when it is being removed.
+pub fn lock_creator(file: &File) -> nix::Result<()> {
+    fcntl(file, FcntlArg::F_SETLK(&byte(CREATOR))).map(drop)
+}
+
+/// Whether the creation is under way. A lock to read would be in the way of the one to write, and needs a file that is
+/// open for reading only.
+///
+/// # Errors
+/// Those of fcntl(2).
+pub fn look(file: &File) -> anyhow::Result<Lock> {
+    let mut lock = lock(CREATOR, libc::F_RDLCK);
+    fcntl(file, FcntlArg::F_OFD_GETLK(&mut lock))?;
+    Ok(if lock.l_type == libc::F_UNLCK as libc::c_short { Lock::Free } else { Lock::Held })
+}

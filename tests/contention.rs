@@ -1,0 +1,156 @@
+//! Two commands on one container at once: one of the two wins, the other says so, and nothing is left.
+
+use crate::common::{Bundle, Kase, Running, is_ours, wait_until, words};
+use std::ffi::OsStr;
+use std::fs;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+deeds! {
+    a_creation_that_is_deleted_fails_wherever_it_is,
+    of_a_creation_and_a_deletion_at_once_nothing_is_lost,
+    a_creator_that_hangs_does_not_keep_its_id,
+    of_two_starts_at_once_one_is_told_that_it_runs,
+    whoever_freezes_a_container_again_and_again_keeps_nobody_from_its_deletion,
+}
+
+/// `kase` under strace, which injects this.
+fn injected(kase: &Kase, options: &[&str], command: &std::process::Command) -> Running {
+    let mut strace = kase.program("strace");
+    strace
+        .args(["-o", "/dev/null"])
+        .args(options)
+        .arg("--")
+        .arg(command.get_program())
+        .args(command.get_args());
+    kase.spawn(strace)
+}
+
+fn entry(kase: &Kase, id: &str) -> PathBuf {
+    kase.state_dir().join(id)
+}
+
+fn creating<'a>(bundle: &'a Bundle, verb: &'a [&'a str], id: &'a str) -> Vec<&'a OsStr> {
+    words(verb.iter().copied().chain(["-b"]), bundle.dir(), [id])
+}
+
+/// strace holds the creation back for a second at each of these calls, once its entry is there.
+fn a_creation_that_is_deleted_fails_wherever_it_is(kase: &Kase) {
+    if std::process::Command::new("strace").arg("--version").output().is_err() {
+        skip!("needs strace");
+    }
+    let bundle = kase.bundle().args(["/probe", "sleep"]);
+    for verb in [["create"].as_slice(), &["run", "-d"]] {
+        for place in [
+            ["-P", "record", "-e", "inject=openat:delay_enter=1000000"].as_slice(),
+            &["-e", "inject=clone3:delay_enter=1000000"],
+            &["-e", "inject=clone3:delay_exit=1000000"],
+        ] {
+            let id = kase.id();
+            let creation = injected(kase, place, &kase.command(creating(&bundle, verb, &id)));
+            wait_until("the entry", || entry(kase, &id).exists());
+            let deleted = kase.call(["delete", "--force", &id]);
+            let created = creation.finish();
+            assert_eq!((deleted.code, created.code), (0, 1), "{verb:?} {place:?}: {deleted}{created}");
+            assert!(!entry(kase, &id).exists());
+            // The id and its cgroup are free.
+            kase.call(creating(&bundle, &["create"], &id)).succeeded();
+            kase.call(["delete", "--force", &id]).succeeded();
+        }
+    }
+}
+
+fn of_a_creation_and_a_deletion_at_once_nothing_is_lost(kase: &Kase) {
+    let bundle = kase.bundle().args(["/probe", "sleep"]);
+    for round in 0..40_u64 {
+        let id = kase.id();
+        let verb: &[&str] = if round % 2 == 0 { &["create"] } else { &["run", "-d"] };
+        let creation = kase.spawn(kase.command(creating(&bundle, verb, &id)));
+        let begun = Instant::now();
+        let mut deleted = false;
+        while !deleted && begun.elapsed() < Duration::from_secs(10) {
+            std::thread::sleep(Duration::from_micros(round * 100));
+            deleted = entry(kase, &id).exists() && kase.call(["delete", "--force", &id]).code == 0;
+        }
+        let created = creation.finish();
+        assert!(deleted, "{created}");
+        assert!(!entry(kase, &id).exists(), "{created}");
+        // What is lost keeps the id from use by its cgroup.
+        kase.call(creating(&bundle, &["create"], &id)).succeeded();
+        kase.call(["delete", "--force", &id]).succeeded();
+    }
+}
+
+/// In a hook that does not end.
+fn a_creator_that_hangs_does_not_keep_its_id(kase: &Kase) {
+    let hook = serde_json::json!([{"path": "/bin/sh", "args": ["sh", "-c", "touch at; exec sleep 100"],
+        "env": ["PATH=/usr/bin:/bin"]}]);
+    let bundle = kase.bundle().args(["/probe", "sleep"]).edit(|spec| spec["hooks"]["createRuntime"] = hook);
+    let id = kase.id();
+    let creation = kase.spawn(kase.command(creating(&bundle, &["create"], &id)));
+    wait_until("the hook", || bundle.path("at").exists());
+    kase.call(["delete", &id]).refused(&["not stopped: creating"]);
+    kase.call(["delete", "--force", &id]).succeeded();
+    let created = creation.finish();
+    assert_ne!(created.code, 0, "{created}");
+    kase.call(["state", &id]).refused(&["does not exist"]);
+    end_hook(kase);
+}
+
+/// Ends the hook that has outlived its kase.
+fn end_hook(kase: &Kase) {
+    let marker = format!("{}/", kase.path("").display());
+    for process in fs::read_dir("/proc").unwrap().flatten() {
+        let is_hook = fs::read(process.path().join("cmdline")).is_ok_and(|text| text == b"sleep\x00100\x00");
+        let here = fs::read_link(process.path().join("cwd"))
+            .is_ok_and(|directory| directory.to_string_lossy().starts_with(marker.trim_end_matches('/')));
+        if is_hook && here {
+            let pid = process.file_name().to_str().unwrap().parse().unwrap();
+            let _ =
+                nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
+        }
+    }
+}
+
+fn of_two_starts_at_once_one_is_told_that_it_runs(kase: &Kase) {
+    let bundle = kase.bundle().args(["/probe", "sleep"]);
+    for _ in 0..30 {
+        let container = kase.create(&bundle);
+        let starts = [(); 3].map(|()| kase.spawn(kase.command(["start", &container.id])));
+        let mut ends = starts.map(Running::finish);
+        ends.sort_by_key(|end| end.code);
+        let [won, lost @ ..] = ends;
+        won.succeeded();
+        for lost in lost {
+            if is_ours() {
+                lost.refused(&["cannot start an already running container"]);
+            } else {
+                assert_ne!(lost.code, 0);
+            }
+        }
+    }
+}
+
+/// As `pause` may, at a moment that the deletion has not waited for.
+fn whoever_freezes_a_container_again_and_again_keeps_nobody_from_its_deletion(kase: &Kase) {
+    let container = kase.run_detached(&kase.bundle().args(["/probe", "sleep"]));
+    let record = fs::read_to_string(entry(kase, &container.id).join("record")).unwrap_or_default();
+    let Some((_, path)) = record.split_once("\"freezer\":\"") else {
+        skip!("needs the freezer of cgroup v1")
+    };
+    let file = PathBuf::from(path.split('"').next().unwrap()).join("freezer.state");
+    let (done, is_done) = std::sync::mpsc::channel::<()>();
+    let freezing = std::thread::spawn(move || {
+        while is_done
+            .recv_timeout(Duration::from_millis(20))
+            .is_err_and(|error| error == std::sync::mpsc::RecvTimeoutError::Timeout)
+        {
+            let _ = fs::write(&file, "FROZEN");
+        }
+    });
+    let deleted = container.call("delete", ["--force"]);
+    drop(done);
+    freezing.join().unwrap();
+    deleted.succeeded();
+    container.call("state", []).refused(&["does not exist"]);
+}
