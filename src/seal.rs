@@ -270,9 +270,11 @@ fn take_name(arguments: &[OsString]) -> anyhow::Result<()> {
 /// Returns only on failure.
 fn execute_again(caller: &Caller, arguments: &[OsString]) -> anyhow::Result<Infallible> {
     let Err(error) = memfd(arguments);
-    Err(Fault::doing("keep the container from writing kase's own binary (CVE-2019-5736)")
-        .remedy(remedy(caller.standing, &error))
-        .caused_by(error))
+    Err(Fault::doing(format!(
+        "keep the container from writing kase's own binary (CVE-2019-5736): copy {OWN}"
+    ))
+    .remedy(remedy(caller.standing, &error))
+    .caused_by(error))
 }
 
 fn remedy(standing: Standing, error: &io::Error) -> &'static str {
@@ -284,6 +286,7 @@ fn remedy(standing: Standing, error: &io::Error) -> &'static str {
             "install kase for everyone (as root, make install/kase), so that it is root's; or make it readable \
              (chmod +r), and have root allow executable memfds: sysctl vm.memfd_noexec=1"
         }
+        (Some(libc::ENOENT), _) => "mount /proc: mount -t proc proc /proc",
         _ => "free memory and descriptors: a copy of kase's binary needs some",
     }
 }

@@ -33,6 +33,7 @@ deeds! {
     an_unknown_device_type_is_refused,
     a_pid_file_that_cannot_be_written_is_refused,
 }
+deeds! { root: a_chroot_without_proc_is_told }
 deeds! { user: maps_beyond_the_ranges_are_refused, a_state_directory_of_another_user_is_refused }
 
 /// `create` is refused with these words, and there is no container afterwards.
@@ -284,4 +285,29 @@ fn a_pid_file_that_cannot_be_written_is_refused(kase: &Kase) {
     kase.call(["delete", "--force", &id]);
     outcome.refused(&["no/such/dir/pid"]);
     assert_ne!(state.code, 0, "{state}");
+}
+
+/// And one that has it, but whose root is no mount.
+fn a_chroot_without_proc_is_told(kase: &Kase) {
+    let bundle = kase.bundle().args(["/probe", "hostname"]);
+    fs::copy(crate::common::program(), kase.path("kase")).unwrap();
+    fs::create_dir(kase.path("proc")).unwrap();
+    let name = bundle.dir().file_name().unwrap().to_str().unwrap();
+    let after = |before: &str| {
+        let mut unshare = kase.program("unshare");
+        let script = format!("{before}; exec chroot \"$1\" /kase --root /state run -b /{name} {}", kase.id());
+        unshare.args(["--mount", "--propagation", "private", "sh", "-c", &script, "sh"]).arg(kase.path(""));
+        kase.finish(unshare)
+    };
+    let outcome = after("true");
+    outcome.refused(&["copy /proc/self/exe", "No such file or directory"]);
+    assert_eq!(outcome.help(), "mount /proc: mount -t proc proc /proc");
+    let proc = "mount -t proc proc \"$1/proc\"";
+    let outcome = after(proc);
+    outcome.refused(&["/ is no mount point here, as in a chroot"]);
+    assert!(
+        outcome.help().starts_with("make it one before it is entered: mount --rbind DIR DIR"),
+        "{outcome}"
+    );
+    assert_eq!(after(&format!("mount --rbind \"$1\" \"$1\"; {proc}")).stdout(), "kase\n");
 }

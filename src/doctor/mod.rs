@@ -14,6 +14,7 @@ use crate::host::{self, Host, Subids};
 use crate::kernel::process::limit;
 use crate::plan::cgroup::Version;
 use crate::seccomp::known;
+use nix::sys::utsname::uname;
 use rootless::Hurdle;
 use rootless::caller::Caller;
 use rootless::checks::{self, Check, Level};
@@ -47,8 +48,9 @@ pub fn host(caller: &Caller) -> anyhow::Result<Vec<Check>> {
 
 fn kernel() -> Check {
     const NAME: &str = "kernel";
-    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let release = release.trim();
+    // By the system call, which works without /proc.
+    let release =
+        uname().map_or_else(|_| String::new(), |names| names.release().to_string_lossy().into_owned());
     let mut numbers = release.split(['.', '-']).map(|part| part.parse::<u32>().unwrap_or(0));
     let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
     if version >= (5, 12) {

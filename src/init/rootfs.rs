@@ -84,8 +84,15 @@ fn separate(plan: &Plan<'_>) -> anyhow::Result<()> {
         _ if plan.namespaces.makes(Kind::User) && plan.namespaces.makes(Kind::Mount) => return Ok(()),
         _ => Propagation::Slave,
     };
-    mount::set_all_propagation(propagation)
-        .or_fault(|| Fault::at("linux.rootfsPropagation", "separate the mounts from the host's"))
+    mount::set_all_propagation(propagation).map_err(|error| {
+        let doing = "separate the mounts from the host's";
+        match error.raw_os_error() {
+            Some(libc::EINVAL) => Fault::doing(format!("{doing}: / is no mount point here, as in a chroot"))
+                .remedy("make it one before it is entered: mount --rbind DIR DIR, then chroot DIR"),
+            _ => Fault::at("linux.rootfsPropagation", doing),
+        }
+        .caused_by(error)
+    })
 }
 
 fn clone(path: &Path) -> anyhow::Result<OwnedFd> {
