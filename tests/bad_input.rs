@@ -191,9 +191,9 @@ fn a_namespace_path_that_is_missing_is_refused(kase: &Kase) {
 
 fn a_namespace_path_of_another_type_is_refused(kase: &Kase) {
     let bundle = kase.bundle().namespace(json!({"type": "ipc", "path": "/proc/self/ns/uts"}));
-    refused(kase, &bundle, &[LAST_NAMESPACE, "/proc/self/ns/uts"]);
+    refused(kase, &bundle, &[LAST_NAMESPACE, "/proc/self/ns/uts: it is of another kind"]);
     let bundle = kase.bundle().namespace(json!({"type": "ipc", "path": "/dev/null"}));
-    refused(kase, &bundle, &[LAST_NAMESPACE, "/dev/null"]);
+    refused(kase, &bundle, &[LAST_NAMESPACE, "/dev/null: it is of another kind"]);
 }
 
 fn an_unknown_namespace_is_refused(kase: &Kase) {

@@ -7,7 +7,7 @@ use std::os::unix::fs::{PermissionsExt, chown};
 deeds! {
     a_directory_and_a_file_are_told_apart, a_file_in_the_way_is_named, symlinks_in_a_circle_are_named,
     a_name_that_is_too_long_is_named, a_read_only_mount_in_the_way_is_named, a_source_that_is_no_path_is_told,
-    a_slash_at_the_end_says_nothing, rbind_stays_recursive,
+    a_slash_at_the_end_says_nothing, rbind_stays_recursive, a_remount_of_no_mount_is_told,
 }
 deeds! {
     user: a_directory_that_is_not_ours_is_named, mounts_below_that_are_locked_are_told,
@@ -100,6 +100,15 @@ fn a_slash_at_the_end_says_nothing(kase: &Kase) {
     for _ in 0..2 {
         assert_eq!(kase.run(&bundle).stdout(), "127.0.0.1 localhost\n");
     }
+}
+
+fn a_remount_of_no_mount_is_told(kase: &Kase) {
+    let bundle = kase.bundle().mount(bind("/none".as_ref(), "/etc", &["bind", "remount", "ro"]));
+    kase.run(&bundle).refused(&[&bundle.last_mount(), "remount /etc: nothing is mounted there"]);
+    let first = bind("etc".as_ref(), "/etc", &["bind"]);
+    let bundle = kase.bundle().mount(first).mount(bind("/none".as_ref(), "/etc", &["bind", "remount", "ro"]));
+    fs::create_dir(bundle.path("etc")).unwrap();
+    assert_eq!(kase.sees(bundle, ["write", "/etc/new", "x"]), "EROFS\n");
 }
 
 /// As with mount(2), whose MS_REC no word takes away.

@@ -36,34 +36,45 @@ pub fn set(attributes: &Attributes<'_>, proc: &Procfs) -> anyhow::Result<()> {
 fn set_scheduler(scheduler: &Scheduler) -> anyhow::Result<()> {
     let Err(error) = schedule::set_scheduler(&scheduler.attributes) else { return Ok(()) };
     let policy = scheduler.policy;
-    let remedy = match (error.raw_os_error(), policy) {
-        (Some(libc::EPERM), "SCHED_DEADLINE") => {
-            "run kase as root of the host: the kernel asks for CAP_SYS_NICE, and for a process that may use all processors (the process scheduler can't be used together with AllowedCPUs: leave linux.resources.cpu.cpus out)".to_string()
-        }
-        (Some(libc::EPERM), "SCHED_FIFO" | "SCHED_RR") => {
-            "run kase as root of the host, or raise the caller's RLIMIT_RTPRIO (ulimit -r): in the initial user namespace the kernel asks for CAP_SYS_NICE; a cgroup with real-time groups also needs cpu.rt_runtime_us".to_string()
-        }
-        (Some(libc::EPERM), _) => {
-            "run kase as root of the host, or raise the caller's RLIMIT_NICE (ulimit -e): the kernel asks for CAP_SYS_NICE in the initial user namespace".to_string()
-        }
-        (Some(libc::EBUSY), _) => "ask for less runtime in each period: the processors have promised the rest to others".to_string(),
-        (Some(libc::EOPNOTSUPP), _) => {
-            "leave SCHED_FLAG_UTIL_CLAMP_MIN and _MAX out: this kernel is built without CONFIG_UCLAMP_TASK".to_string()
-        }
-        _ => format!("see what sched_setattr(2) takes for {policy}"),
+    let (cause, remedy) = match (error.raw_os_error(), policy) {
+        (Some(libc::EPERM), "SCHED_DEADLINE") => (
+            ": the kernel asks for CAP_SYS_NICE on the host, and for all processors",
+            "run kase as root of the host; the process scheduler can't be used together with AllowedCPUs: leave linux.resources.cpu.cpus out",
+        ),
+        (Some(libc::EPERM), "SCHED_FIFO" | "SCHED_RR") => (
+            ": the kernel asks for CAP_SYS_NICE on the host or RLIMIT_RTPRIO, and a cgroup with real-time groups for cpu.rt_runtime_us",
+            "run kase as root of the host, or raise the caller's RLIMIT_RTPRIO (ulimit -r)",
+        ),
+        (Some(libc::EPERM), _) => (
+            ": the kernel asks for CAP_SYS_NICE on the host or RLIMIT_NICE",
+            "run kase as root of the host, or raise the caller's RLIMIT_NICE (ulimit -e)",
+        ),
+        (Some(libc::EBUSY), _) => (
+            ": the processors have promised too much of their time to others",
+            "ask for less runtime in each period",
+        ),
+        (Some(libc::EOPNOTSUPP), _) => (
+            ": this kernel is built without CONFIG_UCLAMP_TASK",
+            "leave SCHED_FLAG_UTIL_CLAMP_MIN and _MAX out",
+        ),
+        _ => ("", "see what sched_setattr(2) takes for this policy"),
     };
-    Err(Fault::at("process.scheduler", format!("set the scheduler to {policy}"))
+    Err(Fault::at("process.scheduler", format!("set the scheduler to {policy}{cause}"))
         .remedy(remedy)
         .caused_by(error))
 }
 
 /// Of this process alone: it leads its process group, which has no other, and all that it makes inherit it.
 fn set_io_priority(priority: &IoPriority) -> anyhow::Result<()> {
-    schedule::set_io_priority(priority.class, priority.level).or_fault(|| {
+    schedule::set_io_priority(priority.class, priority.level).map_err(|error| {
         let doing = format!("set the I/O priority to {} {}", priority.name, priority.level);
-        Fault::at("process.ioPriority", doing).remedy(
-            "run kase as root of the host, or use IOPRIO_CLASS_BE: for the real-time class the kernel asks for CAP_SYS_ADMIN or CAP_SYS_NICE in the initial user namespace",
-        )
+        let cause = match error.raw_os_error() {
+            Some(libc::EPERM) => ": the kernel asks for CAP_SYS_ADMIN or CAP_SYS_NICE on the host",
+            _ => "",
+        };
+        Fault::at("process.ioPriority", format!("{doing}{cause}"))
+            .remedy("run kase as root of the host, or use IOPRIO_CLASS_BE")
+            .caused_by(error)
     })
 }
 
@@ -81,13 +92,15 @@ fn set_personality(domain: Domain) -> anyhow::Result<()> {
 
 fn set_memory_policy(policy: &MemoryPolicy) -> anyhow::Result<()> {
     let Err(error) = schedule::set_memory_policy(policy.mode, policy.nodes.words()) else { return Ok(()) };
-    let remedy = match error.raw_os_error() {
-        Some(libc::ENOSYS) => "leave it out: this kernel is built without CONFIG_NUMA",
-        _ => {
-            "name nodes that this machine and linux.resources.cpu.mems have (cat /sys/devices/system/node/has_memory), and a mode that this kernel knows (MPOL_PREFERRED_MANY: Linux 5.15, MPOL_WEIGHTED_INTERLEAVE: 6.9)"
-        }
+    let (cause, remedy) = match error.raw_os_error() {
+        Some(libc::ENOSYS) => (": this kernel is built without CONFIG_NUMA", "leave it out"),
+        Some(libc::EINVAL) => (
+            ": the container has no such nodes, or the kernel no such mode",
+            "name nodes that this machine and linux.resources.cpu.mems have (cat /sys/devices/system/node/has_memory), and a mode that this kernel knows (MPOL_PREFERRED_MANY: Linux 5.15, MPOL_WEIGHTED_INTERLEAVE: 6.9)",
+        ),
+        _ => ("", "see what set_mempolicy(2) takes"),
     };
-    let doing = format!("set the memory policy to {}", policy.shown);
+    let doing = format!("set the memory policy to {}{cause}", policy.shown);
     Err(Fault::at("linux.memoryPolicy", doing).remedy(remedy).caused_by(error))
 }
 

@@ -59,10 +59,19 @@ fn put(program: &Program, kase: Option<&InitEnd>) -> anyhow::Result<()> {
         .iter()
         .map(|one| Instruction { code: one.code, jt: one.jt, jf: one.jf, k: one.k })
         .collect();
-    let installed = seccomp::install(&instructions, program.flags).or_fault(|| {
-        Fault::at("linux.seccomp", "install the filter").remedy(
-            "set process.noNewPrivileges to true if kase lacks CAP_SYS_ADMIN, and leave out flags that are newer than the kernel",
-        )
+    let installed = seccomp::install(&instructions, program.flags).map_err(|error| {
+        let (cause, remedy) = match error.raw_os_error() {
+            Some(libc::EACCES) => (
+                ": the kernel asks for CAP_SYS_ADMIN or noNewPrivileges",
+                "set process.noNewPrivileges to true, or run as root",
+            ),
+            Some(libc::EINVAL) => (
+                ": this kernel does not know one of its flags",
+                "leave out linux.seccomp.flags that are newer than the kernel",
+            ),
+            _ => ("", "see `dmesg`, which may say more"),
+        };
+        Fault::at("linux.seccomp", format!("install the filter{cause}")).remedy(remedy).caused_by(error)
     })?;
     match (installed, kase) {
         (Installed::Listener(listener), Some(kase)) => kase.say(&ToKase::Listener(listener)),

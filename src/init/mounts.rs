@@ -88,9 +88,14 @@ impl Mounter<'_> {
 
     fn remount(&self, mount: &Mount<'_>) -> anyhow::Result<()> {
         let (target, _) = self.point(mount, Shape::Directory)?;
-        flags::change(mount, target.as_fd(), mount.options.attributes).or_fault(|| {
-            Fault::at(mount.at, format!("remount {}", mount.destination.display()))
-                .remedy("name a mount point that an earlier entry made")
+        flags::change(mount, target.as_fd(), mount.options.attributes).map_err(|error| {
+            let doing = format!("remount {}", mount.destination.display());
+            match error.raw_os_error() {
+                Some(libc::EINVAL) => Fault::at(mount.at, format!("{doing}: nothing is mounted there"))
+                    .remedy("name a mount point that an earlier entry made"),
+                _ => Fault::at(mount.at, doing),
+            }
+            .caused_by(error)
         })
     }
 

@@ -8,8 +8,9 @@ use crate::kernel::process;
 use crate::plan::Plan;
 use crate::plan::namespaces::{Join, Kind, Offset};
 use crate::trace::{self, Who};
+use nix::errno::Errno;
 use nix::sys::stat::{fstat, stat};
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, OwnedFd};
 
 /// Joins everything that `linux.namespaces` gives a path for.
@@ -30,18 +31,26 @@ pub fn join(joins: &[Join<'_>]) -> anyhow::Result<()> {
     if let Some(user) = open.iter().position(|(join, _)| join.kind == Kind::User) {
         let (join, user) = open.remove(user);
         open.retain(|(join, fd)| process::setns(fd.as_fd(), join.kind.flag()).is_err());
-        process::setns(user.as_fd(), join.kind.flag()).or_fault(|| refused(join))?;
+        process::setns(user.as_fd(), join.kind.flag()).map_err(|error| refused(join, error))?;
     }
     for (join, fd) in open {
-        process::setns(fd.as_fd(), join.kind.flag()).or_fault(|| refused(join))?;
+        process::setns(fd.as_fd(), join.kind.flag()).map_err(|error| refused(join, error))?;
     }
     Ok(())
 }
 
 fn open_one(join: &Join<'_>) -> anyhow::Result<OwnedFd> {
-    open_namespace(join.path).or_fault(|| {
-        Fault::at(join.at, format!("open {}", join.path.display()))
-            .remedy("check that the namespace's process or bind mount is still there")
+    open_namespace(join.path).map_err(|error| {
+        let doing = format!("open {}", join.path.display());
+        match error {
+            Errno::EACCES | Errno::EPERM => {
+                Fault::at(join.at, format!("{doing}: only who may trace the process may join its namespaces"))
+                    .remedy("run as the user who made the namespace, or as root")
+            }
+            _ => Fault::at(join.at, doing)
+                .remedy("check that the namespace's process or bind mount is still there"),
+        }
+        .caused_by(error)
     })
 }
 
@@ -57,11 +66,26 @@ fn other_than_ours(join: &Join<'_>, mounts: &OwnedFd) -> anyhow::Result<()> {
         .into())
 }
 
-fn refused(join: &Join<'_>) -> Fault {
+fn refused(join: &Join<'_>, error: io::Error) -> anyhow::Error {
     let word = join.kind.word();
-    Fault::at(join.at, format!("join the {word} namespace {}", join.path.display())).remedy(format!(
-        "check that it is a {word} namespace, and that you have CAP_SYS_ADMIN in the user namespace that owns it"
-    ))
+    let (cause, remedy) = match (error.raw_os_error(), join.kind) {
+        (Some(libc::EINVAL), Kind::User) => (
+            ": it is no user namespace, or the one that kase is in",
+            "name another user namespace, or leave the entry out".to_string(),
+        ),
+        (Some(libc::EINVAL), _) => (
+            ": it is of another kind",
+            format!("name a {word} namespace; ls -l /proc/PID/ns shows a process's"),
+        ),
+        (Some(libc::EPERM), _) => (
+            ": kase has no CAP_SYS_ADMIN in the user namespace that owns it",
+            "join that user namespace too, or run as root".to_string(),
+        ),
+        _ => ("", format!("check that it is a {word} namespace")),
+    };
+    Fault::at(join.at, format!("join the {word} namespace {}{cause}", join.path.display()))
+        .remedy(remedy)
+        .caused_by(error)
 }
 
 /// Runs as the hop: enters what must be entered before init exists, makes init as kase's child, and ends.

@@ -158,10 +158,17 @@ fn check_cwd() -> anyhow::Result<()> {
 fn set_groups(user: &Ids<'_>) -> anyhow::Result<()> {
     match process::set_groups(user.additional_gids) {
         // Nothing was asked for: the caller's groups stay, as the kernel wants it under a map of one id.
-        Err(error) if error.kind() == ErrorKind::PermissionDenied && user.additional_gids.is_empty() => Ok(()),
-        set => set.or_fault(|| {
-            Fault::at("process.user.additionalGids", "set the supplementary groups")
-                .remedy("the kernel denies it in a user namespace with a map of one id: leave them out, or give the user a range in /etc/subgid")
+        Err(error) if error.kind() == ErrorKind::PermissionDenied && user.additional_gids.is_empty() => {
+            Ok(())
+        }
+        set => set.map_err(|error| {
+            let cause = match error.kind() {
+                ErrorKind::PermissionDenied => ": a user namespace with a map of one id may not",
+                _ => "",
+            };
+            Fault::at("process.user.additionalGids", format!("set the supplementary groups{cause}"))
+                .remedy("leave them out, or give the user a range in /etc/subgid")
+                .caused_by(error)
         }),
     }
 }
