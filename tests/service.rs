@@ -11,6 +11,7 @@ deeds! {
     descriptors_for_another_process_do_not,
     preserved_descriptors_reach_the_container,
     preserved_descriptors_reach_an_added_process,
+    descriptors_between_preserved_ones_may_be_closed,
     a_preserved_descriptor_that_is_not_open_is_refused,
     a_detached_run_tells_when_the_container_is_ready,
     a_run_in_the_foreground_tells_too,
@@ -68,6 +69,19 @@ fn preserved_descriptors_reach_an_added_process(kase: &Kase) {
     let script = "exec 3</dev/null 4</dev/null;";
     let outcome = after(kase, script, line.iter().map(std::ffi::OsStr::new));
     assert_eq!(open_descriptors(outcome.stdout()), [0, 1, 2, 3], "{outcome}");
+}
+
+/// Podman's `--preserve-fd=5` counts up to 5.
+fn descriptors_between_preserved_ones_may_be_closed(kase: &Kase) {
+    let script = "exec 3</dev/null 4<&- 5</dev/null 6<&-;";
+    let bundle = kase.bundle().args(["/probe", "fds"]);
+    let id = kase.id();
+    let line = words(["run", "-b"], bundle.dir(), ["--preserve-fds", "3", id.as_str()]);
+    assert_eq!(open_descriptors(after(kase, script, line).stdout()), [0, 1, 2, 3, 5]);
+    let container = kase.run_detached(&kase.bundle().args(["/probe", "sleep"]));
+    let line = ["exec", "--preserve-fds", "3", container.id.as_str(), "/probe", "fds"];
+    let outcome = after(kase, script, line.iter().map(std::ffi::OsStr::new));
+    assert_eq!(open_descriptors(outcome.stdout()), [0, 1, 2, 3, 5], "{outcome}");
 }
 
 fn a_preserved_descriptor_that_is_not_open_is_refused(kase: &Kase) {

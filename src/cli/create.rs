@@ -8,7 +8,8 @@ use anyhow::Context as _;
 use clap::{Arg, ArgAction, ArgMatches, value_parser};
 use std::env;
 use std::ffi::OsString;
-use std::fs;
+use std::fs::{self, File};
+use std::mem;
 use std::path::PathBuf;
 
 pub fn arguments(command: Building<'_>) -> Building<'_> {
@@ -146,10 +147,12 @@ fn listen_environment() -> Vec<String> {
     variables
 }
 
-/// Refuses descriptors to preserve that are not open: kase's own would come to have their numbers.
+/// Refuses descriptors to preserve that are not open: each of an activation's, and of `--preserve-fds` the last. Where
+/// numbers below that are free, as in crun, they are taken, so that no descriptor of kase's own comes to have them; the
+/// container does not get these.
 ///
 /// # Errors
-/// The first that is not.
+/// The first that has to be open and is not; those of open(2).
 pub fn check_preserved(command: &str, matches: &ArgMatches) -> anyhow::Result<()> {
     let listen = match command {
         "create" | "run" => listen_fds(),
@@ -158,13 +161,22 @@ pub fn check_preserved(command: &str, matches: &ArgMatches) -> anyhow::Result<()
         _ => return Ok(()),
     };
     let count = given::<u32>(matches, "preserve-fds").copied().unwrap_or(0);
-    for number in 3..3_u32.saturating_add(listen).saturating_add(count) {
-        if fs::symlink_metadata(format!("/proc/self/fd/{number}")).is_err() {
-            let option = if number - 3 < listen { "LISTEN_FDS" } else { "--preserve-fds" };
-            return Err(Fault::doing(format!("{option}: descriptor {number} is not open"))
-                .remedy("open every descriptor from 3 on that is to be passed, or pass fewer")
-                .into());
-        }
+    let is_open = |number: u32| fs::symlink_metadata(format!("/proc/self/fd/{number}")).is_ok();
+    let refuse = |option: &str, number: u32| {
+        Err(Fault::doing(format!("{option}: descriptor {number} is not open"))
+            .remedy("open the descriptors from 3 on that are to be passed, or pass fewer")
+            .into())
+    };
+    let (first, end) = (3_u32.saturating_add(listen), 3_u32.saturating_add(listen).saturating_add(count));
+    if let Some(number) = (3..first).find(|number| !is_open(*number)) {
+        return refuse("LISTEN_FDS", number);
+    }
+    if count > 0 && !is_open(end - 1) {
+        return refuse("--preserve-fds", end - 1);
+    }
+    for _ in (first..end).filter(|number| !is_open(*number)) {
+        // The lowest free number is the one; it is kept until the program's exec closes it.
+        mem::forget(File::open("/dev/null")?);
     }
     Ok(())
 }
