@@ -1,6 +1,8 @@
 //! The container's process: who it is, what it may do, what it starts with.
 
-use crate::common::{Kase, is_ours, json, peer};
+use crate::common::{Kase, is_ours, is_root, json, peer, words};
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 deeds! {
     capabilities_are_those_of_the_config,
@@ -26,7 +28,14 @@ deeds! {
     arguments_are_passed_as_they_are,
     the_argument_zero_is_as_given,
     no_signal_is_ignored,
+    a_variable_that_is_none_is_not_printed,
+    more_groups_than_there_may_be_are_refused,
+    an_empty_name_is_a_program_that_is_not_found,
+    a_closed_rootfs_is_what_keeps_programs_from_being_found,
+    a_file_as_standard_output_keeps_its_owner,
+    a_pipe_as_standard_output_is_the_users,
 }
+deeds! { root: a_device_or_a_file_to_be_read_stays_the_hosts, what_a_lower_oom_score_takes_is_told }
 
 /// CAP_KILL, CAP_NET_BIND_SERVICE and CAP_AUDIT_WRITE, as the default config has them.
 const DEFAULT: &str = "0000000020000420";
@@ -195,7 +204,7 @@ fn no_descriptor_of_ours_leads_to_a_program_of_the_hosts(kase: &Kase) {
     use std::os::unix::fs::PermissionsExt;
     let outside = kase.path("outside");
     crate::common::programs::copy_to(crate::common::programs::probe(), &outside);
-    std::fs::set_permissions(&outside, std::fs::Permissions::from_mode(0o755)).unwrap();
+    fs::set_permissions(&outside, fs::Permissions::from_mode(0o755)).unwrap();
     let ways: Vec<_> = (3..32)
         .flat_map(|number| ["..", "../..", "../../.."].map(|up| format!("/proc/self/fd/{number}/{up}")))
         .collect();
@@ -245,4 +254,107 @@ fn no_signal_is_ignored(kase: &Kase) {
     let ignored = u64::from_str_radix(seen.stdout().trim_start_matches("SigIgn: ").trim(), 16).unwrap();
     // The probe's own start ignores SIGPIPE.
     assert_eq!(ignored & 0x7fff_ffff & !(1 << 12), 0, "{seen}");
+}
+
+fn a_variable_that_is_none_is_not_printed(kase: &Kase) {
+    let bundle = kase.bundle().edit(|spec| spec["process"]["env"] = json!(["A=1", "hunter2"]));
+    let outcome = kase.run(&bundle);
+    outcome.refused(&["process.env[1]: this is no NAME=value"]);
+    assert!(!outcome.err.contains("hunter2"), "{outcome}");
+}
+
+fn more_groups_than_there_may_be_are_refused(kase: &Kase) {
+    let groups: Vec<u32> = vec![0; 66_000];
+    let bundle = kase.bundle().edit(|spec| spec["process"]["user"]["additionalGids"] = json!(groups));
+    kase.run(&bundle).refused(&["process.user.additionalGids: 66000 groups, but the kernel takes 65536"]);
+}
+
+/// Podman makes its exit code 127 of these words.
+fn an_empty_name_is_a_program_that_is_not_found(kase: &Kase) {
+    let outcome = kase.run(&kase.bundle().args([""]));
+    assert_ne!(outcome.code, 0);
+    assert!(outcome.err.contains("executable file not found in $PATH"), "{outcome}");
+}
+
+fn a_closed_rootfs_is_what_keeps_programs_from_being_found(kase: &Kase) {
+    let closed = |name| {
+        let bundle = kase.bundle().args([name]).edit(|spec| {
+            spec["process"]["user"] = json!({"uid": 1000, "gid": 1000});
+            spec["process"]["capabilities"] = json!({});
+        });
+        fs::set_permissions(bundle.rootfs(""), fs::Permissions::from_mode(0o700)).unwrap();
+        kase.run(&bundle)
+    };
+    let outcome = closed("no-such-program");
+    assert!(
+        outcome
+            .err
+            .contains("executable file not found in $PATH, of which / may not be searched by uid 1000"),
+        "{outcome}"
+    );
+    let whole = closed("/probe");
+    assert!(
+        whole.err.contains("\"/probe\": permission denied: / may not be searched by uid 1000"),
+        "{whole}"
+    );
+    for outcome in [outcome, whole] {
+        assert!(outcome.help().contains("chmod o+x /)"), "{outcome}");
+    }
+}
+
+/// `run` as another user of the container's, with this standard output.
+fn run_onto(kase: &Kase, output: impl Into<std::process::Stdio>) {
+    let bundle = kase.bundle().args(["/probe", "id"]).edit(|spec| {
+        spec["process"]["user"] = json!({"uid": 1000, "gid": 1000});
+    });
+    let id = kase.id();
+    let mut command = kase.command(words(["run", "-b"], bundle.dir(), [id.as_str()]));
+    assert!(command.stdout(output).status().unwrap().success());
+}
+
+/// Rootless it would become a subordinate id's. Of root's own files the container gets what it is to write.
+fn a_file_as_standard_output_keeps_its_owner(kase: &Kase) {
+    let owned = |file: &std::path::Path| (file.metadata().unwrap().uid(), file.metadata().unwrap().gid());
+    let own = kase.file("own", "");
+    run_onto(kase, fs::File::options().append(true).open(&own).unwrap());
+    let expected = if kase.is_root() { 1000 } else { kase.identity.uid };
+    assert_eq!(owned(&own), (expected, kase.identity.gid), "the group stays in any case");
+    if is_root() {
+        let foreign = kase.file("foreign", "");
+        std::os::unix::fs::chown(&foreign, Some(12345), Some(12345)).unwrap();
+        run_onto(kase, fs::File::options().append(true).open(&foreign).unwrap());
+        assert_eq!(owned(&foreign), (12345, 12345));
+    }
+}
+
+fn a_pipe_as_standard_output_is_the_users(kase: &Kase) {
+    let pipe = kase.path("pipe");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::from_bits_truncate(0o600)).unwrap();
+    kase.identity.own(&pipe);
+    let output = fs::File::options().read(true).write(true).open(&pipe).unwrap();
+    run_onto(kase, output.try_clone().unwrap());
+    assert_ne!(output.metadata().unwrap().uid(), kase.identity.uid);
+}
+
+fn a_device_or_a_file_to_be_read_stays_the_hosts(kase: &Kase) {
+    let device = kase.path("zero");
+    let mode = nix::sys::stat::Mode::from_bits_truncate(0o600);
+    nix::sys::stat::mknod(&device, nix::sys::stat::SFlag::S_IFCHR, mode, libc::makedev(1, 5)).unwrap();
+    run_onto(kase, fs::File::options().write(true).open(&device).unwrap());
+    let read = kase.file("read", "");
+    run_onto(kase, fs::File::open(&read).unwrap());
+    for path in [device, read] {
+        let found = path.metadata().unwrap();
+        assert_eq!((found.uid(), found.gid()), (0, 0), "{}", path.display());
+    }
+}
+
+fn what_a_lower_oom_score_takes_is_told(kase: &Kase) {
+    let bundle = kase.bundle().edit(|spec| spec["process"]["oomScoreAdj"] = json!(-1000));
+    let run = kase.command(words(["run", "-b"], bundle.dir(), [kase.id().as_str()]));
+    let mut without = kase.program("setpriv");
+    without.arg("--bounding-set=-sys_resource").arg(run.get_program()).args(run.get_args());
+    let outcome = kase.finish(without);
+    outcome.refused(&["process.oomScoreAdj: set the score to -1000"]);
+    assert!(outcome.help().contains("CAP_SYS_RESOURCE"), "{outcome}");
 }

@@ -11,7 +11,7 @@ use crate::root::{Root, Unreadable};
 
 /// The inode of the initial user namespace in nsfs. It is the same on every kernel since 3.8 and is
 /// `USER_NS_INIT_INO` in <linux/nsfs.h>.
-const INITIAL_USER_NAMESPACE: u64 = 0xEFFF_FFFD;
+pub const INITIAL_USER_NAMESPACE: u64 = 0xEFFF_FFFD;
 
 /// What the caller is allowed to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

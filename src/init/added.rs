@@ -86,7 +86,7 @@ fn recipe(
     let root = open("/", OFlag::O_PATH | OFlag::O_DIRECTORY)?;
     match plan.terminal {
         Some(size) => terminal::take(root.as_fd(), size, plan.user.uid, Console::Untouched, &added.kase)?,
-        None => process::adopt_stdio(root.as_fd(), &plan.user, false)?,
+        None => process::adopt_stdio(root.as_fd(), &proc, &plan.user, false)?,
     }
     let mut environment = process::environment(plan, root.as_fd());
     if added.filter.is_some() {

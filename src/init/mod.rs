@@ -173,7 +173,7 @@ impl Init<'_> {
         process::make_cwd(root.as_fd(), plan.process.cwd)?;
         self.close_paths(&root, late)?;
         if plan.process.terminal.is_none() {
-            process::adopt_stdio(root.as_fd(), &plan.process.user, !plan.devices.is_empty())?;
+            process::adopt_stdio(root.as_fd(), &proc, &plan.process.user, !plan.devices.is_empty())?;
         }
         let mut environment = process::environment(&plan.process, root.as_fd());
         if plan.tells_apt {

@@ -1,6 +1,7 @@
 //! Turns init into the container's process: limits, ids, capabilities, working directory.
 
 use super::inside::{self, Shape};
+use super::sysctl::Procfs;
 use crate::accounts;
 use crate::fault::{Fault, OrFault};
 use crate::kernel::capability;
@@ -8,8 +9,9 @@ use crate::kernel::process::{self, Dumpable};
 use crate::plan::capabilities::Capabilities;
 use crate::plan::process::{Groups, Ids, Limit, Process};
 use crate::trace;
-use nix::sys::stat::{Mode, fstat, umask};
-use nix::unistd::{Gid, Uid, chdir, dup2_stderr, dup2_stdin, dup2_stdout, fchown, getcwd};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::stat::{FileStat, Mode, fstat, umask};
+use nix::unistd::{Uid, chdir, dup2_stderr, dup2_stdin, dup2_stdout, fchown, getcwd, geteuid};
 use std::ffi::CString;
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -22,12 +24,16 @@ use std::path::Path;
 /// What the kernel refuses; EACCES when the score would sink below what an ordinary user may have.
 pub fn set_oom_score(score: i32) -> anyhow::Result<()> {
     const FILE: &str = "/proc/self/oom_score_adj";
-    if fs::read_to_string(FILE).is_ok_and(|now| now.trim() == score.to_string()) {
+    let now = fs::read_to_string(FILE).unwrap_or_default();
+    let now = now.trim();
+    if now == score.to_string() {
         return Ok(());
     }
     fs::write(FILE, score.to_string()).or_fault(|| {
-        Fault::at("process.oomScoreAdj", format!("set the score to {score}"))
-            .remedy("an ordinary user can only raise the score: use the present one, or leave it out")
+        Fault::at("process.oomScoreAdj", format!("set the score to {score}")).remedy(format!(
+            "use {now} or more, leave it out, or start kase with CAP_SYS_RESOURCE in the initial user namespace, without \
+             which a score can only be raised"
+        ))
     })
 }
 
@@ -50,12 +56,17 @@ pub fn make_cwd(root: BorrowedFd<'_>, cwd: &Path) -> anyhow::Result<()> {
     }
 }
 
-/// Gives standard input, output and error to the container's user, except /dev/null, which is everybody's and
-/// is exchanged for the container's own.
+/// Gives standard input, output and error to the container's user, as far as they are its to have ([`is_given`]): it
+/// may want to open /dev/stdout. /dev/null is everybody's and is exchanged for the container's own.
 ///
 /// # Errors
 /// Those of fchown(2), where they are not to be expected.
-pub fn adopt_stdio(root: BorrowedFd<'_>, user: &Ids<'_>, own_null: bool) -> anyhow::Result<()> {
+pub fn adopt_stdio(
+    root: BorrowedFd<'_>,
+    proc: &Procfs,
+    user: &Ids<'_>,
+    own_null: bool,
+) -> anyhow::Result<()> {
     let (stdin, stdout, stderr) = (io::stdin(), io::stdout(), io::stderr());
     for (number, fd) in [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()].into_iter().enumerate() {
         let Ok(stat) = fstat(fd) else { continue };
@@ -65,10 +76,11 @@ pub fn adopt_stdio(root: BorrowedFd<'_>, user: &Ids<'_>, own_null: bool) -> anyh
             }
             continue;
         }
-        if (stat.st_uid, stat.st_gid) == (user.uid, user.gid) {
+        if stat.st_uid == user.uid || !is_given(fd, &stat, proc)? {
             continue;
         }
-        match fchown(fd, Some(Uid::from_raw(user.uid)), Some(Gid::from_raw(user.gid))) {
+        // As in runc the owner alone: the group may be one that the file system's mount has for all.
+        match fchown(fd, Some(Uid::from_raw(user.uid)), None) {
             // Not ours, unmapped, on a read-only file system, or of a kind that has no owner: left as it is.
             Ok(()) | Err(nix::Error::EPERM | nix::Error::EINVAL | nix::Error::EROFS | nix::Error::ENOSYS) => {
             }
@@ -78,6 +90,19 @@ pub fn adopt_stdio(root: BorrowedFd<'_>, user: &Ids<'_>, own_null: bool) -> anyh
         }
     }
     Ok(())
+}
+
+/// Pipes and sockets are. A device is the host's. So is a file, unless root gives one of its own to be written: an
+/// ordinary user's would end as a subordinate id's, which the user cannot undo, and what is only read has a reader.
+fn is_given(fd: BorrowedFd<'_>, stat: &FileStat, proc: &Procfs) -> io::Result<bool> {
+    match stat.st_mode & libc::S_IFMT {
+        libc::S_IFIFO | libc::S_IFSOCK => Ok(true),
+        libc::S_IFREG if stat.st_uid == geteuid().as_raw() => {
+            let mode = OFlag::from_bits_retain(fcntl(fd, FcntlArg::F_GETFL)?) & OFlag::O_ACCMODE;
+            Ok(mode != OFlag::O_RDONLY && proc.shows_initial_user_namespace()?)
+        }
+        _ => Ok(false),
+    }
 }
 
 fn exchange(root: BorrowedFd<'_>, number: usize) -> anyhow::Result<()> {

@@ -5,13 +5,14 @@ use crate::interpreter;
 use crate::kernel::process::execve;
 use crate::plan::process::search_path;
 use crate::trace;
+use nix::errno::Errno;
 use nix::fcntl::AtFlags;
-use nix::unistd::{AccessFlags, faccessat};
+use nix::unistd::{AccessFlags, faccessat, geteuid};
 use std::ffi::{CStr, CString, OsStr};
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The path of `process.args[0]`, looked for in the container, as its user.
 ///
@@ -26,20 +27,27 @@ pub fn find(name: &CStr, environment: &[CString]) -> anyhow::Result<CString> {
             Err(error) => Err(not_executable(program, &error).into()),
         };
     }
-    let mut denied = None;
-    for directory in search_path(environment) {
-        let candidate = directory.join(program);
+    let (mut denied, mut closed) = (None, None);
+    // A directory is no program, and the empty name would be that of each.
+    let names = search_path(environment).filter(|_| !name.is_empty());
+    for candidate in names.map(|directory| directory.join(program)) {
         match executable(&candidate) {
             Ok(()) => return Ok(CString::new(candidate.into_os_string().into_encoded_bytes())?),
-            Err(error) if error.kind() == ErrorKind::PermissionDenied => {
-                denied = denied.or(Some((candidate, error)));
-            }
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => match closed_directory(&candidate) {
+                Some(directory) => closed = closed.or(Some(directory)),
+                None => denied = denied.or(Some((candidate, error))),
+            },
             Err(_) => {}
         }
     }
-    Err(match denied {
-        Some((candidate, error)) => not_executable(&candidate, &error),
-        None => Fault::at("process.args[0]", format!("exec: {:?}: executable file not found in $PATH", program.display().to_string()))
+    if let Some((candidate, error)) = denied {
+        return Err(not_executable(&candidate, &error).into());
+    }
+    let said = format!("exec: {:?}: executable file not found in $PATH", program.display().to_string());
+    Err(match closed {
+        Some(directory) => Fault::at("process.args[0]", format!("{said}, of which {}", unsearchable(&directory)))
+            .remedy(opening(&directory)),
+        None => Fault::at("process.args[0]", said)
             .remedy("install the program in the rootfs, add its directory to PATH in process.env, or give its whole path"),
     }
     .into())
@@ -50,26 +58,54 @@ fn executable(path: &Path) -> io::Result<()> {
         // What execve(2) says of a directory too.
         return Err(ErrorKind::PermissionDenied.into());
     }
-    Ok(faccessat(nix::fcntl::AT_FDCWD, path, AccessFlags::X_OK, AtFlags::AT_EACCESS)?)
+    Ok(may_execute(path)?)
+}
+
+fn may_execute(path: &Path) -> nix::Result<()> {
+    faccessat(nix::fcntl::AT_FDCWD, path, AccessFlags::X_OK, AtFlags::AT_EACCESS)
+}
+
+/// The first directory on the way to `path` that this user may not search.
+fn closed_directory(path: &Path) -> Option<PathBuf> {
+    let mut above: Vec<&Path> = path.ancestors().skip(1).collect();
+    above.reverse();
+    above.into_iter().find(|directory| may_execute(directory) == Err(Errno::EACCES)).map(Path::to_path_buf)
+}
+
+fn unsearchable(directory: &Path) -> String {
+    format!("{} may not be searched by uid {}", directory.display(), geteuid())
+}
+
+fn opening(directory: &Path) -> String {
+    format!(
+        "let others search it in the rootfs (chmod o+x {}), or choose a user who may",
+        directory.display()
+    )
 }
 
 fn not_executable(path: &Path, error: &io::Error) -> Fault {
-    let path = path.display();
+    let shown = path.display();
     let (said, remedy) = match error.kind() {
         ErrorKind::NotFound => (
             "no such file or directory".to_string(),
-            format!("add {path} to the rootfs, or correct process.args"),
+            format!("add {shown} to the rootfs, or correct process.args"),
         ),
-        ErrorKind::PermissionDenied if Path::new(&path.to_string()).is_dir() => {
+        ErrorKind::PermissionDenied if path.is_dir() => {
             ("is a directory: permission denied".to_string(), "name a program".to_string())
         }
-        ErrorKind::PermissionDenied => denied(Path::new(&path.to_string())).unwrap_or_else(|| {
-            let remedy = format!("make it executable (chmod +x {path}), or choose a user who may execute it");
-            ("permission denied".to_string(), remedy)
-        }),
-        _ => (error.to_string(), format!("check {path} in the rootfs")),
+        ErrorKind::PermissionDenied => match closed_directory(path) {
+            Some(directory) => {
+                (format!("permission denied: {}", unsearchable(&directory)), opening(&directory))
+            }
+            None => denied(path).unwrap_or_else(|| {
+                let remedy =
+                    format!("make it executable (chmod +x {shown}), or choose a user who may execute it");
+                ("permission denied".to_string(), remedy)
+            }),
+        },
+        _ => (error.to_string(), format!("check {shown} in the rootfs")),
     };
-    Fault::at("process.args[0]", format!("exec: \"{path}\": {said}")).remedy(remedy)
+    Fault::at("process.args[0]", format!("exec: \"{shown}\": {said}")).remedy(remedy)
 }
 
 /// What the mount has against it.

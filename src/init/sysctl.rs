@@ -5,8 +5,10 @@ use crate::kernel::path::open;
 use crate::kernel::path::{Resolve, openat2};
 use crate::plan::sysctl::Setting;
 use crate::trace;
-use nix::fcntl::OFlag;
+use nix::fcntl::{AtFlags, OFlag};
+use nix::sys::stat::fstatat;
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
+use rootless::caller::INITIAL_USER_NAMESPACE;
 use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, Write};
@@ -31,6 +33,15 @@ impl Procfs {
                 .into());
         }
         Ok(Self(fd))
+    }
+
+    /// Whether this process is in the initial user namespace.
+    ///
+    /// # Errors
+    /// Those of fstatat(2).
+    pub fn shows_initial_user_namespace(&self) -> io::Result<bool> {
+        let namespace = fstatat(&self.0, "self/ns/user", AtFlags::empty())?;
+        Ok(namespace.st_ino == INITIAL_USER_NAMESPACE)
     }
 
     /// Writes to a file of it, which no other mount may cover.

@@ -119,7 +119,7 @@ pub fn decide<'spec>(
 ) -> Result<Process<'spec>, Fault> {
     let Some(process) = process else { return Ok(Process::nothing()) };
     let arguments = process.args.as_deref().unwrap_or_default();
-    if arguments.first().is_none_or(String::is_empty) {
+    if arguments.is_empty() {
         return Err(Fault::at("process.args", "there is no program to run")
             .remedy("set process.args, for example to [\"sh\"]"));
     }
@@ -164,7 +164,8 @@ fn environment(listed: &[String]) -> Result<Vec<CString>, Fault> {
     let mut places = BTreeMap::new();
     for (index, entry) in listed.iter().enumerate() {
         let Some((name, _)) = entry.split_once('=').filter(|(name, _)| !name.is_empty()) else {
-            return Err(Fault::at(Place::nth("process.env", index), format!("{entry:?} is no NAME=value"))
+            // Without the entry, which may be a secret.
+            return Err(Fault::at(Place::nth("process.env", index), "this is no NAME=value")
                 .remedy("write it as NAME=value; the value may be empty"));
         };
         let place = *places.entry(name).or_insert(variables.len());
@@ -176,6 +177,9 @@ fn environment(listed: &[String]) -> Result<Vec<CString>, Fault> {
     c_strings(variables.into_iter(), "process.env")
 }
 
+/// The kernel's NGROUPS_MAX.
+const MOST_GROUPS: usize = 65_536;
+
 fn ids<'spec>(user: &'spec User, maps: Option<&IdMaps>) -> Result<Ids<'spec>, Fault> {
     let ids = Ids {
         uid: user.uid(),
@@ -186,6 +190,14 @@ fn ids<'spec>(user: &'spec User, maps: Option<&IdMaps>) -> Result<Ids<'spec>, Fa
     if ids.umask > 0o777 {
         return Err(Fault::at("process.user.umask", format!("{:o} is no file mode mask", ids.umask))
             .remedy("use at most 0777 (511 in decimal)"));
+    }
+    if ids.additional_gids.len() > MOST_GROUPS {
+        let count = ids.additional_gids.len();
+        return Err(Fault::at(
+            "process.user.additionalGids",
+            format!("{count} groups, but the kernel takes {MOST_GROUPS}"),
+        )
+        .remedy(format!("list at most {MOST_GROUPS}")));
     }
     valid(Place::of("process.user.uid"), ids.uid)?;
     valid(Place::of("process.user.gid"), ids.gid)?;
@@ -327,7 +339,7 @@ mod tests {
     #[test]
     fn a_variable_without_a_name_is_refused_by_its_index() {
         let listed = ["A=1", "=2"].map(String::from);
-        assert_eq!(environment(&listed).unwrap_err().to_string(), "process.env[1]: \"=2\" is no NAME=value");
+        assert_eq!(environment(&listed).unwrap_err().to_string(), "process.env[1]: this is no NAME=value");
     }
 
     #[test]
