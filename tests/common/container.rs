@@ -102,7 +102,8 @@ impl<'a> Container<'a> {
 
 impl Drop for Container<'_> {
     fn drop(&mut self) {
-        let outcome = self.call("delete", ["--force"]);
+        // Not every runtime takes options behind the id.
+        let outcome = self.kase.call(["delete", "--force", &self.id]);
         if !std::thread::panicking() {
             outcome.succeeded();
         }

@@ -1,6 +1,8 @@
 //! One test's home: its caller, its directory, the command line of kase, and the end of it all.
 
+use super::before::Before;
 use super::caller::{Caller, Identity};
+use super::peer::Peer;
 use super::{Bundle, Container, Outcome, leftovers, programs};
 use std::cell::Cell;
 use std::ffi::OsStr;
@@ -28,6 +30,8 @@ pub struct Kase {
     count: Cell<u32>,
     /// Options before every command.
     globals: &'static [&'static str],
+    /// What is run in kase's place.
+    peer: Option<Peer>,
 }
 
 impl Kase {
@@ -41,10 +45,24 @@ impl Kase {
     }
 
     pub(super) fn new(caller: Caller, identity: Identity, globals: &'static [&'static str]) -> Self {
+        Self::running(None, caller, identity, globals)
+    }
+
+    /// The same caller in another home, with a peer in kase's place if there is one.
+    pub fn beside(&self, peer: Option<Peer>) -> Self {
+        Self::running(peer, self.caller, self.identity.clone(), &[])
+    }
+
+    fn running(
+        peer: Option<Peer>,
+        caller: Caller,
+        identity: Identity,
+        globals: &'static [&'static str],
+    ) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name = format!("kase-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let dir = std::env::temp_dir().join(&name);
-        let kase = Self { caller, identity, dir, name, count: Cell::new(0), globals };
+        let kase = Self { caller, identity, dir, name, count: Cell::new(0), globals, peer };
         fs::create_dir(&kase.dir).unwrap();
         kase.identity.own(&kase.dir);
         kase.directory("state");
@@ -99,7 +117,8 @@ impl Kase {
 
     /// Where containers' state is kept for this caller.
     pub fn state_dir(&self) -> PathBuf {
-        if self.is_root() { self.path("state") } else { self.path("run").join(super::peer()) }
+        let runtime = self.peer.as_ref().map_or_else(super::peer, |peer| peer.name.into());
+        if self.is_root() { self.path("state") } else { self.path("run").join(runtime) }
     }
 
     /// Any program as the caller, with the environment that kase gets.
@@ -115,7 +134,22 @@ impl Kase {
 
     /// kase with these words: root's state is kept in the test's directory.
     pub fn command<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
-        let mut command = self.program(&programs::kase().to_string_lossy());
+        self.command_after(&Before::default(), args)
+    }
+
+    /// The same, after something else in the same process.
+    pub fn command_after<S: AsRef<OsStr>>(
+        &self,
+        before: &Before,
+        args: impl IntoIterator<Item = S>,
+    ) -> Command {
+        let mut command = match &self.peer {
+            None => before.command(self, programs::kase()),
+            Some(peer) => {
+                let mounts = peer.mounts() + &before.mounts;
+                Before { mounts, shell: before.shell.clone() }.command(self, &peer.program)
+            }
+        };
         if self.is_root() {
             command.arg("--root").arg(self.path("state"));
         }

@@ -15,7 +15,9 @@ pub fn find(dir: &Path, name: &str, state: &Path) -> Vec<String> {
         left.extend(processes(name).into_iter().map(describe_process));
         left.extend(mounts(dir).into_iter().map(|mount| format!("mount {}", mount.display())));
         left.extend(cgroups(name).into_iter().map(|cgroup| format!("cgroup {}", cgroup.display())));
-        left.extend(entries(state).into_iter().map(|entry| format!("state {}", entry.display())));
+        // crun keeps a directory of this name, to mask others with.
+        let states = entries(state).into_iter().filter(|entry| !entry.ends_with(".empty-directory"));
+        left.extend(states.map(|entry| format!("state {}", entry.display())));
         if left.is_empty() || patience == 99 {
             break;
         }

@@ -5,6 +5,7 @@
 //!                └── on drop: leftovers are a failure
 //! ```
 
+mod before;
 mod bundle;
 mod caller;
 mod container;
@@ -18,13 +19,14 @@ mod schema;
 mod surroundings;
 mod terminal;
 
+pub use before::Before;
 pub use bundle::Bundle;
 pub use caller::{Caller, is_root, ranges};
 pub use container::Container;
 pub use ground::{Ground, Setting, cgroups_of};
 pub use kase::{Kase, Running, wait_until, words};
 pub use outcome::{Outcome, has, value};
-pub use peer::{is_ours, peer};
+pub use peer::{Peer, is_ours, map_ids, peer};
 pub use schema::assert_fits;
 pub use serde_json::{Value, json};
 pub use surroundings::Surroundings;
