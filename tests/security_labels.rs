@@ -8,7 +8,6 @@ use std::process::Command;
 deeds! {
     a_profile_is_entered,
     a_profile_that_is_not_loaded_is_refused,
-    a_profile_without_apparmor_is_left_out_with_a_warning,
     a_label_without_selinux_is_refused,
     a_mount_label_without_selinux_is_a_warning,
     a_process_label_is_entered,
@@ -17,10 +16,13 @@ deeds! {
     a_label_that_is_none_is_refused,
     resctrl_that_is_not_there_is_refused,
 }
+deeds! { user: a_profile_without_apparmor_is_left_out_with_a_warning }
 deeds! { root:
     a_container_has_its_share_of_resctrl,
     a_profile_of_the_runtime_lets_signals_through,
-    a_signal_that_is_denied_is_sent_again_without_a_profile,
+    a_signal_that_is_denied_leaves_kase_its_profile,
+    a_profile_without_apparmor_is_refused,
+    a_profile_without_apparmor_is_refused_of_an_added_process,
 }
 
 fn apparmor() -> bool {
@@ -109,8 +111,8 @@ fn a_profile_of_the_runtime_lets_signals_through(kase: &Kase) {
     container.becomes("stopped");
 }
 
-/// The same where AppArmor is not: strace denies the first signal, and a file is in the place of the kernel's.
-fn a_signal_that_is_denied_is_sent_again_without_a_profile(kase: &Kase) {
+/// strace denies the signal to kase, and a file is in the place of the kernel's, which only kase's own process has.
+fn a_signal_that_is_denied_leaves_kase_its_profile(kase: &Kase) {
     if Command::new("strace").arg("--version").output().is_err() {
         skip!("needs strace");
     }
@@ -123,26 +125,17 @@ fn a_signal_that_is_denied_is_sent_again_without_a_profile(kase: &Kase) {
     let container = kase.run_detached(&kase.bundle().args(["/probe", "sleep"]));
     let kill = kase.command(["kill", &container.id, "KILL"]);
     let told = kase.file("told", "");
-    let denied = |attributes: &str| {
-        let script = format!(
-            "mount -t tmpfs tmpfs /proc/$$/attr; mkdir /proc/$$/attr/apparmor
-             {attributes}
-             exec strace -D -o /dev/null -e inject=pidfd_send_signal:error=EACCES:when=1 -- \"$@\""
-        );
-        let mut unshare = kase.program("unshare");
-        unshare.args(["--mount", "sh", "-ec", &script, "sh"]).arg(kill.get_program()).args(kill.get_args());
-        kase.finish(unshare)
-    };
-    // One that is kept from it is told so.
-    denied("mount -o remount,ro /proc/$$/attr").refused(&["signal container", "Permission denied"]);
-    assert_eq!(container.status(), "running");
-    let bind = format!(
-        "touch /proc/$$/attr/apparmor/current; mount --bind {} /proc/$$/attr/apparmor/current",
+    let script = format!(
+        "mount -t tmpfs tmpfs /proc/$$/attr; mkdir /proc/$$/attr/apparmor
+         touch /proc/$$/attr/apparmor/current; mount --bind {} /proc/$$/attr/apparmor/current
+         exec strace -D -f -o /dev/null -e inject=pidfd_send_signal:error=EACCES -- \"$@\"",
         told.display()
     );
-    denied(&bind).succeeded();
-    assert_eq!(fs::read_to_string(&told).unwrap(), "changeprofile unconfined");
-    container.becomes("stopped");
+    let mut unshare = kase.program("unshare");
+    unshare.args(["--mount", "sh", "-ec", &script, "sh"]).arg(kill.get_program()).args(kill.get_args());
+    kase.finish(unshare).refused(&["signal container", "Permission denied"]);
+    assert_eq!(fs::read_to_string(&told).unwrap(), "");
+    assert_eq!(container.status(), "running");
 }
 
 #[test]
@@ -170,8 +163,37 @@ fn a_profile_without_apparmor_is_left_out_with_a_warning(kase: &Kase) {
     let outcome = kase.run(&bundle);
     outcome.succeeded();
     assert!(outcome.err.contains("AppArmor is not enabled"), "{outcome}");
+    let container = kase.run_detached(&bundle.args(["/probe", "sleep"]));
+    container.call("exec", ["/true"]).succeeded();
+    let mut strict = kase.command(["--rootless=false", "run", "-b"]);
+    strict.arg(kase.bundle().edit(|spec| spec["process"]["apparmorProfile"] = json!("some")).dir());
+    strict.arg(kase.id());
+    kase.finish(strict).refused(&["process.apparmorProfile", "some", "not enabled"]);
+}
+
+/// As with runc. crun runs such a container, under no profile.
+fn a_profile_without_apparmor_is_refused(kase: &Kase) {
+    if apparmor() {
+        skip!("AppArmor is enabled in this kernel");
+    }
+    let bundle = kase.bundle().edit(|spec| spec["process"]["apparmorProfile"] = json!("docker-default"));
+    kase.run(&bundle).refused(&["process.apparmorProfile", "docker-default", "not enabled"]);
     let bundle = kase.bundle().edit(|spec| spec["process"]["apparmorProfile"] = json!(""));
     kase.run(&bundle).succeeded();
+}
+
+fn a_profile_without_apparmor_is_refused_of_an_added_process(kase: &Kase) {
+    if apparmor() {
+        skip!("AppArmor is enabled in this kernel");
+    }
+    let container = kase.run_detached(&kase.bundle().args(["/probe", "sleep"]));
+    let words = ["exec", "--apparmor", "docker-default", &container.id, "/true"];
+    let outcome = kase.call(words);
+    assert_eq!(outcome.code, 255, "{outcome}");
+    assert!(
+        outcome.err.contains("process.apparmorProfile") && outcome.err.contains("not enabled"),
+        "{outcome}"
+    );
 }
 
 const LABEL: &str = "system_u:object_r:container_file_t:s0:c715,c811";

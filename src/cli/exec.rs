@@ -53,7 +53,7 @@ pub fn arguments(command: Building<'_>) -> Building<'_> {
 pub fn run(context: Context, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     let id = super::id_of(matches);
     let doing = || format!("exec {id}");
-    let outcome = request(matches).and_then(|request| {
+    let outcome = request(&context, matches).and_then(|request| {
         let container = context.store()?.ours(id)?;
         exec::exec(&container, request)
     });
@@ -64,7 +64,7 @@ pub fn run(context: Context, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     }
 }
 
-fn request(matches: &ArgMatches) -> anyhow::Result<Request> {
+fn request(context: &Context, matches: &ArgMatches) -> anyhow::Result<Request> {
     // As with paths, an empty one is as good as none.
     let text = |name| given::<String>(matches, name).filter(|text| !text.is_empty()).cloned();
     let path = |name| super::path_of(matches, name);
@@ -89,6 +89,8 @@ fn request(matches: &ArgMatches) -> anyhow::Result<Request> {
         label: text("process-label"),
     };
     Ok(Request {
+        adapt: context.adapt,
+        standing: context.caller.standing,
         process,
         changes,
         user: text("user"),

@@ -20,16 +20,18 @@ use crate::launch::join::{Target, join};
 use crate::launch::pidfd::Receiver;
 use crate::launch::relay::{self, Screen, Signals};
 use crate::launch::{Init, Midwife, console, notify};
-use crate::plan::Notes;
 use crate::plan::attributes;
 use crate::plan::exec::{self, Changes};
+use crate::plan::namespaces::Kind;
 use crate::plan::process::groups;
 use crate::plan::seccomp::Listener;
+use crate::plan::{Adapt, Notes};
 use crate::seccomp::Program;
 use crate::trace;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
+use rootless::caller::Standing;
 use std::ffi::CStr;
 use std::fs::File;
 use std::io;
@@ -40,6 +42,10 @@ use std::path::PathBuf;
 #[derive(Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line's, and is read once")]
 pub struct Request {
+    /// `--rootless`.
+    pub adapt: Adapt,
+    /// Who asks.
+    pub standing: Standing,
     /// `--process`, which replaces all that `changes` could say.
     pub process: Option<PathBuf>,
     /// The single flags.
@@ -87,7 +93,11 @@ pub fn exec(container: &Container, mut request: Request) -> anyhow::Result<i32> 
     let plan =
         exec::decide(&process, last_capability, &mut notes)?.with_groups(groups(config.annotations.as_ref()));
     let facilities = Facilities::look(&attributes::needs(Some(&process), None))?;
-    let attributes = attributes::decide(Some(&process), config.linux.as_deref(), &facilities, &mut notes)?;
+    // As of the container.
+    let confined = facts.namespaces & Kind::User.flag() != 0 || request.standing != Standing::Root;
+    let adapt = if confined { request.adapt } else { Adapt::No };
+    let linux = config.linux.as_deref();
+    let attributes = attributes::decide(Some(&process), linux, &facilities, adapt, &mut notes)?;
     super::create::say(&notes);
     let console = connect(&request, plan.terminal.is_some())?;
     let receiver = request.pidfd_socket.as_deref().map(Receiver::of_option).transpose()?;

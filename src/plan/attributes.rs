@@ -1,11 +1,11 @@
 //! What the kernel remembers of a process beside its ids: how it is scheduled, where its memory lies, which
 //! machine it sees, what confines it. The same for init and for a process that is added.
 
-use super::Notes;
 use super::labels::{self, Labels};
 use super::memory_policy::{self, MemoryPolicy};
 use super::personality::{self, Domain};
 use super::scheduling::{self, Affinity, IoPriority, Scheduler};
+use super::{Adapt, Notes};
 use crate::config;
 use crate::fault::Fault;
 use crate::host::facilities::{Facilities, Facility};
@@ -36,6 +36,7 @@ pub fn decide<'spec>(
     process: Option<&'spec config::Process>,
     linux: Option<&Linux>,
     facilities: &Facilities,
+    adapt: Adapt,
     notes: &mut Notes,
 ) -> Result<Attributes<'spec>, Fault> {
     let of_linux = Attributes {
@@ -59,7 +60,7 @@ pub fn decide<'spec>(
             .map(scheduling::affinity)
             .transpose()?
             .unwrap_or_default(),
-        labels: labels::decide(process, facilities, notes)?,
+        labels: labels::decide(process, facilities, adapt, notes)?,
         ..of_linux
     })
 }
@@ -109,9 +110,13 @@ mod tests {
             serde_json::from_value(json!({"ioPriority": {"class": "IOPRIO_CLASS_BE"}})).unwrap();
         let facilities = Facilities::default();
         assert!(
-            decide(None, Some(&linux), &facilities, &mut Notes::default()).unwrap().personality.is_some()
+            decide(None, Some(&linux), &facilities, Adapt::No, &mut Notes::default())
+                .unwrap()
+                .personality
+                .is_some()
         );
-        let both = decide(Some(&process), Some(&linux), &facilities, &mut Notes::default()).unwrap();
+        let both =
+            decide(Some(&process), Some(&linux), &facilities, Adapt::No, &mut Notes::default()).unwrap();
         assert!(both.personality.is_some() && both.io_priority.is_some());
     }
 }

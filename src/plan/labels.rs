@@ -1,7 +1,7 @@
 //! What confines the process and marks its mounts: AppArmor's profile and SELinux's labels.
 
-use super::Notes;
 use super::mounts::{Mount, What};
+use super::{Adapt, Notes};
 use crate::config;
 use crate::fault::Fault;
 use crate::host::facilities::{Facilities, Presence};
@@ -39,13 +39,15 @@ pub const CONTEXT_TYPE: &str = "run.oci.mount_context_type";
 
 const OPTIONS: [&str; 4] = ["context", "fscontext", "defcontext", "rootcontext"];
 
-/// Decides what the process is put under. A container that asks for confinement never runs without it.
+/// Decides what the process is put under. A container that asks for confinement does not run without it, unless a
+/// user's is adapted: engines send the profile that their images name, whatever the kernel has.
 ///
 /// # Errors
 /// A security module that this kernel does not have enabled, a text that it could not read.
 pub fn decide<'spec>(
     process: &'spec config::Process,
     facilities: &Facilities,
+    adapt: Adapt,
     notes: &mut Notes,
 ) -> Result<Labels<'spec>, Fault> {
     let mut labels = Labels {
@@ -53,11 +55,17 @@ pub fn decide<'spec>(
         selinux: given(process.selinux_label.as_deref(), "process.selinuxLabel")?,
     };
     if let (Some(profile), Presence::Missing) = (labels.apparmor, facilities.apparmor) {
-        // Engines send the profile that their images name, whatever the kernel has; crun does without it
-        // silently, and the validation suite wants the container to run.
+        const AT: &str = "process.apparmorProfile";
+        if adapt == Adapt::No {
+            return Err(Fault::at(
+                AT,
+                format!("{profile:?} cannot be applied: AppArmor is not enabled in this kernel"),
+            )
+            .remedy("boot the host with apparmor=1 security=apparmor, or leave the field out"));
+        }
         notes.warn(format!(
-            "process.apparmorProfile: {profile:?} is left out: AppArmor is not enabled in this kernel (boot the \
-             host with apparmor=1 security=apparmor)"
+            "{AT}: {profile:?} is left out: AppArmor is not enabled in this kernel (boot the host with apparmor=1 \
+             security=apparmor)"
         ));
         labels.apparmor = None;
     }
@@ -155,24 +163,31 @@ mod tests {
     fn a_profile_or_label_needs_its_security_module() {
         for field in ["apparmorProfile", "selinuxLabel"] {
             let process = process(field, "docker-default");
-            let labels = decide(&process, &present(), &mut Notes::default()).unwrap();
+            let labels = decide(&process, &present(), Adapt::No, &mut Notes::default()).unwrap();
             assert_eq!(labels.apparmor.or(labels.selinux), Some("docker-default"));
         }
         let label = process("selinuxLabel", "docker-default");
-        let fault = decide(&label, &Facilities::default(), &mut Notes::default()).unwrap_err().to_string();
+        let nothing = Facilities::default();
+        let fault = decide(&label, &nothing, Adapt::Yes, &mut Notes::default()).unwrap_err().to_string();
         assert!(fault.starts_with("process.selinuxLabel: "), "{fault}");
         let (profile, mut notes) = (process("apparmorProfile", "docker-default"), Notes::default());
-        assert_eq!(decide(&profile, &Facilities::default(), &mut notes).unwrap(), Labels::default());
+        let fault = decide(&profile, &nothing, Adapt::No, &mut notes).unwrap_err().to_string();
+        assert!(fault.starts_with("process.apparmorProfile: "), "{fault}");
+        assert_eq!(decide(&profile, &nothing, Adapt::Yes, &mut notes).unwrap(), Labels::default());
         assert_eq!(notes.iter().count(), 1, "it is said");
     }
 
     #[test]
     fn an_empty_label_is_none_and_a_broken_one_is_refused() {
         assert_eq!(
-            decide(&process("apparmorProfile", ""), &Facilities::default(), &mut Notes::default()).unwrap(),
+            decide(&process("apparmorProfile", ""), &Facilities::default(), Adapt::No, &mut Notes::default())
+                .unwrap(),
             Labels::default()
         );
-        assert!(decide(&process("apparmorProfile", "a\nb"), &present(), &mut Notes::default()).is_err());
+        assert!(
+            decide(&process("apparmorProfile", "a\nb"), &present(), Adapt::No, &mut Notes::default())
+                .is_err()
+        );
         assert!(mount_label(Some("a\",b"), None, &present(), &mut Notes::default()).is_err());
     }
 

@@ -188,6 +188,7 @@ impl<'spec> Plan<'spec> {
         let ids = maps.as_ref().or_else(|| host.own_ids().filter(|_| !namespaces.has(Kind::User)));
         // Init is the root of a user namespace other than the initial one, where less works.
         let confined = namespaces.has(Kind::User) || host.caller.standing != Standing::Root;
+        let adapt = if confined { options.adapt } else { Adapt::No };
         let rootfs = mounts::rootfs(root.path(), options.bundle);
         let setting = Setting {
             bundle: options.bundle,
@@ -195,7 +196,7 @@ impl<'spec> Plan<'spec> {
             namespaces: &namespaces,
             maps: ids,
             standing: host.caller.standing,
-            adapt: if confined { options.adapt } else { Adapt::No },
+            adapt,
         };
         let mut mounts = mounts::decide(config.mounts.as_deref().unwrap_or_default(), &setting, &mut notes)?;
         let annotations = config.annotations.as_ref();
@@ -246,6 +247,7 @@ impl<'spec> Plan<'spec> {
                 config.process.as_deref(),
                 Some(linux),
                 &host.facilities,
+                adapt,
                 &mut notes,
             )?,
             mount_label,

@@ -57,13 +57,6 @@ pub fn decide<'spec>(
     let Some(compiled) = faked.as_ref().or(profile) else { return Ok(None) };
     let program = compile(compiled, native)
         .map_err(|refusal| Fault::at(refusal.place, refusal.what).remedy(refusal.remedy))?;
-    if program.execve == Execve::Refused {
-        return Err(Fault::at(
-            "linux.seccomp",
-            "the filter refuses execve, so that no program could be started",
-        )
-        .remedy("add execve to a rule with SCMP_ACT_ALLOW in linux.seccomp.syscalls"));
-    }
     // runc's words, which its own test suite looks for.
     notes.debug(format!("seccomp filter flags: {}", program.flags));
     let strict = annotations.is_some_and(|annotations| annotations.contains_key(STRICT));
@@ -84,6 +77,13 @@ pub fn decide<'spec>(
         Some(profile) => Some(listener(profile)?),
         None => None,
     };
+    if program.execve == Execve::Refused {
+        return Err(Fault::at(
+            "linux.seccomp",
+            "the filter refuses execve, so that no program could be started",
+        )
+        .remedy("add execve to a rule with SCMP_ACT_ALLOW in linux.seccomp.syscalls"));
+    }
     Ok(Some(Filter { program, listener }))
 }
 
