@@ -15,6 +15,7 @@ deeds! {
     a_directory_in_the_rootfs_is_refused,
     a_directory_that_cannot_be_made_is_refused,
     an_upper_layer_that_is_a_symlink_is_refused,
+    a_file_of_the_users_is_not_written_over,
 }
 deeds! { root: a_directory_of_another_user_is_refused }
 
@@ -58,7 +59,10 @@ fn nor_do_those_of_two_roots(kase: &Kase) {
     // Whoever is at it holds the directory's lock.
     let making = fs::File::open(kase.path("changes")).unwrap();
     making.lock().unwrap();
-    kase.run_with(&bundle, [&option]).refused(&["in use by container"]);
+    let being_made = ["--overlay", "is in use by a container that is being created"];
+    kase.run_with(&bundle, [&option]).refused(&being_made);
+    fs::write(kase.path("changes/container"), "").unwrap();
+    kase.run_with(&bundle, [&option]).refused(&being_made);
     drop(making);
     kase.run_with(&bundle, [&option]).succeeded();
     assert_eq!(fs::metadata(kase.path("changes/container")).unwrap().mode() & 0o777, 0o600);
@@ -155,4 +159,32 @@ fn an_upper_layer_that_is_a_symlink_is_refused(kase: &Kase) {
     let outcome = kase.run_with(&bundle(kase), [&format!("--overlay={}", changes.display())]);
     outcome.refused(&["overlay"]);
     assert_eq!(fs::read_dir(kase.path("elsewhere")).unwrap().count(), 0);
+}
+
+/// With the name of the one that says who uses the directory.
+fn a_file_of_the_users_is_not_written_over(kase: &Kase) {
+    let bundle = bundle(kase);
+    fs::set_permissions(kase.directory("changes"), fs::Permissions::from_mode(0o700)).unwrap();
+    let file = kase.path("changes/container");
+    let refused = || {
+        let said = ["--overlay", "changes/container", "is there already and none of kase's"];
+        kase.run_with(&bundle, ["--overlay=changes"]).refused(&said);
+        kase.run(&bundle_of_annotation(kase)).refused(&said);
+    };
+    for text in ["mine", "/a/path\n", "/etc/a b", "two\nlines", "etc/x"] {
+        kase.file("changes/container", text);
+        refused();
+        assert_eq!(fs::read_to_string(&file).unwrap(), text);
+    }
+    fs::remove_file(&file).unwrap();
+    nix::unistd::mkfifo(&file, nix::sys::stat::Mode::S_IRUSR | nix::sys::stat::Mode::S_IWUSR).unwrap();
+    kase.identity.own(&file);
+    refused();
+    fs::remove_file(&file).unwrap();
+    kase.run_with(&bundle, ["--overlay=changes"]).succeeded();
+}
+
+fn bundle_of_annotation(kase: &Kase) -> crate::common::Bundle {
+    let changes = kase.path("changes");
+    bundle(kase).edit(|spec| spec["annotations"]["kase.overlay"] = crate::common::json!(changes))
 }

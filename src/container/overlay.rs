@@ -16,7 +16,7 @@ use nix::unistd::{Gid, Uid, fchown};
 use rootless::caller::{Caller, Standing};
 use std::ffi::OsStr;
 use std::fs::{self, File, TryLockError};
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
@@ -125,33 +125,50 @@ const USER: &str = "container";
 fn take(top: &File, directory: &Path, place: &Path) -> anyhow::Result<()> {
     // A file system without locks (NFS) does with the file alone.
     let locked = !matches!(top.try_lock(), Err(TryLockError::WouldBlock));
-    let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let file = openat(top, USER, flags, Mode::from_bits_truncate(0o600)).map(File::from);
-    let doing = || Fault::doing(format!("write who uses {}", directory.join(USER).display()));
-    let mut file = file.or_fault(doing)?;
-    let mut text = Vec::new();
-    file.read_to_end(&mut text).or_fault(doing)?;
-    let user = Path::new(OsStr::from_bytes(&text));
-    if !locked && text.is_empty() {
-        return Err(Fault::at(
-            "--overlay",
-            format!("{} is in use by a container that is being created", directory.display()),
-        )
-        .remedy("wait until that is done, or name another directory")
-        .into());
-    }
-    if !locked || (user != place && lives(user, &fstat(top)?)?) {
-        let root = user.parent().unwrap_or(user).display();
-        let id = user.file_name().unwrap_or_default().to_string_lossy();
-        return Err(Fault::at(
-            "--overlay",
-            format!("{} is in use by container {id:?} of {root}", directory.display()),
-        )
-        .remedy(format!("stop that one first (kase --root {root} kill {id} KILL), or name another directory"))
-        .into());
+    let shown = directory.join(USER);
+    let doing = || Fault::doing(format!("write who uses {}", shown.display()));
+    let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+    let mode = Mode::from_bits_truncate(0o600);
+    let file = openat(top, USER, flags | OFlag::O_CLOEXEC, mode).map(File::from).or_fault(doing)?;
+    let user = user(&file).or_fault(doing)?.ok_or_else(|| {
+        let (shown, what) = (shown.display(), "which kase would write who uses the directory into");
+        Fault::at("--overlay", format!("{shown}, {what}, is there already and none of kase's"))
+            .remedy("give the file another name, or name another directory")
+    })?;
+    let known = user != place && lives(&user, &fstat(top)?)?;
+    if !locked || known {
+        return Err(in_use(directory, Some(user).filter(|_| known)).into());
     }
     let write = || file.set_len(0).and_then(|()| file.write_all_at(place.as_os_str().as_bytes(), 0));
     write().or_fault(doing)
+}
+
+/// Where the state of the container is that the file names; an empty path when it was made and not written yet, and
+/// nothing when it is somebody else's file.
+fn user(file: &File) -> io::Result<Option<PathBuf>> {
+    const MOST: u64 = libc::PATH_MAX as u64;
+    if !file.metadata()?.is_file() {
+        return Ok(None);
+    }
+    let mut text = Vec::new();
+    file.take(MOST).read_to_end(&mut text)?;
+    let user = PathBuf::from(OsStr::from_bytes(&text));
+    let id = user.file_name().and_then(OsStr::to_str);
+    let is_ours = user.is_absolute() && id.is_some_and(|id| super::id::check(id).is_ok());
+    Ok(Some(user).filter(|_| text.is_empty() || is_ours && !text.contains(&b'\n')))
+}
+
+/// By the container at this place, or by one that is being made and has not said where.
+fn in_use(directory: &Path, place: Option<PathBuf>) -> Fault {
+    let directory = directory.display();
+    let Some(place) = place else {
+        let what = format!("{directory} is in use by a container that is being created");
+        return Fault::at("--overlay", what).remedy("wait until that is done, or name another directory");
+    };
+    let root = place.parent().unwrap_or(&place).display();
+    let id = place.file_name().unwrap_or_default().to_string_lossy();
+    Fault::at("--overlay", format!("{directory} is in use by container {id:?} of {root}"))
+        .remedy(format!("stop that one first (kase --root {root} kill {id} KILL), or name another directory"))
 }
 
 /// Whether a container with its state there and this directory has processes.
