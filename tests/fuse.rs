@@ -2,7 +2,7 @@
 
 use crate::common::{Bundle, Kase, Outcome, Surroundings, Value, is_root, json, wait_until, words};
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -15,6 +15,8 @@ deeds! {
     where_the_kernel_has_an_overlay_no_program_is_started,
     the_program_is_none_of_the_containers_and_ends_with_it,
     the_program_ends_with_an_init_that_is_killed_or_never_started,
+    the_program_shows_nothing_of_the_host,
+    a_program_that_is_stopped_goes_on,
     without_the_program_its_package_is_named,
     what_the_program_says_is_told,
     names_may_have_colons_commas_and_backslashes,
@@ -172,10 +174,13 @@ fn the_program_is_none_of_the_containers_and_ends_with_it(kase: &Kase) {
     let cgroup = |process: &Path| fs::read_to_string(process.join("cgroup")).unwrap();
     assert!(!cgroup(program).contains(&id), "{}", cgroup(program));
     assert!(!kase.call(["ps", &id]).stdout().contains("fuse-overlayfs"));
-    let mut open: Vec<String> = fs::read_dir(program.join("fd"))
-        .unwrap()
-        .map(|fd| fs::read_link(fd.unwrap().path()).unwrap().display().to_string())
-        .collect();
+    let name = |fd: PathBuf| match fs::metadata(&fd) {
+        // Their mounts have gone from the program's.
+        Ok(found) if found.file_type().is_char_device() => format!("device {:#x}", found.rdev()),
+        _ => fs::read_link(fd).unwrap().display().to_string(),
+    };
+    let mut open: Vec<String> =
+        fs::read_dir(program.join("fd")).unwrap().map(|fd| name(fd.unwrap().path())).collect();
     // Pipes of its own have both ends here, and the layers are in its own mounts.
     let ends = open.clone();
     open.retain(|file| ends.iter().filter(|end| *end == file).count() != 2 || !file.starts_with("pipe:"));
@@ -185,7 +190,8 @@ fn the_program_is_none_of_the_containers_and_ends_with_it(kase: &Kase) {
     open.sort();
     open.dedup();
     let log = kase.state_dir().join(&id).join("fuse-overlayfs.log");
-    assert_eq!(open, ["/dev/fuse", "/dev/null", log.to_str().unwrap()], "nothing of kase's or its caller's");
+    let (null, fuse) = ("device 0x103", "device 0xae5");
+    assert_eq!(open, [log.to_str().unwrap(), null, fuse], "nothing of kase's or its caller's");
     // By the container's program, which goes on when `run` has returned.
     let written = || kase.call(["exec", &id, "/probe", "read", "/new"]).stdout() == "x\n";
     wait_until("the program's file to be there", written);
@@ -213,6 +219,55 @@ fn the_program_ends_with_an_init_that_is_killed_or_never_started(kase: &Kase) {
     // A creation that fails later.
     let bundle = kase.bundle().args(["/no/such/program"]);
     host(kase, "").once(&run(kase, &bundle, option())).refused(&["/no/such/program"]);
+    wait_until("the program to end", || programs(kase).is_empty());
+}
+
+/// To a container that sees it, and may trace it: the pid namespace is the host's.
+fn the_program_shows_nothing_of_the_host(kase: &Kase) {
+    needs_fuse!();
+    let id = kase.id();
+    let bundle = kase.bundle().writable().without_namespace("pid").args(["/probe", "sleep"]);
+    let words = kase.command(words(["run", "-d", "-b"], bundle.dir(), [option(), id.as_str()]));
+    host(kase, "").once(&words).succeeded();
+    let running = programs(kase);
+    let [program] = &running[..] else { panic!("{running:?}") };
+    let list = |path: &str| -> Vec<String> {
+        let entries = fs::read_dir(program.join(path)).unwrap();
+        let mut names: Vec<_> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(list("root"), ["changes", "lower", "proc"]);
+    assert_eq!(list("root/proc"), ["self"]);
+    assert_eq!(list("cwd"), list("root"));
+    let own = |process: &Path, name: &str| fs::read_link(process.join("ns").join(name)).unwrap();
+    for name in ["net", "ipc", "uts", "mnt"] {
+        assert_ne!(own(program, name), own(Path::new("/proc/self"), name), "{name}");
+    }
+    let mounts = fs::read_to_string(program.join("mountinfo")).unwrap();
+    let mut points: Vec<_> = mounts.lines().map(|line| line.split(' ').nth(4).unwrap()).collect();
+    points.sort_unstable();
+    assert_eq!(points, ["/", "/changes", "/lower", "/proc/self"]);
+    // It finds what it needs all the same: attributes and new files, by way of /proc/self.
+    let exec = ["exec", &id, "/probe", "write", "/new", "x", "--", "mkdir", "/made", "--", "list", "/made"];
+    assert_eq!(kase.call(exec).stdout(), "ok\nok\n");
+    kase.call(["delete", "--force", &id]).succeeded();
+    wait_until("the program to end", || programs(kase).is_empty());
+}
+
+fn a_program_that_is_stopped_goes_on(kase: &Kase) {
+    needs_fuse!();
+    let id = detached(kase, &["run", "-d"]);
+    let program = programs(kase)[0].clone();
+    let pid = program.file_name().unwrap().to_str().unwrap().to_owned();
+    wait_until("the file", || kase.call(["exec", &id, "/probe", "read", "/new"]).stdout() == "x\n");
+    for _ in 0..3 {
+        assert!(Command::new("kill").args(["-STOP", &pid]).status().unwrap().success());
+        assert_eq!(kase.call(["exec", &id, "/probe", "read", "/new"]).stdout(), "x\n");
+    }
+    assert!(Command::new("kill").args(["-STOP", &pid]).status().unwrap().success());
+    kase.call(["delete", "--force", &id]).succeeded();
     wait_until("the program to end", || programs(kase).is_empty());
 }
 

@@ -10,7 +10,6 @@
 use crate::fault::{Fault, OrFault};
 use crate::handshake::{InitEnd, LONGEST, ToKase, unpack};
 use crate::kernel::socket;
-use nix::sys::stat::fstat;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -24,13 +23,10 @@ pub fn ask(why: &io::Error, kase: &InitEnd) -> anyhow::Result<OwnedFd> {
         kase.say(&ToKase::Serve(theirs))?;
         let mut buffer = [0; LONGEST];
         let (length, mount) = socket::receive(ours.as_fd(), &mut buffer)?;
-        let mount = mount.ok_or_else(|| unpack(buffer.get(1..length).unwrap_or_default()).into_error())?;
-        // Answered by the program, if it has come to that.
-        fstat(&mount).or_fault(|| {
-            Fault::doing("fuse-overlayfs could not help")
-                .remedy("name a directory on ext4, XFS, Btrfs or tmpfs")
-        })?;
-        Ok(mount)
+        mount.ok_or_else(|| match buffer.get(1..length) {
+            Some(report) => unpack(report).into_error(),
+            None => Fault::doing("fuse-overlayfs ended before it answered").into(),
+        })
     };
     ask().or_fault(|| Fault::doing(format!("lay an overlay over the rootfs: {why}")))
 }

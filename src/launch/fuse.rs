@@ -12,21 +12,25 @@ use crate::host::Host;
 use crate::init::overlay::{Layers, flags};
 use crate::init::session;
 use crate::kernel::clone::{Child, Cloned, clone3};
-use crate::kernel::descriptor::close_inherited_from;
+use crate::kernel::descriptor::{close_all_but, close_inherited_from};
 use crate::kernel::mount::{self, Propagation, Reach};
 use crate::kernel::path::open_namespace;
 use crate::kernel::process::{Dumpable, exit_now, set_dumpable, setns, unshare, wait_for};
 use crate::kernel::socket;
-use crate::plan::Plan;
 use crate::plan::namespaces::Kind;
 use crate::plan::overlay::{Overlay, Upper};
-use nix::sys::stat::{Mode, mkdirat};
-use nix::unistd::{dup, getegid, geteuid, setsid};
+use crate::plan::{Pivot, Plan};
+use nix::errno::Errno;
+use nix::mount::{MntFlags, umount2};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::stat::{Mode, fstat, mkdirat};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{Pid, chdir, dup, fchdir, getegid, geteuid, setsid};
 use rootless::checks;
 use std::convert::Infallible;
 use std::ffi::CString;
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -78,6 +82,31 @@ pub fn serve(plan: &Plan<'_>, needs: &Needs<'_>, init: &OwnedFd, log: &File) -> 
 }
 
 fn answer(plan: &Plan<'_>, needs: &Needs<'_>, init: &OwnedFd, log: &File) -> anyhow::Result<Infallible> {
+    let flags = enter(plan, needs)?;
+    let program =
+        checks::fuse_overlayfs().map_err(|hurdle| Fault::doing(hurdle.cause).remedy(hurdle.remedy))?;
+    let device = File::options().read(true).write(true).open(checks::FUSE)?;
+    let mount = mount_of(&device, plan, flags).or_fault(|| Fault::doing("mount a file system of fuse"))?;
+    let process = match clone3(0, Child::Ours, None)? {
+        Cloned::New => execute(&program, device, log),
+        Cloned::Caller(process) => process,
+    };
+    // Without it, the end of the program is the end of what it answers for.
+    drop(device);
+    // Answered when the program has opened all that it needs.
+    fstat(&mount).or_fault(|| {
+        Fault::doing("fuse-overlayfs could not help").remedy("name a directory on ext4, XFS, Btrfs or tmpfs")
+    })?;
+    if plan.pivot == Pivot::Root {
+        empty_root(process.pid).or_fault(|| Fault::doing("take the host's files from fuse-overlayfs"))?;
+    }
+    socket::send(init.as_fd(), b"m", Some(mount.as_fd()))?;
+    keep_running(Pid::from_raw(process.pid))
+}
+
+/// Enters the user namespace and mounts of the program's own, with the layers at [`PLACE`]. Returns the flags of the
+/// overlay's mount.
+fn enter(plan: &Plan<'_>, needs: &Needs<'_>) -> anyhow::Result<u64> {
     let Some(Overlay { upper, .. }) = &plan.overlay else { anyhow::bail!("there is no overlay") };
     let of_host = || match upper {
         Upper::Memory => Ok(None),
@@ -96,7 +125,8 @@ fn answer(plan: &Plan<'_>, needs: &Needs<'_>, init: &OwnedFd, log: &File) -> any
         setns(namespace.as_fd(), Kind::User.flag())?;
         session::take_root(plan)?;
     }
-    unshare(Kind::Mount.flag())?;
+    // A container that shares our pid namespace may trace the program, which is to have no more of the host than it.
+    unshare([Kind::Mount, Kind::Network, Kind::Ipc, Kind::Uts].map(Kind::flag).iter().sum())?;
     let root = File::open("/")?;
     mount::set_propagation(root.as_fd(), Propagation::Slave, Reach::Recursive)?;
     let (lower, layers) = match early {
@@ -116,25 +146,62 @@ fn answer(plan: &Plan<'_>, needs: &Needs<'_>, init: &OwnedFd, log: &File) -> any
         let fault = Fault::doing(format!("{what} {shown}")).remedy(format!("run as root: chmod a+x {shown}"));
         return Err(fault.caused_by(error));
     }
-    let program =
-        checks::fuse_overlayfs().map_err(|hurdle| Fault::doing(hurdle.cause).remedy(hurdle.remedy))?;
-    let device = File::options().read(true).write(true).open(checks::FUSE)?;
-    let mount = mount_of(&device, plan, flags).or_fault(|| Fault::doing("mount a file system of fuse"))?;
-    socket::send(init.as_fd(), b"m", Some(mount.as_fd()))?;
-    // The only descriptor that crosses the exec.
-    let device = dup(device)?;
+    Ok(flags)
+}
+
+/// Becomes the program.
+fn execute(program: &Path, device: File, log: &File) -> ! {
     let options =
         format!("lowerdir={PLACE}/lower,upperdir={PLACE}/changes/upper,workdir={PLACE}/changes/work");
-    let error = Command::new(program)
-        .args(["-f", "-o", &options, &format!("/dev/fd/{}", device.as_raw_fd())])
-        .current_dir("/")
-        .stdin(Stdio::null())
-        .stdout(log.try_clone()?)
-        .stderr(log.try_clone()?)
-        .exec();
-    // Init has the mount, and hears from it that nobody answers.
+    let become_it = || -> io::Result<Infallible> {
+        // The only descriptor that crosses the exec.
+        let device = dup(device)?;
+        let mut command = Command::new(program);
+        command.args(["-f", "-o", &options, &format!("/dev/fd/{}", device.as_raw_fd())]);
+        command.current_dir("/").stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log.try_clone()?);
+        Err(command.exec())
+    };
+    let Err(error) = become_it();
+    // Who waits for its answer hears that there is none.
     let _ = writeln!(&mut &*log, "{error}");
     exit_now(1)
+}
+
+/// Exchanges the root of this process and of the program, which has opened what it needs: for the layers, and what
+/// procfs shows of the program, by which it reaches its own descriptors. The kernel does so with every process in
+/// these mounts (pivot_root(2)), so that /proc/PID/root and the program's memory lead nobody to the host's files.
+fn empty_root(program: i32) -> anyhow::Result<()> {
+    let place = File::open(PLACE)?;
+    mkdirat(&place, "proc", Mode::S_IRWXU)?;
+    mkdirat(&place, "proc/self", Mode::S_IRWXU)?;
+    let own = mount::clone_host_tree(&CString::new(format!("/proc/{program}"))?, Reach::One)?;
+    mount::attach(own.as_fd(), File::open(Path::new(PLACE).join("proc/self"))?.as_fd())?;
+    let old = File::open("/")?;
+    fchdir(&place)?;
+    mount::pivot_root_here()?;
+    fchdir(&old)?;
+    umount2(".", MntFlags::MNT_DETACH)?;
+    chdir("/")?;
+    Ok(())
+}
+
+/// Stays until the program has ended, and has it go on whenever it is stopped: whoever waits for its answers would
+/// wait with it, and not even SIGKILL ends that.
+fn keep_running(program: Pid) -> ! {
+    // What is not closed, nobody may wait for the end of: then the program does without.
+    if close_all_but(&[], 0).is_err() {
+        exit_now(1);
+    }
+    loop {
+        match waitpid(program, Some(WaitPidFlag::WUNTRACED)) {
+            Ok(WaitStatus::Stopped(..)) => {
+                // It may have ended meanwhile.
+                let _ = kill(program, Signal::SIGCONT);
+            }
+            Err(Errno::EINTR) => {}
+            _ => exit_now(0),
+        }
+    }
 }
 
 /// The kernel takes the device only from the user namespace that the mount is made in, which is the container's.
