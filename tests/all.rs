@@ -49,6 +49,7 @@ mod resources;
 mod rootfs;
 mod rootless;
 mod scheduling;
+mod screen;
 mod seal;
 mod seccomp;
 mod security_labels;

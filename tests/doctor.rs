@@ -150,14 +150,16 @@ fn colours_are_for_terminals(kase: &Kase) {
     assert!(!doctor(kase, []).out.contains('\x1b'));
     let mut terminal = Terminal::new(200, 50);
     let mut child = terminal.spawn(kase, &["doctor"]);
-    let shown = terminal.shows("warning");
+    terminal.shows("warning");
+    let shown = terminal.bytes();
     child.wait().unwrap();
     assert!(shown.contains("\x1b[32mok      \x1b[0m kernel"), "{shown:?}");
     let mut plain = kase.program("env");
     plain.arg("NO_COLOR=1").arg(crate::common::program()).arg("doctor");
     let mut terminal = Terminal::new(200, 50);
     let mut child = terminal.lead(kase, &plain);
-    let shown = terminal.shows("warning");
+    terminal.shows("warning");
+    let shown = terminal.bytes();
     child.wait().unwrap();
     assert!(shown.contains("ok       kernel") && !shown.contains('\x1b'), "{shown:?}");
 }

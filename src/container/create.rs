@@ -405,7 +405,7 @@ impl Midwife for Witness<'_> {
             Console::Send(socket) => console::send(socket.as_fd(), master.as_fd()),
             Console::Keep | Console::None => {
                 // Before the program can ask: later only changes are passed on.
-                console::copy_size(master.as_fd())?;
+                console::fit(master.as_fd())?;
                 self.master = Some(master);
                 Ok(())
             }

@@ -17,6 +17,7 @@ use crate::kernel::process::become_subreaper;
 use crate::kernel::text::read_bytes;
 use crate::launch::intel_rdt::Share;
 use crate::launch::join::{Target, join};
+use crate::launch::own_terminal::OwnTerminal;
 use crate::launch::pidfd::Receiver;
 use crate::launch::relay::{self, Screen, Signals};
 use crate::launch::{Init, Midwife, console, notify};
@@ -100,6 +101,10 @@ pub fn exec(container: &Container, mut request: Request) -> anyhow::Result<i32> 
     let attributes = attributes::decide(Some(&process), linux, &facilities, adapt, &mut notes)?;
     super::create::say(&notes);
     let console = connect(&request, plan.terminal.is_some())?;
+    let own = match (&console, plan.terminal) {
+        (None, Some(_)) => Some(OwnTerminal::find()?),
+        _ => None,
+    };
     let receiver = request.pidfd_socket.as_deref().map(Receiver::of_option).transpose()?;
     let announcement =
         Announcement { receivers: receiver.into_iter().collect(), pid_file: request.pid_file.as_deref() };
@@ -138,7 +143,7 @@ pub fn exec(container: &Container, mut request: Request) -> anyhow::Result<i32> 
     init.start()?;
     trace::finish();
     match signals {
-        Some(signals) => attend(&signals, &mut init, witness.master),
+        Some(signals) => attend(signals, &mut init, witness.master.zip(own)),
         None => {
             init.keep();
             Ok(0)
@@ -158,11 +163,12 @@ fn check_status(container: &Container, request: &Request) -> anyhow::Result<()> 
     Err(Fault::doing(wrong).remedy(container.way_out(status)).into())
 }
 
-fn attend(signals: &Signals, init: &mut Init, master: Option<OwnedFd>) -> anyhow::Result<i32> {
-    let screen = match master {
-        Some(master) => Some(Screen::join(master, console::own()?)?),
-        None => None,
-    };
+fn attend(
+    signals: Signals,
+    init: &mut Init,
+    terminals: Option<(OwnedFd, OwnTerminal)>,
+) -> anyhow::Result<i32> {
+    let screen = terminals.map(|(master, own)| Screen::join(master, own)).transpose()?;
     let end = relay::attend(signals, init.process.pid, init.process.pidfd.as_fd(), screen, None)?;
     init.keep();
     Ok(end.code())
@@ -262,8 +268,7 @@ fn connect(request: &Request, terminal: bool) -> anyhow::Result<Option<OwnedFd>>
                 .remedy("give --console-socket, or leave --tty out")
                 .into())
         }
-        (None, true) => console::own().map(|_| None),
-        (None, false) => Ok(None),
+        (None, _) => Ok(None),
     }
 }
 
@@ -319,7 +324,7 @@ impl Midwife for Witness<'_> {
         match &self.console {
             Some(socket) => console::send(socket.as_fd(), master.as_fd()),
             None => {
-                console::copy_size(master.as_fd())?;
+                console::fit(master.as_fd())?;
                 self.master = Some(master);
                 Ok(())
             }

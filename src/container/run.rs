@@ -6,7 +6,7 @@ use super::readiness::Readiness;
 use super::store::Store;
 use crate::hook;
 use crate::kernel::process::{End, become_subreaper};
-use crate::launch::console;
+use crate::launch::own_terminal::OwnTerminal;
 use crate::launch::relay::{self, Aside, Screen, Signals};
 use crate::trace;
 use rootless::caller::Caller;
@@ -49,7 +49,7 @@ pub fn run(store: &Store, caller: Caller, request: &Request, how: How) -> anyhow
     let mut readiness = readiness(&created, request, std::process::id().cast_signed())?;
     start(&mut created)?;
     let aside = readiness.as_mut().map(|readiness| readiness as &mut dyn Aside);
-    let end = attend(&signals, &mut created, aside)?;
+    let end = attend(signals, &mut created, aside)?;
     created.keep();
     let container = created.entry.container()?;
     match how.keep {
@@ -83,9 +83,9 @@ fn readiness(created: &Created, request: &Request, main: i32) -> anyhow::Result<
     }
 }
 
-fn attend(signals: &Signals, created: &mut Created, aside: Option<&mut dyn Aside>) -> anyhow::Result<End> {
+fn attend(signals: Signals, created: &mut Created, aside: Option<&mut dyn Aside>) -> anyhow::Result<End> {
     let screen = match created.master.take() {
-        Some(master) => Some(Screen::join(master, console::own()?)?),
+        Some(master) => Some(Screen::join(master, OwnTerminal::find()?)?),
         None => None,
     };
     let process = &created.init.process;

@@ -1,9 +1,8 @@
 //! Pseudoterminals: the pair, its size, and the controlling terminal.
 
 use super::{answer, descriptor};
-use nix::sys::termios::{OutputFlags, SetArg, tcgetattr, tcsetattr};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 /// Rows and columns, in characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,12 +24,7 @@ pub fn open_slave(master: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     answer(unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCSPTLCK, &raw const unlock) }.into())?;
     let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
     // SAFETY: TIOCGPTPEER takes open flags and answers with a new descriptor.
-    let slave = descriptor(unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCGPTPEER, flags) }.into())?;
-    // Output ends in `\n` alone, as with runc: what is not a terminal on the other side would keep the `\r`.
-    let mut settings = tcgetattr(slave.as_fd())?;
-    settings.output_flags.remove(OutputFlags::ONLCR);
-    tcsetattr(slave.as_fd(), SetArg::TCSANOW, &settings)?;
-    Ok(slave)
+    descriptor(unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCGPTPEER, flags) }.into())
 }
 
 /// Makes `slave` the controlling terminal of this session's leader.

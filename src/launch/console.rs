@@ -4,6 +4,7 @@ use crate::fault::{Fault, OrFault};
 use crate::kernel::path::open;
 use crate::kernel::terminal;
 use nix::fcntl::OFlag;
+use nix::sys::termios::{OutputFlags, SetArg, tcgetattr, tcsetattr};
 use std::io::{IsTerminal, stderr, stdin, stdout};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -29,11 +30,17 @@ pub fn send(console: BorrowedFd<'_>, master: BorrowedFd<'_>) -> anyhow::Result<(
         .or_fault(|| Fault::doing("send the terminal over the console socket"))
 }
 
-/// Gives the container's terminal the size of ours, unless ours has none.
+/// Fits the container's terminal to where we show it: the size is that of ours, unless ours has none, and what is
+/// no terminal gets lines that end in `\n` alone, as with runc: a file would keep the `\r`.
 ///
 /// # Errors
 /// We have no terminal.
-pub fn copy_size(master: BorrowedFd<'_>) -> anyhow::Result<()> {
+pub fn fit(master: BorrowedFd<'_>) -> anyhow::Result<()> {
+    if !stdout().is_terminal() {
+        let mut modes = tcgetattr(master)?;
+        modes.output_flags.remove(OutputFlags::ONLCR);
+        tcsetattr(master, SetArg::TCSANOW, &modes)?;
+    }
     let size = terminal::size(own()?.as_fd())?;
     if size != (terminal::Size { rows: 0, columns: 0 }) {
         terminal::set_size(master, size)?;

@@ -8,6 +8,7 @@ pub mod join;
 pub mod limits;
 mod net_devices;
 pub mod notify;
+pub mod own_terminal;
 pub mod pidfd;
 pub mod relay;
 mod spawn;

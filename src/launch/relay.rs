@@ -4,14 +4,14 @@ use crate::fault::{Fault, OrFault};
 use crate::kernel::pidfd::pidfd_send_signal;
 use crate::kernel::process::{End, every_signal, reap};
 use crate::kernel::terminal::{self, Size};
+use crate::launch::own_terminal::OwnTerminal;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signal::{SigSet, Signal, raise};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 use nix::unistd::{read, write};
-use std::io::{Stdin, Stdout, stdin, stdout};
+use std::io::{IsTerminal, Stdin, Stdout, stdin, stdout};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Signals that wait to be passed on. Made before init, so that none is lost.
@@ -47,6 +47,14 @@ impl Signals {
         Ok(Self { fd: SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?, set })
     }
 
+    /// Has them with SIGTSTP, before which a terminal has to be put right.
+    fn hold_stop(&mut self) -> anyhow::Result<()> {
+        self.set.add(Signal::SIGTSTP);
+        self.set.thread_block()?;
+        self.fd.set_mask(&self.set)?;
+        Ok(())
+    }
+
     /// Whether one of those that wait asks for more than a look at children or at the terminal's size.
     fn ask_to_end(&self) -> bool {
         std::iter::from_fn(|| self.fd.read_signal().ok().flatten()).any(|info| {
@@ -55,36 +63,12 @@ impl Signals {
     }
 }
 
-/// Our terminal in raw mode, restored when dropped.
-#[derive(Debug)]
-struct Raw {
-    terminal: OwnedFd,
-    before: Termios,
-}
-
-impl Raw {
-    fn enter(terminal: OwnedFd) -> anyhow::Result<Self> {
-        let before = tcgetattr(&terminal)?;
-        let mut raw = before.clone();
-        cfmakeraw(&mut raw);
-        tcsetattr(&terminal, SetArg::TCSANOW, &raw)?;
-        Ok(Self { terminal, before })
-    }
-}
-
-impl Drop for Raw {
-    fn drop(&mut self) {
-        // A terminal that has gone needs no restoring.
-        let _ = tcsetattr(&self.terminal, SetArg::TCSANOW, &self.before);
-    }
-}
-
 /// The container's terminal beside ours: what comes on our standard input goes there, what it shows goes to our
 /// standard output, either of which may be a pipe while the other is our terminal.
 #[derive(Debug)]
 pub struct Screen {
     master: OwnedFd,
-    raw: Raw,
+    own: OwnTerminal,
     stdin: Stdin,
     stdout: Stdout,
     to_container: Vec<u8>,
@@ -111,27 +95,51 @@ pub trait Aside {
 }
 
 impl Screen {
-    /// Joins `master` to `terminal`.
+    /// Joins `master` to our terminal.
     ///
     /// # Errors
     /// Those of termios(3).
-    pub fn join(master: OwnedFd, terminal: OwnedFd) -> anyhow::Result<Self> {
+    pub fn join(master: OwnedFd, own: OwnTerminal) -> anyhow::Result<Self> {
         fcntl(&master, FcntlArg::F_SETFL(OFlag::O_RDWR | OFlag::O_NONBLOCK))?;
-        let raw = Raw::enter(terminal).or_fault(|| Fault::doing("put the terminal into raw mode"))?;
-        Ok(Self {
+        let mut screen = Self {
             master,
-            raw,
+            own,
             stdin: stdin(),
             stdout: stdout(),
             to_container: Vec::new(),
             to_us: Vec::new(),
             input: Input::Open,
-        })
+        };
+        screen.take()?;
+        Ok(screen)
+    }
+
+    /// Makes our terminal that of the container, if it is our turn to have it.
+    fn take(&mut self) -> anyhow::Result<()> {
+        self.own.take().or_fault(|| Fault::doing("put the terminal into raw mode"))?;
+        self.resize();
+        Ok(())
+    }
+
+    /// Whether it has to be asked now and then if the terminal has become ours: not every shell tells of it.
+    fn is_in_background(&self) -> bool {
+        !self.own.is_taken()
+    }
+
+    /// Stops kase as it was told to, with the terminal as it was before. Comes back when kase is to go on.
+    fn stop(&mut self) -> anyhow::Result<()> {
+        let stop = SigSet::from(Signal::SIGTSTP);
+        self.own.give_back();
+        raise(Signal::SIGTSTP)?;
+        // Here it stops.
+        stop.thread_unblock()?;
+        stop.thread_block()?;
+        self.take()
     }
 
     /// Gives the container's terminal the size of ours.
     pub fn resize(&self) {
-        if let Ok(size) = terminal::size(self.raw.terminal.as_fd())
+        if let Ok(size) = terminal::size(self.own.as_fd())
             && size != (Size { rows: 0, columns: 0 })
         {
             // The container may have closed it already.
@@ -149,7 +157,8 @@ impl Screen {
         if !self.to_container.is_empty() {
             master |= PollFlags::POLLOUT;
         }
-        let reads = self.input == Input::Open && self.to_container.is_empty();
+        let is_ours = !self.is_in_background() || !self.stdin.is_terminal();
+        let reads = is_ours && self.input == Input::Open && self.to_container.is_empty();
         [
             reads.then_some((self.stdin.as_fd(), PollFlags::POLLIN)),
             (!master.is_empty()).then_some((self.master.as_fd(), master)),
@@ -225,12 +234,15 @@ fn drain(to: BorrowedFd<'_>, buffer: &mut Vec<u8>) {
     }
 }
 
+/// Milliseconds between two looks at whether kase is still in the background.
+const BACKGROUND: u8 = 100;
+
 /// Stays until the process `pid` behind `pidfd` ends.
 ///
 /// # Errors
 /// Those of poll(2) and of the wait.
 pub fn attend(
-    signals: &Signals,
+    mut signals: Signals,
     pid: i32,
     pidfd: BorrowedFd<'_>,
     mut screen: Option<Screen>,
@@ -238,15 +250,20 @@ pub fn attend(
 ) -> anyhow::Result<End> {
     // Each program that was started meanwhile, newuidmap and hooks, has had musl give up its own signals.
     signals.set.thread_block()?;
-    if let Some(screen) = &screen {
-        screen.resize();
+    if screen.is_some() {
+        signals.hold_stop()?;
     }
     loop {
+        let mut timeout = PollTimeout::NONE;
+        if let Some(screen) = screen.as_mut().filter(|screen| screen.is_in_background()) {
+            screen.take()?;
+            timeout = BACKGROUND.into();
+        }
         let interests = screen.as_ref().map(Screen::interests).unwrap_or_default();
         let mut fds = vec![PollFd::new(signals.fd.as_fd(), PollFlags::POLLIN)];
         fds.extend(interests.iter().flatten().map(|(fd, flags)| PollFd::new(*fd, *flags)));
         fds.extend(aside.iter().map(|aside| PollFd::new(aside.fd(), PollFlags::POLLIN)));
-        match poll(&mut fds, PollTimeout::NONE) {
+        match poll(&mut fds, timeout) {
             Err(Errno::EINTR) => continue,
             polled => polled?,
         };
@@ -272,14 +289,20 @@ pub fn attend(
                 libc::SIGCHLD => {
                     if let Some(end) = reap_until(pid)? {
                         if let Some(screen) = &mut screen {
-                            screen.flush(signals);
+                            screen.flush(&signals);
                         }
                         return Ok(end);
                     }
                 }
                 libc::SIGWINCH => screen.iter().for_each(Screen::resize),
-                // It may have ended in this very moment.
-                signal => drop(pidfd_send_signal(pidfd, signal)),
+                libc::SIGTSTP => screen.as_mut().map_or(Ok(()), Screen::stop)?,
+                signal => {
+                    if let (libc::SIGCONT, Some(screen)) = (signal, &mut screen) {
+                        screen.take()?;
+                    }
+                    // It may have ended in this very moment.
+                    drop(pidfd_send_signal(pidfd, signal));
+                }
             }
         }
     }

@@ -1,24 +1,27 @@
-//! A terminal for kase to run in: both ends of a pty, without a shell.
+//! A terminal for kase to run in: both ends of a pty, and a screen that shows what a person would see on it.
 
-use super::{Kase, wait_until};
+use super::Kase;
+use super::kase::patience;
 use rustix::termios::{Winsize, tcsetwinsize};
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::process::{Child, Command};
+use std::time::{Duration, Instant};
 
-/// The outer end of a terminal and what came out of it.
+/// The outer end of a terminal, what came out of it, and what that makes of a screen.
 pub struct Terminal {
     outer: File,
     inner: Option<OwnedFd>,
-    text: String,
+    bytes: Vec<u8>,
+    screen: vt100::Parser,
 }
 
 impl Terminal {
     /// A terminal of `columns` × `rows`.
     pub fn new(columns: u16, rows: u16) -> Self {
         let pty = nix::pty::openpty(None, None).unwrap();
-        let terminal = Self::of(pty.master, Some(pty.slave));
+        let mut terminal = Self::of(pty.master, Some(pty.slave));
         terminal.resize(columns, rows);
         terminal
     }
@@ -26,10 +29,12 @@ impl Terminal {
     /// The terminal whose outer end is `outer`, as a console socket hands it over.
     pub fn of(outer: OwnedFd, inner: Option<OwnedFd>) -> Self {
         rustix::io::ioctl_fionbio(&outer, true).unwrap();
-        Self { outer: outer.into(), inner, text: String::new() }
+        Self { outer: outer.into(), inner, bytes: Vec::new(), screen: vt100::Parser::default() }
     }
 
-    pub fn resize(&self, columns: u16, rows: u16) {
+    pub fn resize(&mut self, columns: u16, rows: u16) {
+        let [height, width] = [rows, columns].map(|length| length.try_into().unwrap());
+        self.screen.screen_mut().set_size(height, width);
         let size = Winsize { ws_col: columns, ws_row: rows, ws_xpixel: 0, ws_ypixel: 0 };
         tcsetwinsize(self.outer.as_fd(), size).unwrap();
     }
@@ -72,23 +77,47 @@ impl Terminal {
         self.outer.write_all(text.as_bytes()).unwrap();
     }
 
-    /// Waits until the screen has shown `text`, and gives everything shown.
+    /// Waits until `text` is on the screen, and gives all of that: its lines as they are seen, each between two `\n`
+    /// and without blanks at its end.
     pub fn shows(&mut self, text: &str) -> String {
-        wait_until(&format!("`{text}` on the terminal"), || {
+        let deadline = Instant::now() + patience() / 3;
+        loop {
             self.read();
-            self.text.contains(text)
-        });
-        self.text.clone()
+            let screen = self.lines();
+            if screen.contains(text) {
+                return screen;
+            }
+            assert!(Instant::now() < deadline, "waited in vain for {text:?} on the terminal:\n{screen}");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    fn lines(&self) -> String {
+        let lines = self.screen.screen().contents();
+        lines.lines().fold("\n".to_string(), |lines, line| lines + line.trim_end() + "\n")
+    }
+
+    /// Everything that came out of it, as it came.
+    pub fn bytes(&mut self) -> String {
+        self.read();
+        String::from_utf8_lossy(&self.bytes).into_owned()
     }
 
     fn read(&mut self) {
         let mut buffer = [0; 4096];
-        match self.outer.read(&mut buffer) {
-            // Who turns `\n` into `\r\n`, the inner terminal or the outer one, is no matter of a test's.
-            Ok(length) => self.text.push_str(&String::from_utf8_lossy(&buffer[..length]).replace('\r', "")),
-            // EIO: nobody holds the inner end any more.
-            Err(error) => {
-                assert!(error.kind() == ErrorKind::WouldBlock || error.raw_os_error() == Some(5), "{error}");
+        loop {
+            match self.outer.read(&mut buffer) {
+                Ok(0) => return,
+                Ok(length) => {
+                    self.bytes.extend_from_slice(&buffer[..length]);
+                    self.screen.process(&buffer[..length]);
+                }
+                // EIO: nobody holds the inner end any more.
+                Err(error) => {
+                    let ended = error.raw_os_error() == Some(5);
+                    assert!(error.kind() == ErrorKind::WouldBlock || ended, "{error}");
+                    return;
+                }
             }
         }
     }
