@@ -4,7 +4,7 @@
 //! runc's: `text` (logfmt) and `json`, with the keys level, msg and time. kase logs single events and no
 //! spans, and starts in well under a millisecond, so the subscriber is ours: a format and one write(2).
 
-use crate::fault::{Fault, OrFault, printable};
+use crate::fault::{Fault, OrFault, Report, printable};
 use crate::output_file;
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
@@ -139,9 +139,16 @@ fn open(path: &Path) -> anyhow::Result<File> {
     })
 }
 
-/// Logs the error that kase ends with; standard error has it from `main` already.
-pub fn error(message: &str) {
-    tracing::error!("{message}");
+/// Tells of the error that kase ends with, once in the log and once to the caller.
+pub fn error(report: &Report) {
+    tracing::error!("{}", report.line);
+    tell(report);
+}
+
+/// Tells the caller alone, before there is a log.
+pub fn tell(report: &Report) {
+    // Who cannot be told (a full disk, a reader who has gone) has the exit code.
+    let _ = io::stderr().write_all(format!("{report}\n").as_bytes());
 }
 
 impl Subscriber for Log {
@@ -171,7 +178,8 @@ impl Subscriber for Log {
             }
             Sink::Syslog(socket, head) => {
                 // Facility 1: user-level messages.
-                socket.send(format!("<{}>{head}{}", 8 + severity(level), message.0).as_bytes()).map(drop)
+                let text = printable(&message.0);
+                socket.send(format!("<{}>{head}{text}", 8 + severity(level)).as_bytes()).map(drop)
             }
         };
     }
@@ -195,7 +203,7 @@ fn severity(level: Level) -> u8 {
     }
 }
 
-/// Without a log file, a person reads along. Errors are left out: `main` prints them with their remedy. What is
+/// Without a log file, a person reads along. Errors are left out: [`error`] tells them with their remedy. What is
 /// there for finding a fault looks as in the log.
 fn say(format: Format, level: Level, message: &str) -> io::Result<()> {
     let prefix = match level {

@@ -26,7 +26,6 @@ mod seal;
 mod seccomp;
 mod trace;
 
-#[cfg(target_env = "musl")]
 #[global_allocator]
 static ALLOCATOR: kernel::allocator::Allocator = kernel::allocator::Allocator::new();
 

@@ -57,6 +57,7 @@ mod service;
 mod signals;
 mod spec;
 mod state;
+mod streams;
 mod subordinate_ids;
 mod terminal;
 mod trace;

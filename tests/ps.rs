@@ -11,6 +11,7 @@ deeds! {
     the_hosts_ps_is_asked_when_options_are_given,
     options_of_ps_without_a_pid_column_are_refused,
     a_ps_that_fails_is_told,
+    a_process_cannot_hide_nor_forge_a_row,
     a_stopped_container_has_no_processes,
     a_missing_container_has_no_processes,
     a_container_that_waits_for_its_start_has_one,
@@ -96,6 +97,23 @@ fn a_ps_that_fails_is_told(kase: &Kase) {
     let mut command = kase.command(["ps", &container.id, "-ef"]);
     command.env("PATH", ":/no/such/directory");
     kase.finish(command).refused(&["ps"]);
+}
+
+/// A name that is no text, and one that would be a row of its own; both are the process's own choice.
+fn a_process_cannot_hide_nor_forge_a_row(kase: &Kase) {
+    let Some(busybox) = ["/usr/bin/busybox", "/bin/busybox"].iter().find_map(|path| fs::read(path).ok())
+    else {
+        skip!("needs a static busybox");
+    };
+    let script = "echo -ne '\\xff\\nfor\\e[2J' >/proc/self/comm; echo renamed; /busybox sleep 1000; :";
+    let bundle = kase.bundle().program("busybox", &busybox).args(["/busybox", "sh", "-c", script]);
+    let container = kase.run_detached(&bundle);
+    container.says("renamed");
+    let outcome = container.call("ps", []);
+    let rows: Vec<&str> = outcome.stdout().lines().collect();
+    assert!(rows.iter().any(|row| row.contains("sh -c")), "{outcome}");
+    assert!(!outcome.out.contains(|c: char| c.is_control() && c != '\n'), "{outcome}");
+    assert!(!rows.iter().any(|row| row.starts_with("for")), "{outcome}");
 }
 
 fn a_stopped_container_has_no_processes(kase: &Kase) {

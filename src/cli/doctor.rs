@@ -5,6 +5,7 @@ use super::table;
 use super::{Building, Context, ExitCode};
 use crate::container::create::{Request, Strictness};
 use crate::doctor::{self, Outlook};
+use crate::fault::printable;
 use clap::{Arg, ArgMatches, Command};
 use rootless::checks::{Check, Level};
 use serde_json::Value;
@@ -39,15 +40,15 @@ pub fn run(context: Context, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     };
     let failed = checks.iter().any(|check| check.level == Level::Failure)
         || outlook.as_ref().is_some_and(|(_, outlook)| outlook.fault.is_some());
-    let mut out = io::BufWriter::new(io::stdout().lock());
+    let mut out = Vec::new();
     match table::is_json(matches) {
         true => writeln!(out, "{}", document(&checks, outlook.as_ref(), !failed))?,
         false => {
-            writeln!(out, "{heading}:\n")?;
+            writeln!(out, "{}:\n", printable(&heading))?;
             show(&checks, outlook.as_ref(), Paint::of_stdout(), &mut out)?;
         }
     }
-    out.flush()?;
+    super::print(out)?;
     Ok(ExitCode::from(u8::from(failed)))
 }
 
@@ -96,10 +97,10 @@ fn show(
             Some(report) => (Level::Failure, report.line.as_str()),
         };
         let remedy = outlook.fault.as_ref().and_then(|report| report.remedy.as_deref());
-        writeln!(out, "\nthe bundle {bundle}:\n")?;
+        writeln!(out, "\nthe bundle {}:\n", printable(bundle))?;
         line(level, "config.json", found, remedy, paint, out)?;
         for (_, text) in &outlook.adaptations {
-            writeln!(out, "           adapted: {text}")?;
+            writeln!(out, "           adapted: {}", printable(text))?;
         }
     }
     let count = |level| checks.iter().filter(|check| check.level == level).count();
@@ -122,9 +123,10 @@ fn line(
         Level::Warning => Colour::Yellow,
         Level::Failure => Colour::Red,
     };
-    writeln!(out, "{} {name:<16}  {found}", paint.dress(colour, &format!("{:<8}", word(level))))?;
+    let (level, found) = (paint.dress(colour, &format!("{:<8}", word(level))), printable(found));
+    writeln!(out, "{level} {name:<16}  {found}")?;
     match remedy {
-        Some(remedy) => writeln!(out, "           help: {remedy}"),
+        Some(remedy) => writeln!(out, "           help: {}", printable(remedy)),
         None => Ok(()),
     }
 }

@@ -3,6 +3,7 @@
 use super::table;
 use super::{Building, Context, ExitCode};
 use crate::container::explain::{self, Entry, SECTIONS};
+use crate::fault::printable;
 use anyhow::Context as _;
 use clap::{ArgMatches, Command};
 use std::io::{self, Write};
@@ -35,7 +36,7 @@ pub fn run(context: Context, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     let request = super::create::request(&context, matches)?;
     let store = context.store().context("explain")?;
     let explained = explain::explain(&store, context.caller, &request).context("explain")?;
-    let mut out = io::BufWriter::new(io::stdout().lock());
+    let mut out = Vec::new();
     if table::is_json(matches) {
         writeln!(out, "{}", serde_json::to_string_pretty(&explained)?)?;
     } else {
@@ -44,20 +45,21 @@ pub fn run(context: Context, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
             entries.iter().try_for_each(|entry| show(entry, &mut out))?;
         }
     }
-    out.flush()?;
+    super::print(out)?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// The first value alone, the others with their names.
 fn show(entry: &Entry, out: &mut impl Write) -> io::Result<()> {
+    writeln!(out, "  {}", printable(&line(entry)))
+}
+
+/// The first value alone, the others with their names.
+fn line(entry: &Entry) -> String {
     let mut values = entry.0.iter().filter(|(_, value)| !value.is_empty());
     let first = values.next().map_or("", |(_, value)| value);
     match values.clone().count() {
         // A name and a value.
-        1 => {
-            let (_, value) = values.next().expect("there is one");
-            writeln!(out, "  {first}: {value}")
-        }
+        1 => values.next().map_or(String::new(), |(_, value)| format!("{first}: {value}")),
         _ => {
             let rest: Vec<_> = values
                 .map(|(name, value)| match *name {
@@ -66,7 +68,7 @@ fn show(entry: &Entry, out: &mut impl Write) -> io::Result<()> {
                 })
                 .collect();
             let colon = if rest.is_empty() { "" } else { ": " };
-            writeln!(out, "  {first}{colon}{}", rest.join("; "))
+            format!("{first}{colon}{}", rest.join("; "))
         }
     }
 }

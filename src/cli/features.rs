@@ -9,7 +9,6 @@ use crate::plan::namespaces::Kind;
 use crate::seccomp::{Arch, known};
 use clap::ArgMatches;
 use serde_json::{Value, json};
-use std::io::Write;
 
 pub fn arguments(command: Building<'_>) -> Building<'_> {
     command
@@ -29,7 +28,7 @@ pub fn run(_: Context, _: &ArgMatches) -> anyhow::Result<ExitCode> {
         // host. A dot at the end stands for all that begins so.
         "potentiallyUnsafeConfigAnnotations": ["kase.", "org.systemd.property.", "run.oci."],
     });
-    writeln!(std::io::stdout(), "{}", serde_json::to_string_pretty(&features)?)?;
+    super::print(serde_json::to_string_pretty(&features)? + "\n")?;
     Ok(ExitCode::SUCCESS)
 }
 

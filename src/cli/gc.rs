@@ -9,7 +9,6 @@ use crate::fault::Report;
 use anyhow::Context as _;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use std::fmt::Display;
-use std::io::{self, Write};
 use std::path::Path;
 
 pub fn arguments(command: Building<'_>) -> Building<'_> {
@@ -46,9 +45,9 @@ pub fn run(context: Context, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
             [("id", &container.id()), ("reason", &reason.word()), ("bundle", &bundle.display())];
         removed.push(Entry::of(&fields));
     }
-    let mut out = io::stdout().lock();
+    let mut out = Vec::new();
     if table::is_json(matches) {
-        writeln!(out, "{}", serde_json::to_string_pretty(&removed)?)?;
+        super::print(serde_json::to_string_pretty(&removed)? + "\n")?;
         return Ok(code);
     }
     let mut table = Wide::of(["ID", "REASON", "BUNDLE"]);
@@ -56,5 +55,6 @@ pub fn run(context: Context, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
         table.row(std::array::from_fn(|column| fields[column].1.as_str()));
     }
     table.write(&mut out)?;
+    super::print(out)?;
     Ok(code)
 }

@@ -27,7 +27,7 @@ pub fn run(_: Context, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     let findings = lint(&text);
     let count = |level| findings.iter().filter(|finding| finding.level == level).count();
     let (errors, warnings) = (count(Level::Error), count(Level::Warning));
-    let mut out = io::BufWriter::new(io::stdout().lock());
+    let mut out = Vec::new();
     if table::is_json(matches) {
         let listed: Vec<Value> = findings.iter().map(document).collect();
         let whole = object([
@@ -44,7 +44,7 @@ pub fn run(_: Context, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
         }
         writeln!(out, "{}, {}", counted(errors, "error"), counted(warnings, "warning"))?;
     }
-    out.flush()?;
+    super::print(out)?;
     Ok(ExitCode::from(u8::from(errors > 0)))
 }
 

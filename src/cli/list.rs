@@ -4,11 +4,11 @@ use super::table::{self, Wide};
 use super::{Building, Context, ExitCode, flag};
 use crate::container::glance::Sight;
 use crate::container::state::State;
-use crate::fault::Report;
+use crate::fault::{Report, printable};
 use clap::{ArgAction, ArgMatches};
 use serde::Serializer as _;
 use serde::ser::SerializeSeq as _;
-use std::io::{self, Write};
+use std::io::Write;
 
 pub fn arguments(command: Building<'_>) -> Building<'_> {
     command.option("format", Some('f'), |option| table::shape(option, "table")).option(
@@ -21,10 +21,10 @@ pub fn arguments(command: Building<'_>) -> Building<'_> {
 pub fn run(context: Context, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     let store = context.store()?;
     let mut code = ExitCode::SUCCESS;
-    let mut out = io::BufWriter::new(io::stdout().lock());
+    let mut out = Vec::new();
     if flag(matches, "quiet") {
         store.glances(|sight| match passed_over(sight, &mut code) {
-            Some(sight) => Ok(writeln!(out, "{}", sight.id)?),
+            Some(sight) => Ok(writeln!(out, "{}", printable(sight.id))?),
             None => Ok(()),
         })?;
     } else if table::is_json(matches) {
@@ -47,7 +47,7 @@ pub fn run(context: Context, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
         })?;
         table.write(&mut out)?;
     }
-    out.flush()?;
+    super::print(out)?;
     Ok(code)
 }
 

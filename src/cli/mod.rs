@@ -45,7 +45,7 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use rootless::caller::Caller;
 use std::ffi::OsString;
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use tracing::Level;
 
@@ -204,19 +204,29 @@ fn answer(arguments: &[OsString]) -> anyhow::Result<ExitCode> {
     // What is wrong with the command line is said of the whole of it.
     let matches = match command(&VERBS).try_get_matches_from(arguments) {
         Ok(matches) => matches,
-        Err(error) => return Ok(usage(&error, arguments)),
+        Err(error) => return usage(&error, arguments),
     };
     let caller = Caller::look()?;
     let sealed = seal::seal(matches.subcommand_name().unwrap_or_default(), &caller, arguments);
     dispatch(&matches, caller, sealed)
 }
 
-/// Tells of an error, once to the log and once to the caller.
+/// Tells of an error.
 fn fail(error: &anyhow::Error, code: u8) -> ExitCode {
-    let report = Report::of(error);
-    log::error(&report.line);
-    eprintln!("{report}");
+    log::error(&Report::of(error));
     ExitCode::from(code)
+}
+
+/// Prints what a command shows, all of it at once.
+///
+/// # Errors
+/// Standard output does not take it.
+fn print(text: impl AsRef<[u8]>) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_ref()).and_then(|()| out.flush()).or_fault(|| {
+        Fault::doing("write to standard output")
+            .remedy("lead it to a file, a pipe or a terminal that takes it")
+    })
 }
 
 /// `sealed` is known before the log is opened, which may be a FIFO; that it failed belongs into it all the same.
@@ -278,18 +288,16 @@ fn level(matches: &ArgMatches) -> Level {
     }
 }
 
-/// clap's complaint in our own form: one line and a remedy.
-fn usage(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
+/// clap's complaint in our own form: one line and a remedy. What was asked for is printed.
+fn usage(error: &clap::Error, arguments: &[OsString]) -> anyhow::Result<ExitCode> {
     use ErrorKind::{DisplayHelp, DisplayHelpOnMissingArgumentOrSubcommand, DisplayVersion};
     if matches!(error.kind(), DisplayHelp | DisplayVersion | DisplayHelpOnMissingArgumentOrSubcommand) {
-        // Nobody may be reading.
-        let _ = error.print();
-        return ExitCode::SUCCESS;
+        return print(error.render().to_string()).map(|()| ExitCode::SUCCESS);
     }
     if error.kind() == ErrorKind::MissingSubcommand {
         // As runc: whoever asks for nothing is shown what there is.
-        let _ = command(&VERBS).print_help();
-        return ExitCode::SUCCESS;
+        print(command(&VERBS).render_help().to_string())?;
+        return Ok(ExitCode::SUCCESS);
     }
     // `help [COMMAND]` is `[COMMAND] --help`; as a command of clap's it would have all of them built each time.
     if error.get(ContextKind::InvalidSubcommand) == Some(&ContextValue::String("help".into())) {
@@ -321,8 +329,8 @@ fn usage(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
     };
     let report = Report::of(&Fault::doing(what).remedy(remedy).into());
     // The log is not started: its options may be what is wrong. Engines that give --log still read of it here.
-    eprintln!("{report}");
-    ExitCode::FAILURE
+    log::tell(&report);
+    Ok(ExitCode::FAILURE)
 }
 
 /// The argument that most commands have.

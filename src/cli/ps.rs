@@ -4,11 +4,11 @@ use super::table::{self, Align};
 use super::{Building, Context, ExitCode};
 use crate::container::processes::{self, Process};
 use crate::container::state::Owners;
-use crate::fault::{Fault, OrFault};
+use crate::fault::{Fault, OrFault, printable};
 use anyhow::Context as _;
 use clap::{Arg, ArgMatches, Command};
 use rootless::checks;
-use std::io::{self, Write};
+use std::io::Write;
 use std::time::SystemTime;
 
 pub fn arguments(command: Building<'_>) -> Building<'_> {
@@ -31,7 +31,7 @@ pub fn run(context: Context, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     let doing = || format!("ps {id}");
     let container = context.store()?.container(id).with_context(doing)?;
     let pids = processes::pids(&container).with_context(doing)?;
-    let mut out = io::BufWriter::new(io::stdout().lock());
+    let mut out = Vec::new();
     let options: Vec<&String> = matches.get_many("options").into_iter().flatten().collect();
     if table::is_json(matches) {
         writeln!(out, "{}", serde_json::to_string(&pids)?)?;
@@ -40,7 +40,7 @@ pub fn run(context: Context, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     } else {
         filter(&host_ps(&options).with_context(doing)?, &pids, &mut out).with_context(doing)?;
     }
-    out.flush()?;
+    super::print(out)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -93,11 +93,11 @@ fn filter(text: &str, pids: &[i32], out: &mut impl Write) -> anyhow::Result<()> 
         Fault::doing("couldn't find PID field in ps output")
             .remedy("give ps options that show the column PID")
     })?;
-    writeln!(out, "{header}")?;
+    writeln!(out, "{}", printable(header))?;
     for line in lines {
         let pid = line.split_whitespace().nth(column).and_then(|pid| pid.parse().ok());
         if pid.is_some_and(|pid| pids.contains(&pid)) {
-            writeln!(out, "{line}")?;
+            writeln!(out, "{}", printable(line))?;
         }
     }
     Ok(())

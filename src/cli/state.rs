@@ -4,7 +4,6 @@ use super::{Building, Context, ExitCode};
 use crate::container::state::{Owners, State};
 use anyhow::Context as _;
 use clap::ArgMatches;
-use std::io::Write;
 
 pub fn arguments(command: Building<'_>) -> Building<'_> {
     command.with(|command| command.arg(super::id()))
@@ -16,6 +15,6 @@ pub fn run(context: Context, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     let mut owners = Owners::default();
     let state = State::of(&container, owners.name(container.owner)).with_context(|| format!("state {id}"))?;
     let text = serde_json::to_string_pretty(&state)?;
-    writeln!(std::io::stdout(), "{text}")?;
+    super::print(format!("{text}\n"))?;
     Ok(ExitCode::SUCCESS)
 }

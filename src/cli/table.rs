@@ -1,6 +1,7 @@
 //! Tables, and the choice between words and JSON, for every command that shows something.
 
 use super::given;
+use crate::fault::printable;
 use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgMatches};
 use std::io::{self, Write};
@@ -38,7 +39,7 @@ pub enum Align {
     Right,
 }
 
-/// Columns as wide as their widest cell, one blank apart, as ps's are.
+/// Columns as wide as their widest cell, one blank apart, as ps's are. Cells are made printable.
 pub fn columns<const N: usize>(
     rows: &[[String; N]],
     align: [Align; N],
@@ -48,7 +49,7 @@ pub fn columns<const N: usize>(
     for row in rows {
         let mut line = String::new();
         for (column, cell) in row.iter().enumerate() {
-            let width = widths[column];
+            let (cell, width) = (printable(cell), widths[column]);
             match align[column] {
                 Align::Left => line.push_str(&format!("{cell:width$} ")),
                 Align::Right => line.push_str(&format!("{cell:>width$} ")),
@@ -59,7 +60,7 @@ pub fn columns<const N: usize>(
     Ok(())
 }
 
-/// Columns as wide as their widest cell, at least 12 and 3 apart, as runc's tables are.
+/// Columns as wide as their widest cell, at least 12 and 3 apart, as runc's tables are. Cells are made printable.
 #[derive(Debug)]
 pub struct Wide<const N: usize> {
     /// Every cell, one after the other.
@@ -87,9 +88,10 @@ impl<const N: usize> Wide<N> {
     /// Adds a row.
     pub fn row(&mut self, cells: [&str; N]) {
         for (widest, cell) in self.widths.iter_mut().zip(cells) {
+            let cell = printable(cell);
             let width = if cell.is_ascii() { cell.len() } else { cell.chars().count() };
             *widest = width.max(*widest);
-            self.text.push_str(cell);
+            self.text.push_str(&cell);
             self.cells.push(Cell { end: self.text.len(), width });
         }
     }
@@ -118,5 +120,7 @@ impl<const N: usize> Wide<N> {
 }
 
 fn widths<const N: usize>(rows: &[[String; N]]) -> [usize; N] {
-    std::array::from_fn(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0))
+    std::array::from_fn(|column| {
+        rows.iter().map(|row| printable(&row[column]).chars().count()).max().unwrap_or(0)
+    })
 }

@@ -5,7 +5,6 @@ use crate::container::wait;
 use crate::fault::Fault;
 use anyhow::Context as _;
 use clap::ArgMatches;
-use std::io::Write;
 
 /// When the container has ended and nobody knows how.
 const UNKNOWN: u8 = 254;
@@ -20,10 +19,10 @@ pub fn run(context: Context, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     let id = super::id_of(matches);
     let waited = context.store().and_then(|store| wait::wait(&store, id));
     match waited.with_context(|| format!("wait {id}")) {
-        Ok(Some(code)) => {
-            writeln!(std::io::stdout(), "{code}")?;
-            Ok(ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX)))
-        }
+        Ok(Some(code)) => Ok(match super::print(format!("{code}\n")) {
+            Ok(()) => ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX)),
+            Err(error) => super::fail(&error, u8::MAX),
+        }),
         Ok(None) => {
             let unknown = Fault::doing(format!("container {id:?} has exited, its code is unknown")).remedy(
                 "begin kase wait before the container ends; whoever does first has the code kept for all",

@@ -104,9 +104,10 @@ impl Clock {
     fn process(&self, pid: i32) -> Option<Process> {
         let directory = PathBuf::from(format!("/proc/{pid}"));
         let uid = fs::metadata(&directory).ok()?.uid();
-        let stat = read_text(directory.join("stat")).ok()?;
+        // Its name may be no text.
+        let stat = fs::read(directory.join("stat")).ok()?;
         let arguments = fs::read(directory.join("cmdline")).ok()?;
-        self.read(pid, uid, &stat, &arguments)
+        self.read(pid, uid, &String::from_utf8_lossy(&stat), &arguments)
     }
 
     /// The fields of proc_pid_stat(5) that follow the name: 4 is the parent, 7 the terminal, 14 and 15 the
@@ -158,17 +159,9 @@ pub fn duration(seconds: u64) -> String {
     format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
 }
 
-/// On one line, with nothing in it that a terminal would obey.
+/// With blanks between them. What is in them is as the process wants it.
 fn shown(arguments: &[u8]) -> String {
-    let text = String::from_utf8_lossy(arguments);
-    let text = text.trim_end_matches('\0');
-    text.chars()
-        .map(|character| match character {
-            '\0' => ' ',
-            character if character.is_control() => '?',
-            character => character,
-        })
-        .collect()
+    String::from_utf8_lossy(arguments).trim_end_matches('\0').replace('\0', " ")
 }
 
 fn terminal(device: u64) -> Option<String> {
@@ -200,7 +193,7 @@ mod tests {
             started: 1020,
             terminal: Some("pts/1".into()),
             used: 15,
-            command: "sh -c a?b".into(),
+            command: "sh -c a\nb".into(),
         };
         assert_eq!(process, expected);
         assert_eq!(clock.read(7, 5, stat, b"").unwrap().command, "[a) b (c)]");

@@ -7,9 +7,10 @@ use crate::fault::{Fault, OrFault, Report};
 use crate::gate;
 use crate::hook::{self, ended_within};
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
 use std::ffi::OsString;
-use std::os::fd::{AsFd, OwnedFd};
+use std::fs::File;
+use std::io::ErrorKind;
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 /// Lets init execute the program, and runs the poststart hooks. With somebody behind `notify_socket`, who is told
@@ -48,7 +49,8 @@ pub fn start(container: &Container, notify_socket: Option<OsString>) -> anyhow::
         }
         return Err(error);
     }
-    drop(alone);
+    // If this fails, the lock ends with this process.
+    let _ = alone.unlock();
     if let (Some(readiness), Some(pidfd)) = (readiness, pidfd) {
         readiness.wait(pidfd.as_fd());
     }
@@ -56,14 +58,14 @@ pub fn start(container: &Container, notify_socket: Option<OsString>) -> anyhow::
 }
 
 /// Of two starts at once, the second must find the container running.
-fn alone(container: &Container) -> anyhow::Result<Flock<OwnedFd>> {
-    let mut own = container.directory_fd().try_clone_to_owned()?;
+fn alone(container: &Container) -> anyhow::Result<File> {
+    let own = File::from(container.directory_fd().try_clone_to_owned()?);
     loop {
-        match Flock::lock(own, FlockArg::LockExclusive) {
-            Err((again, Errno::EINTR)) => own = again,
+        match own.lock() {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
             locked => {
                 return locked
-                    .map_err(|(_, errno)| errno)
+                    .map(|()| own)
                     .or_fault(|| Fault::doing("lock the container's state directory"));
             }
         }

@@ -9,7 +9,7 @@ use crate::plan::namespaces::Kind;
 use crate::plan::process::Groups;
 use crate::trace;
 use nix::errno::Errno;
-use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal};
+use nix::sys::signal::SigSet;
 use nix::unistd::setsid;
 use rootless::caller::Caller;
 use std::ffi::CStr;
@@ -29,13 +29,9 @@ pub fn lead() -> anyhow::Result<()> {
 /// A label that the policy does not have; not that there are no keys to be had.
 pub fn begin(keyring: Option<&CStr>, label: Option<&str>, proc: &Procfs) -> anyhow::Result<()> {
     trace::step("session");
-    // The handlers are the defaults already (CLONE_CLEAR_SIGHAND), but what is ignored stays ignored: SIGPIPE by
-    // kase, others by its caller, as by a shell for what it starts in the background.
-    let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
-    let fixed = [Signal::SIGKILL, Signal::SIGSTOP];
-    for signal in Signal::iterator().filter(|signal| !fixed.contains(signal)) {
-        process::set_action(signal, &default)?;
-    }
+    // The handlers are the defaults already (CLONE_CLEAR_SIGHAND), but what kase's caller ignores stays ignored, as by
+    // a shell for what it starts in the background.
+    process::reset_signals()?;
     SigSet::empty().thread_set_mask()?;
     match keyring {
         Some(name) => attributes::label_keys(label, proc, || join_keyring(name)),

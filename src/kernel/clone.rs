@@ -1,5 +1,6 @@
 //! clone3(2): the one way in which kase makes a process.
 
+use super::process::outlive_failed_writes;
 use super::{answer, descriptor};
 use std::io;
 use std::mem::size_of;
@@ -33,7 +34,8 @@ pub enum Child {
 }
 
 /// Copies this process into `namespaces` (CLONE_NEW* flags) and, if given, straight into `cgroup` (an open
-/// cgroup v2 directory). Signal handlers are reset to their defaults in the copy.
+/// cgroup v2 directory). Signal handlers are reset to their defaults in the copy,
+/// but for those of [`outlive_failed_writes`].
 ///
 /// # Errors
 /// Those of clone3(2), as errno.
@@ -59,6 +61,7 @@ pub fn clone3(namespaces: u64, child: Child, cgroup: Option<BorrowedFd<'_>>) -> 
     // place for the pidfd outlive the call; this process has a single thread.
     let pid = answer(unsafe { libc::syscall(libc::SYS_clone3, &raw mut arguments, size_of::<CloneArgs>()) })?;
     if pid == 0 {
+        outlive_failed_writes();
         return Ok(Cloned::New);
     }
     let pid = i32::try_from(pid).expect("the kernel's process ids are ints");

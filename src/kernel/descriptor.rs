@@ -49,20 +49,6 @@ pub fn close_inherited_from(first: u32) -> io::Result<Vec<i32>> {
     close_on_exec_from(first).map(|()| listed)
 }
 
-/// Closes every descriptor but these, in a copy of kase's memory that goes its own way.
-pub fn close_all_but<const N: usize>(kept: [BorrowedFd<'_>; N]) {
-    let mut kept = kept.map(|fd| fd.as_raw_fd().unsigned_abs());
-    kept.sort_unstable();
-    let mut first = 0;
-    for end in kept.into_iter().chain([libc::c_uint::MAX]) {
-        if first < end {
-            // SAFETY: their owners are in frames of kase's, to which a copy of the process never comes back.
-            unsafe { libc::syscall(libc::SYS_close_range, first, end - 1, 0) };
-        }
-        first = end.saturating_add(1);
-    }
-}
-
 /// Closes those of these numbers, kase's in a process that it was copied into, that are directories. The
 /// path of the program to be executed could lead through them and out of the container, which close-on-exec comes
 /// too late for (CVE-2024-21626).

@@ -3,7 +3,6 @@
 //! The only room of kase with `unsafe` in it, one call each. What nix wraps safely is used from nix where it
 //! is needed; here is what nix lacks. Knows nobody of kase.
 
-#[cfg(target_env = "musl")]
 pub mod allocator;
 pub mod bpf;
 pub mod capability;

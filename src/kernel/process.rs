@@ -45,6 +45,45 @@ pub fn set_dumpable(dumpable: Dumpable) {
     unsafe { libc::prctl(libc::PR_SET_DUMPABLE, value, 0, 0, 0) };
 }
 
+/// Has what cannot be written be an error of write(2), and not the end of this process: a pipe without a reader, a file
+/// at the limit of its size (RLIMIT_FSIZE). An exec brings the defaults back.
+pub fn outlive_failed_writes() {
+    extern "C" fn go_on(_: libc::c_int) {}
+    let go_on = go_on as extern "C" fn(libc::c_int) as libc::sighandler_t;
+    for number in OUTLIVED {
+        // SAFETY: the handler does nothing.
+        unsafe { libc::signal(number, go_on) };
+    }
+}
+
+const OUTLIVED: [libc::c_int; 2] = [libc::SIGPIPE, libc::SIGXFSZ];
+
+/// Takes every signal as a process does that nobody has told otherwise, but for those of
+/// [`outlive_failed_writes`]. Also those that a C library keeps to itself, which a caller may ignore all the same.
+///
+/// # Errors
+/// None that rt_sigaction(2) is known to have.
+pub fn reset_signals() -> io::Result<()> {
+    /// As many as there are in a kernel's sigset_t.
+    const LAST: libc::c_int = 64;
+    // Of a struct sigaction of the kernel's, zeros are the default, no flags and an empty mask.
+    let default = [0u64; 4];
+    let fixed = [libc::SIGKILL, libc::SIGSTOP];
+    for number in (1..=LAST).filter(|number| !fixed.contains(number) && !OUTLIVED.contains(number)) {
+        // SAFETY: `default` outlives the call; there is no handler, and the old one is not asked for.
+        answer(unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                number,
+                default.as_ptr(),
+                ptr::null_mut::<u64>(),
+                size_of::<u64>(),
+            )
+        })?;
+    }
+    Ok(())
+}
+
 /// Lets the signals that ask a process to end do so here, where nothing handles them: the kernel keeps them from
 /// the first process of a pid namespace. An exec brings the defaults back.
 pub fn heed_signals() {
@@ -323,15 +362,6 @@ pub fn every_signal() -> SigSet {
     unsafe { ptr::write_bytes(&raw mut set, 0xff, 1) };
     // SAFETY: whatever bits there are, they name signals or nothing.
     unsafe { SigSet::from_sigset_t_unchecked(set) }
-}
-
-/// Sets how a signal is taken.
-///
-/// # Errors
-/// EINVAL for SIGKILL and SIGSTOP.
-pub fn set_action(signal: nix::sys::signal::Signal, action: &nix::sys::signal::SigAction) -> nix::Result<()> {
-    // SAFETY: kase installs the dispositions "default" and "ignore" only, never a handler.
-    unsafe { nix::sys::signal::sigaction(signal, action) }.map(drop)
 }
 
 /// Sets the NIS domain name of the uts namespace.

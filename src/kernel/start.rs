@@ -4,6 +4,8 @@
 //! of the stack and puts a handler on its end, to say "stack overflow" where the kernel would say SIGSEGV. What
 //! kase needs of it is here.
 
+use super::process::{exit_now, outlive_failed_writes};
+use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::ffi::{CStr, OsString};
 use std::io;
@@ -42,19 +44,24 @@ macro_rules! start {
     };
 }
 
-/// Opens /dev/null for each standard descriptor that is closed, lest a file of ours gets its number; ignores
-/// SIGPIPE, so that a reader who has gone is an error of write(2). Answers with the arguments, which std knows of
-/// only with some C libraries.
+/// Opens /dev/null for each standard descriptor that is closed, lest a file of ours gets its number, and ends this
+/// process if that is not to be had. Has failed writes be errors, and children be waited for, whatever the caller
+/// ignores. Answers with the arguments, which std knows of only with some C libraries.
 ///
 /// # Safety
 /// There are `count` of `arguments`, C strings that stay where they are.
 #[cfg_attr(test, expect(dead_code, reason = "std's start does this"))]
 pub unsafe fn prepare(count: libc::c_int, arguments: *const *const libc::c_char) -> Vec<OsString> {
-    if open_standard().is_err() {
-        std::process::abort();
+    outlive_failed_writes();
+    // What ignores the end of its children has nothing to wait for (sigaction(2)).
+    // SAFETY: SIG_DFL is no handler that could be wrong.
+    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
+    if let Err(error) = open_standard() {
+        end(&format!(
+            "kase: open /dev/null for a standard stream that is closed: {error}\n  help: open all three, or raise the \
+             limit of open files (ulimit -n)\n"
+        ));
     }
-    // SAFETY: SIG_IGN is no handler that could be wrong.
-    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
     let argument = |at: usize| {
         // SAFETY: the caller says that there are as many.
         let argument = unsafe { *arguments.wrapping_add(at) };
@@ -64,11 +71,23 @@ pub unsafe fn prepare(count: libc::c_int, arguments: *const *const libc::c_char)
     (0..usize::try_from(count).unwrap_or(0)).map(argument).collect()
 }
 
+/// Ends this process with a line to standard error, if that is open, without memory of its own and whatever
+/// state this process is in.
+pub fn end(line: &str) -> ! {
+    // SAFETY: pointer and length are those of one string.
+    unsafe { libc::write(libc::STDERR_FILENO, line.as_ptr().cast(), line.len()) };
+    exit_now(1)
+}
+
 fn open_standard() -> io::Result<()> {
     // SAFETY: poll(2) is there to tell whether a number is a descriptor; nothing else is done with them.
     let standard = [0, 1, 2].map(|number| unsafe { BorrowedFd::borrow_raw(number) });
     let mut standard = standard.map(|fd| PollFd::new(fd, PollFlags::empty()));
-    poll(&mut standard, PollTimeout::ZERO)?;
+    match poll(&mut standard, PollTimeout::ZERO) {
+        // No more than two descriptors may be open.
+        Err(Errno::EINVAL) => return Err(Errno::EMFILE.into()),
+        polled => polled?,
+    };
     for number in standard {
         if number.revents().is_some_and(|events| events.contains(PollFlags::POLLNVAL)) {
             // The lowest number that is free, which is this one.

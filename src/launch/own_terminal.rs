@@ -7,7 +7,8 @@ use super::console;
 use crate::fault::{Fault, OrFault};
 use crate::kernel::clone::{Child, Cloned, Process, clone3};
 use crate::kernel::descriptor::close_all_but;
-use crate::kernel::process::{every_signal, exit_now, pidfd_send_signal, wait_for};
+use crate::kernel::pidfd::pidfd_send_signal;
+use crate::kernel::process::{every_signal, exit_now, wait_for};
 use nix::fcntl::OFlag;
 
 use libc::termios;
@@ -113,9 +114,10 @@ impl Restorer {
             Cloned::Caller(process) => Ok(Self { process, modes }),
             Cloned::New => {
                 // Whatever signal ends kase or stops its group, this stays until it has done its work; in the
-                // background a change of the modes would be a SIGTTOU. What else was opened is not its own to hold.
+                // background a change of the modes would be a SIGTTOU. What else is open is not its own to hold. Neither
+                // call has a reason to fail, and without them it does its work as well.
                 let _ = every_signal().thread_set_mask();
-                close_all_but([ours.as_fd(), terminal.as_fd()]);
+                let _ = close_all_but(&[ours.as_fd(), terminal.as_fd()], 0);
                 restore(terminal, &ours);
                 exit_now(0)
             }
