@@ -28,7 +28,7 @@ deeds! {
     without_a_mount_namespace_nothing_is_mounted,
 }
 deeds! {
-    root: an_idmapped_bind_shows_other_owners,
+    root: a_tmpfs_whose_mount_point_cannot_be_looked_at_is_refused, an_idmapped_bind_shows_other_owners,
     idmap_takes_the_maps_of_a_user_namespace_that_is_joined,
     what_an_earlier_mount_has_made_can_be_shown_with_other_owners, the_callers_mount_namespace_is_not_joined,
 }
@@ -85,6 +85,27 @@ fn a_tmpfs_without_a_mode_takes_the_mount_points(kase: &Kase) {
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o2710);
     fs::set_permissions(bundle.rootfs("tmp"), mode).unwrap();
     assert_eq!(value(&kase.sees(bundle, ["stat", "/tmp"]), "mode"), "2710");
+}
+
+/// A look that fails is no answer: the tmpfs would be everybody's.
+fn a_tmpfs_whose_mount_point_cannot_be_looked_at_is_refused(kase: &Kase) {
+    if !std::path::Path::new("/usr/bin/strace").exists() {
+        skip!("needs strace");
+    }
+    let bundle = kase.bundle().mount(tmpfs("/tmp", &[])).args(["/probe", "stat", "/tmp"]).edit(|spec| {
+        let mounts = spec["mounts"].as_array_mut().unwrap();
+        mounts.retain(|mount| mount["destination"] == "/tmp");
+    });
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o710);
+    fs::set_permissions(bundle.rootfs("tmp"), mode).unwrap();
+    for nth in 1..=3 {
+        let run = kase.command(words(["run", "-b"], bundle.dir(), [kase.id().as_str()]));
+        let mut strace = kase.program("strace");
+        strace.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("inject=openat2:error=EIO:when={nth}")]);
+        strace.arg(run.get_program()).args(run.get_args());
+        let outcome = kase.finish(strace);
+        outcome.fails(&["Input/output error"]);
+    }
 }
 
 fn a_tmpfs_whose_mount_point_is_missing_is_everybodys(kase: &Kase) {

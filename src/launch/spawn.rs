@@ -19,7 +19,7 @@ use nix::errno::Errno;
 use rootless::caller::Standing;
 use std::collections::BTreeMap;
 use std::ffi::CString;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -107,7 +107,7 @@ pub fn rootfs_tree(plan: &Plan<'_>) -> anyhow::Result<OwnedFd> {
 
 /// What a blind init needs is opened before, and ids of mounts are mapped, which it has no right to either.
 fn trees(plan: &Plan<'_>, host: &Host, making: &Making<'_>) -> anyhow::Result<Trees> {
-    let links = links(plan);
+    let links = links(plan)?;
     let blind = is_blind(plan, host);
     let checked = making.checked.map(|checked| checked.try_clone_to_owned()).transpose()?;
     if !blind && plan.mounts.iter().all(|mount| mount.idmap.is_none()) {
@@ -139,14 +139,21 @@ fn trees(plan: &Plan<'_>, host: &Host, making: &Making<'_>) -> anyhow::Result<Tr
 }
 
 /// The sources that are symlinks, of those that are to be copied as such.
-fn links(plan: &Plan<'_>) -> BTreeMap<usize, PathBuf> {
-    let copied = |mount: &Mount<'_>| match &mount.what {
-        What::Bind { source, .. } if mount.options.extension == Extension::CopySymlink => {
-            std::fs::read_link(source).ok()
+fn links(plan: &Plan<'_>) -> anyhow::Result<BTreeMap<usize, PathBuf>> {
+    let mut links = BTreeMap::new();
+    for (index, mount) in plan.mounts.iter().enumerate() {
+        let What::Bind { source, .. } = &mount.what else { continue };
+        if mount.options.extension != Extension::CopySymlink {
+            continue;
         }
-        _ => None,
-    };
-    plan.mounts.iter().enumerate().filter_map(|(index, mount)| Some((index, copied(mount)?))).collect()
+        match std::fs::read_link(source) {
+            Ok(target) => drop(links.insert(index, target)),
+            // It is none, and is bound.
+            Err(error) if error.kind() == ErrorKind::InvalidInput => {}
+            Err(error) => return Err(source_refused(mount, source, error)),
+        }
+    }
+    Ok(links)
 }
 
 /// Cut off from the host's mount: what is mounted in it later must not show there.
