@@ -42,6 +42,12 @@ fn seqpacket() -> anyhow::Result<OwnedFd> {
     Ok(open(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None)?)
 }
 
+impl AsFd for Gate {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
 impl Gate {
     /// Builds the gate in a state directory.
     ///

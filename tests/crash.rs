@@ -13,6 +13,7 @@ deeds! {
     killed_at_any_moment_delete_can_be_repeated,
     the_end_of_a_foreground_run_by_kill_leaves_a_container_that_can_be_deleted,
     a_record_that_is_damaged_keeps_nobody_from_delete,
+    a_word_that_the_kernel_does_not_take_leaves_nobody_waiting,
     the_end_of_a_run_leaves_a_later_container_of_its_id_alone,
 }
 
@@ -42,6 +43,30 @@ fn killed_at_any_moment_create_leaves_nothing_that_delete_cannot_clear(kase: &Ka
         running.child.wait().unwrap();
         recovers(kase, &id, &when);
         lives_again(kase, &bundle, &id, &when);
+    }
+}
+
+/// As for want of memory, or with too many descriptors of the same user on their way: init waits for the word then.
+fn a_word_that_the_kernel_does_not_take_leaves_nobody_waiting(kase: &Kase) {
+    if std::process::Command::new("strace").arg("--version").output().is_err() {
+        skip!("needs strace");
+    }
+    let bundle = kase.bundle().args(["/probe", "sleep"]);
+    let container = kase.run_detached(&bundle);
+    for error in ["ENOBUFS", "ETOOMANYREFS", "EINTR"] {
+        let id = kase.id();
+        for command in [
+            kase.command(words(["create", "-b"], bundle.dir(), [id.as_str()])),
+            kase.command(["exec", container.id.as_str(), "/true"]),
+        ] {
+            let mut strace = kase.program("strace");
+            strace.args(["-o", "/dev/null", "-e", &format!("inject=sendmsg:error={error}:when=1"), "--"]);
+            strace.arg(command.get_program()).args(command.get_args());
+            // newuidmap(1) keeps its rights: without -f only kase itself is traced.
+            let outcome = kase.finish(strace);
+            assert!(outcome.code != 0 || error == "EINTR", "{outcome}");
+        }
+        kase.call(["delete", "--force", &id]).succeeded();
     }
 }
 

@@ -6,6 +6,7 @@ use nix::unistd::mkfifo;
 use std::fs;
 
 deeds! {
+    exec_works_before_start_too,
     exec_runs_in_the_containers_namespaces,
     exec_gives_the_programs_exit_code,
     exec_gives_128_and_the_number_of_the_signal,
@@ -26,9 +27,7 @@ deeds! {
     exec_in_a_stopped_container_is_refused,
     a_later_change_of_the_bundle_does_not_matter,
 }
-// Init lets nobody but root look at it before the start (CVE-2016-9962).
 deeds! { root:
-    exec_works_before_start_too,
     exec_joins_a_network_that_the_user_namespace_does_not_own,
 }
 

@@ -345,6 +345,11 @@ impl Witness<'_> {
         Ok(target)
     }
 
+    fn write_init(&self, init: &Process) -> anyhow::Result<()> {
+        let doing = || Fault::doing(format!("read /proc/{}/stat", init.pid)).remedy("mount /proc");
+        self.entry.journal().init(identity::of(init).or_fault(doing)?.ok_or_else(doing)?)
+    }
+
     /// Writes the cgroup down, if it is another than the last that was.
     fn write_cgroup(&mut self, facts: CgroupFacts) -> anyhow::Result<()> {
         if facts == self.written {
@@ -358,22 +363,23 @@ impl Witness<'_> {
 
 impl Midwife for Witness<'_> {
     fn born(&mut self, init: &Process) -> anyhow::Result<Vec<OwnedFd>> {
-        let pid = init.pid;
-        let doing = || Fault::doing(format!("read /proc/{pid}/stat")).remedy("mount /proc");
-        let init = identity::of(init).or_fault(doing)?.ok_or_else(doing)?;
-        tracing::debug!("init of container {:?} is process {pid}", self.entry.directory.id);
+        tracing::debug!("init of container {:?} is process {}", self.entry.directory.id, init.pid);
         self.cgroup.finish(&self.plan.cgroup, self.layout)?;
         // Who may make none does without. With an init, what is written down counts as the container's.
         if self.written.unit.is_none() {
             self.write_cgroup(self.cgroup.facts())?;
         }
-        self.entry.journal().init(init)?;
+        self.write_init(init)?;
         if self.place == Place::ToTake {
-            self.cgroup.attach(&self.plan.cgroup, pid)?;
+            self.cgroup.attach(&self.plan.cgroup, init.pid)?;
         }
         // Systemd says where.
         self.write_cgroup(self.cgroup.facts())?;
         self.cgroup.doors()
+    }
+
+    fn succeeded(&mut self, init: &Process) -> anyhow::Result<()> {
+        self.write_init(init)
     }
 
     fn outside(&mut self, error: io::Error) -> anyhow::Result<()> {

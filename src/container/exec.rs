@@ -295,6 +295,10 @@ impl Midwife for Witness<'_> {
         Ok(Vec::new())
     }
 
+    fn succeeded(&mut self, _: &Process) -> anyhow::Result<()> {
+        Ok(())
+    }
+
     fn outside(&mut self, error: io::Error) -> anyhow::Result<()> {
         match Errno::from_raw(error.raw_os_error().unwrap_or(0)) {
             // A move says better what is wrong, or there is nothing wrong with it.

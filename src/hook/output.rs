@@ -7,6 +7,7 @@ use nix::sys::stat::Mode;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
 /// The files, where there are any.
@@ -19,6 +20,11 @@ pub struct Output {
 }
 
 impl Output {
+    /// What it holds open.
+    pub fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        [&self.stdout, &self.stderr].into_iter().flatten().map(AsFd::as_fd)
+    }
+
     /// Opens the files of `run.oci.hooks.stdout` and `run.oci.hooks.stderr`, made if missing, to be appended to.
     /// Before the root changes: they are the host's.
     ///

@@ -125,8 +125,7 @@ fn recipe(
 }
 
 fn not_joined() -> Fault {
-    Fault::doing("join the container's namespaces")
-        .remedy("run it as the user who created the container and, if that is not root, after its start")
+    Fault::doing("join the container's namespaces").remedy("run it as the user who created the container")
 }
 
 /// Root of the user namespace, or, where it maps no root, the user that the process will be.

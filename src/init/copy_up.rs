@@ -45,6 +45,20 @@ pub fn make(
 
 fn tmpfs(options: &Options<'_>, source: &str, label: Option<MountLabel<'_>>) -> io::Result<OwnedFd> {
     let label = label.map(|label| (label.option, Some(label.label)));
+    let context = mount::open_file_system(c"tmpfs")?;
+    make_from(context.as_fd(), options, source, label)
+}
+
+/// A detached file system from what was opened for it, with the entry's options and `label`.
+///
+/// # Errors
+/// Those of fsconfig(2) and fsmount(2).
+pub fn make_from(
+    context: BorrowedFd<'_>,
+    options: &Options<'_>,
+    source: &str,
+    label: Option<(&str, Option<&str>)>,
+) -> io::Result<OwnedFd> {
     let pairs = [("source", Some(source))].into_iter().chain(label).chain(
         options
             .data
@@ -56,7 +70,7 @@ fn tmpfs(options: &Options<'_>, source: &str, label: Option<MountLabel<'_>>) -> 
         .collect::<io::Result<_>>()?;
     let pairs: Vec<(&CStr, Option<&CStr>)> =
         pairs.iter().map(|(name, value)| (name.as_c_str(), value.as_deref())).collect();
-    mount::make_file_system(c"tmpfs", &pairs, options.attributes.set)
+    mount::make_from(context, &pairs, options.attributes.set)
 }
 
 fn copy_directory(from: OwnedFd, to: BorrowedFd<'_>) -> io::Result<()> {

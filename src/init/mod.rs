@@ -14,6 +14,7 @@ mod fake_root;
 mod filter;
 mod flags;
 mod fuse;
+mod inputs;
 mod inside;
 mod mounts;
 mod namespaces;
@@ -31,10 +32,9 @@ mod sysctl;
 mod terminal;
 
 use crate::fault::{Fault, OrFault, Report};
-use crate::gate::{Gate, Starter};
-use crate::handshake::{InitEnd, ToInit, ToKase};
+use crate::gate::Starter;
+use crate::handshake::{ToInit, ToKase};
 use crate::hook;
-use crate::host::hierarchies::Hierarchy;
 use crate::kernel::process::{Dumpable, exit_now, heed_signals, set_dumpable, unshare};
 use crate::kernel::{descriptor, net};
 use crate::plan::Plan;
@@ -44,54 +44,27 @@ use crate::plan::namespaces::Kind;
 use crate::plan::scheduling::Affinity;
 use crate::trace::{self, Who};
 use cgroup_mount::{CgroupMount, Hierarchies, View};
+pub use inputs::{Hands, Trees};
 use inside::Identity;
+use namespaces::Entry;
 use nix::sys::stat::{Mode, umask};
-use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
-use std::rc::Rc;
-
-/// What kase hands to init beside the plan.
-#[derive(Debug)]
-pub struct Hands {
-    /// The way to speak to kase.
-    pub kase: InitEnd,
-    /// Where `start` will knock; nothing for `run`, whose kase says it itself.
-    pub gate: Option<Gate>,
-    /// The rootfs and bind sources, where init could not reach them.
-    pub trees: Trees,
-    /// The cgroup hierarchies of v1, where init has the mounts that kase has found them among.
-    pub hierarchies: Option<Rc<[Hierarchy]>>,
-    /// The session keyring's name.
-    pub keyring: CString,
-    /// The highest capability that the kernel knows.
-    pub last_capability: u8,
-    /// What hooks are told.
-    pub state: hook::State,
-}
-
-/// Detached trees that kase cloned with its own privileges.
-#[derive(Debug, Default)]
-pub struct Trees {
-    /// The rootfs.
-    pub rootfs: Option<OwnedFd>,
-    /// What holds the overlay's upper layer.
-    pub layers: Option<overlay::Layers>,
-    /// The overlay's directory, which is the one that was checked.
-    pub checked: Option<OwnedFd>,
-    /// By index into the plan's mounts.
-    pub sources: Vec<Option<OwnedFd>>,
-    /// Where sources that are copied as symlinks lead, by index into the plan's mounts.
-    pub links: BTreeMap<usize, PathBuf>,
-}
+use std::path::Path;
 
 /// Runs init, or the hop and then init. Never returns: the process becomes the container's or ends.
 pub fn run(plan: &Plan<'_>, hands: Hands) -> ! {
-    trace::enter(if plan.namespaces.needs_hop() { Who::Hop } else { Who::Init });
-    let mut init =
-        Init { plan, hands, begun: false, own_cgroups: String::new(), starter: None, umask: Mode::empty() };
+    let ahead = plan.namespaces.needs_hop() && !plan.namespaces.joins_pid();
+    trace::enter(if ahead { Who::Hop } else { Who::Init });
+    let mut init = Init {
+        plan,
+        hands,
+        begun: false,
+        own_cgroups: String::new(),
+        joined_pid: None,
+        starter: None,
+        umask: Mode::empty(),
+    };
     let Err(error) = init.recipe();
     let report = Report::of(&error);
     match &init.starter {
@@ -107,6 +80,8 @@ struct Init<'a> {
     hands: Hands,
     begun: bool,
     own_cgroups: String,
+    /// The way into the container's pid namespace, if others are in it: this process stays outside until all is prepared.
+    joined_pid: Option<Entry>,
     starter: Option<Starter>,
     /// The caller's.
     umask: Mode,
@@ -126,10 +101,11 @@ impl Init<'_> {
         if plan.maps.is_none() {
             set_dumpable(Dumpable::No);
         }
-        if plan.namespaces.needs_hop() {
-            namespaces::hop(plan, &self.hands.kase)?;
-        } else {
-            namespaces::join(&plan.namespaces.joined)?;
+        self.joined_pid = namespaces::beside_pid(plan, &self.hands.kase)?;
+        match (&self.joined_pid, plan.namespaces.needs_hop()) {
+            (Some(_), _) => {}
+            (None, true) => namespaces::hop(plan, &self.hands.kase)?,
+            (None, false) => namespaces::join(&plan.namespaces.joined)?,
         }
         // With the ids that kase has, v1 lets this process into its cgroups.
         if plan.namespaces.has(Kind::User) {
@@ -144,7 +120,9 @@ impl Init<'_> {
         }
         let proc = sysctl::Procfs::open()?;
         let keyring = plan.keyring.then_some(self.hands.keyring.as_c_str());
-        session::lead()?;
+        if self.joined_pid.is_none() {
+            session::lead()?;
+        }
         session::begin(keyring, plan.attributes.labels.selinux, &proc)?;
         if plan.namespaces.makes(Kind::Network) {
             trace::step("loopback");
@@ -166,7 +144,6 @@ impl Init<'_> {
         if let Some(size) = plan.process.terminal {
             let owner = plan.process.user.uid;
             terminal::take(root.as_fd(), size, owner, terminal::Console::Bound, &self.hands.kase)?;
-            terminal::make_controlling()?;
         }
         // Parameters before paths become read-only: /proc/sys is one of these.
         sysctl::write(&proc, &plan.sysctl)?;
@@ -183,7 +160,14 @@ impl Init<'_> {
         attributes::set(&plan.attributes, &proc)?;
         drop((proc, root));
         process::tell_missing(&plan.process.capabilities)?;
-        descriptor::close_directories(&of_kase);
+        match &mut self.joined_pid {
+            Some(entry) => {
+                entry.enter()?;
+                pid_namespace::leave_logs();
+                self.hands.close_all_others(plan.preserve_fds)?;
+            }
+            None => descriptor::close_directories(&of_kase),
+        }
         process::become_user(&plan.process, self.hands.last_capability)?;
         let program = match plan.process.arguments.first() {
             Some(name) => Some(program::find(name, &environment)?),
@@ -191,6 +175,13 @@ impl Init<'_> {
         };
         let filter = plan.seccomp.as_ref().map(|filter| &filter.program);
         filter::reduce(&plan.process, filter)?;
+        if self.joined_pid.is_some() {
+            pid_namespace::enter(&self.hands.kase)?;
+            session::lead()?;
+        }
+        if plan.process.terminal.is_some() {
+            terminal::make_controlling()?;
+        }
         let early = filter.filter(|filter| filter.notifies());
         if let Some(filter) = early {
             filter::install(&plan.process, filter, Some(&self.hands.kase))?;
@@ -265,6 +256,7 @@ impl Init<'_> {
                 false => flags::Flags::Free,
             },
             links: std::mem::take(&mut self.hands.trees.links),
+            joined_pid: self.joined_pid.take(),
             late_readonly: Vec::new(),
         };
         let mut waiting: Vec<Hierarchies<'_>> = Vec::new();
@@ -303,6 +295,7 @@ impl Init<'_> {
                 .or_fault(|| Fault::at("--fake-root", "tell apt of it in the container's /dev"))?;
         }
         self.fill(&mut waiting, &mut mounter)?;
+        self.joined_pid = mounter.joined_pid;
         Ok(mounter.late_readonly)
     }
 
@@ -391,6 +384,11 @@ impl Init<'_> {
                 // Who made a container may end it before its start, and not by SIGKILL alone: at once, so this
                 // is before kase is told that it is there.
                 heed_signals();
+                // Who made the container may exec in it now, and nothing of the host's is left to be seen. Only in a user
+                // namespace does that take a process that lets itself be looked into.
+                if self.plan.namespaces.has(Kind::User) {
+                    set_dumpable(Dumpable::Yes);
+                }
                 // Whoever knocks comes after the trace.
                 trace::leave();
             }

@@ -3,7 +3,8 @@
 use super::copy_up;
 use super::flags::{self, Flags};
 use super::inside::{self, Identity, Shape};
-use super::{obstacle, refusal, symlink};
+use super::namespaces::Entry;
+use super::{obstacle, pid_namespace, refusal, symlink};
 use crate::fault::{Fault, OrFault};
 use crate::kernel::descriptor::set_attribute;
 use crate::kernel::mount::{self, Reach, attribute};
@@ -33,6 +34,8 @@ pub struct Mounter<'a> {
     pub links: BTreeMap<usize, PathBuf>,
     /// Whether the flags of bind mounts' sources bind us.
     pub flags: Flags,
+    /// The way into the container's pid namespace, if others are in it.
+    pub joined_pid: Option<Entry>,
     /// Mounts that become read-only only when all mount points in them have been made.
     pub late_readonly: Vec<OwnedFd>,
 }
@@ -136,7 +139,7 @@ impl Mounter<'_> {
         } else {
             let quoted = label.map(|label| label.quoted());
             options.data.extend(quoted.as_deref());
-            match mount_classic(kind, source, &options, target.as_fd()) {
+            match self.mount_new(kind, source, &options, target.as_fd()) {
                 Err(error) if error.kind() == ErrorKind::PermissionDenied && fallback.is_some() => {
                     let host = Path::new(fallback.unwrap_or_default());
                     let there = host.try_exists().or_fault(|| {
@@ -159,6 +162,22 @@ impl Mounter<'_> {
             }
         }
         self.finish(mount, late)
+    }
+
+    fn mount_new(
+        &mut self,
+        kind: &str,
+        source: &str,
+        options: &Options<'_>,
+        target: BorrowedFd<'_>,
+    ) -> io::Result<()> {
+        // The classic call would take the pid namespace that this process is in.
+        if let ("proc", Some(entry)) = (kind, &mut self.joined_pid) {
+            let context = pid_namespace::open_procfs(entry)?;
+            let tree = copy_up::make_from(context.as_fd(), options, source, None)?;
+            return mount::attach(tree.as_fd(), target);
+        }
+        mount_classic(kind, source, options, target)
     }
 
     /// What only the attached mount can take.

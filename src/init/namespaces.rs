@@ -1,9 +1,10 @@
 //! Joins namespaces, and goes ahead as the hop where the kernel forces one.
 
-use crate::fault::{Fault, OrFault};
+use crate::fault::{Fault, OrFault, Place};
 use crate::handshake::{InitEnd, ToInit, ToKase};
 use crate::kernel::clone::{Child, Cloned, clone3};
 use crate::kernel::path::open_namespace;
+use crate::kernel::pidfd::pidfd_open;
 use crate::kernel::process;
 use crate::plan::Plan;
 use crate::plan::namespaces::{Join, Kind, Offset};
@@ -13,7 +14,8 @@ use nix::sys::stat::{fstat, stat};
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, OwnedFd};
 
-/// Joins everything that `linux.namespaces` gives a path for.
+/// Joins everything that `linux.namespaces` gives a path for, but for the pid namespace, which counts only for what
+/// this process makes.
 ///
 /// Before the user namespace, whatever our privileges outside allow; the rest after it, with those inside. So
 /// a namespace that the user namespace does not own can be joined too.
@@ -23,8 +25,9 @@ use std::os::fd::{AsFd, OwnedFd};
 pub fn join(joins: &[Join<'_>]) -> anyhow::Result<()> {
     trace::step("join namespaces");
     // All are opened first: joining a mount namespace changes what the paths mean.
+    let joins = joins.iter().filter(|join| join.kind != Kind::Pid);
     let mut open: Vec<(&Join<'_>, OwnedFd)> =
-        joins.iter().map(|join| Ok((join, open_one(join)?))).collect::<anyhow::Result<_>>()?;
+        joins.map(|join| Ok((join, open_one(join)?))).collect::<anyhow::Result<_>>()?;
     for (join, mounts) in open.iter().filter(|(join, _)| join.kind == Kind::Mount) {
         other_than_ours(join, mounts)?;
     }
@@ -88,27 +91,68 @@ fn refused(join: &Join<'_>, error: io::Error) -> anyhow::Error {
         .caused_by(error)
 }
 
+/// Enters all namespaces but the pid namespace that others are in, and makes those that are new. What is returned is the
+/// way into that one, for the end: see [`pid_namespace`](super::pid_namespace).
+///
+/// # Errors
+/// What the kernel refuses.
+pub fn beside_pid(plan: &Plan<'_>, kase: &InitEnd) -> anyhow::Result<Option<Entry>> {
+    let namespaces = &plan.namespaces;
+    let Some(join_pid) = namespaces.join(Kind::Pid) else { return Ok(None) };
+    let mut entry = Entry { namespace: open_one(join_pid)?, at: join_pid.at, entered: Entered::No };
+    // As for all that the user namespace may not own: while our privileges outside may allow it.
+    if namespaces.has(Kind::User) {
+        // It is tried once more from inside.
+        let _ = entry.enter();
+    }
+    join(&namespaces.joined)?;
+    let made = owned_offsets(plan, kase)?;
+    process::unshare(made).or_fault(|| Fault::at("linux.namespaces", "make the namespaces"))?;
+    kase.say(&ToKase::Born(pidfd_open(std::process::id().cast_signed())?))?;
+    Ok(Some(entry))
+}
+
+/// The way into a pid namespace that others are in.
+#[derive(Debug)]
+pub struct Entry {
+    namespace: OwnedFd,
+    at: Place,
+    entered: Entered,
+}
+
+/// Whether what this process makes is in the pid namespace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Entered {
+    Yes,
+    No,
+}
+
+impl Entry {
+    /// Has what this process makes from here on be in the pid namespace. The second call does nothing.
+    ///
+    /// # Errors
+    /// Those of setns(2).
+    pub fn enter(&mut self) -> anyhow::Result<()> {
+        if self.entered == Entered::No {
+            process::setns(self.namespace.as_fd(), Kind::Pid.flag()).or_fault(|| {
+                Fault::at(self.at, "join the pid namespace").remedy(
+                    "check that you have CAP_SYS_ADMIN in the user namespace that owns it: join that one too",
+                )
+            })?;
+            self.entered = Entered::Yes;
+        }
+        Ok(())
+    }
+}
+
 /// Runs as the hop: enters what must be entered before init exists, makes init as kase's child, and ends.
 /// Returns only as init.
 ///
 /// # Errors
 /// What the kernel refuses.
 pub fn hop(plan: &Plan<'_>, kase: &InitEnd) -> anyhow::Result<()> {
-    let namespaces = &plan.namespaces;
-    join(&namespaces.joined)?;
-    let mut made = namespaces.made() & !Kind::Cgroup.flag();
-    if !namespaces.offsets.is_empty() {
-        // The offsets are set by the owner of the new time namespace, and are fixed once it has a process.
-        if namespaces.makes(Kind::User) {
-            made &= !Kind::User.flag();
-            process::unshare(Kind::User.flag()).or_fault(|| Fault::doing("make a user namespace"))?;
-            mapped(kase)?;
-        }
-        made &= !Kind::Time.flag();
-        process::unshare(Kind::Time.flag())
-            .or_fault(|| Fault::at("linux.timeOffsets", "make a time namespace (Linux 5.6 or later)"))?;
-        write_offsets(&namespaces.offsets)?;
-    }
+    join(&plan.namespaces.joined)?;
+    let made = owned_offsets(plan, kase)?;
     match clone3(made, Child::OfOurParent, None)
         .or_fault(|| Fault::at("linux.namespaces", "make the namespaces"))?
     {
@@ -125,9 +169,30 @@ pub fn hop(plan: &Plan<'_>, kase: &InitEnd) -> anyhow::Result<()> {
     }
 }
 
+/// Makes the time namespace if it has offsets, and the user namespace that owns it. Returns the CLONE_NEW* flags of those
+/// that are still to be made.
+fn owned_offsets(plan: &Plan<'_>, kase: &InitEnd) -> anyhow::Result<u64> {
+    let namespaces = &plan.namespaces;
+    // The cgroup namespace is made in the cgroup.
+    let mut made = namespaces.made() & !Kind::Cgroup.flag();
+    if !namespaces.offsets.is_empty() {
+        // The offsets are set by the owner of the new time namespace, and are fixed once it has a process.
+        if namespaces.makes(Kind::User) {
+            made &= !Kind::User.flag();
+            process::unshare(Kind::User.flag()).or_fault(|| Fault::doing("make a user namespace"))?;
+            mapped(kase)?;
+        }
+        made &= !Kind::Time.flag();
+        process::unshare(Kind::Time.flag())
+            .or_fault(|| Fault::at("linux.timeOffsets", "make a time namespace (Linux 5.6 or later)"))?;
+        write_offsets(&namespaces.offsets)?;
+    }
+    Ok(made)
+}
+
 /// Asks for the id maps by saying who needs them, and waits.
 fn mapped(kase: &InitEnd) -> anyhow::Result<()> {
-    let own = crate::kernel::pidfd::pidfd_open(std::process::id().cast_signed())?;
+    let own = pidfd_open(std::process::id().cast_signed())?;
     kase.say(&ToKase::Born(own))?;
     kase.expect(ToInit::Begin).map(drop)
 }

@@ -4,12 +4,21 @@
 //! host's root or a descriptor of the host's, at the host. So a process prepares all outside of it, and the one that it
 //! makes inside has the container's root, user and capabilities from its first instruction on.
 
+use super::namespaces::Entry;
 use crate::fault::{Fault, OrFault};
 use crate::handshake::{InitEnd, ToInit, ToKase};
 use crate::kernel::clone::{Child, Cloned, clone3};
-use crate::kernel::process::exit_now;
+use crate::kernel::descriptor::close_all_but;
+use crate::kernel::mount::{attribute, make_file_system, open_file_system};
+use crate::kernel::process::{End, exit_now, wait_for};
+use crate::kernel::seccomp::{self, Instruction};
+use crate::kernel::socket;
 use crate::log;
+use crate::seccomp::Arch;
 use crate::trace;
+use nix::unistd::{chroot, fchdir};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Makes the process that goes on, as kase's child, and ends this one. Returns only in the new process.
 ///
@@ -36,4 +45,90 @@ pub fn enter(kase: &InitEnd) -> anyhow::Result<()> {
 pub fn leave_logs() {
     trace::leave();
     log::leave();
+}
+
+/// Opens what a procfs of that namespace is made from. The kernel gives it only to who is in there: a process for that
+/// alone, with nothing but an empty root, and under a filter that leaves nothing to whoever traces it.
+///
+/// # Errors
+/// What the kernel refuses.
+pub fn open_procfs(entry: &mut Entry) -> io::Result<OwnedFd> {
+    let (ours, theirs) = socket::pair()?;
+    let outside = match clone3(0, Child::Ours, None)? {
+        Cloned::Caller(outside) => outside,
+        Cloned::New => {
+            let done = send_procfs(entry, theirs.as_fd());
+            exit_now(done.err().map_or(0, |error| error.raw_os_error().unwrap_or(libc::EPERM)))
+        }
+    };
+    drop(theirs);
+    match wait_for(outside.pid)? {
+        End::Exited(0) => {}
+        End::Exited(errno) => return Err(io::Error::from_raw_os_error(errno)),
+        End::Signalled(_) => return Err(io::ErrorKind::UnexpectedEof.into()),
+    }
+    let (_, context) = socket::receive(ours.as_fd(), &mut [0])?;
+    context.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+}
+
+fn send_procfs(entry: &mut Entry, socket: BorrowedFd<'_>) -> io::Result<()> {
+    entry.enter().map_err(|error| error.downcast().unwrap_or_else(io::Error::other))?;
+    let empty = make_file_system(c"tmpfs", &[], attribute::RDONLY)?;
+    fchdir(&empty)?;
+    chroot(".")?;
+    // Those of kase's that are closed here are its own in another process.
+    std::mem::forget(empty);
+    close_all_but(&[socket], 0)?;
+    seccomp::install(&nothing_but_procfs(), 0)?;
+    match clone3(0, Child::Ours, None)? {
+        Cloned::New => {
+            let sent = open_file_system(c"proc").and_then(|procfs| {
+                let sent = socket::send(socket, b"p", Some(procfs.as_fd()));
+                std::mem::forget(procfs);
+                sent
+            });
+            exit_now(sent.err().map_or(0, |error| error.raw_os_error().unwrap_or(libc::EPERM)))
+        }
+        Cloned::Caller(inside) => match wait_for(inside.pid)? {
+            End::Exited(code) => exit_now(code),
+            End::Signalled(_) => exit_now(libc::EPERM),
+        },
+    }
+}
+
+/// A filter with the calls of [`send_procfs`], and of the allocator. Another file system could be opened under it, but
+/// not be made or mounted.
+fn nothing_but_procfs() -> Vec<Instruction> {
+    const LOAD: u16 = 0x20;
+    const JUMP_IF_EQUAL: u16 = 0x15;
+    const RETURN: u16 = 0x06;
+    const NUMBER: u32 = 0;
+    const ARCHITECTURE: u32 = 4;
+    const KILL: u32 = 0x8000_0000;
+    const ALLOW: u32 = 0x7fff_0000;
+    let step = |code, k| Instruction { code, jt: 0, jf: 0, k };
+    let skip_if_equal = |k| Instruction { code: JUMP_IF_EQUAL, jt: 1, jf: 0, k };
+    let calls = [
+        libc::SYS_clone3,
+        libc::SYS_wait4,
+        libc::SYS_waitid,
+        libc::SYS_fsopen,
+        libc::SYS_sendmsg,
+        libc::SYS_exit_group,
+        libc::SYS_exit,
+        libc::SYS_brk,
+        libc::SYS_mmap,
+        libc::SYS_mremap,
+        libc::SYS_munmap,
+        libc::SYS_madvise,
+    ];
+    let native = Arch::native().map_or(0, Arch::audit);
+    let mut program =
+        vec![step(LOAD, ARCHITECTURE), skip_if_equal(native), step(RETURN, KILL), step(LOAD, NUMBER)];
+    for call in calls {
+        program.push(Instruction { code: JUMP_IF_EQUAL, jt: 0, jf: 1, k: call as u32 });
+        program.push(step(RETURN, ALLOW));
+    }
+    program.push(step(RETURN, KILL));
+    program
 }

@@ -252,13 +252,32 @@ pub fn make_file_system(
     options: &[(&CStr, Option<&CStr>)],
     attributes: u64,
 ) -> io::Result<OwnedFd> {
+    make_from(open_file_system(kind)?.as_fd(), options, attributes)
+}
+
+/// What a file system of type `kind` is made from; it belongs to the namespaces that this process is in.
+///
+/// # Errors
+/// Those of fsopen(2).
+pub fn open_file_system(kind: &CStr) -> io::Result<OwnedFd> {
     // SAFETY: `kind` is a C string that outlives the call.
-    let context = descriptor(unsafe { libc::syscall(libc::SYS_fsopen, kind.as_ptr(), 1) })?;
+    descriptor(unsafe { libc::syscall(libc::SYS_fsopen, kind.as_ptr(), 1) })
+}
+
+/// As [`make_file_system`], from what [`open_file_system`] has opened.
+///
+/// # Errors
+/// Those of fsconfig(2) and fsmount(2).
+pub fn make_from(
+    context: BorrowedFd<'_>,
+    options: &[(&CStr, Option<&CStr>)],
+    attributes: u64,
+) -> io::Result<OwnedFd> {
     for (name, value) in options {
         let command = if value.is_some() { FSCONFIG_SET_STRING } else { FSCONFIG_SET_FLAG };
-        configure(context.as_fd(), command, Some(name), *value)?;
+        configure(context, command, Some(name), *value)?;
     }
-    configure(context.as_fd(), FSCONFIG_CMD_CREATE, None, None)?;
+    configure(context, FSCONFIG_CMD_CREATE, None, None)?;
     // SAFETY: plain integers; the descriptor is borrowed for the call.
     descriptor(unsafe { libc::syscall(libc::SYS_fsmount, context.as_raw_fd(), 1, attributes) })
 }

@@ -13,7 +13,7 @@ pub mod pidfd;
 pub mod relay;
 mod spawn;
 
-use crate::fault::Fault;
+use crate::fault::{Fault, OrFault};
 use crate::gate::Gate;
 use crate::handshake::{Expected, KaseEnd, ToInit, ToKase};
 use crate::hook;
@@ -21,15 +21,16 @@ use crate::host::Host;
 use crate::host::hierarchies::Hierarchy;
 use crate::kernel::clone::Process;
 use crate::kernel::pidfd::{pidfd_pid, pidfd_send_signal};
-use crate::kernel::process::{End, wait_for};
+use crate::kernel::process::{Dumpable, End, set_dumpable, wait_for};
 use crate::kernel::text::last_lines;
 use crate::plan::Plan;
 use crate::plan::namespaces::Kind;
 use crate::trace;
 use intel_rdt::Share;
+use rootless::caller::Standing;
 use rootless::id_writer::{self, Means};
 use std::fs::File;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
@@ -60,6 +61,12 @@ pub trait Midwife {
     /// # Errors
     /// Whatever stops the birth.
     fn born(&mut self, init: &Process) -> anyhow::Result<Vec<OwnedFd>>;
+
+    /// This process goes on in the place of the one before.
+    ///
+    /// # Errors
+    /// Whatever stops the birth.
+    fn succeeded(&mut self, init: &Process) -> anyhow::Result<()>;
 
     /// Init cannot be put into its cgroup; without an error it does without.
     ///
@@ -110,8 +117,16 @@ pub fn launch(
     trace::step("clone");
     let mut births = births(plan);
     let (share, checked) = (hands.share.clone(), hands.checked);
+    // Nobody may look into init while it is made (CVE-2016-9962). Who maps ids for a user has to see that the process is
+    // that user's: see init.
+    if host.caller.standing != Standing::User {
+        set_dumpable(Dumpable::No);
+    }
     let mut init = spawn::spawn(plan, host, hands, midwife)?;
-    let hop = (births > 0).then_some(init.process.pid);
+    let hop = (births > 0 && !plan.namespaces.joins_pid()).then_some(init.process.pid);
+    if plan.namespaces.joins_pid() {
+        init.successor = Successor::Awaited;
+    }
     let mut mapped = false;
     while births > 0 {
         init.process = init.born()?;
@@ -167,8 +182,8 @@ pub struct Making<'a> {
     pub checked: Option<BorrowedFd<'a>>,
 }
 
-/// How often we are told of a process before it is init: never without a hop, and twice when the hop itself
-/// lives in the new user namespace.
+/// How often we are told of a process before it is init, or is as far as one: never without a hop, and twice when the hop
+/// itself lives in the new user namespace.
 fn births(plan: &Plan<'_>) -> u32 {
     match (plan.namespaces.needs_hop(), plan.namespaces.offsets.is_empty()) {
         (false, _) => 0,
@@ -211,6 +226,10 @@ impl Init {
 
     fn say_with(&self, word: ToInit, fds: &[OwnedFd]) -> anyhow::Result<()> {
         let Err(error) = self.kase.say(word, fds) else { return Ok(()) };
+        // Init still waits for the word then, and has nothing to say.
+        if error.downcast_ref::<io::Error>().is_none_or(|error| error.kind() != ErrorKind::BrokenPipe) {
+            return Err(error).or_fault(|| Fault::doing("pass descriptors to the container's init"));
+        }
         while let Some(heard) = self.kase.hear()? {
             if let ToKase::Failed(report) = heard {
                 return Err(report.into_error());
@@ -285,7 +304,7 @@ impl Init {
                     report.line.extend(words.map(|words| format!(" ({words})")));
                     return Err(report.into_error());
                 }
-                Some(ToKase::Born(pidfd)) => self.passed_to(pidfd)?,
+                Some(ToKase::Born(pidfd)) => self.passed_to(pidfd, midwife)?,
                 Some(ToKase::Ready) => return Ok(()),
                 None => return Err(self.vanished()),
             }
@@ -293,11 +312,12 @@ impl Init {
     }
 
     /// The process has made another, which goes on in its place, and ends.
-    fn passed_to(&mut self, pidfd: OwnedFd) -> anyhow::Result<()> {
+    fn passed_to(&mut self, pidfd: OwnedFd, midwife: &mut dyn Midwife) -> anyhow::Result<()> {
         let before = self.process.pid;
         self.process = Process { pid: pidfd_pid(pidfd.as_fd())?, pidfd };
         self.successor = Successor::None;
         wait_for(before)?;
+        midwife.succeeded(&self.process)?;
         self.say(ToInit::Begin)
     }
 

@@ -169,6 +169,11 @@ impl<'spec> Namespaces<'spec> {
         self.makes(kind) || self.join(kind).is_some()
     }
 
+    /// Whether init goes into a pid namespace that others are in already.
+    pub fn joins_pid(&self) -> bool {
+        self.join(Kind::Pid).is_some()
+    }
+
     /// Whether a process must go ahead of init, because the kernel lets a process enter some namespaces only
     /// through its children (`pid`, and `time` once its offsets are set), or in an order that one clone3
     /// cannot give (a join before a new `user` namespace, anything after a joined one).

@@ -9,6 +9,8 @@ use std::process::Command;
 deeds! {
     exec_shows_nothing_of_the_host,
 }
+deeds! { root: a_container_in_anothers_pid_namespace_shows_nothing_of_the_host }
+deeds! { root: init_in_a_user_namespace_shows_nothing_of_the_host }
 
 /// The capabilities that an attacker has.
 const WEAK: &[&str] = &[];
@@ -53,7 +55,7 @@ fn seen(kase: &Kase, attacker: &Container<'_>) -> Vec<String> {
         };
         // The program itself begins by reading where its stack is.
         target.ends_with("/maps") && target.starts_with("/proc/")
-            || ["socket:", "pipe:", "anon_inode:[eventpoll]"].iter().any(|kind| target.starts_with(kind))
+            || ["socket:", "pipe:", "anon_inode:"].iter().any(|kind| target.starts_with(kind))
             || ["/dev/null", "/null"].contains(&target)
             || target
                 .strip_prefix(&own)
@@ -93,4 +95,34 @@ fn exec_shows_nothing_of_the_host(kase: &Kase) {
             control(kase, &attacker);
         }
     }
+}
+
+fn a_container_in_anothers_pid_namespace_shows_nothing_of_the_host(kase: &Kase) {
+    for capabilities in [WEAK, MAY_TRACE, MIGHTY] {
+        let attacker = attacker(kase, kase.bundle(), capabilities);
+        let path = format!("/proc/{}/ns/pid", attacker.pid());
+        let bundle = kase.bundle().args(["/true"]).namespace(json!({"type": "pid", "path": path}));
+        let (dir, id) = (bundle.dir().display().to_string(), kase.id());
+        kase.finish(slowly(kase, &kase.command(["run", "-b", &dir, &id]))).exited(0);
+        attacker.says("process ");
+        for _ in 0..10 {
+            kase.run(&bundle).exited(0);
+        }
+        assert_eq!(seen(kase, &attacker), [""; 0], "{capabilities:?}");
+    }
+}
+
+/// Root of a host is the owner of the user namespaces that it makes, and has all capabilities over what lives in them:
+/// a process that lets itself be looked into shows itself to each of root's containers that sees it.
+fn init_in_a_user_namespace_shows_nothing_of_the_host(kase: &Kase) {
+    let attacker = attacker(kase, kase.bundle().without_namespace("pid"), WEAK);
+    let map = json!([{"containerID": 0, "hostID": 400_000, "size": 65536}]);
+    let bundle = kase.bundle().args(["/true"]).namespace(json!({"type": "user"})).edit(|spec| {
+        spec["linux"]["uidMappings"] = map.clone();
+        spec["linux"]["gidMappings"] = map.clone();
+    });
+    let (dir, id) = (bundle.dir().display().to_string(), kase.id());
+    kase.finish(slowly(kase, &kase.command(["run", "-b", &dir, &id]))).exited(0);
+    let seen = attacker.stdout();
+    assert!(!seen.contains("of the host"), "{seen}");
 }

@@ -1,0 +1,57 @@
+//! What init is given beside the plan.
+
+use super::overlay;
+use crate::gate::Gate;
+use crate::handshake::InitEnd;
+use crate::hook;
+use crate::host::hierarchies::Hierarchy;
+use crate::kernel::descriptor;
+use std::collections::BTreeMap;
+use std::ffi::CString;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::rc::Rc;
+
+/// What kase hands to init beside the plan.
+#[derive(Debug)]
+pub struct Hands {
+    /// The way to speak to kase.
+    pub kase: InitEnd,
+    /// Where `start` will knock; nothing for `run`, whose kase says it itself.
+    pub gate: Option<Gate>,
+    /// The rootfs and bind sources, where init could not reach them.
+    pub trees: Trees,
+    /// The cgroup hierarchies of v1, where init has the mounts that kase has found them among.
+    pub hierarchies: Option<Rc<[Hierarchy]>>,
+    /// The session keyring's name.
+    pub keyring: CString,
+    /// The highest capability that the kernel knows.
+    pub last_capability: u8,
+    /// What hooks are told.
+    pub state: hook::State,
+}
+
+impl Hands {
+    /// Closes every descriptor but these, the standard ones and those that the program inherits.
+    pub(super) fn close_all_others(&self, preserve_fds: u32) -> anyhow::Result<()> {
+        let mut kept = vec![self.kase.as_fd()];
+        kept.extend(self.gate.as_ref().map(AsFd::as_fd));
+        kept.extend(self.state.output.descriptors());
+        Ok(descriptor::close_all_but(&kept, 3 + preserve_fds)?)
+    }
+}
+
+/// Detached trees that kase cloned with its own privileges.
+#[derive(Debug, Default)]
+pub struct Trees {
+    /// The rootfs.
+    pub rootfs: Option<OwnedFd>,
+    /// What holds the overlay's upper layer.
+    pub layers: Option<overlay::Layers>,
+    /// The overlay's directory, which is the one that was checked.
+    pub checked: Option<OwnedFd>,
+    /// By index into the plan's mounts.
+    pub sources: Vec<Option<OwnedFd>>,
+    /// Where sources that are copied as symlinks lead, by index into the plan's mounts.
+    pub links: BTreeMap<usize, PathBuf>,
+}
