@@ -1,6 +1,6 @@
 //! A container's life: created, running, stopped, gone; and what each command says of it.
 
-use crate::common::{Container, Kase, json};
+use crate::common::{Container, Kase, json, wait_until, words};
 
 deeds! {
     a_container_is_created_started_stopped_and_deleted,
@@ -22,7 +22,11 @@ deeds! {
     the_bundle_is_the_working_directory_by_default,
     options_may_follow_the_id,
     a_killed_container_is_deleted_at_once,
+    a_container_that_was_not_started_is_deleted_without_force,
+    a_container_whose_start_failed_is_deleted_at_once,
+    without_descriptors_nothing_is_left_and_nothing_is_said_to_be_gone,
 }
+deeds! { root: a_killed_container_that_takes_its_time_is_deleted }
 
 fn a_container_is_created_started_stopped_and_deleted(kase: &Kase) {
     let container = kase.create(&kase.bundle().args(["/probe", "signal"]));
@@ -175,5 +179,74 @@ fn a_killed_container_is_deleted_at_once(kase: &Kase) {
         let container = kase.run_detached(&kase.bundle().args(["/probe", "sleep"]));
         container.call("kill", ["KILL"]).succeeded();
         container.call("delete", []).succeeded();
+    }
+}
+
+/// As with runc and crun: engines clear away so what they have made.
+fn a_container_that_was_not_started_is_deleted_without_force(kase: &Kase) {
+    kase.create(&kase.bundle().args(["/probe", "sleep"])).delete();
+}
+
+fn a_container_whose_start_failed_is_deleted_at_once(kase: &Kase) {
+    let hook = json!([{"path": "/no-such-hook"}]);
+    let bundle = kase.bundle().edit(|spec| spec["hooks"]["startContainer"] = hook);
+    for _ in 0..16 {
+        let container = kase.create(&bundle);
+        container.call("start", []).fails(&["no-such-hook"]);
+        container.call("delete", []).succeeded();
+    }
+}
+
+/// Its end waits for that of a process that somebody else has frozen.
+fn a_killed_container_that_takes_its_time_is_deleted(kase: &Kase) {
+    let container = kase.run_detached(&kase.bundle().args(["/probe", "sleep"]));
+    let record = std::fs::read_to_string(kase.state_dir().join(&container.id).join("record")).unwrap();
+    let Some((_, path)) = record.split_once("\"freezer\":\"") else {
+        skip!("needs the freezer of cgroup v1")
+    };
+    let own = std::path::Path::new(path.split('"').next().unwrap());
+    container.call("exec", ["-d", "--pid-file", "added", "/probe", "sleep"]).succeeded();
+    let added = std::fs::read_to_string(kase.path("added")).unwrap();
+    let elsewhere = own.with_file_name(format!("{}-elsewhere", kase.name()));
+    std::fs::create_dir(&elsewhere).unwrap();
+    std::fs::write(elsewhere.join("cgroup.procs"), &added).unwrap();
+    std::fs::write(elsewhere.join("freezer.state"), "FROZEN").unwrap();
+    container.call("kill", ["KILL"]).succeeded();
+    let mut delete = kase.spawn(kase.command(["delete", &container.id]));
+    // Longer than whoever was not killed is waited for.
+    std::thread::sleep(std::time::Duration::from_millis(400));
+    let ended = delete.child.try_wait().unwrap();
+    std::fs::write(elsewhere.join("freezer.state"), "THAWED").unwrap();
+    let deleted = delete.finish();
+    wait_until("the frozen process to be gone", || std::fs::remove_dir(&elsewhere).is_ok());
+    assert!(ended.is_none(), "{deleted}");
+    deleted.succeeded();
+}
+
+fn without_descriptors_nothing_is_left_and_nothing_is_said_to_be_gone(kase: &Kase) {
+    let bundle = kase.bundle().args(["/probe", "sleep"]);
+    let within = |limit: u32, words: &[&std::ffi::OsStr]| {
+        let command = kase.command(words);
+        let mut shell = kase.program("sh");
+        shell.args(["-c", "ulimit -n $0; exec \"$@\"", &limit.to_string()]);
+        shell.arg(command.get_program()).args(command.get_args());
+        kase.finish(shell)
+    };
+    let container = kase.run_detached(&bundle);
+    for limit in 3..16 {
+        let id = kase.id();
+        let created = within(limit, &words(["create", "-b"], bundle.dir(), [id.as_str()]));
+        let entry = kase.state_dir().join(&id);
+        assert_eq!(created.code == 0, entry.exists(), "{limit} descriptors: {created}");
+        kase.call(["delete", "--force", &id]).succeeded();
+        let state = within(limit, &["state".as_ref(), container.id.as_ref()]);
+        assert!(state.code != 0 || state.out.contains("\"running\""), "{limit} descriptors: {state}");
+        let list = within(limit, &["list".as_ref()]);
+        assert!(list.code != 0 || list.out.contains("running"), "{limit} descriptors: {list}");
+        let other = kase.run_detached(&bundle);
+        let deleted = within(limit, &["delete".as_ref(), "--force".as_ref(), other.id.as_ref()]);
+        let entry = kase.state_dir().join(&other.id);
+        assert_eq!(deleted.code != 0, entry.join("record").exists(), "{limit} descriptors: {deleted}");
+        assert_eq!(deleted.code != 0, entry.exists(), "{limit} descriptors: {deleted}");
     }
 }

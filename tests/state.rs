@@ -16,6 +16,9 @@ deeds! {
     the_list_needs_no_descriptor_for_each_container,
     an_empty_list_is_no_error,
     a_record_that_never_answers_holds_nobody_up,
+    a_cgroup_that_never_answers_holds_nobody_up,
+    a_record_of_gigabytes_is_not_read,
+    annotations_that_no_record_holds_are_refused,
     an_unknown_list_format_is_refused,
     a_root_that_does_not_exist_is_refused_when_given,
     a_root_that_is_a_link_of_the_callers_is_followed,
@@ -170,6 +173,43 @@ fn a_record_that_never_answers_holds_nobody_up(kase: &Kase) {
     assert_eq!(list.out, format!("{}\n", container.id));
     assert!(list.err.contains("other"), "{list}");
     state.refused(&["other", "read the container's record"]);
+}
+
+/// The cgroup of a record that another user may have written.
+fn a_cgroup_that_never_answers_holds_nobody_up(kase: &Kase) {
+    let container = kase.run_detached(&kase.bundle().args(["/probe", "sleep"]));
+    let cgroup = kase.directory("cgroup");
+    nix::unistd::mkfifo(&cgroup.join("cgroup.freeze"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    kase.identity.own(&cgroup.join("cgroup.freeze"));
+    let record = kase.state_dir().join(&container.id).join("record");
+    let text = fs::read_to_string(&record).unwrap();
+    fs::write(&record, format!("{text}{{\"cgroup\":{{\"v2\":{cgroup:?}}}}}\n")).unwrap();
+    let (state, list) = (kase.call(["state", &container.id]), kase.call(["list"]));
+    fs::write(&record, text).unwrap();
+    assert!(state.stdout().contains("\"running\""), "{state}");
+    assert!(list.stdout().contains("running"), "{list}");
+}
+
+/// As by another user, whose state root looks at.
+fn a_record_of_gigabytes_is_not_read(kase: &Kase) {
+    let container = kase.create(&kase.bundle().args(["/probe", "sleep"]));
+    let record = kase.state_dir().join(&container.id).join("record");
+    let length = fs::metadata(&record).unwrap().len();
+    let file = fs::OpenOptions::new().write(true).open(&record).unwrap();
+    file.set_len(8 << 30).unwrap();
+    let outcomes = [kase.call(["state", &container.id]), kase.call(["delete", "--force", &container.id])];
+    file.set_len(length).unwrap();
+    for outcome in outcomes {
+        outcome.refused(&["read the container's record", "longer than 16777216 bytes"]);
+    }
+    assert_eq!(container.status(), "created");
+}
+
+fn annotations_that_no_record_holds_are_refused(kase: &Kase) {
+    let text = "x".repeat(9 << 20);
+    let bundle = kase.bundle().edit(|spec| spec["annotations"]["org.example.key"] = json!(text));
+    kase.run(&bundle).refused(&["write the container's record", "longer than"]);
+    assert_eq!(kase.call(["list", "-q"]).stdout(), "");
 }
 
 fn an_unknown_list_format_is_refused(kase: &Kase) {

@@ -3,13 +3,15 @@
 use super::directory::{is_gone, write};
 use super::layout::MOUNT;
 use crate::fault::{Fault, OrFault};
-use crate::kernel::path::open;
-use crate::kernel::text::{read_record, read_record_at, read_text};
-use nix::fcntl::OFlag;
+use crate::kernel::path::{open, openat};
+use crate::kernel::text::read_text;
+use crate::kernel::uninterrupted;
+use nix::fcntl::{AT_FDCWD, OFlag};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::stat::Mode;
 use std::fs::File;
 use std::io::{self, Read, Seek};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -139,7 +141,16 @@ pub const V2: &str = "cgroup.freeze";
 pub const V1: &str = "freezer.self_freezing";
 
 fn asked(directory: &Path, file: &str) -> anyhow::Result<State> {
-    understood(read_record(directory.join(file), &mut [0; 16]), directory)
+    understood(read(AT_FDCWD, &directory.join(file), &mut [0; 16]), directory)
+}
+
+/// The directory may be one that a record of another user's names: nothing in it may lead elsewhere, or have us wait
+/// for somebody who never answers.
+fn read<'a>(at: BorrowedFd<'_>, path: &Path, buffer: &'a mut [u8]) -> io::Result<&'a [u8]> {
+    let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    let file = openat(at, path, flags, Mode::empty())?;
+    let length = uninterrupted(|| nix::unistd::read(&file, buffer))?;
+    Ok(&buffer[..length])
 }
 
 fn understood(text: io::Result<&[u8]>, directory: &Path) -> anyhow::Result<State> {
@@ -172,8 +183,10 @@ impl Host {
         let below = directory.strip_prefix(MOUNT).and_then(|rest| rest.strip_prefix('/'));
         let mut buffer = [0; 16];
         let text = match (&self.0, below) {
-            (Some(host), Some(below)) => read_record_at(host.as_fd(), format!("{below}/{file}"), &mut buffer),
-            _ => read_record(format!("{directory}/{file}"), &mut buffer),
+            (Some(host), Some(below)) => {
+                read(host.as_fd(), Path::new(&format!("{below}/{file}")), &mut buffer)
+            }
+            _ => read(AT_FDCWD, Path::new(&format!("{directory}/{file}")), &mut buffer),
         };
         understood(text, Path::new(directory))
     }

@@ -271,7 +271,7 @@ impl Cgroup {
             Tree::None => Ok(()),
             Tree::V2 { path, .. } if number == libc::SIGKILL => v2::kill_all(path),
             Tree::V1(paths) if number == libc::SIGKILL => v1::kill_all(paths),
-            Tree::V2 { .. } | Tree::V1(_) => signal_each(&self.pids(Reach::Recursive)?, number),
+            Tree::V2 { .. } | Tree::V1(_) => signal_each(|| self.pids(Reach::Recursive), number),
         }
     }
 
@@ -337,18 +337,27 @@ impl Drop for Cgroup {
 
 /// Signals every process in a directory and below it.
 fn signal(directory: &Path, number: i32) -> anyhow::Result<()> {
-    let pids = directory::pids(directory, Reach::Recursive)
-        .or_fault(|| Fault::doing(format!("list the processes in {}", directory.display())))?;
-    signal_each(&pids, number)
+    let pids = || {
+        directory::pids(directory, Reach::Recursive)
+            .or_fault(|| Fault::doing(format!("list the processes in {}", directory.display())))
+    };
+    signal_each(pids, number)
 }
 
-fn signal_each(pids: &[i32], number: i32) -> anyhow::Result<()> {
-    for pid in pids {
-        // It may have ended meanwhile, as intended.
-        let sent = pidfd_open(*pid).and_then(|pidfd| pidfd_send_signal(pidfd.as_fd(), number));
-        match sent {
-            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {}
-            sent => sent.or_fault(|| Fault::doing(format!("signal process {pid}")))?,
+/// Signals every process that `pids` lists, and lists again once there is a descriptor of it: before that its id could
+/// have passed to a process of somebody else's.
+fn signal_each(pids: impl Fn() -> anyhow::Result<Vec<i32>>, number: i32) -> anyhow::Result<()> {
+    /// So many descriptors are open at once.
+    const AT_ONCE: usize = 64;
+    for some in pids()?.chunks(AT_ONCE) {
+        let opened: Vec<_> = some.iter().map(|pid| (pid, pidfd_open(*pid))).collect();
+        let now = pids()?;
+        for (pid, pidfd) in opened.into_iter().filter(|(pid, _)| now.contains(pid)) {
+            match pidfd.and_then(|pidfd| pidfd_send_signal(pidfd.as_fd(), number)) {
+                // It may have ended meanwhile, as intended.
+                Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {}
+                sent => sent.or_fault(|| Fault::doing(format!("signal process {pid}")))?,
+            }
         }
     }
     Ok(())

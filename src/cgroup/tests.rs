@@ -99,6 +99,22 @@ impl Drop for Sleeper {
 }
 
 #[test]
+fn a_process_that_is_no_longer_listed_once_it_is_open_is_not_signalled() {
+    let mut sleeper = Sleeper::start();
+    let pid = sleeper.pid();
+    let looks = std::cell::Cell::new(0);
+    let leaves = || {
+        looks.set(looks.get() + 1);
+        Ok(if looks.get() == 1 { vec![pid] } else { Vec::new() })
+    };
+    signal_each(leaves, libc::SIGKILL).unwrap();
+    assert_eq!(looks.get(), 2);
+    signal_each(|| Ok(vec![pid]), libc::SIGTERM).unwrap();
+    let end = sleeper.0.wait().unwrap();
+    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&end), Some(libc::SIGTERM));
+}
+
+#[test]
 fn the_freezer_is_found_among_what_is_known_of_a_cgroup() {
     // By which way: without a parser, or by one.
     let (found, parsed) = (true, false);
