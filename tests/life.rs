@@ -65,9 +65,7 @@ fn run_gives_128_and_the_number_of_the_signal(kase: &Kase) {
     let bundle = kase.bundle().args(["/probe", "sleep"]);
     let id = kase.id();
     let running = kase.spawn(kase.command(["run", "-b", bundle.dir().to_str().unwrap(), &id]));
-    crate::common::wait_until("the container to run", || {
-        kase.call(["state", &id]).out.contains("\"running\"")
-    });
+    wait_until("the container to run", || kase.call(["state", &id]).out.contains("\"running\""));
     kase.call(["kill", &id, "KILL"]).succeeded();
     running.finish().exited(128 + 9);
 }
