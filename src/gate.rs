@@ -123,11 +123,11 @@ pub fn is_waited_at(at: BorrowedFd<'_>, directory: impl AsRef<OsStr>) -> anyhow:
 pub fn open_gate(directory: BorrowedFd<'_>) -> anyhow::Result<()> {
     let socket = seqpacket()?;
     let address = address(directory)?;
-    uninterrupted(|| connect(socket.as_raw_fd(), &address))
-        .or_fault(|| Fault::doing("reach the container's init through the state directory's gate"))?;
-    socket::send(socket.as_fd(), b"s", None)?;
+    let reach = || Fault::doing("reach the container's init through the state directory's gate");
+    uninterrupted(|| connect(socket.as_raw_fd(), &address)).or_fault(reach)?;
+    socket::send(socket.as_fd(), b"s", None).or_fault(reach)?;
     let mut buffer = [0; handshake::LONGEST];
-    match socket::receive(socket.as_fd(), &mut buffer)? {
+    match socket::receive(socket.as_fd(), &mut buffer).or_fault(reach)? {
         (0, _) => {
             // Only spares others the look: one that is left has nobody behind it.
             let _ = unlinkat(directory, FILE, UnlinkatFlags::NoRemoveDir);

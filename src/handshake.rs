@@ -19,7 +19,7 @@
 //! At any time init may say `Failed(report)` and end. A closed socket means that the other end is gone: init
 //! then ends too, so that a killed kase leaves no half-made container running.
 
-use crate::fault::{Fault, Report};
+use crate::fault::{Fault, OrFault, Report};
 use crate::kernel::socket;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -147,7 +147,8 @@ impl KaseEnd {
     /// When the socket fails.
     pub fn hear(&self) -> anyhow::Result<Option<ToKase>> {
         let mut buffer = [0; LONGEST];
-        let (length, fd) = socket::receive(self.0.as_fd(), &mut buffer)?;
+        let (length, fd) = socket::receive(self.0.as_fd(), &mut buffer)
+            .or_fault(|| Fault::doing("hear what the container's init says"))?;
         let Some((tag, text)) = buffer[..length].split_first() else { return Ok(None) };
         let word = match (tag, fd) {
             (b'B', Some(fd)) => ToKase::Born(fd),
@@ -182,7 +183,8 @@ impl InitEnd {
             ToKase::Ready => (b"R".to_vec(), None),
             ToKase::Failed(report) => (pack(report), None),
         };
-        Ok(socket::send(self.0.as_fd(), &packet, fd)?)
+        socket::send(self.0.as_fd(), &packet, fd)
+            .or_fault(|| Fault::doing("tell kase how far the container is"))
     }
 
     /// Hears this word; returns the descriptors that came with it.
@@ -191,7 +193,8 @@ impl InitEnd {
     /// When it is another, or kase is gone.
     pub fn expect(&self, word: ToInit) -> anyhow::Result<Vec<OwnedFd>> {
         let mut tag = [0];
-        let (length, fds) = socket::receive_all(self.0.as_fd(), &mut tag)?;
+        let (length, fds) =
+            socket::receive_all(self.0.as_fd(), &mut tag).or_fault(|| Fault::doing("hear what kase says"))?;
         let heard = match (length, tag[0]) {
             (0, _) => None,
             (_, b'b') => Some(ToInit::Begin),

@@ -92,7 +92,8 @@ impl Init<'_> {
         let plan = self.plan;
         // What kase was started with must not leak, nor be held open until the start; what the container is to
         // inherit comes first.
-        let of_kase = descriptor::close_inherited_from(3 + plan.preserve_fds)?;
+        let of_kase = descriptor::close_inherited_from(3 + plan.preserve_fds)
+            .or_fault(|| Fault::doing("close the descriptors that kase was started with"))?;
         // Only now: later /proc/self is no longer ours to write.
         if let Some(score) = plan.process.oom_score_adj {
             process::set_oom_score(score)?;

@@ -1,6 +1,6 @@
 //! The commands that are disturbed: what has to be there before, and what has come of one that says it succeeded.
 
-use crate::common::{Bundle, Kase, Outcome, Running, json, wait_until};
+use crate::common::{Bundle, Kase, Outcome, Running, Value, json, wait_until};
 use std::time::Duration;
 
 /// A command of kase's.
@@ -105,6 +105,13 @@ impl Deed {
         Subject { creator: Some(creator), ..subject }
     }
 
+    /// Who is not the command's child and does half of its work.
+    pub fn init(self, kase: &Kase, subject: &Subject) -> Option<i64> {
+        let state = (self == Self::Start).then(|| kase.call(["state", &subject.id]))?;
+        serde_json::from_str::<Value>(state.stdout()).unwrap()["pid"].as_i64()
+    }
+
+    /// Its command line.
     pub fn words<'a>(self, bundle: &'a Bundle, id: &'a str) -> Vec<&'a str> {
         let dir = bundle.dir().to_str().unwrap();
         let sees = SEES.iter().copied();

@@ -104,7 +104,8 @@ impl<'a> Trial<'a> {
 
     fn command(&self, subject: &Subject, point: Option<&Point>) -> (Running, Option<i32>) {
         let words = self.kase.command(self.deed.words(&self.bundle, &subject.id));
-        let options: Vec<String> = point.map(Point::option).into_iter().collect();
+        let init = self.deed.init(self.kase, subject).map(|pid| format!("attach={pid}"));
+        let options: Vec<String> = point.map(Point::option).into_iter().chain(init).collect();
         let mut command = self.kase.spawn(self.kase.injected(&self.kase.path("calls"), &options, &words));
         let code = command.ends_within(PATIENCE);
         (command, code)

@@ -185,6 +185,10 @@ impl Tracer {
                 writeln!(self.log, "{} {} {number} {}", traced.name, traced.calls, traced.program)
                     .map_err(|_| Errno::EIO)?;
             }
+            if here && self.point.is_some() {
+                // Whoever waits in vain for the command's end looks into it.
+                self.log.flush().map_err(|_| Errno::EIO)?;
+            }
             match &self.point {
                 Some(Point { deed: Deed::Fail(errno), .. }) if here => {
                     traced.failing = Some(*errno);
