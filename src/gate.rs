@@ -118,9 +118,11 @@ pub fn is_waited_at(at: BorrowedFd<'_>, directory: impl AsRef<OsStr>) -> anyhow:
 
 /// `start`'s side: opens the gate and waits until the program runs.
 ///
+/// What init answers is its report, after which it ends.
+///
 /// # Errors
-/// Init's report, or that nobody waits behind the gate.
-pub fn open_gate(directory: BorrowedFd<'_>) -> anyhow::Result<()> {
+/// That nobody waits behind the gate, or cannot be reached.
+pub fn open_gate(directory: BorrowedFd<'_>) -> anyhow::Result<Result<(), Report>> {
     let socket = seqpacket()?;
     let address = address(directory)?;
     let reach = || Fault::doing("reach the container's init through the state directory's gate");
@@ -131,8 +133,8 @@ pub fn open_gate(directory: BorrowedFd<'_>) -> anyhow::Result<()> {
         (0, _) => {
             // Only spares others the look: one that is left has nobody behind it.
             let _ = unlinkat(directory, FILE, UnlinkatFlags::NoRemoveDir);
-            Ok(())
+            Ok(Ok(()))
         }
-        (length, _) => Err(handshake::unpack(&buffer[1..length]).into_error()),
+        (length, _) => Ok(Err(handshake::unpack(&buffer[1..length]))),
     }
 }

@@ -150,13 +150,13 @@ fn open_any(path: &Path, uid: u32) -> Result<Option<OwnedFd>, Unfit> {
     let path: PathBuf = path.components().collect();
     let flags = OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
     let directory = flags | OFlag::O_RDONLY | OFlag::O_DIRECTORY;
-    match openat(AT_FDCWD, &path, directory, Mode::empty()) {
+    match open_at(&path, directory) {
         Ok(directory) => return Ok(Some(directory)),
         Err(Errno::ENOENT) => return Ok(None),
         Err(Errno::ENOTDIR) => {}
         Err(error) => return Err(error.into()),
     }
-    let link = openat(AT_FDCWD, &path, flags | OFlag::O_PATH, Mode::empty())?;
+    let link = open_at(&path, flags | OFlag::O_PATH)?;
     let found = fstat(&link)?;
     if kind(&found) != SFlag::S_IFLNK {
         return Err(Unfit::NotADirectory);
@@ -166,10 +166,20 @@ fn open_any(path: &Path, uid: u32) -> Result<Option<OwnedFd>, Unfit> {
     }
     let target = readlinkat(&link, "")?;
     let target = path.parent().unwrap_or(Path::new("/")).join(target);
-    match openat(AT_FDCWD, &target, directory - OFlag::O_NOFOLLOW, Mode::empty()) {
+    match open_at(&target, directory - OFlag::O_NOFOLLOW) {
         Ok(directory) => Ok(Some(directory)),
         Err(Errno::ENOTDIR) => Err(Unfit::NotADirectory),
         Err(error) => Err(error.into()),
+    }
+}
+
+/// Repeated when a signal interrupts it.
+fn open_at(path: &Path, flags: OFlag) -> nix::Result<OwnedFd> {
+    loop {
+        match openat(AT_FDCWD, path, flags, Mode::empty()) {
+            Err(Errno::EINTR) => {}
+            opened => return opened,
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use super::locks::{Lock, deleted, lock_creator, look};
 use crate::cgroup::{CgroupFacts, Freezer};
 use crate::fault::{Fault, OrFault};
 use crate::kernel::path::{Resolve, openat, openat2};
+use crate::kernel::uninterrupted;
 use crate::launch::intel_rdt::Share;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -303,15 +304,19 @@ impl Text {
             Err(Errno::ELOOP) => return Err(is_link().into()),
             file => file.or_fault(|| Fault::doing("open the container's record"))?,
         };
-        let doing = || {
-            Fault::doing("read the container's record")
-                .remedy("remove the container's state directory; kase did not make what is in it")
-        };
+        let read = || Fault::doing("read the container's record");
+        let doing =
+            || read().remedy("remove the container's state directory; kase did not make what is in it");
         let stat = fstat(&file)?;
         if stat.st_mode & libc::S_IFMT != libc::S_IFREG {
             return Err(doing().caused_by(io::Error::other("it is no regular file")));
         }
-        let mut length = self.fill(&mut file).or_fault(doing)?;
+        let filled = self.fill(&mut file);
+        // What the kernel says is not the record's fault.
+        let mut length = filled.map_err(|error| match error.raw_os_error() {
+            Some(_) => read().caused_by(error),
+            None => doing().caused_by(error),
+        })?;
         let mut lock = Lock::Free;
         if !is_complete(&self.0[..length]) {
             lock = look(&file)?;
@@ -331,7 +336,7 @@ impl Text {
             self.0 = vec![0; MOSTLY];
         }
         self.0.truncate(MOSTLY);
-        let length = file.read(&mut self.0)?;
+        let length = uninterrupted(|| nix::unistd::read(&mut *file, &mut self.0))?;
         if length < MOSTLY {
             return Ok(length);
         }

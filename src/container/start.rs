@@ -27,18 +27,7 @@ pub fn start(container: &Container, notify_socket: Option<OsString>) -> anyhow::
         _ => None,
     };
     let pidfd = container.pidfd()?;
-    if let Err(error) = gate::open_gate(container.directory_fd()) {
-        if matches!(error.root_cause().downcast_ref(), Some(Errno::ECONNREFUSED | Errno::ENOENT)) {
-            check_status(container)?;
-            // Somebody who was killed since has knocked before.
-            return Err(Fault::doing("cannot start a container that is being started").into());
-        }
-        if let Some(pidfd) = &pidfd {
-            // Init ends, now that it has said why. Whoever deletes the container next need not wait for that.
-            ended_within(pidfd.as_fd(), Duration::from_secs(10))?;
-        }
-        return Err(error);
-    }
+    open(container, pidfd.as_ref())?;
     let Some(facts) = container.facts() else { return Ok(()) };
     let Some(state) = container.hook_state("running", container.pid()?) else { return Ok(()) };
     let hooks = hook::run(hook::Kind::Poststart, &facts.poststart, &state, hook::Around::host(&facts.bundle));
@@ -55,6 +44,31 @@ pub fn start(container: &Container, notify_socket: Option<OsString>) -> anyhow::
         readiness.wait(pidfd.as_fd());
     }
     Ok(())
+}
+
+/// Has init execute the program.
+fn open(container: &Container, pidfd: Option<&OwnedFd>) -> anyhow::Result<()> {
+    let answered = gate::open_gate(container.directory_fd());
+    let refused = |error: &anyhow::Error| {
+        matches!(error.root_cause().downcast_ref(), Some(Errno::ECONNREFUSED | Errno::ENOENT))
+    };
+    match answered {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(report)) => {
+            if let Some(pidfd) = pidfd {
+                // Init ends, now that it has said why. Whoever deletes the container next need not wait for that.
+                ended_within(pidfd.as_fd(), Duration::from_secs(10))?;
+            }
+            Err(report.into_error())
+        }
+        Err(error) if refused(&error) => {
+            check_status(container)?;
+            // Somebody who was killed since has knocked before.
+            Err(Fault::doing("cannot start a container that is being started").into())
+        }
+        // It may wait for the next start.
+        Err(error) => Err(error),
+    }
 }
 
 /// Of two starts at once, the second must find the container running.

@@ -9,6 +9,7 @@ use crate::kernel::process::{self, Dumpable};
 use crate::plan::capabilities::Capabilities;
 use crate::plan::process::{Groups, Ids, Limit, Process};
 use crate::trace;
+use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::stat::{FileStat, Mode, fstat, umask};
 use nix::unistd::{Uid, chdir, dup2_stderr, dup2_stdin, dup2_stdout, fchown, getcwd, geteuid};
@@ -174,6 +175,9 @@ pub fn tell_missing(capabilities: &Capabilities) -> anyhow::Result<()> {
 fn check_cwd() -> anyhow::Result<()> {
     match getcwd() {
         Ok(path) if path.is_absolute() => Ok(()),
+        Err(errno) if errno != Errno::ENOENT => {
+            Err(Fault::at("process.cwd", "look where the directory is").caused_by(errno))
+        }
         _ => Err(Fault::at("process.cwd", "the directory is outside of the container's root")
             .remedy("name a directory of the rootfs")
             .into()),

@@ -7,8 +7,8 @@
 use libc::*;
 
 const NONE: &[i32] = &[];
-/// Of what works with a path.
-const PATH: &[i32] = &[EACCES, ENOMEM, EIO];
+/// Of what looks at a file. That a path may not be entered is an answer, as it will be the next time.
+const LOOK: &[i32] = &[ENOMEM, EIO];
 /// Of what changes a directory.
 const CHANGE: &[i32] = &[EACCES, EPERM, ENOMEM, EIO, ENOSPC, EROFS, EDQUOT];
 const OPEN: &[i32] = &[EINTR, EACCES, EMFILE, ENFILE, ENOMEM, EIO];
@@ -50,7 +50,7 @@ const OF_ALL: &[Row] = table! {
     WRITE: SYS_write SYS_pwrite64 SYS_writev SYS_ftruncate;
     SEND: SYS_sendmsg SYS_sendto SYS_connect;
     RECEIVE: SYS_recvmsg SYS_recvfrom SYS_accept4;
-    PATH: SYS_newfstatat SYS_fstat SYS_statx SYS_readlinkat SYS_faccessat SYS_faccessat2 SYS_statfs SYS_fstatfs
+    LOOK: SYS_newfstatat SYS_fstat SYS_statx SYS_readlinkat SYS_faccessat SYS_faccessat2 SYS_statfs SYS_fstatfs
         SYS_getdents64 SYS_getcwd SYS_name_to_handle_at;
     CHANGE: SYS_mkdirat SYS_unlinkat SYS_renameat SYS_renameat2 SYS_symlinkat SYS_linkat SYS_mknodat SYS_fchmod
         SYS_fchmodat SYS_fchown SYS_fchownat SYS_utimensat SYS_fsync;
@@ -75,7 +75,7 @@ const OF_ALL: &[Row] = table! {
 #[cfg(target_arch = "x86_64")]
 const OLD: &[Row] = table! {
     OPEN: SYS_open SYS_creat;
-    PATH: SYS_stat SYS_lstat SYS_readlink SYS_access;
+    LOOK: SYS_stat SYS_lstat SYS_readlink SYS_access;
     CHANGE: SYS_mkdir SYS_rmdir SYS_unlink SYS_rename SYS_symlink SYS_link SYS_mknod SYS_chmod SYS_chown SYS_lchown;
     DESCRIPTOR: SYS_dup2 SYS_pipe SYS_epoll_create;
     CLONE: SYS_fork SYS_vfork;
