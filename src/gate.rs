@@ -13,8 +13,8 @@ use crate::kernel::{socket, uninterrupted};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::socket::{
-    AddressFamily, Backlog, Shutdown, SockFlag, SockType, UnixAddr, accept4, bind, connect, listen, shutdown,
-    socket as open,
+    AddressFamily, Backlog, MsgFlags, Shutdown, SockFlag, SockType, UnixAddr, accept4, bind, connect, listen,
+    recv, shutdown, socket as open,
 };
 use nix::sys::stat::Mode;
 use nix::unistd::{UnlinkatFlags, unlinkat};
@@ -77,7 +77,8 @@ impl Gate {
             let starter = Starter(crate::kernel::descriptor::accepted(number));
             let mut word = [0];
             if matches!(socket::receive(starter.0.as_fd(), &mut word), Ok((1, None)) if word == *b"s") {
-                shutdown(self.0.as_raw_fd(), Shutdown::Read)?;
+                // Only spares others the wait: who is behind the listener when it closes is refused as well.
+                let _ = shutdown(self.0.as_raw_fd(), Shutdown::Read);
                 return Ok(starter);
             }
         }
@@ -129,12 +130,13 @@ pub fn open_gate(directory: BorrowedFd<'_>) -> anyhow::Result<Result<(), Report>
     uninterrupted(|| connect(socket.as_raw_fd(), &address)).or_fault(reach)?;
     socket::send(socket.as_fd(), b"s", None).or_fault(reach)?;
     let mut buffer = [0; handshake::LONGEST];
-    match socket::receive(socket.as_fd(), &mut buffer).or_fault(reach)? {
-        (0, _) => {
+    // Init hears the word before all else: a connection that is reset is none that an exec has closed.
+    match uninterrupted(|| recv(socket.as_raw_fd(), &mut buffer, MsgFlags::empty())).or_fault(reach)? {
+        0 => {
             // Only spares others the look: one that is left has nobody behind it.
             let _ = unlinkat(directory, FILE, UnlinkatFlags::NoRemoveDir);
             Ok(Ok(()))
         }
-        (length, _) => Ok(Err(handshake::unpack(&buffer[1..length]))),
+        length => Ok(Err(handshake::unpack(&buffer[1..length]))),
     }
 }

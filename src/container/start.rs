@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::ErrorKind;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 /// Lets init execute the program, and runs the poststart hooks. With somebody behind `notify_socket`, who is told
