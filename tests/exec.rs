@@ -7,6 +7,7 @@ use std::fs;
 
 deeds! {
     exec_works_before_start_too,
+    what_is_added_ends_with_a_container_that_nothing_holds_together,
     exec_runs_in_the_containers_namespaces,
     exec_gives_the_programs_exit_code,
     exec_gives_128_and_the_number_of_the_signal,
@@ -273,4 +274,15 @@ fn a_later_change_of_the_bundle_does_not_matter(kase: &Kase) {
     let container = kase.run_detached(&bundle);
     fs::write(bundle.path("config.json"), "{}").unwrap();
     assert_eq!(value(&sees(&container, [], ["mount", "/proc"]), "type"), "proc");
+}
+
+/// Neither a cgroup, where the caller has none, nor a pid namespace.
+fn what_is_added_ends_with_a_container_that_nothing_holds_together(kase: &Kase) {
+    let container = kase.run_detached(&kase.bundle().without_namespace("pid").args(["/probe", "sleep"]));
+    kase.call(["exec", "-d", "--pid-file", "added", &container.id, "/probe", "sleep"]).succeeded();
+    let added = fs::read_to_string(kase.path("added")).unwrap();
+    let runs = || fs::read(format!("/proc/{added}/cmdline")).is_ok_and(|words| !words.is_empty());
+    assert!(runs());
+    container.call("delete", ["--force"]).succeeded();
+    assert!(!runs());
 }

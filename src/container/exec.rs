@@ -181,7 +181,7 @@ fn open_state(container: &Container, name: &str) -> nix::Result<OwnedFd> {
 }
 
 /// The configuration that the container was created with, whatever has become of its bundle.
-fn stored(container: &Container) -> anyhow::Result<Config> {
+pub(super) fn stored(container: &Container) -> anyhow::Result<Config> {
     let file = open_state(container, "config.json")
         .or_fault(|| Fault::doing("open the container's configuration"))?;
     let mut text = Vec::new();

@@ -1,6 +1,7 @@
 //! Signals a container.
 
 use super::identity::is_ending;
+use super::strays::Strays;
 use super::{Container, Status};
 use crate::cgroup::State;
 use crate::cgroup::directory::Reach;
@@ -146,6 +147,13 @@ pub fn ends_soon(container: &Container) -> anyhow::Result<bool> {
 /// # Errors
 /// The kernel does not say what is left.
 pub fn end(container: &Container) -> anyhow::Result<()> {
+    let strays = Strays::of(container)?;
+    end_held(container)?;
+    strays.map_or(Ok(()), |strays| strays.end())
+}
+
+/// Init, and what its cgroup holds.
+fn end_held(container: &Container) -> anyhow::Result<()> {
     /// How often somebody else may freeze it meanwhile, for no longer than this.
     const MOMENT: Duration = Duration::from_millis(200);
     let deadline = Instant::now() + PATIENCE;

@@ -24,6 +24,7 @@ pub mod run;
 pub mod start;
 pub mod state;
 pub mod store;
+mod strays;
 pub mod update;
 pub mod wait;
 

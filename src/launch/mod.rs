@@ -20,6 +20,7 @@ use crate::hook;
 use crate::host::Host;
 use crate::host::hierarchies::Hierarchy;
 use crate::kernel::clone::Process;
+use crate::kernel::descriptor::close_on_exec_from;
 use crate::kernel::pidfd::{pidfd_pid, pidfd_send_signal};
 use crate::kernel::process::{Dumpable, End, set_dumpable, wait_for};
 use crate::kernel::text::last_lines;
@@ -201,6 +202,10 @@ fn no_means(host: &Host, error: id_writer::Error) -> anyhow::Error {
 fn map(plan: &Plan<'_>, host: &Host, means: Option<&Means>, pid: i32) -> anyhow::Result<()> {
     let (Some(maps), Some(means)) = (&plan.maps, means) else { return Ok(()) };
     trace::step("id maps");
+    if matches!(means, Means::Helpers { .. }) {
+        // They are others' programs, with root's rights, and not to hold what kase was started with.
+        close_on_exec_from(3)?;
+    }
     id_writer::write(pid.unsigned_abs(), maps, means).map_err(|error| {
         let fault = Fault::doing("map the container's user and group ids");
         let fault = match error.hurdle(&host.caller) {

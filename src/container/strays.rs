@@ -1,0 +1,94 @@
+//! Finds what a container leaves behind that neither a cgroup nor a pid namespace of its own holds together, by the
+//! mounts that it shares with init.
+
+use super::{Container, exec};
+use crate::fault::{Fault, OrFault};
+use crate::hook::ended_within;
+use crate::kernel::path::open_namespace;
+use crate::kernel::pidfd::{pidfd_open, pidfd_send_signal};
+use nix::errno::Errno;
+use nix::sys::stat::{FileStat, fstat, stat};
+use oci_spec::runtime::LinuxNamespaceType;
+use std::fs;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+/// The mount namespace of such a container, open, so that no other gets its number.
+#[derive(Debug)]
+pub struct Strays(OwnedFd);
+
+impl Strays {
+    /// To be called before init ends: nothing tells afterwards which processes they are. Nothing where they are known
+    /// otherwise, or share their mounts with processes that are not the container's.
+    ///
+    /// # Errors
+    /// The kernel does not say.
+    pub fn of(container: &Container) -> anyhow::Result<Option<Self>> {
+        if container.has_cgroup() || container.ends_with_init() || !has_own_mounts(container) {
+            return Ok(None);
+        }
+        let Some(init) = container.pid()? else { return Ok(None) };
+        match open_namespace(format!("/proc/{init}/ns/mnt").as_str()) {
+            Ok(mounts) if container.pid()? == Some(init) => Ok(Some(Self(mounts))),
+            // One that has not been started lets nobody look, but is alone then.
+            Ok(_) | Err(Errno::ENOENT | Errno::EACCES | Errno::EPERM) => Ok(None),
+            Err(errno) => Err(errno).or_fault(|| Fault::doing("open the mount namespace of the container")),
+        }
+    }
+
+    /// Kills them, and waits for their end.
+    ///
+    /// # Errors
+    /// /proc cannot be read.
+    pub fn end(&self) -> anyhow::Result<()> {
+        const PATIENCE: Duration = Duration::from_secs(10);
+        const MOMENT: Duration = Duration::from_millis(200);
+        let deadline = Instant::now() + PATIENCE;
+        let own = fstat(&self.0)?;
+        loop {
+            let left = sharing(&own)?;
+            for pid in &left {
+                // The number may be another's until it is looked at again.
+                let Ok(pidfd) = pidfd_open(*pid) else { continue };
+                if shares(*pid, &own) {
+                    // It may have ended meanwhile.
+                    let _ = pidfd_send_signal(pidfd.as_fd(), libc::SIGKILL);
+                    ended_within(pidfd.as_fd(), MOMENT)?;
+                }
+            }
+            if left.is_empty() {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                tracing::warn!("processes of the container do not end, though killed: {left:?}");
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Whether the container was made with mounts of its own, and has not joined another's.
+fn has_own_mounts(container: &Container) -> bool {
+    // Without its configuration it has to go all the same.
+    let Ok(config) = exec::stored(container) else { return false };
+    let namespaces = config.linux.as_deref().and_then(|linux| linux.namespaces().as_deref());
+    namespaces
+        .unwrap_or_default()
+        .iter()
+        .any(|namespace| namespace.typ() == LinuxNamespaceType::Mount && namespace.path().is_none())
+}
+
+fn sharing(mounts: &FileStat) -> anyhow::Result<Vec<i32>> {
+    let mut pids: Vec<i32> = Vec::new();
+    for entry in fs::read_dir("/proc").or_fault(|| Fault::doing("read /proc").remedy("mount it"))? {
+        pids.extend(entry?.file_name().to_str().and_then(|name| name.parse::<i32>().ok()));
+    }
+    pids.retain(|pid| shares(*pid, mounts));
+    Ok(pids)
+}
+
+/// Whether the process has these mounts. Those that nobody may look into are others'.
+fn shares(pid: i32, mounts: &FileStat) -> bool {
+    stat(format!("/proc/{pid}/ns/mnt").as_str())
+        .is_ok_and(|other| (other.st_dev, other.st_ino) == (mounts.st_dev, mounts.st_ino))
+}
