@@ -1,16 +1,21 @@
 //! What comes into a container with the call: descriptors, standard input, the umask, a terminal; and the pid file.
 
-use super::{agree, bundle, run_after, side_with};
-use crate::common::{Before, Kase, words};
+use super::{agree, bundle, run_after, side_with, stand_alone};
+use crate::common::{Before, Kase, Terminal, json, words};
+use crate::terminal::receive;
 use std::fs;
-use std::os::unix::fs::{FileTypeExt, symlink};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, symlink};
+use std::os::unix::net::UnixListener;
 
 deeds! {
     descriptors_are_passed_on,
+    those_that_are_open_are_passed_on,
+    standard_input_keeps_its_owner,
     the_pid_file_is_written,
     a_pid_file_that_is_a_symlink,
     a_pid_file_that_is_a_fifo,
     the_umask_is_the_specifications,
+    a_terminal_ends_its_lines_likewise,
 }
 
 /// The numbers from 3 on that the program has open, and what they are.
@@ -28,6 +33,29 @@ fn passed_on(kase: &Kase, number: &str, redirections: &str) -> String {
 
 fn descriptors_are_passed_on(kase: &Kase) {
     agree(kase, |kase| passed_on(kase, "2", "3</dev/zero 4</dev/null"));
+}
+
+fn those_that_are_open_are_passed_on(kase: &Kase) {
+    side_with(kase, "crun", "runc passes on what it has open itself at these numbers", |kase| {
+        passed_on(kase, "3", "3<&- 4<&- 5</dev/null")
+    });
+    stand_alone(kase, "a last number that is closed is a slip, which the peers do not see", |kase| {
+        passed_on(kase, "1", "3<&-")
+    });
+}
+
+fn standard_input_keeps_its_owner(kase: &Kase) {
+    for user in [0, 33] {
+        side_with(kase, "runc", "crun gives the container's user a file of its caller's", |kase| {
+            let input = kase.file("input", "");
+            let bundle =
+                bundle(kase).edit(|spec| spec["process"]["user"] = json!({"uid": user, "gid": user}));
+            let outcome =
+                run_after(kase, &Before::shell(&format!("exec < {}", input.display())), &[], &bundle);
+            let data = fs::metadata(&input).unwrap();
+            format!("as {user}: {} {}:{}", outcome.code, data.uid(), data.gid())
+        });
+    }
 }
 
 /// Creates and deletes a container with the pid file `pid`, and says what is there between the two.
@@ -75,4 +103,23 @@ fn the_umask_is_the_specifications(kase: &Kase) {
             run_after(kase, &Before::shell(&format!("umask {mask}")), &[], &bundle).out
         });
     }
+}
+
+/// On a console of an engine's: the container prints two lines; who turns their ends is told by the modes.
+fn a_terminal_ends_its_lines_likewise(kase: &Kase) {
+    agree(kase, |kase| {
+        let bundle = bundle(kase).args(["/probe", "args", "one", "two", "--", "cat"]);
+        let bundle = bundle.edit(|spec| spec["process"]["terminal"] = json!(true));
+        let (id, path) = (kase.id(), kase.path("console"));
+        let listener = UnixListener::bind(&path).unwrap();
+        kase.identity.own(&path);
+        let before = ["create", "--console-socket", path.to_str().unwrap(), "-b"];
+        kase.call(words(before, bundle.dir(), [id.as_str()])).succeeded();
+        let outer = receive(&listener.accept().unwrap().0).expect("a descriptor in the message");
+        kase.call(["start", &id]).succeeded();
+        let mut terminal = Terminal::of(outer, None);
+        terminal.shows("two");
+        kase.call(["delete", "--force", &id]).succeeded();
+        terminal.modes()
+    });
 }
