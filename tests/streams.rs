@@ -13,6 +13,7 @@ deeds! {
     a_log_on_a_full_disk_stops_no_container,
     without_room_for_standard_streams_there_is_a_line,
     without_memory_there_is_a_line,
+    without_room_for_the_stack_there_is_a_line,
     a_caller_who_ignores_its_children_is_none_the_wiser,
     a_lock_that_cannot_be_let_go_stops_no_start,
     control_characters_do_not_reach_the_terminal,
@@ -144,6 +145,25 @@ fn without_memory_there_is_a_line(kase: &Kase) {
     let outcome = shell(kase, "ulimit -v 80000; exec \"$@\"", &run(kase, &bundle));
     outcome.refused(&["memory"]);
     assert!(outcome.help().contains("memory"), "{outcome}");
+}
+
+/// The container may have as little as it wants, while kase prepares it too.
+fn without_room_for_the_stack_there_is_a_line(kase: &Kase) {
+    let Some(busybox) = ["/usr/bin/busybox", "/bin/busybox"].iter().find_map(|path| fs::read(path).ok())
+    else {
+        skip!("needs a static busybox");
+    };
+    let hook = json!([{"path": "/busybox", "args": ["busybox", "true"]}]);
+    let bundle = kase.bundle().program("busybox", &busybox).args(["/busybox", "sh", "-c", "exit 5"]);
+    let bundle = bundle.edit(|spec| {
+        spec["hooks"] = json!({ "startContainer": hook });
+        spec["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ALLOW"});
+    });
+    let outcome = shell(kase, "ulimit -s 16; exec \"$@\"", &run(kase, &bundle));
+    outcome.refused(&["stack"]);
+    assert!(outcome.help().contains("ulimit -s"), "{outcome}");
+    let limits = json!([{"type": "RLIMIT_STACK", "soft": 16384, "hard": 16384}]);
+    kase.run(&bundle.edit(|spec| spec["process"]["rlimits"] = limits)).exited(5);
 }
 
 /// Whoever ignores SIGCHLD has children that nobody can wait for, and what it starts inherits that.

@@ -4,7 +4,7 @@
 //! of the stack and puts a handler on its end, to say "stack overflow" where the kernel would say SIGSEGV. What
 //! kase needs of it is here.
 
-use super::process::{exit_now, outlive_failed_writes};
+use super::process::{exit_now, limit, outlive_failed_writes};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::ffi::{CStr, OsString};
@@ -56,6 +56,9 @@ pub unsafe fn prepare(count: libc::c_int, arguments: *const *const libc::c_char)
     // What ignores the end of its children has nothing to wait for (sigaction(2)).
     // SAFETY: SIG_DFL is no handler that could be wrong.
     unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
+    if limit(libc::RLIMIT_STACK).is_ok_and(|(most, _)| most < LEAST_STACK) {
+        end("kase: the stack may have less than 64 kB\n  help: raise its limit (ulimit -s)\n");
+    }
     if let Err(error) = open_standard() {
         end(&format!(
             "kase: open /dev/null for a standard stream that is closed: {error}\n  help: open all three, or raise the \
@@ -70,6 +73,9 @@ pub unsafe fn prepare(count: libc::c_int, arguments: *const *const libc::c_char)
     };
     (0..usize::try_from(count).unwrap_or(0)).map(argument).collect()
 }
+
+/// As much as kase was seen to need, and not half of it. What lies beyond the limit is a SIGSEGV.
+const LEAST_STACK: u64 = 64 << 10;
 
 /// Ends this process with a line to standard error, if that is open, without memory of its own and whatever
 /// state this process is in.
