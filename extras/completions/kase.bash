@@ -83,7 +83,7 @@ _kase() {
 
     case "${cmd}" in
         kase)
-            opts="-v -h --version --debug --log --log-format --log-level --root --rootless --cgroup-manager --trace --systemd-cgroup --help create delete doctor events exec explain features gc kill lint list pause ps resume run spec start state update wait"
+            opts="-v -h --version --debug --log --log-format --log-level --root --rootless --cgroup-manager --systemd-properties --trace --systemd-cgroup --help create delete doctor events exec explain features gc kill lint list pause ps resume run spec start state update wait"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -111,6 +111,10 @@ _kase() {
                     ;;
                 --cgroup-manager)
                     COMPREPLY=($(compgen -W "systemd cgroupfs disabled" -- "${cur}"))
+                    return 0
+                    ;;
+                --systemd-properties)
+                    COMPREPLY=($(compgen -W "scope any" -- "${cur}"))
                     return 0
                     ;;
                 --trace)

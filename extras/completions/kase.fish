@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_kase_global_optspecs
-    string join \n v/version debug log= log-format= log-level= root= rootless= cgroup-manager= trace= systemd-cgroup h/help
+    string join \n v/version debug log= log-format= log-level= root= rootless= cgroup-manager= systemd-properties= trace= systemd-cgroup h/help
 end
 
 function __fish_kase_needs_command
@@ -40,6 +40,8 @@ false\t''"
 complete -c kase -n "__fish_kase_needs_command" -l cgroup-manager -d 'Who makes the containers\' cgroups' -r -f -a "systemd\t''
 cgroupfs\t''
 disabled\t''"
+complete -c kase -n "__fish_kase_needs_command" -l systemd-properties -d 'Which org.systemd.property annotations are taken: those about the container\'s scope alone (resources, how it ends), or any' -r -f -a "scope\t''
+any\t''"
 complete -c kase -n "__fish_kase_needs_command" -l trace -d 'Write how long each step of create, run or exec takes, for chrome://tracing or Perfetto' -r -F
 complete -c kase -n "__fish_kase_needs_command" -s v -l version -d 'Print the version'
 complete -c kase -n "__fish_kase_needs_command" -l debug -d 'Log everything, like --log-level debug'

@@ -7,6 +7,7 @@ mod v2;
 use super::layout::Layout;
 use super::*;
 use crate::plan::Notes;
+use crate::plan::cgroup::annotated::Properties;
 use crate::plan::cgroup::{CgroupPlan, Driver, Location, Setting, Version, decide};
 use nix::unistd::geteuid;
 use rootless::caller::{Caller, Standing};
@@ -58,6 +59,7 @@ fn plan(path: &str, resources: &serde_json::Value, version: Version) -> CgroupPl
         version: Some(version),
         systemd: None,
         driver: Driver::Cgroupfs,
+        properties: Properties::Scope,
         standing: Standing::Root,
         id: "test",
         owner: None,

@@ -112,7 +112,7 @@ pub fn request(context: &Context, matches: &ArgMatches) -> anyhow::Result<Reques
         strictness: if flag(matches, "strict") { Strictness::Strict } else { Strictness::Lenient },
         no_new_keyring: flag(matches, "no-new-keyring"),
         preserve_fds,
-        cgroup_driver: context.cgroup_driver,
+        cgroups: context.cgroups,
         fake_root: flag(matches, "fake-root"),
         overlay: given::<OsString>(matches, "overlay").map(absolute).transpose()?,
     })

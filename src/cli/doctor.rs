@@ -68,7 +68,7 @@ fn request(context: &Context, matches: &ArgMatches, bundle: PathBuf) -> Request 
         no_pivot: false,
         no_new_keyring: false,
         preserve_fds: 0,
-        cgroup_driver: context.cgroup_driver,
+        cgroups: context.cgroups,
         overlay: None,
         fake_root: false,
     }

@@ -36,7 +36,8 @@ use crate::container::store::Store;
 use crate::fault::{Fault, OrFault, Report};
 use crate::log;
 use crate::plan::Adapt;
-use crate::plan::cgroup::Driver;
+use crate::plan::cgroup::annotated::Properties;
+use crate::plan::cgroup::{Driver, Manager};
 use crate::seal;
 use crate::trace;
 use clap::builder::{OsStringValueParser, PossibleValuesParser, TypedValueParser};
@@ -59,8 +60,8 @@ pub struct Context {
     root: Option<PathBuf>,
     /// `--rootless`.
     pub adapt: Adapt,
-    /// `--cgroup-manager`, `--systemd-cgroup`.
-    pub cgroup_driver: Driver,
+    /// `--cgroup-manager`, `--systemd-cgroup`, `--systemd-properties`.
+    pub cgroups: Manager,
 }
 
 impl Context {
@@ -121,8 +122,16 @@ static VERBS: [Verb; 20] = verbs! {
 };
 
 /// The options before the command that take a value.
-const VALUED: [&str; 7] =
-    ["--cgroup-manager", "--log", "--log-format", "--log-level", "--root", "--rootless", "--trace"];
+const VALUED: [&str; 8] = [
+    "--cgroup-manager",
+    "--log",
+    "--log-format",
+    "--log-level",
+    "--root",
+    "--rootless",
+    "--systemd-properties",
+    "--trace",
+];
 /// Those that take none, each with a zero at its end.
 pub const BARE: &str = "--debug\0--systemd-cgroup\0";
 
@@ -176,6 +185,7 @@ fn options(command: Building<'_>) -> Building<'_> {
         .option("root", None, |option| option.help("Directory of the containers' state [default: /run/kase for root, $XDG_RUNTIME_DIR/kase for others]").value_parser(path()).value_name("DIR"))
         .option("rootless", None, |option| option.help("Adapt config.json to what an ordinary user can have").value_parser(PossibleValuesParser::new(["auto", "true", "false"])).default_value("auto"))
         .option("cgroup-manager", None, |option| option.help("Who makes the containers' cgroups").value_parser(PossibleValuesParser::new(["systemd", "cgroupfs", "disabled"])))
+        .option("systemd-properties", None, |option| option.help("Which org.systemd.property annotations are taken: those about the container's scope alone (resources, how it ends), or any").value_parser(PossibleValuesParser::new(["scope", "any"])).default_value("scope"))
         .option("trace", None, |option| option.help("Write how long each step of create, run or exec takes, for chrome://tracing or Perfetto").value_parser(value_parser!(PathBuf)).value_name("FILE"))
         .option("systemd-cgroup", None, |option| yes(option).help("Let systemd make the containers' cgroups"))
 }
@@ -246,7 +256,7 @@ fn dispatch(matches: &ArgMatches, caller: Caller, sealed: anyhow::Result<()>) ->
         preserved => preserved?,
     }
     let adapt = if text("rootless") == "false" { Adapt::No } else { Adapt::Yes };
-    let cgroup_driver = match text("cgroup-manager") {
+    let driver = match text("cgroup-manager") {
         _ if flag(matches, "systemd-cgroup") => Driver::Systemd,
         "systemd" => Driver::Systemd,
         "cgroupfs" => Driver::Cgroupfs,
@@ -259,7 +269,12 @@ fn dispatch(matches: &ArgMatches, caller: Caller, sealed: anyhow::Result<()>) ->
                 .remedy("give --trace a file in a directory that you may write to")
         })?;
     }
-    let context = Context { cgroup_driver, caller, root: path_of(matches, "root"), adapt };
+    let properties = match text("systemd-properties") {
+        "any" => Properties::Any,
+        _ => Properties::Scope,
+    };
+    let cgroups = Manager { driver, properties };
+    let context = Context { cgroups, caller, root: path_of(matches, "root"), adapt };
     let verb =
         VERBS.iter().find(|verb| verb.name == name).expect("clap knows the commands of the table only");
     let done = (verb.run)(context, arguments);

@@ -17,7 +17,7 @@ use crate::kernel::clone::Process;
 use crate::launch::intel_rdt::Share;
 use crate::launch::pidfd::Receiver;
 use crate::launch::{self, Init, Making, Midwife, console, notify};
-use crate::plan::cgroup::{Driver, Version};
+use crate::plan::cgroup::{Manager, Version};
 use crate::plan::{Adapt, Notes, Plan};
 use crate::trace;
 use oci_spec::runtime::Hook;
@@ -59,8 +59,8 @@ pub struct Request {
     pub no_new_keyring: bool,
     /// `--preserve-fds`, and those of LISTEN_FDS.
     pub preserve_fds: u32,
-    /// `--cgroup-manager`, `--systemd-cgroup`.
-    pub cgroup_driver: Driver,
+    /// `--cgroup-manager`, `--systemd-cgroup`, `--systemd-properties`.
+    pub cgroups: Manager,
     /// `--overlay`: a directory, or `tmpfs`.
     pub overlay: Option<PathBuf>,
     /// `--fake-root`.

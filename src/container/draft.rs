@@ -70,8 +70,9 @@ pub fn draw<'spec>(
         id: &request.id,
         cgroups: Cgroups {
             version: layout.version(),
-            systemd: systemd(request.cgroup_driver, &host.caller),
-            driver: request.cgroup_driver,
+            systemd: systemd(request.cgroups.driver, &host.caller),
+            driver: request.cgroups.driver,
+            properties: request.cgroups.properties,
         },
         overlay: request.overlay.as_deref(),
         fake_root: request.fake_root,

@@ -15,6 +15,7 @@ use crate::config::Config;
 use crate::fault::{Fault, Report};
 use crate::host::Host;
 use crate::host::facilities::{Facilities, Presence, Resctrl};
+use crate::plan::cgroup::annotated::Properties;
 use crate::plan::cgroup::{Driver, Version};
 use crate::plan::{Adapt, Cgroups, Options, Plan};
 use rootless::caller::{Caller, Standing};
@@ -174,7 +175,12 @@ fn planned(config: &Config) -> Option<Fault> {
             no_new_keyring: false,
             preserve_fds: 0,
             id: "lint",
-            cgroups: Cgroups { version: Some(version), systemd: None, driver: Driver::Cgroupfs },
+            cgroups: Cgroups {
+                version: Some(version),
+                systemd: None,
+                driver: Driver::Cgroupfs,
+                properties: Properties::Scope,
+            },
             overlay: None,
             fake_root: false,
         };

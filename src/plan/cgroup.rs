@@ -4,6 +4,7 @@
 //! and an error names the place in config.json that asked. Zero means unset wherever engines send it so
 //! (`cpu.shares`, `memory.limit`, `blockIO.weight`), -1 means no limit.
 
+pub mod annotated;
 pub mod devices;
 pub mod limits;
 pub mod properties;
@@ -11,6 +12,7 @@ pub mod unit;
 
 use super::Notes;
 use crate::fault::{Fault, Place};
+use annotated::Properties;
 use limits::{Limits, Occasion};
 use oci_spec::runtime::Linux;
 use rootless::caller::Standing;
@@ -41,6 +43,15 @@ pub enum Driver {
     Disabled,
 }
 
+/// Who makes cgroups, and how.
+#[derive(Debug, Clone, Copy)]
+pub struct Manager {
+    /// `--cgroup-manager`, `--systemd-cgroup`.
+    pub driver: Driver,
+    /// `--systemd-properties`.
+    pub properties: Properties,
+}
+
 /// What the host and the command line say.
 #[derive(Debug, Clone, Copy)]
 pub struct Setting<'a> {
@@ -50,6 +61,8 @@ pub struct Setting<'a> {
     pub systemd: Option<Bus>,
     /// The command line's.
     pub driver: Driver,
+    /// Which of systemd's properties annotations may set.
+    pub properties: Properties,
     /// Who calls.
     pub standing: Standing,
     /// The container's id.
@@ -184,7 +197,7 @@ fn locate(
             )
             .remedy("give --cgroup-manager cgroupfs, or boot with systemd.unified_cgroup_hierarchy=1"));
         }
-        return unit::decide(path, annotations, setting.id, bus).map(Location::Unit);
+        return unit::decide(path, annotations, setting, bus).map(Location::Unit);
     }
     match path {
         None => Ok(Location::FromOwn(PathBuf::from(setting.id))),
@@ -227,6 +240,7 @@ mod tests {
         version: Some(Version::V2),
         systemd: None,
         driver: Driver::Auto,
+        properties: Properties::Scope,
         standing: Standing::Root,
         id: "web",
         owner: None,

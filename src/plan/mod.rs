@@ -101,6 +101,8 @@ pub struct Cgroups {
     pub systemd: Option<cgroup::unit::Bus>,
     /// `--cgroup-manager`, `--systemd-cgroup`.
     pub driver: cgroup::Driver,
+    /// `--systemd-properties`.
+    pub properties: cgroup::annotated::Properties,
 }
 
 /// Everything that is decided about one container.
@@ -286,6 +288,7 @@ fn cgroup(
         version: options.cgroups.version,
         systemd: options.cgroups.systemd,
         driver: options.cgroups.driver,
+        properties: options.cgroups.properties,
         standing: host.caller.standing,
         id: options.id,
         owner: ids.filter(|_| writable && namespaces.makes(Kind::Cgroup)).and_then(|ids| ids.uids.outside(0)),
@@ -437,7 +440,12 @@ mod tests {
             no_new_keyring: false,
             preserve_fds: 0,
             id: "web",
-            cgroups: Cgroups { version: None, systemd: None, driver: cgroup::Driver::Auto },
+            cgroups: Cgroups {
+                version: None,
+                systemd: None,
+                driver: cgroup::Driver::Auto,
+                properties: cgroup::annotated::Properties::Scope,
+            },
             overlay: None,
             fake_root: false,
         };

@@ -23,6 +23,7 @@ in_settings! { systemd, none:
     a_slice_that_is_none_is_refused,
     a_unit_that_exists_is_refused,
     a_property_that_systemd_refuses_is_named,
+    a_property_that_reaches_beyond_the_scope_is_refused,
     a_dead_bus_is_named,
     a_bus_without_the_users_systemd_is_refused,
 }
@@ -264,12 +265,30 @@ fn a_unit_that_exists_is_refused(ground: &Ground) {
 
 fn a_property_that_systemd_refuses_is_named(ground: &Ground) {
     for (key, value, words) in [
-        ("org.systemd.property.NoSuchProperty", "true", "NoSuchProperty"),
+        ("org.systemd.property.MemoryNoSuchProperty", "true", "MemoryNoSuchProperty"),
         ("org.systemd.property.TimeoutStopUSec", "what", "TimeoutStopUSec"),
     ] {
         let bundle = ground.bundle().edit(|spec| spec["annotations"] = json!({key: value}));
         refused(ground, &bundle, &[words]);
     }
+}
+
+/// CVE-2024-3154. runc and crun pass on whatever stands there.
+fn a_property_that_reaches_beyond_the_scope_is_refused(ground: &Ground) {
+    for (name, value) in [
+        ("SuccessAction", "'none'"),
+        ("Conflicts", "['none.service']"),
+        ("PIDs", "[uint32 1]"),
+        ("JobTimeoutSec", "5"),
+    ] {
+        let key = format!("org.systemd.property.{name}");
+        let bundle = ground.bundle().edit(|spec| spec["annotations"] = json!({key.as_str(): value}));
+        refused(ground, &bundle, &[&key, "about the container's scope alone"]);
+    }
+    let key = "org.systemd.property.SuccessAction";
+    let bundle = ground.bundle().edit(|spec| spec["annotations"] = json!({key: "'none'"}));
+    let id = ground.id();
+    ground.call(words(["--systemd-properties", "any", "run", "-b"], bundle.dir(), [id.as_str()])).succeeded();
 }
 
 fn a_dead_bus_is_named(ground: &Ground) {

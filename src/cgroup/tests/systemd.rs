@@ -11,6 +11,7 @@ pub fn systemd_setting(caller: &Caller) -> Option<Setting<'static>> {
         version,
         systemd,
         driver: Driver::Systemd,
+        properties: Properties::Scope,
         standing: caller.standing,
         id: "kasetest",
         owner: None,

@@ -260,6 +260,13 @@ fn rdma(devices: &HashMap<String, LinuxRdma>, sheet: &mut Sheet<'_>) -> Result<(
 
 fn net(network: &LinuxNetwork, sheet: &mut Sheet<'_>) -> Result<(), Fault> {
     let priorities = network.priorities().as_deref().unwrap_or_default();
+    for (index, entry) in priorities.iter().enumerate() {
+        if entry.name().is_empty() || entry.name().contains(char::is_whitespace) {
+            let at = Place::nth("linux.resources.network.priorities", index).field(".name");
+            return Err(Fault::at(at, format!("{:?} is no interface", entry.name()))
+                .remedy("name an interface, such as eth0"));
+        }
+    }
     let class = network.class_id().filter(|class| *class != 0);
     if sheet.version == Version::V2 {
         if class.is_some() || !priorities.is_empty() {
@@ -272,10 +279,6 @@ fn net(network: &LinuxNetwork, sheet: &mut Sheet<'_>) -> Result<(), Fault> {
     }
     for (index, entry) in priorities.iter().enumerate() {
         let at = Place::nth("linux.resources.network.priorities", index);
-        if entry.name().is_empty() || entry.name().contains(char::is_whitespace) {
-            return Err(Fault::at(at.field(".name"), format!("{:?} is no interface", entry.name()))
-                .remedy("name an interface, such as eth0"));
-        }
         sheet.write(at, "net_prio.ifpriomap", format!("{} {}", entry.name(), entry.priority()));
     }
     Ok(())

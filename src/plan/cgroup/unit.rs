@@ -1,5 +1,7 @@
 //! The transient unit that systemd makes for a container.
 
+use super::Setting;
+use super::annotated::Properties;
 use crate::fault::{Fault, Place};
 use std::collections::HashMap;
 use std::path::{Component, Path, PathBuf};
@@ -76,7 +78,7 @@ pub fn parts(path: &Path) -> Option<(&str, &str, &str)> {
 pub fn decide(
     path: Option<&Path>,
     annotations: Option<&HashMap<String, String>>,
-    id: &str,
+    setting: &Setting<'_>,
     bus: Bus,
 ) -> Result<Unit, Fault> {
     let default = match bus {
@@ -84,7 +86,7 @@ pub fn decide(
         Bus::User => "user.slice",
     };
     let (slice, prefix, name) = match path {
-        None => ("", "kase", id),
+        None => ("", "kase", setting.id),
         Some(path) => parts(path).ok_or_else(|| {
             Fault::at(
                 PATH,
@@ -107,7 +109,7 @@ pub fn decide(
         prefix => format!("{prefix}-{name}.scope"),
     };
     check_name(&unit)?;
-    let (properties, subgroup) = annotated(annotations)?;
+    let (properties, subgroup) = annotated(annotations, setting.properties)?;
     Ok(Unit { name: unit, slice: slice.to_string(), bus, properties, subgroup })
 }
 
@@ -152,15 +154,23 @@ pub fn expand(slice: &str) -> Option<PathBuf> {
 
 type Annotated = (Vec<(String, Property)>, Option<PathBuf>);
 
-fn annotated(annotations: Option<&HashMap<String, String>>) -> Result<Annotated, Fault> {
+fn annotated(annotations: Option<&HashMap<String, String>>, taken: Properties) -> Result<Annotated, Fault> {
     let mut properties = Vec::new();
     let mut subgroup = None;
     for (key, value) in annotations.into_iter().flatten() {
         if let Some(name) = key.strip_prefix(PREFIX) {
-            properties.push(property(name, value).map_err(|words| {
+            let property = property(name, value).map_err(|words| {
                 Fault::at(ANNOTATIONS, format!("{key}={value:?}: {words}"))
                     .remedy("write the value as gdbus(1) would: true, 5, uint64 5, 'text', ['a', 'b']")
-            })?);
+            })?;
+            if !taken.take(&property.0) {
+                return Err(Fault::at(
+                    ANNOTATIONS,
+                    format!("{key} is not about the container's scope alone"),
+                )
+                .remedy("take the annotation out, or give --systemd-properties any before the command"));
+            }
+            properties.push(property);
         } else if key == SUBGROUP {
             subgroup = sub(value)?;
         }
@@ -303,9 +313,23 @@ fn quoted(text: &str) -> Result<(String, &str), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::cgroup::{Driver, Version};
+    use rootless::caller::Standing;
+
+    fn setting(id: &str) -> Setting<'_> {
+        Setting {
+            version: Some(Version::V2),
+            systemd: Some(Bus::System),
+            driver: Driver::Systemd,
+            properties: Properties::Scope,
+            standing: Standing::Root,
+            id,
+            owner: None,
+        }
+    }
 
     fn unit(path: &str) -> Result<Unit, Fault> {
-        decide(Some(Path::new(path)), None, "id", Bus::System)
+        decide(Some(Path::new(path)), None, &setting("id"), Bus::System)
     }
 
     #[test]
@@ -314,7 +338,7 @@ mod tests {
         assert_eq!((web.name.as_str(), web.slice.as_str()), ("libpod-web.scope", "machine-a.slice"));
         assert_eq!(unit(":kase:web").unwrap().slice, "system.slice");
         assert_eq!(unit("a.slice::web").unwrap().name, "web.scope");
-        assert_eq!(decide(None, None, "web", Bus::User).unwrap().name, "kase-web.scope");
+        assert_eq!(decide(None, None, &setting("web"), Bus::User).unwrap().name, "kase-web.scope");
     }
 
     #[test]

@@ -10,6 +10,7 @@ use oci_spec::runtime::LinuxMemory;
 const LIMIT: Place = Place::of("linux.resources.memory.limit");
 const SWAP: Place = Place::of("linux.resources.memory.swap");
 const RESERVATION: Place = Place::of("linux.resources.memory.reservation");
+const SWAPPINESS: Place = Place::of("linux.resources.memory.swappiness");
 
 pub(super) fn decide(memory: &LinuxMemory, sheet: &mut Sheet<'_>) -> Result<Option<Check>, Fault> {
     let limit = memory.limit().filter(|limit| *limit != 0);
@@ -24,6 +25,9 @@ pub(super) fn decide(memory: &LinuxMemory, sheet: &mut Sheet<'_>) -> Result<Opti
     {
         return Err(Fault::at(SWAP, format!("memory+swap limit {swap} should be >= memory limit {limit}"))
             .remedy("swap counts memory and swap together: raise it, or use -1"));
+    }
+    if let Some(swappiness) = memory.swappiness().filter(|value| is_set(*value) && *value > 100) {
+        return Err(Fault::at(SWAPPINESS, format!("{swappiness} is out of range")).remedy("use 0 to 100"));
     }
     match sheet.version {
         Version::V2 => v2(memory, limit, swap, sheet)?,
@@ -60,7 +64,7 @@ fn v2(
         sheet.left_out(Place::of("linux.resources.memory.disableOOMKiller"));
     }
     if memory.swappiness().is_some_and(is_set) {
-        sheet.left_out(Place::of("linux.resources.memory.swappiness"));
+        sheet.left_out(SWAPPINESS);
     }
     kernel_memory(memory, sheet);
     Ok(())
@@ -111,11 +115,7 @@ fn v1(
         sheet.write(Place::of("linux.resources.memory.disableOOMKiller"), "memory.oom_control", 1);
     }
     if let Some(swappiness) = memory.swappiness().filter(|value| is_set(*value)) {
-        let at = Place::of("linux.resources.memory.swappiness");
-        if swappiness > 100 {
-            return Err(Fault::at(at, format!("{swappiness} is out of range")).remedy("use 0 to 100"));
-        }
-        sheet.write(at, "memory.swappiness", swappiness);
+        sheet.write(SWAPPINESS, "memory.swappiness", swappiness);
     }
     kernel_memory(memory, sheet);
     Ok(())

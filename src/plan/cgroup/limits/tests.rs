@@ -207,3 +207,14 @@ fn a_check_speaks_of_real_limits_only() {
     let limits = limits(Version::V2, Occasion::Create, &resources).unwrap();
     assert_eq!(limits.check, Some(Check { memory: Some(100), total: None }));
 }
+
+/// What the version has no file for is checked before it is left out.
+#[test]
+fn values_that_no_kernel_takes_are_refused_in_both_versions() {
+    for version in [Version::V1, Version::V2] {
+        let words = fault(version, &json!({"memory": {"swappiness": 101}}));
+        assert_eq!(words, "linux.resources.memory.swappiness: 101 is out of range");
+        let words = fault(version, &json!({"network": {"priorities": [{"name": "a b", "priority": 1}]}}));
+        assert_eq!(words, "linux.resources.network.priorities[0].name: \"a b\" is no interface");
+    }
+}
