@@ -12,6 +12,7 @@ deeds! {
     a_joined_namespace_keeps_the_device,
     a_taken_name_moves_nothing,
     a_missing_device_moves_nothing,
+    a_failure_half_way_brings_back_what_was_moved,
     the_hosts_own_namespace_is_refused,
     a_device_moves_into_a_user_namespace,
 }
@@ -173,6 +174,23 @@ fn a_missing_device_moves_nothing(kase: &Kase) {
     let bundle = takes(kase, json!({"kd0": {}, "no-such-dev": {}}));
     stage.run(&bundle).refused(&["linux.netDevices[\"no-such-dev\"]", "No such device"]);
     assert!(!is_ours() || stage.shows("kd0"), "the device is still the host's");
+}
+
+/// The second takes the name that the template has given to the first, which nobody could know.
+fn a_failure_half_way_brings_back_what_was_moved(kase: &Kase) {
+    if !is_ours() {
+        skip!("other runtimes look for the device under its template");
+    }
+    let stage = stage!(kase);
+    assert!(stage.ip(&["link", "add", "kd8", "type", "bridge"]));
+    assert!(
+        stage.ip(&["address", "add", "192.0.2.7/24", "dev", "kd0"])
+            && stage.ip(&["link", "set", "kd0", "up"])
+    );
+    stage.run(&takes(kase, json!({"kd0": {"name": "net%d"}, "kd8": {"name": "net0"}}))).refused(&["kd8"]);
+    let shown = Command::new("ip").args(["-n", &stage.name, "address", "show", "kd0"]).output().unwrap();
+    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+    assert!(shown.contains("192.0.2.7/24") && shown.contains("UP"), "{shown}");
 }
 
 fn the_hosts_own_namespace_is_refused(kase: &Kase) {

@@ -56,6 +56,18 @@ impl Rtnetlink {
         Ok(self.dump(message)?.iter().filter_map(|answer| link_index(answer)).collect())
     }
 
+    /// Whether the device is up.
+    ///
+    /// # Errors
+    /// ENODEV when there is none.
+    pub fn is_up(&self, index: u32) -> io::Result<bool> {
+        /// Where the flags are in a `struct ifinfomsg`.
+        const FLAGS: usize = 8;
+        let answers = self.ask(Message::about_link(libc::RTM_GETLINK, index, 0, 0), 0)?;
+        let flags = answers.iter().find_map(|answer| word(answer, FLAGS)).ok_or_else(no_device)?;
+        Ok(flags & libc::IFF_UP as u32 != 0)
+    }
+
     /// The addresses of the device.
     ///
     /// # Errors

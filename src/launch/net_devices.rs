@@ -13,7 +13,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 /// Moves each into the network namespace of init, `pid`, with its addresses, and sets it up there. All are
-/// looked at before one is moved: what has gone into a namespace may end with it.
+/// looked at before one is moved, and where one fails those before it come back: what has gone into a namespace may
+/// end with it.
 ///
 /// # Errors
 /// A device that is missing, bound to its namespace, or not ours to move; a name that is taken.
@@ -45,10 +46,38 @@ pub fn hand_over(plan: &Plan<'_>, pid: i32) -> anyhow::Result<()> {
         .iter()
         .map(|device| Ok((device, find(device, &host, &container)?)))
         .collect::<anyhow::Result<Vec<_>>>()?;
+    let mut moved = Vec::new();
     for (device, index) in found {
-        one(device, index, &host, &container, theirs.as_fd())?;
+        if let Err(error) = one(device, index, &host, &container, theirs.as_fd(), &mut moved) {
+            for one in moved.iter().rev() {
+                if let Err(error) = one.bring_back(&host, &container, ours.as_fd()) {
+                    tracing::warn!("bring the network device {} back to the host: {error}", one.device.name);
+                }
+            }
+            return Err(error);
+        }
     }
     Ok(())
+}
+
+/// A device that is the container's by now, and what it was on the host.
+struct Moved<'a> {
+    device: &'a NetDevice<'a>,
+    /// In the container.
+    index: u32,
+    addresses: Vec<Address>,
+    was_up: bool,
+}
+
+impl Moved<'_> {
+    fn bring_back(&self, host: &Rtnetlink, container: &Rtnetlink, ours: BorrowedFd<'_>) -> io::Result<()> {
+        container.move_to(self.index, ours, self.device.name)?;
+        let index = host.index(self.device.name)?;
+        for address in self.addresses.iter().filter(|address| address.is_permanent_and_global()) {
+            host.add_address(index, address)?;
+        }
+        if self.was_up { host.set_up(index) } else { Ok(()) }
+    }
 }
 
 fn namespace(path: &Path) -> nix::Result<OwnedFd> {
@@ -82,16 +111,18 @@ fn is_template(name: &str) -> bool {
     name.contains('%')
 }
 
-fn one(
-    device: &NetDevice<'_>,
+fn one<'a>(
+    device: &'a NetDevice<'a>,
     index: u32,
     host: &Rtnetlink,
     container: &Rtnetlink,
     namespace: BorrowedFd<'_>,
+    moved: &mut Vec<Moved<'a>>,
 ) -> anyhow::Result<()> {
     let fault = |doing: &str| Fault::at(device.at(), format!("{doing} {}", device.name));
     // The kernel takes the addresses away with the move.
     let addresses = host.addresses(index).or_fault(|| fault("read the addresses of"))?;
+    let was_up = host.is_up(index).or_fault(|| fault("see whether it is up:"))?;
     let before = container.indices()?;
     host.move_to(index, namespace, device.inside).map_err(|error| {
         let remedy = match error.raw_os_error() {
@@ -110,6 +141,7 @@ fn one(
         }),
     }
     .or_fault(|| fault("find, after its move,"))?;
+    moved.push(Moved { device, index, addresses: addresses.clone(), was_up });
     for address in addresses.iter().filter(|address| Address::is_permanent_and_global(address)) {
         container.add_address(index, address).or_fault(|| fault("give its address back to"))?;
     }
