@@ -107,7 +107,8 @@ pub fn is_waited_at(at: BorrowedFd<'_>, directory: impl AsRef<OsStr>) -> anyhow:
         };
         let socket = open(AddressFamily::Unix, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
         let path = format!("/proc/self/fd/{}", gate.as_raw_fd());
-        match connect(socket.as_raw_fd(), &UnixAddr::new(path.as_str())?) {
+        let address = UnixAddr::new(path.as_str())?;
+        match uninterrupted(|| connect(socket.as_raw_fd(), &address)) {
             // There is a socket behind the file, of the gate's kind. Its owner hears nothing of the question.
             Err(Errno::EPROTOTYPE) => Ok(true),
             Err(Errno::ECONNREFUSED) | Ok(()) => Ok(false),

@@ -89,7 +89,7 @@ fn open_standard() -> io::Result<()> {
     // SAFETY: poll(2) is there to tell whether a number is a descriptor; nothing else is done with them.
     let standard = [0, 1, 2].map(|number| unsafe { BorrowedFd::borrow_raw(number) });
     let mut standard = standard.map(|fd| PollFd::new(fd, PollFlags::empty()));
-    match poll(&mut standard, PollTimeout::ZERO) {
+    match super::uninterrupted(|| poll(&mut standard, PollTimeout::ZERO)) {
         // No more than two descriptors may be open.
         Err(Errno::EINVAL) => return Err(Errno::EMFILE.into()),
         polled => polled?,

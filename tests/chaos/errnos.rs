@@ -14,7 +14,8 @@ const CHANGE: &[i32] = &[EACCES, EPERM, ENOMEM, EIO, ENOSPC, EROFS, EDQUOT];
 const OPEN: &[i32] = &[EINTR, EACCES, EMFILE, ENFILE, ENOMEM, EIO];
 const READ: &[i32] = &[EINTR, EIO, ENOMEM];
 const WRITE: &[i32] = &[EINTR, EIO, ENOSPC, EDQUOT, EFBIG, EPERM];
-const SEND: &[i32] = &[EINTR, ENOBUFS, ENOMEM, EPIPE, ETOOMANYREFS];
+/// EPIPE would say that the other end is closed: a process that still lives cannot give it.
+const SEND: &[i32] = &[EINTR, ENOBUFS, ENOMEM, ETOOMANYREFS];
 const RECEIVE: &[i32] = &[EINTR, ENOMEM, ECONNRESET];
 const DESCRIPTOR: &[i32] = &[EMFILE, ENFILE, ENOMEM];
 const RIGHT: &[i32] = &[EPERM, ENOMEM];
