@@ -24,7 +24,12 @@ deeds! {
     an_added_process_is_treated_like_the_container,
     an_added_process_has_its_own_scheduler_and_affinity,
 }
-deeds! { root: real_time_policies_are_set, a_deadline_is_set, a_real_time_io_priority_is_set }
+deeds! { root:
+    real_time_policies_are_set,
+    a_deadline_is_set,
+    a_real_time_io_priority_is_set,
+    a_scheduler_that_is_not_inherited_reaches_what_exec_adds,
+}
 deeds! { user: a_policy_beyond_the_users_rights_is_refused_with_the_kernels_reason }
 
 /// What `probe sched` prints under this `process.scheduler`.
@@ -87,6 +92,25 @@ fn a_deadline_is_set(kase: &Kase) {
     };
     let said = String::from_utf8(said.stdout).unwrap();
     assert!(said.contains("42000/100000/1000000"), "{said}");
+}
+
+/// A deadline, and what a flag keeps from being inherited, is for a process alone: exec's is made by another.
+fn a_scheduler_that_is_not_inherited_reaches_what_exec_adds(kase: &Kase) {
+    let container = kase.run_detached(&kase.bundle().args(["/probe", "sleep"]));
+    for (scheduler, policy) in [
+        (
+            json!({"policy": "SCHED_DEADLINE", "runtime": 42000, "deadline": 100_000, "period": 1_000_000}),
+            "deadline",
+        ),
+        (json!({"policy": "SCHED_BATCH", "nice": 5, "flags": ["SCHED_FLAG_RESET_ON_FORK"]}), "batch"),
+    ] {
+        let process = json!({
+            "args": ["/probe", "sched"], "cwd": "/", "user": {"uid": 0, "gid": 0}, "scheduler": scheduler,
+        });
+        let file = kase.file("process.json", &process.to_string());
+        let seen = kase.call(["exec", "--process", file.to_str().unwrap(), &container.id]);
+        assert_eq!(value(seen.stdout(), "policy"), policy);
+    }
 }
 
 fn flags_of_the_scheduler_are_taken(kase: &Kase) {

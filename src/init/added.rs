@@ -1,5 +1,6 @@
 //! The second recipe: a process that joins a container which runs already.
 
+use super::attributes::Executor;
 use super::sysctl::Procfs;
 use super::terminal::{self, Console};
 use super::{affinity, attributes, doors, fake_root, filter, pid_namespace, process, program, session};
@@ -93,7 +94,9 @@ fn recipe(
         fake_root::tell(&mut environment, root.as_fd());
     }
     // Before the privileges go, and before a filter that may know nothing of these calls.
-    attributes::set(attributes, &proc)?;
+    let joins_pid = added.namespaces & Kind::Pid.flag() != 0;
+    let executor = if joins_pid { Executor::Successor } else { Executor::Own };
+    attributes::set(attributes, &proc, executor)?;
     drop((proc, root));
     process::tell_missing(&plan.capabilities)?;
     pid_namespace::leave_logs();
@@ -102,15 +105,16 @@ fn recipe(
     process::become_user(plan, added.last_capability)?;
     let name = plan.arguments.first().ok_or_else(|| Fault::doing("there is no program to run"))?;
     let program = program::find(name, &environment)?;
-    filter::reduce(plan, added.filter.as_ref())?;
-    if added.namespaces & Kind::Pid.flag() != 0 {
-        pid_namespace::enter(&added.kase)?;
+    let mut filter = added.filter.as_ref();
+    filter::reduce(plan, filter)?;
+    if joins_pid {
+        filter = pid_namespace::enter(&added.kase, plan, filter)?;
     }
     session::lead()?;
     if plan.terminal.is_some() {
         terminal::make_controlling()?;
     }
-    let early = added.filter.as_ref().filter(|filter| filter.notifies());
+    let early = filter.filter(|filter| filter.notifies());
     if let Some(filter) = early {
         filter::install(plan, filter, Some(&added.kase))?;
     }
@@ -118,7 +122,7 @@ fn recipe(
     added.kase.expect(ToInit::Start)?;
     // The profile need not allow it.
     process::set_limits(&plan.limits)?;
-    if let (Some(filter), None) = (&added.filter, early) {
+    if let (Some(filter), None) = (filter, early) {
         filter::install(plan, filter, None)?;
     }
     Err(program::execute(&program, &plan.arguments, &environment))

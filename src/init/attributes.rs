@@ -11,15 +11,26 @@ use crate::plan::scheduling::{IoPriority, Scheduler};
 use crate::trace;
 use std::io;
 
+/// Who executes the program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Executor {
+    /// This process.
+    Own,
+    /// One that it makes: a scheduler that is not inherited is for kase to set.
+    Successor,
+}
+
 /// Sets them all. While this process still has its privileges and no filter: afterwards the kernel, or the
 /// container's own seccomp profile, may refuse them.
 ///
 /// # Errors
 /// What the kernel refuses, with its place.
-pub fn set(attributes: &Attributes<'_>, proc: &Procfs) -> anyhow::Result<()> {
+pub fn set(attributes: &Attributes<'_>, proc: &Procfs, executor: Executor) -> anyhow::Result<()> {
     trace::step("attributes");
-    if let Some(scheduler) = &attributes.scheduler {
-        set_scheduler(scheduler)?;
+    if let Some(scheduler) = &attributes.scheduler
+        && (executor == Executor::Own || scheduler.is_inherited())
+    {
+        set_scheduler(scheduler, 0)?;
     }
     if let Some(priority) = &attributes.io_priority {
         set_io_priority(priority)?;
@@ -33,8 +44,12 @@ pub fn set(attributes: &Attributes<'_>, proc: &Procfs) -> anyhow::Result<()> {
     set_labels(&attributes.labels, proc)
 }
 
-fn set_scheduler(scheduler: &Scheduler) -> anyhow::Result<()> {
-    let Err(error) = schedule::set_scheduler(&scheduler.attributes) else { return Ok(()) };
+/// Sets the scheduler of the process `pid` (0: this one).
+///
+/// # Errors
+/// What the kernel refuses, with its place.
+pub fn set_scheduler(scheduler: &Scheduler, pid: i32) -> anyhow::Result<()> {
+    let Err(error) = schedule::set_scheduler(pid, &scheduler.attributes) else { return Ok(()) };
     let policy = scheduler.policy;
     let (cause, remedy) = match (error.raw_os_error(), policy) {
         (Some(libc::EPERM), "SCHED_DEADLINE") => (

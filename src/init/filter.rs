@@ -33,6 +33,15 @@ fn needed(plan: &Process<'_>, program: Option<&Program>) -> u64 {
     if program.is_some() && !plan.no_new_privileges { SYS_ADMIN } else { 0 }
 }
 
+/// Whether a privilege that the program does not get is kept for the filter's sake.
+pub fn keeps_surplus(plan: &Process<'_>, program: &Program) -> bool {
+    surplus(plan, program) != 0
+}
+
+fn surplus(plan: &Process<'_>, program: &Program) -> u64 {
+    needed(plan, Some(program)) & !(plan.capabilities.effective & plan.capabilities.permitted)
+}
+
 /// Installs the filter, and gives up what only that needed. What the filter allows from here on is the container's
 /// affair.
 ///
@@ -41,7 +50,7 @@ fn needed(plan: &Process<'_>, program: Option<&Program>) -> u64 {
 pub fn install(plan: &Process<'_>, program: &Program, kase: Option<&InitEnd>) -> anyhow::Result<()> {
     trace::leave();
     let sets = &plan.capabilities;
-    let surplus = needed(plan, Some(program)) & !(sets.effective & sets.permitted);
+    let surplus = surplus(plan, program);
     // Asked before the filter is there, which may not allow the question.
     let own = if surplus == 0 { 0 } else { capability::permitted()? };
     put(program, kase)?;

@@ -5,7 +5,7 @@
 
 pub mod added;
 pub mod affinity;
-mod attributes;
+pub mod attributes;
 mod cgroup_mount;
 mod copy_up;
 mod devices;
@@ -43,6 +43,7 @@ use crate::plan::mounts::What;
 use crate::plan::namespaces::Kind;
 use crate::plan::scheduling::Affinity;
 use crate::trace::{self, Who};
+use attributes::Executor;
 use cgroup_mount::{CgroupMount, Hierarchies, View};
 pub use inputs::{Hands, Trees};
 use inside::Identity;
@@ -158,7 +159,11 @@ impl Init<'_> {
             fake_root::tell(&mut environment, root.as_fd());
         }
         // Before the privileges go, and before a filter that may know nothing of these calls.
-        attributes::set(&plan.attributes, &proc)?;
+        let executor = match self.joined_pid {
+            Some(_) => Executor::Successor,
+            None => Executor::Own,
+        };
+        attributes::set(&plan.attributes, &proc, executor)?;
         drop((proc, root));
         process::tell_missing(&plan.process.capabilities)?;
         match &mut self.joined_pid {
@@ -176,8 +181,9 @@ impl Init<'_> {
         };
         let filter = plan.seccomp.as_ref().map(|filter| &filter.program);
         filter::reduce(&plan.process, filter)?;
+        let mut filter = filter;
         if self.joined_pid.is_some() {
-            pid_namespace::enter(&self.hands.kase)?;
+            filter = pid_namespace::enter(&self.hands.kase, &plan.process, filter)?;
             session::lead()?;
         }
         if plan.process.terminal.is_some() {

@@ -4,17 +4,19 @@
 //! host's root or a descriptor of the host's, at the host. So a process prepares all outside of it, and the one that it
 //! makes inside has the container's root, user and capabilities from its first instruction on.
 
+use super::filter;
 use super::namespaces::Entry;
 use crate::fault::{Fault, OrFault};
 use crate::handshake::{InitEnd, ToInit, ToKase};
-use crate::kernel::clone::{Child, Cloned, clone3};
+use crate::kernel::clone::{Child, Cloned, SIBLING, clone_sibling, clone3};
 use crate::kernel::descriptor::close_all_but;
 use crate::kernel::mount::{attribute, make_file_system, open_file_system};
 use crate::kernel::process::{End, exit_now, wait_for};
 use crate::kernel::seccomp::{self, Instruction};
 use crate::kernel::socket;
 use crate::log;
-use crate::seccomp::Arch;
+use crate::plan::process::Process;
+use crate::seccomp::{Arch, Program};
 use crate::trace;
 use nix::unistd::{chroot, fchdir};
 use std::io;
@@ -25,14 +27,31 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 /// This process must have joined the namespace, which counts for what it makes, and have no descriptor that the program
 /// may not have but the way to kase.
 ///
+/// A filter that takes a privilege to install is installed before, if all that is left to be done is allowed under it: so
+/// the new process never has that privilege. Returns the filter that is still to be installed.
+///
 /// # Errors
 /// Those of clone3(2), or that kase is gone.
-pub fn enter(kase: &InitEnd) -> anyhow::Result<()> {
-    match clone3(0, Child::OfOurParent, None)
-        .or_fault(|| Fault::doing("make the process in the pid namespace"))?
-    {
+pub fn enter<'a>(
+    kase: &InitEnd,
+    plan: &Process<'_>,
+    filter: Option<&'a Program>,
+) -> anyhow::Result<Option<&'a Program>> {
+    let early = filter.filter(|filter| {
+        !filter.notifies()
+            && filter::keeps_surplus(plan, filter)
+            && LAST_CALLS.iter().all(|(call, arguments)| filter.allows(*call as u32, *arguments))
+    });
+    let cloned = match early {
+        Some(early) => {
+            filter::install(plan, early, None)?;
+            clone_sibling()
+        }
+        None => clone3(0, Child::OfOurParent, None),
+    };
+    match cloned.or_fault(|| Fault::doing("make the process in the pid namespace"))? {
         // What it says must not come before what its maker says of it.
-        Cloned::New => kase.expect(ToInit::Begin).map(drop),
+        Cloned::New => kase.expect(ToInit::Begin).map(|_| filter.filter(|_| early.is_none())),
         Cloned::Caller(process) => {
             // The new process ends at its first word if kase is gone, so there is nobody to tell.
             let _ = kase.say(&ToKase::Born(process.pidfd));
@@ -40,6 +59,33 @@ pub fn enter(kase: &InitEnd) -> anyhow::Result<()> {
         }
     }
 }
+
+#[allow(clippy::unnecessary_cast, reason = "the C libraries have it in different types")]
+const MAKE_CONTROLLING: u64 = libc::TIOCSCTTY as u64;
+
+/// What is done after a filter that is installed before the clone, and until the exec; arguments that no filter can
+/// judge are zero.
+const LAST_CALLS: [(libc::c_long, [u64; 6]); 19] = [
+    (libc::SYS_capset, [0; 6]),
+    (libc::SYS_clone, [SIBLING, 0, 0, 0, 0, 0]),
+    (libc::SYS_sendmsg, [0; 6]),
+    (libc::SYS_recvmsg, [0; 6]),
+    (libc::SYS_setsid, [0; 6]),
+    (libc::SYS_ioctl, [0, MAKE_CONTROLLING, 0, 0, 0, 0]),
+    (libc::SYS_rt_sigaction, [0; 6]),
+    (libc::SYS_prctl, [libc::PR_SET_DUMPABLE as u64, 1, 0, 0, 0, 0]),
+    (libc::SYS_accept4, [0; 6]),
+    (libc::SYS_shutdown, [0; 6]),
+    (libc::SYS_fcntl, [0; 6]),
+    (libc::SYS_prlimit64, [0; 6]),
+    (libc::SYS_close, [0; 6]),
+    (libc::SYS_brk, [0; 6]),
+    (libc::SYS_mmap, [0; 6]),
+    (libc::SYS_munmap, [0; 6]),
+    (libc::SYS_mremap, [0; 6]),
+    (libc::SYS_exit_group, [0; 6]),
+    (libc::SYS_execve, [0; 6]),
+];
 
 /// Has nothing written to the trace and the log from here on, whose descriptors are about to be closed.
 pub fn leave_logs() {
@@ -96,7 +142,7 @@ fn send_procfs(entry: &mut Entry, socket: BorrowedFd<'_>) -> io::Result<()> {
     }
 }
 
-/// A filter with the calls of [`send_procfs`], and of the allocator. Another file system could be opened under it, but
+/// A filter with the calls of [`send_procfs`] and of each clone, and those of the allocator. Another file system could be opened under it, but
 /// not be made or mounted.
 fn nothing_but_procfs() -> Vec<Instruction> {
     const LOAD: u16 = 0x20;
@@ -110,6 +156,7 @@ fn nothing_but_procfs() -> Vec<Instruction> {
     let skip_if_equal = |k| Instruction { code: JUMP_IF_EQUAL, jt: 1, jf: 0, k };
     let calls = [
         libc::SYS_clone3,
+        libc::SYS_rt_sigaction,
         libc::SYS_wait4,
         libc::SYS_waitid,
         libc::SYS_fsopen,

@@ -30,15 +30,15 @@ pub struct SchedAttr {
     pub util_max: u32,
 }
 
-/// Sets how this process is scheduled.
+/// Sets how the process `pid` (0: this one) is scheduled.
 ///
 /// # Errors
 /// Those of sched_setattr(2): EPERM without CAP_SYS_NICE or a resource limit that allows it, EBUSY when the
 /// deadlines of all cannot be met, EOPNOTSUPP for what the kernel was built without.
-pub fn set_scheduler(attributes: &SchedAttr) -> io::Result<()> {
+pub fn set_scheduler(pid: i32, attributes: &SchedAttr) -> io::Result<()> {
     let attributes = SchedAttr { size: size_of::<SchedAttr>() as u32, ..*attributes };
     // SAFETY: the struct has the size that it names, and outlives the call.
-    answer(unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0) }).map(drop)
+    answer(unsafe { libc::syscall(libc::SYS_sched_setattr, pid, &raw const attributes, 0) }).map(drop)
 }
 
 /// Sets the I/O priority of this process: a class (1 real-time, 2 best-effort, 3 idle) and a level from 0

@@ -100,6 +100,9 @@ pub fn join(
     limits::raise(&plan.limits, init.process.pid)?;
     init.say(ToInit::Begin)?;
     init.attend(midwife, None)?;
+    if joins_pid {
+        init.schedule(attributes.scheduler.as_ref())?;
+    }
     Ok(init)
 }
 

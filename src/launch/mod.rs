@@ -19,6 +19,7 @@ use crate::handshake::{Expected, KaseEnd, ToInit, ToKase};
 use crate::hook;
 use crate::host::Host;
 use crate::host::hierarchies::Hierarchy;
+use crate::init::attributes;
 use crate::kernel::clone::Process;
 use crate::kernel::descriptor::close_on_exec_from;
 use crate::kernel::pidfd::{pidfd_pid, pidfd_send_signal};
@@ -26,6 +27,7 @@ use crate::kernel::process::{Dumpable, End, set_dumpable, wait_for};
 use crate::kernel::text::last_lines;
 use crate::plan::Plan;
 use crate::plan::namespaces::Kind;
+use crate::plan::scheduling::Scheduler;
 use crate::trace;
 use intel_rdt::Share;
 use rootless::caller::Standing;
@@ -159,6 +161,9 @@ pub fn launch(
     init.say_with(ToInit::Begin, &doors)?;
     drop(doors);
     init.attend(midwife, Some((plan, &fuse::Needs { host, user_namespace, checked })))?;
+    if plan.namespaces.joins_pid() {
+        init.schedule(plan.attributes.scheduler.as_ref())?;
+    }
     Ok(init)
 }
 
@@ -324,6 +329,14 @@ impl Init {
         wait_for(before)?;
         midwife.succeeded(&self.process)?;
         self.say(ToInit::Begin)
+    }
+
+    /// Gives a process that was made for the last step the scheduler that it does not inherit.
+    fn schedule(&self, scheduler: Option<&Scheduler>) -> anyhow::Result<()> {
+        match scheduler.filter(|scheduler| !scheduler.is_inherited()) {
+            Some(scheduler) => attributes::set_scheduler(scheduler, self.process.pid),
+            None => Ok(()),
+        }
     }
 
     fn vanished(&self) -> anyhow::Error {

@@ -14,6 +14,14 @@ pub struct Scheduler {
     pub attributes: SchedAttr,
 }
 
+impl Scheduler {
+    /// Whether a process that is made by one with this scheduler has it too; sched(7).
+    pub fn is_inherited(&self) -> bool {
+        const RESET_ON_FORK: u64 = 1;
+        self.policy != "SCHED_DEADLINE" && self.attributes.flags & RESET_ON_FORK == 0
+    }
+}
+
 /// `process.ioPriority`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct IoPriority {

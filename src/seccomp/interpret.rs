@@ -1,4 +1,4 @@
-//! The kernel's side of a filter, for tests: runs a program on a call, and checks that the kernel
+//! The kernel's side of a filter: runs a program on a call, and checks that the kernel
 //! would take it.
 
 use super::Instruction;
@@ -28,6 +28,7 @@ pub struct Outcome {
 
 impl Data {
     /// A call without arguments.
+    #[cfg(any(test, fuzzing))]
     pub fn new(number: u32, audit: u32) -> Self {
         Self { number, audit, args: [0; 6] }
     }
@@ -95,6 +96,7 @@ pub fn is_sound(program: &[Instruction]) -> bool {
 }
 
 /// A program in words, one instruction a line.
+#[cfg(any(test, fuzzing))]
 pub fn text(program: &[Instruction]) -> String {
     let line = |(at, i): (usize, &Instruction)| {
         let to = |skip: u8| at + 1 + usize::from(skip);

@@ -23,7 +23,6 @@ mod rules;
 mod search;
 mod table;
 
-#[cfg(any(test, fuzzing))]
 pub mod interpret;
 
 pub use arch::Arch;
@@ -94,6 +93,17 @@ impl Program {
     /// Does the filter ask an agent, so that `seccomp(2)` gives a listener that has to reach it?
     pub fn notifies(&self) -> bool {
         self.flags & FLAG_NEW_LISTENER != 0
+    }
+
+    /// Whether the filter lets a call of this machine's own architecture through, whoever looks on. One that is not sound
+    /// lets nothing through.
+    pub fn allows(&self, number: u32, args: [u64; 6]) -> bool {
+        const ALLOW: u32 = 0x7fff_0000;
+        const LOG: u32 = 0x7ffc_0000;
+        let Some(native) = Arch::native() else { return false };
+        let data = interpret::Data { number, audit: native.audit(), args };
+        let answer = || interpret::run(&self.instructions, &data, cfg!(target_endian = "big")).answer;
+        interpret::is_sound(&self.instructions) && [ALLOW, LOG].contains(&answer())
     }
 
     /// The program as it is kept beside a container's record, in the host's order of bytes.

@@ -8,6 +8,7 @@ use std::process::Command;
 
 deeds! {
     exec_shows_nothing_of_the_host,
+    exec_shows_no_privilege_that_the_program_does_not_get,
 }
 deeds! { root: a_container_in_anothers_pid_namespace_shows_nothing_of_the_host }
 deeds! { root: init_in_a_user_namespace_shows_nothing_of_the_host }
@@ -63,7 +64,11 @@ fn seen(kase: &Kase, attacker: &Container<'_>) -> Vec<String> {
             || ["out-", "err-"].iter().any(|name| target.trim_start_matches('/').starts_with(name))
     };
     text.lines()
-        .filter(|line| *line != "looking" && !line.starts_with("process ") && !harmless(line))
+        .filter(|line| {
+            *line != "looking"
+                && !["process ", "permitted "].iter().any(|other| line.starts_with(other))
+                && !harmless(line)
+        })
         .map(String::from)
         .collect()
 }
@@ -95,6 +100,26 @@ fn exec_shows_nothing_of_the_host(kase: &Kase) {
             control(kase, &attacker);
         }
     }
+}
+
+/// Without no_new_privs, CAP_SYS_ADMIN is what a filter takes to be installed: whoever traces the process would have it.
+fn exec_shows_no_privilege_that_the_program_does_not_get(kase: &Kase) {
+    let bundle = kase.bundle().edit(|spec| {
+        spec["process"]["noNewPrivileges"] = json!(false);
+        spec["linux"]["seccomp"] = json!({
+            "defaultAction": "SCMP_ACT_ALLOW",
+            "syscalls": [{"names": ["clone3", "acct"], "action": "SCMP_ACT_ERRNO", "errnoRet": 38}],
+        });
+    });
+    let attacker = attacker(kase, bundle, MAY_TRACE);
+    kase.finish(slowly(kase, &kase.command(["exec", &attacker.id, "/true"]))).exited(0);
+    attacker.says("permitted ");
+    let seen = attacker.stdout();
+    // CAP_SYS_PTRACE is number 19.
+    let permitted: Vec<&str> = seen.lines().filter_map(|line| line.strip_prefix("permitted ")).collect();
+    assert_eq!(permitted, ["0000000000080000"]);
+    let filters = kase.call(["exec", &attacker.id, "/probe", "status", "Seccomp", "Seccomp_filters"]);
+    assert_eq!(filters.stdout(), "Seccomp: 2\nSeccomp_filters: 1\n");
 }
 
 fn a_container_in_anothers_pid_namespace_shows_nothing_of_the_host(kase: &Kase) {

@@ -6,7 +6,7 @@ use std::fs;
 use std::io::Write;
 
 /// Says what a new process shows of itself, for ever: whether `secret` can be read below its root or its working
-/// directory, and what its descriptors are. Each line once.
+/// directory, what its descriptors are, and which capabilities it has. Each line once.
 pub fn look_into(secret: &str) -> Answer {
     let before: HashSet<i32> = processes().collect();
     let mut said = HashSet::new();
@@ -30,6 +30,10 @@ fn processes() -> impl Iterator<Item = i32> {
 }
 
 fn look(said: &mut HashSet<String>, pid: i32, secret: &str) {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    if let Some(permitted) = status.lines().find_map(|line| line.strip_prefix("CapPrm:")) {
+        say(said, format!("permitted {}", permitted.trim()));
+    }
     for way in ["root", "cwd"] {
         for path in
             [format!("/proc/{pid}/{way}{secret}"), format!("/proc/{pid}/{way}/../../../../../../..{secret}")]
