@@ -11,6 +11,7 @@ use crate::plan::namespaces::{Join, Kind, Offset};
 use crate::trace::{self, Who};
 use nix::errno::Errno;
 use nix::sys::stat::{fstat, stat};
+use nix::sys::statfs::{NSFS_MAGIC, fstatfs};
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -43,13 +44,22 @@ pub fn join(joins: &[Join<'_>]) -> anyhow::Result<()> {
 }
 
 fn open_one(join: &Join<'_>) -> anyhow::Result<OwnedFd> {
-    open_namespace(join.path).map_err(|error| {
+    let open = || match open_namespace(join.path)? {
+        // It is entered last, when other things would have failed for it.
+        file if join.kind == Kind::Pid && fstatfs(&file)?.filesystem_type() != NSFS_MAGIC => {
+            Err(Errno::EINVAL)
+        }
+        file => Ok(file),
+    };
+    open().map_err(|error| {
         let doing = format!("open {}", join.path.display());
         match error {
             Errno::EACCES | Errno::EPERM => {
                 Fault::at(join.at, format!("{doing}: only who may trace the process may join its namespaces"))
                     .remedy("run as the user who made the namespace, or as root")
             }
+            Errno::EINVAL => Fault::at(join.at, format!("{doing}: it is no namespace"))
+                .remedy("name a pid namespace; ls -l /proc/PID/ns shows a process's"),
             _ => Fault::at(join.at, doing)
                 .remedy("check that the namespace's process or bind mount is still there"),
         }
