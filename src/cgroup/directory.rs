@@ -147,10 +147,13 @@ pub fn pids(directory: &Path, reach: Reach) -> io::Result<Vec<i32>> {
 
 fn collect(directory: &Path, reach: Reach, found: &mut Vec<i32>) -> io::Result<()> {
     let text = match read_text(directory.join("cgroup.procs")) {
-        Err(error) if is_gone(&error) => return Ok(()),
         Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
-            read_text(directory.join("cgroup.threads"))?
+            read_text(directory.join("cgroup.threads"))
         }
+        text => text,
+    };
+    let text = match text {
+        Err(error) if is_gone(&error) => return Ok(()),
         text => text?,
     };
     // 0 is a process of a pid namespace that we do not see.

@@ -45,14 +45,24 @@ fn too_slow(directory: &Path) -> anyhow::Error {
 /// No freezer, or processes that do not stop; they run again then.
 pub fn set_v2(directory: &Path, state: State) -> anyhow::Result<()> {
     let file = directory.join("cgroup.freeze");
-    let word = if state == State::Frozen { "1" } else { "0" };
-    write(&file, word).or_fault(|| doing(state, directory))?;
-    // A thaw needs no waiting: what runs, runs. And a cgroup above may keep it frozen.
-    if state == State::Thawed || wait_v2(directory).or_fault(|| doing(state, directory))? {
+    if state == State::Thawed {
+        return thaw(&file, "0", directory);
+    }
+    write(&file, "1").or_fault(|| doing(state, directory))?;
+    if wait_v2(directory).or_fault(|| doing(state, directory))? {
         return Ok(());
     }
-    write(&file, "0").or_fault(|| doing(State::Thawed, directory))?;
+    thaw(&file, "0", directory)?;
     Err(too_slow(directory))
+}
+
+/// Without waiting: what runs, runs, and a cgroup above may keep it frozen. What is gone needs no thaw: a scope goes
+/// with its last process, which may just have been killed.
+fn thaw(file: &Path, word: &str, directory: &Path) -> anyhow::Result<()> {
+    match write(file, word) {
+        Err(error) if is_gone(&error) => Ok(()),
+        done => done.or_fault(|| doing(State::Thawed, directory)),
+    }
 }
 
 /// cgroup.events becomes ready (POLLPRI) whenever one of its lines changes; cgroups(7).
@@ -94,7 +104,7 @@ pub fn v2(directory: &Path) -> anyhow::Result<State> {
 pub fn set_v1(directory: &Path, state: State) -> anyhow::Result<()> {
     let file = directory.join("freezer.state");
     if state == State::Thawed {
-        return write(&file, "THAWED").or_fault(|| doing(state, directory));
+        return thaw(&file, "THAWED", directory);
     }
     let freeze = || -> io::Result<bool> {
         let deadline = Instant::now() + PATIENCE;
@@ -123,7 +133,7 @@ pub fn set_v1(directory: &Path, state: State) -> anyhow::Result<()> {
         return Ok(());
     }
     // Whatever happened, it must not stay half frozen.
-    write(&file, "THAWED").or_fault(|| doing(State::Thawed, directory))?;
+    thaw(&file, "THAWED", directory)?;
     frozen.or_fault(|| doing(state, directory))?;
     Err(too_slow(directory))
 }
@@ -189,5 +199,19 @@ impl Host {
             _ => read(AT_FDCWD, Path::new(&format!("{directory}/{file}")), &mut buffer),
         };
         understood(text, Path::new(directory))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_gone_needs_no_thaw_and_cannot_be_frozen() {
+        let gone = Path::new("/sys/fs/cgroup/kase-that-is-gone");
+        for set in [set_v1, set_v2] {
+            set(gone, State::Thawed).unwrap();
+            set(gone, State::Frozen).unwrap_err();
+        }
     }
 }

@@ -8,7 +8,7 @@
 //! `tasks` needs none of that (Linux 5.5), nor does clone3(2) into a cgroup of v2. So init walks through the
 //! [`doors`] itself, and is cloned into the tree of v2.
 
-use super::directory::{self, Reach, is_denied, is_gone};
+use super::directory::{self, Reach, is_denied};
 use super::freezer::{self, State};
 use super::layout::Layout;
 use super::make::not_made;
@@ -171,15 +171,17 @@ fn one(
         directories => directories.map_err(|error| not_made(plan, &path, error))?,
     };
     let is_new = directories.last() == Some(&path);
-    let inherited = match hierarchy.controllers.iter().any(|controller| controller == "cpuset") {
-        true => inherit(&hierarchy.point, &path, &directories),
-        false => Ok(()),
-    };
-    made.directories.extend(directories);
-    match inherited {
-        Err(error) if is_denied(&error) => return deny(path, error),
-        done => done.map_err(|error| not_made(plan, &path, error))?,
+    if hierarchy.controllers.iter().any(|controller| controller == "cpuset")
+        && let Err(error) = inherit(&hierarchy.point, &path, &directories)
+    {
+        // The container does without, so nobody will know of it.
+        directory::unmake(&directories);
+        return match is_denied(&error) {
+            true => deny(path, error),
+            false => Err(not_made(plan, &path, error)),
+        };
     }
+    made.directories.extend(directories);
     if !is_new {
         // Somebody else's: no process can be put there.
         if !may(may_write(&path.join("cgroup.procs")))? {
@@ -295,10 +297,7 @@ pub fn kill_all(paths: &Paths) -> anyhow::Result<()> {
     let freezer = freezer_of(paths).map(|freezer| freezer::set_v1(freezer, State::Frozen));
     let done = signal(path, libc::SIGKILL);
     if freezer.is_some() {
-        match freeze(paths, State::Thawed) {
-            Err(error) if error.downcast_ref::<io::Error>().is_some_and(is_gone) => {}
-            thawed => thawed?,
-        }
+        freeze(paths, State::Thawed)?;
     }
     done
 }

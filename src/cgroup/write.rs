@@ -193,6 +193,11 @@ fn no_controller(write: &Write) -> Fault {
 /// The file is not there: the controller, or this file of it, is missing.
 fn no_file(place: &Path, write: &Write, error: io::Error) -> anyhow::Error {
     let (controller, file) = (&write.controller, &write.file);
+    if matches!(place.try_exists(), Ok(false)) {
+        return Fault::at(&write.at, format!("the cgroup {} has gone", place.display()))
+            .remedy("see with `kase list` whether the container still runs")
+            .caused_by(error);
+    }
     let there = match read_text(place.join("cgroup.controllers")) {
         Ok(controllers) => {
             controllers.split_whitespace().any(|word| word == controller) || controller == "cgroup"

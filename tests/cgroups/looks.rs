@@ -6,6 +6,7 @@ use std::process::Command;
 
 in_settings! { each, memory: a_host_that_cannot_be_looked_at_is_not_one_without_cgroups }
 in_settings! { each, cpu: a_quota_that_cannot_be_read_stays }
+in_settings! { v1, cpuset: a_cpuset_that_takes_nobody_is_not_left_behind }
 in_settings! { v1, memory: every_hierarchy_of_roots_takes_the_container, limits_need_a_hierarchy }
 in_settings! { each, none: a_cgroup_whose_processes_cannot_be_listed_is_not_taken }
 deeds! { root: a_security_module_that_cannot_be_looked_for_is_not_missing }
@@ -105,4 +106,21 @@ fn a_security_module_that_cannot_be_looked_for_is_not_missing(kase: &Kase) {
     let bundle = kase.bundle().edit(|spec| spec["process"]["apparmorProfile"] = json!("some"));
     let file = "/sys/module/apparmor/parameters/enabled";
     refused(kase, &bundle, "openat", "EMFILE", file, &[file, "Too many open files"]);
+}
+
+/// Nothing asks for a cgroup, so the container does without this one; who looks for leftovers at the end finds it.
+fn a_cpuset_that_takes_nobody_is_not_left_behind(ground: &Ground) {
+    let bundle = Kase::bundle(ground).edit(|spec| {
+        spec["linux"].as_object_mut().unwrap().remove("cgroupsPath");
+    });
+    let id = ground.id();
+    let own = ground.cgroup_of(std::process::id().cast_signed(), "cpuset");
+    let file = own.join(&id).join("cpuset.cpus");
+    let mut run = ground.command(["run", "-b"]);
+    run.arg(bundle.dir()).arg(&id);
+    let Some(outcome) = failing(ground, "openat", "EACCES", &file.to_string_lossy(), &run) else {
+        skip!("needs strace")
+    };
+    outcome.succeeded();
+    assert!(!own.join(&id).exists());
 }
