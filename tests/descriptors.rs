@@ -63,7 +63,7 @@ fn neither_init_nor_a_hook_has_a_descriptor_of_the_state(kase: &Kase) {
         fs::write(&go, "").unwrap();
         command.finish().succeeded();
         kase.call(["delete", "--force", &id]).succeeded();
-        assert_eq!(seen, if kind == "poststop" { 1 } else { 2 }, "{kind}");
+        assert!(seen >= if kind == "poststop" { 1 } else { 2 }, "{kind}");
     }
 }
 
