@@ -76,6 +76,10 @@ fn comparable(line: &str) -> String {
     if let Some((_, most)) = line.strip_prefix("SigQ: ").and_then(|line| line.split_once('/')) {
         return format!("SigQ: {most}");
     }
+    // Real-time signals that the caller ignores: the peers pass them on, kase does not.
+    if let Some(signals) = line.strip_prefix("SigIgn: ") {
+        return format!("SigIgn: {:x}", u64::from_str_radix(signals, 16).unwrap() & 0x7fff_ffff);
+    }
     let fields: Vec<&str> = line.split(' ').collect();
     let Some(point) = fields.get(4).filter(|_| line.contains(" - ")) else { return line.to_string() };
     match (*point, line.contains(" - tmpfs ")) {
