@@ -184,6 +184,17 @@ fn fault(text: &[u8], error: &serde_json::Error) -> Fault {
             }
             said.replacen("expected value", "invalid type, expected a word", 1)
         }
+        Category::Syntax if text.starts_with(b"\xEF\xBB\xBF") => {
+            return Fault::doing("the file begins with a byte order mark, which JSON does not have")
+                .remedy("remove its first three bytes: sed -i '1s/^\\xEF\\xBB\\xBF//'");
+        }
+        Category::Syntax if said.starts_with("trailing characters") => {
+            return Fault::doing(format!(
+                "there is more behind the end of the JSON, {}",
+                said.replacen("trailing characters ", "", 1)
+            ))
+            .remedy("remove what begins there: the file may hold one JSON object only");
+        }
         Category::Syntax | Category::Eof => {
             return Fault::doing(said).remedy("correct the JSON there; `jq . config.json` checks it");
         }

@@ -4,9 +4,12 @@
 //! most one `help:` line. The line is the chain of an [`anyhow::Error`]; a [`Fault`] in it names the place
 //! and carries the remedy.
 
+use nix::errno::Errno;
+use rootless::hurdles;
 use std::borrow::Cow;
 use std::error::Error;
 use std::fmt::{self, Display};
+use std::io;
 
 /// A path into config.json. Cheap to copy, printed only when something fails: `mounts[4].source`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,14 +106,30 @@ impl Error for Fault {
 
 /// Wraps an error into the [`Fault`] that explains it, which is built only when there is an error.
 pub trait OrFault<T> {
-    /// The value, or the fault with this error as its cause.
+    /// The value, or the fault with this error as its cause. Where the error is that something has run out (EMFILE,
+    /// ENOSPC), what helps against that takes the place of the fault's remedy.
     fn or_fault(self, fault: impl FnOnce() -> Fault) -> anyhow::Result<T>;
 }
 
 impl<T, E: Into<anyhow::Error>> OrFault<T> for Result<T, E> {
     fn or_fault(self, fault: impl FnOnce() -> Fault) -> anyhow::Result<T> {
-        self.map_err(|cause| anyhow::Error::new(Fault { cause: Some(cause.into()), ..fault() }))
+        self.map_err(|cause| {
+            let cause = cause.into();
+            let fault = fault();
+            // Its remedy is for what usually goes wrong there.
+            let remedy = lacking(&*cause).or(fault.remedy);
+            anyhow::Error::new(Fault { remedy, cause: Some(cause), ..fault })
+        })
     }
+}
+
+/// What to do about an error of the kernel's that something has run out.
+fn lacking(link: &(dyn Error + 'static)) -> Option<String> {
+    let errno = match link.downcast_ref::<Errno>() {
+        Some(errno) => *errno,
+        None => Errno::from_raw(link.downcast_ref::<io::Error>()?.raw_os_error()?),
+    };
+    hurdles::shortage(errno)
 }
 
 /// An error as a person sees it.
@@ -136,6 +155,7 @@ impl Report {
                 remedy = fault.remedy.clone().or(remedy);
             }
         }
+        let remedy = remedy.or_else(|| error.chain().find_map(lacking));
         Self { line, remedy: remedy.map(|remedy| printable(&remedy).into_owned()) }
     }
 
@@ -163,8 +183,8 @@ pub fn printable(text: &str) -> Cow<'_, str> {
 
 /// An errno reads the same whichever crate it came through.
 fn text(link: &(dyn Error + 'static)) -> String {
-    match link.downcast_ref::<nix::errno::Errno>() {
-        Some(errno) => std::io::Error::from(*errno).to_string(),
+    match link.downcast_ref::<Errno>() {
+        Some(errno) => io::Error::from(*errno).to_string(),
         None => link.to_string(),
     }
 }
@@ -192,7 +212,7 @@ mod tests {
 
     #[test]
     fn a_report_is_one_line_with_the_innermost_remedy() {
-        let cause: Result<(), _> = Err(std::io::Error::from_raw_os_error(2));
+        let cause: Result<(), _> = Err(io::Error::from_raw_os_error(2));
         let error = cause
             .or_fault(|| {
                 Fault::at(Place::nth("mounts", 4), "bind /srv/data").remedy("create /srv/data on the host")
@@ -205,5 +225,20 @@ mod tests {
             "kase: create web: outer: mounts[4]: bind /srv/data: No such file or directory (os error 2)\n  \
              help: create /srv/data on the host"
         );
+    }
+
+    #[test]
+    fn what_has_run_out_is_the_remedy_unless_the_fault_knew_of_it() {
+        let full = || io::Error::from_raw_os_error(libc::ENOSPC);
+        let remedy = |error: anyhow::Error| Report::of(&error).remedy.unwrap_or_default();
+        let fault = || Fault::doing("write the pid file").remedy("name a file that you may write to");
+        let usual = Err::<(), _>(full())
+            .or_fault(fault)
+            .or_fault(|| Fault::doing("create web").remedy("never shown"));
+        assert!(remedy(usual.unwrap_err()).starts_with("free some space"));
+        assert!(remedy(anyhow::Error::new(full()).context("create web")).starts_with("free some space"));
+        assert_eq!(remedy(fault().caused_by(full())), "name a file that you may write to");
+        let other = Err::<(), _>(Errno::EACCES).or_fault(fault);
+        assert_eq!(remedy(other.unwrap_err()), "name a file that you may write to");
     }
 }

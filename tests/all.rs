@@ -54,6 +54,7 @@ mod seal;
 mod seccomp;
 mod security_labels;
 mod service;
+mod shortage;
 mod signals;
 mod spec;
 mod state;

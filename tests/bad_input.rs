@@ -8,6 +8,9 @@ deeds! {
     a_missing_bundle_is_refused,
     a_malformed_config_is_refused_with_line_and_column,
     a_config_of_the_wrong_types_is_refused,
+    a_config_with_a_byte_order_mark_is_refused,
+    a_config_with_a_second_document_is_refused,
+    a_config_without_a_version_is_refused,
     a_missing_rootfs_is_refused,
     a_rootfs_that_is_a_file_is_refused,
     an_id_that_is_no_name_is_refused,
@@ -50,6 +53,36 @@ fn refused(kase: &Kase, bundle: &Bundle, expected: &[&str]) -> Outcome {
 /// The default bundle with one change is refused.
 fn refused_with(kase: &Kase, change: impl FnOnce(&mut Value), expected: &[&str]) {
     refused(kase, &kase.bundle().edit(change), expected);
+}
+
+/// jq finds nothing wrong with these two.
+fn a_config_with_a_byte_order_mark_is_refused(kase: &Kase) {
+    let bundle = kase.bundle();
+    let text = fs::read_to_string(bundle.path("config.json")).unwrap();
+    let bundle = bundle.config(&format!("\u{feff}{text}"));
+    let outcome = refused(kase, &bundle, &["config.json: the file begins with a byte order mark"]);
+    let command = outcome.help().split_once(": ").unwrap().1;
+    let status = std::process::Command::new("sh")
+        .args(["-c", &format!("{command} -i \"$1\""), "sh"])
+        .arg(bundle.path("config.json"))
+        .status();
+    assert!(status.unwrap().success(), "{outcome}");
+    kase.run(&bundle).succeeded();
+}
+
+fn a_config_with_a_second_document_is_refused(kase: &Kase) {
+    let bundle = kase.bundle();
+    let text = fs::read_to_string(bundle.path("config.json")).unwrap();
+    let bundle = bundle.config(&format!("{}\n{{}}\n", text.trim_end()));
+    refused(kase, &bundle, &["config.json: there is more behind the end of the JSON, at line "]);
+}
+
+fn a_config_without_a_version_is_refused(kase: &Kase) {
+    refused_with(
+        kase,
+        |spec| drop(spec.as_object_mut().unwrap().remove("ociVersion")),
+        &["ociVersion: there is none"],
+    );
 }
 
 fn a_missing_config_is_refused(kase: &Kase) {

@@ -34,6 +34,7 @@ deeds! {
     a_closed_rootfs_is_what_keeps_programs_from_being_found,
     a_file_as_standard_output_keeps_its_owner,
     a_pipe_as_standard_output_is_the_users,
+    more_arguments_than_the_kernel_takes_are_told,
 }
 deeds! { root: a_device_or_a_file_to_be_read_stays_the_hosts, what_a_lower_oom_score_takes_is_told }
 
@@ -315,6 +316,14 @@ fn a_closed_rootfs_is_what_keeps_programs_from_being_found(kase: &Kase) {
     for outcome in [outcome, whole] {
         assert!(outcome.help().contains("chmod o+x /)"), "{outcome}");
     }
+}
+
+fn more_arguments_than_the_kernel_takes_are_told(kase: &Kase) {
+    let long = "x".repeat(200_000);
+    let outcome = kase.run(&kase.bundle().args(["/probe", &long]));
+    assert_ne!(outcome.code, 0);
+    assert!(outcome.err.contains("Argument list too long"), "{}", &outcome.err[..200]);
+    assert!(outcome.help().starts_with("shorten process.args and process.env"), "{}", outcome.help());
 }
 
 /// `run` as another user of the container's, with this standard output.

@@ -8,6 +8,7 @@ mod keys;
 mod mounts;
 mod packages;
 mod ranges;
+mod shortage;
 
 use std::path::Path;
 
@@ -21,6 +22,7 @@ pub use keys::{keys, keys_in};
 pub use mounts::{file_system, file_system_in, no_overlay, noexec};
 pub use packages::Package;
 pub use ranges::{no_ranges, no_ranges_in, unread_lines};
+pub use shortage::{processes, shortage, shortage_in};
 
 /// What stood in the way.
 #[derive(Debug, Clone, PartialEq, Eq)]

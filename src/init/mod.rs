@@ -17,7 +17,7 @@ mod fuse;
 mod inputs;
 mod inside;
 mod mounts;
-mod namespaces;
+pub mod namespaces;
 mod obstacle;
 pub mod overlay;
 mod paths;

@@ -12,6 +12,7 @@ use crate::trace::{self, Who};
 use nix::errno::Errno;
 use nix::sys::stat::{fstat, stat};
 use nix::sys::statfs::{NSFS_MAGIC, fstatfs};
+use rootless::hurdles;
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -117,7 +118,8 @@ pub fn beside_pid(plan: &Plan<'_>, kase: &InitEnd) -> anyhow::Result<Option<Entr
     }
     join(&namespaces.joined)?;
     let made = owned_offsets(plan, kase)?;
-    process::unshare(made).or_fault(|| Fault::at("linux.namespaces", "make the namespaces"))?;
+    process::unshare(made)
+        .map_err(|error| not_made(Fault::at("linux.namespaces", "make the namespaces"), error))?;
     kase.say(&ToKase::Born(pidfd_open(std::process::id().cast_signed())?))?;
     Ok(Some(entry))
 }
@@ -164,7 +166,7 @@ pub fn hop(plan: &Plan<'_>, kase: &InitEnd) -> anyhow::Result<()> {
     join(&plan.namespaces.joined)?;
     let made = owned_offsets(plan, kase)?;
     match clone3(made, Child::OfOurParent, None)
-        .or_fault(|| Fault::at("linux.namespaces", "make the namespaces"))?
+        .map_err(|error| not_made(Fault::at("linux.namespaces", "make the namespaces"), error))?
     {
         Cloned::New => {
             trace::enter(Who::Init);
@@ -189,12 +191,14 @@ fn owned_offsets(plan: &Plan<'_>, kase: &InitEnd) -> anyhow::Result<u64> {
         // The offsets are set by the owner of the new time namespace, and are fixed once it has a process.
         if namespaces.makes(Kind::User) {
             made &= !Kind::User.flag();
-            process::unshare(Kind::User.flag()).or_fault(|| Fault::doing("make a user namespace"))?;
+            process::unshare(Kind::User.flag())
+                .map_err(|error| not_made(Fault::doing("make a user namespace"), error))?;
             mapped(kase)?;
         }
         made &= !Kind::Time.flag();
-        process::unshare(Kind::Time.flag())
-            .or_fault(|| Fault::at("linux.timeOffsets", "make a time namespace (Linux 5.6 or later)"))?;
+        process::unshare(Kind::Time.flag()).map_err(|error| {
+            not_made(Fault::at("linux.timeOffsets", "make a time namespace (Linux 5.6 or later)"), error)
+        })?;
         write_offsets(&namespaces.offsets)?;
     }
     Ok(made)
@@ -219,4 +223,14 @@ fn write_offsets(offsets: &[Offset]) -> anyhow::Result<()> {
         };
         Fault::at("linux.timeOffsets", "set the clocks").remedy(remedy).caused_by(error)
     })
+}
+
+/// The fault of a process or namespace that could not be made, with what helps against the limit that it met.
+pub fn not_made(fault: Fault, error: io::Error) -> anyhow::Error {
+    let errno = Errno::from_raw(error.raw_os_error().unwrap_or(0));
+    let remedy = match errno {
+        Errno::ENOSPC | Errno::EUSERS => hurdles::user_namespace(errno).map(|hurdle| hurdle.remedy),
+        _ => hurdles::processes(errno),
+    };
+    remedy.into_iter().fold(fault, Fault::remedy).caused_by(error)
 }

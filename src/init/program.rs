@@ -132,6 +132,10 @@ pub fn execute(path: &CStr, arguments: &[CString], environment: &[CString]) -> a
             "use an image for {}, or begin a script with #! and its interpreter",
             std::env::consts::ARCH
         )),
+        Some(libc::E2BIG) => fault(error.to_string()).remedy(
+            "shorten process.args and process.env: one may have 128 KiB, all together a quarter of the limit of the stack \
+             (RLIMIT_STACK), 6 MiB at most",
+        ),
         Some(libc::EACCES) => {
             // It may be executed, as was seen before; so it is its interpreter that may not.
             match interpreter::named(file).and_then(|interpreter| denied(&interpreter.path)) {

@@ -53,8 +53,9 @@ impl Share {
         } else if rdt.group != Group::OfContainer && rdt.schemata.is_empty() {
             return Err(self.missing("make it and write its schemata first, or give them in config.json"));
         } else {
-            fs::create_dir(&self.group)
-                .or_fault(|| self.refused(at, format!("make {}", self.group.display())))?;
+            fs::create_dir(&self.group).map_err(|error| {
+                self.refused(at, format!("make {}", self.group.display())).caused_by(error)
+            })?;
         }
         self.add(pid)?;
         if !rdt.schemata.is_empty() {
@@ -73,8 +74,9 @@ impl Share {
             if !self.own {
                 return Err(self.missing("make it first, as it was"));
             }
-            fs::create_dir(&self.group)
-                .or_fault(|| self.refused("linux.intelRdt", format!("make {}", self.group.display())))?;
+            fs::create_dir(&self.group).map_err(|error| {
+                self.refused("linux.intelRdt", format!("make {}", self.group.display())).caused_by(error)
+            })?;
         }
         let present = fs::read_to_string(self.group.join("tasks")).unwrap_or_default();
         for pid in pids.iter().filter(|pid| !present.lines().any(|line| line == pid.to_string())) {
@@ -99,7 +101,7 @@ impl Share {
         match fs::create_dir(monitoring) {
             Err(error) if error.kind() != ErrorKind::AlreadyExists => {
                 let at = "linux.intelRdt.enableMonitoring";
-                Err(error).or_fault(|| self.refused(at, format!("make {}", monitoring.display())))
+                Err(self.refused(at, format!("make {}", monitoring.display())).caused_by(error))
             }
             _ => tasks(monitoring),
         }

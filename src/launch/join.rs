@@ -5,6 +5,7 @@ use crate::fault::{Fault, OrFault};
 use crate::handshake::{self, ToInit};
 use crate::init::added::{self, Added};
 use crate::init::affinity;
+use crate::init::namespaces::not_made;
 use crate::kernel::clone::{Child, Cloned, clone3};
 use crate::kernel::process::{Dumpable, set_dumpable};
 use crate::plan::attributes::Attributes;
@@ -83,7 +84,7 @@ pub fn join(
         }
         cloned => cloned,
     };
-    let process = match cloned.or_fault(|| Fault::doing("make the process"))? {
+    let process = match cloned.map_err(|error| not_made(Fault::doing("make the process"), error))? {
         Cloned::New => {
             drop(kase);
             added::run(plan, attributes, added)

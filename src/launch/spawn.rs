@@ -4,6 +4,7 @@ use super::{Init, Making, Midwife, id_mapped};
 use crate::fault::Fault;
 use crate::handshake;
 use crate::host::Host;
+use crate::init::namespaces::not_made;
 use crate::init::overlay::Layers;
 use crate::init::{self, Hands, Trees};
 use crate::kernel::clone::{Child, Cloned, clone3};
@@ -89,7 +90,7 @@ fn refused(plan: &Plan<'_>, host: &Host, error: io::Error) -> anyhow::Error {
         }
         None => Fault::at("linux.namespaces", doing),
     };
-    fault.caused_by(error)
+    not_made(fault, error)
 }
 
 /// Whether a user namespace takes from init the right to enter directories that only root may.

@@ -311,8 +311,11 @@ fn version(version: &str) -> Result<(), Fault> {
     {
         return Ok(());
     }
-    Err(Fault::at("ociVersion", format!("{version:?} is not supported"))
-        .remedy("use a version from 1.0.0 to 1.3.0"))
+    let wrong = match version {
+        "" => "there is none".to_string(),
+        version => format!("{version:?} is not supported"),
+    };
+    Err(Fault::at("ociVersion", wrong).remedy("use a version from 1.0.0 to 1.3.0"))
 }
 
 fn name<'spec>(

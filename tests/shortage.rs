@@ -1,0 +1,48 @@
+//! What has run out: descriptors, processes, room. The help is about that.
+
+use crate::common::{Bundle, Kase, words};
+use std::process::Command;
+
+deeds! { what_has_run_out_is_what_the_help_is_about }
+deeds! { user: a_limit_of_processes_is_named_with_its_value }
+
+fn run(kase: &Kase, bundle: &Bundle) -> Command {
+    kase.command(words(["run", "-b"], bundle.dir(), [kase.id().as_str()]))
+}
+
+/// Whatever the fault's own remedy would be.
+fn what_has_run_out_is_what_the_help_is_about(kase: &Kase) {
+    if Command::new("strace").arg("--version").output().is_err() {
+        skip!("needs strace");
+    }
+    for (call, errno, help) in [
+        ("mkdirat", "ENOSPC", "free some space or inodes"),
+        ("mkdirat", "EDQUOT", "free some of your quota"),
+        ("openat:when=1+", "EMFILE", "raise the limit of open files: ulimit -n (now "),
+        ("openat:when=1+", "ENFILE", "raise the number of files that the machine may have open"),
+    ] {
+        let bundle = kase.bundle();
+        let run = run(kase, &bundle);
+        let config = bundle.path("config.json");
+        let mut strace = kase.program("strace");
+        let (name, when) = call.split_once(':').map_or((call, ""), |(name, when)| (name, when));
+        let inject = format!("inject={name}:error={errno}{}{when}", if when.is_empty() { "" } else { ":" });
+        strace.args(["-o", "/dev/null", "-e", &inject]);
+        if name == "openat" {
+            strace.arg("-P").arg(&config);
+        }
+        strace.arg("--").arg(run.get_program()).args(run.get_args());
+        let outcome = kase.finish(strace);
+        assert_eq!(outcome.code, 1, "{outcome}");
+        assert!(outcome.help().starts_with(help), "{call} {errno}: {outcome}");
+    }
+}
+
+fn a_limit_of_processes_is_named_with_its_value(kase: &Kase) {
+    let run = run(kase, &kase.bundle());
+    let mut limited = kase.program("prlimit");
+    limited.arg("--nproc=0").arg(run.get_program()).args(run.get_args());
+    let outcome = kase.finish(limited);
+    outcome.refused(&["make the namespaces", "Resource temporarily unavailable"]);
+    assert!(outcome.help().contains("ulimit -u (now 0)"), "{outcome}");
+}
