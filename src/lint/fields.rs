@@ -1,7 +1,8 @@
 //! Every field of config.json, and what somebody who wrote another may have meant.
 
 use super::Findings;
-use super::tree::{Node, Tree};
+use super::tree::{Field, Node, Tree};
+use std::collections::HashSet;
 
 /// The fields of version 1.3: `name`, `name{…}` for an object or a list of objects with these fields, `name*` for
 /// one whose names are anybody's, with the fields of what they name behind it. Text, since a tree of pointers
@@ -103,15 +104,17 @@ fn object(tree: &Tree, path: &str, known: &'static str, findings: &mut Findings)
         }
         return;
     }
-    for (index, field) in tree.fields().iter().enumerate() {
+    let mut names = HashSet::new();
+    for field in tree.fields() {
         let at = if path.is_empty() { field.name.clone() } else { format!("{path}.{}", field.name) };
-        twice(tree, index, &at, findings);
+        twice(&mut names, field, &at, findings);
         match entries(known).find(|known| known.name == field.name) {
             Some(Known { kind: Kind::Named, fields, .. }) => below(&field.value, &at, fields, findings),
             Some(Known { kind: Kind::Map, fields, .. }) => {
-                for (index, entry) in field.value.fields().iter().enumerate() {
+                let mut names = HashSet::new();
+                for entry in field.value.fields() {
                     let at = format!("{at}[{:?}]", entry.name);
-                    twice(&field.value, index, &at, findings);
+                    twice(&mut names, entry, &at, findings);
                     below(&entry.value, &at, fields, findings);
                 }
             }
@@ -127,18 +130,21 @@ fn below(tree: &Tree, path: &str, fields: &'static str, findings: &mut Findings)
     }
 }
 
-fn twice(tree: &Tree, index: usize, path: &str, findings: &mut Findings) {
-    let (earlier, field) = (&tree.fields()[..index], &tree.fields()[index]);
-    if earlier.iter().any(|other| other.name == field.name) {
+fn twice<'tree>(names: &mut HashSet<&'tree str>, field: &'tree Field, path: &str, findings: &mut Findings) {
+    if !names.insert(&field.name) {
         let what = "stands twice in this object; the last counts";
         findings.error(field.at, path, what, "leave one of them out");
     }
 }
 
 fn unknown(at: usize, path: &str, name: &str, siblings: &'static str, findings: &mut Findings) {
-    let remedy = match nearest(name, entries(siblings).map(|known| known.name)) {
+    // Of so many none is a slip, and to look for what was meant would take long.
+    const SLIPS: usize = 1_000;
+    let guessed = findings.count() < SLIPS;
+    let near = || nearest(name, entries(siblings).map(|known| known.name));
+    let remedy = match guessed.then(near).flatten() {
         Some(meant) => format!("did you mean {meant}?"),
-        None => match elsewhere(name, FIELDS, "") {
+        None => match guessed.then(|| elsewhere(name, FIELDS, "")).flatten() {
             Some(place) => format!("did you mean {place}? The field belongs there"),
             None => "leave the field out: nobody reads it, annotations are for one's own".to_string(),
         },

@@ -69,6 +69,11 @@ impl Findings {
         self.add(Level::Warning, at, place, what.into(), Some(remedy.into()));
     }
 
+    /// How many there are so far.
+    pub fn count(&self) -> usize {
+        self.list.len()
+    }
+
     fn add(&mut self, level: Level, at: usize, place: &str, what: String, remedy: Option<String>) {
         // A rule and the plan may see the same.
         if level == Level::Error && !self.wrong.insert(place.to_string()) {

@@ -3,6 +3,7 @@
 use super::Findings;
 use super::tree::Tree;
 use super::words::list;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Reports them.
@@ -41,6 +42,8 @@ fn destination(mount: &Tree) -> Option<&Path> {
 }
 
 fn mounts(listed: &[Tree], findings: &mut Findings) {
+    // In this order what lies below a path follows it.
+    let mut earlier: BTreeMap<&Path, usize> = BTreeMap::new();
     for (index, mount) in listed.iter().enumerate() {
         let Some(here) = destination(mount) else { continue };
         // A remount changes a mount, and covers nothing.
@@ -60,9 +63,9 @@ fn mounts(listed: &[Tree], findings: &mut Findings) {
         if words("remount") {
             continue;
         }
-        let covered = listed[..index]
-            .iter()
-            .position(|earlier| destination(earlier).is_some_and(|earlier| earlier.starts_with(here)));
+        let covered = earlier.range(here..).next().filter(|(path, _)| path.starts_with(here));
+        let covered = covered.map(|(_, earlier)| *earlier);
+        earlier.entry(here).or_insert(index);
         if let Some(earlier) = covered {
             findings.warning(
                 mount.find("destination"),

@@ -283,3 +283,24 @@ fn whatever_stands_wherever_is_told_and_nothing_more() {
         }
     }
 }
+
+#[test]
+fn ten_times_as_much_takes_about_ten_times_as_long() {
+    let text = |count: usize| {
+        let list = |one: &dyn Fn(usize) -> String| (0..count).map(one).collect::<Vec<_>>().join(",");
+        format!(
+            r#"{{"ociVersion": "1.2.0", "annotations": {{{}}}, "mounts": [{}]}}"#,
+            list(&|number| format!(r#""k{number}": """#)),
+            list(&|number| format!(r#"{{"destination": "/m{number}"}}"#)),
+        )
+    };
+    let taken = |text: &str| {
+        let before = std::time::Instant::now();
+        assert!(!lint(text.as_bytes()).is_empty());
+        before.elapsed().as_secs_f64()
+    };
+    let (few, many) = (text(1_000), text(10_000));
+    let least = |text: &str| (0..2).map(|_| taken(text)).fold(f64::INFINITY, f64::min);
+    let (few, many) = (least(&few), least(&many));
+    assert!(many < few * 40.0, "{few} s and {many} s");
+}
