@@ -6,6 +6,7 @@ use super::systemd::{self, UnitFacts};
 use super::{Cgroup, Tree, v1};
 use crate::fault::{Fault, OrFault};
 use crate::kernel::text::read_text;
+use std::io::{self, ErrorKind};
 use std::mem;
 use std::os::fd::OwnedFd;
 use std::path::{Component, Path, PathBuf};
@@ -45,7 +46,7 @@ impl Cgroup {
                 let inside = target.strip_prefix(path).ok().map(Path::to_path_buf);
                 let unit = self.unit.clone().zip(inside);
                 // clone3(2) asks for the same rights as a move.
-                let own = of_process(std::process::id().cast_signed());
+                let own = of_process(std::process::id().cast_signed())?;
                 let may = own.map_or(Ok(true), |own| super::v2::may_move(&own, &target));
                 let may =
                     may.or_fault(|| Fault::doing(format!("see whose the cgroup {} is", target.display())))?;
@@ -60,8 +61,8 @@ impl Cgroup {
 fn v2_target(path: &Path, inner: Option<&Path>, subs: &[String], init: i32) -> anyhow::Result<PathBuf> {
     let usual = || inner.map_or_else(|| path.to_path_buf(), |inner| path.join(inner));
     match subs {
-        [] if takes_processes(&usual()) => Ok(usual()),
-        [] => Ok(of_process(init).unwrap_or_else(usual)),
+        [] if takes_processes(&usual())? => Ok(usual()),
+        [] => Ok(of_process(init)?.unwrap_or_else(usual)),
         [sub] => Ok(below(path, sub)?),
         [_, second, ..] => {
             Err(Fault::doing(format!("--cgroup {second}: there is one tree only on cgroup v2"))
@@ -71,16 +72,33 @@ fn v2_target(path: &Path, inner: Option<&Path>, subs: &[String], init: i32) -> a
     }
 }
 
-/// A cgroup that hands controllers down has processes in those below only, unless it is threaded.
-fn takes_processes(path: &Path) -> bool {
-    read_text(path.join("cgroup.subtree_control")).is_ok_and(|list| list.trim().is_empty())
+/// A cgroup that hands controllers down has processes in those below only, unless it is threaded. One that has gone
+/// takes none.
+fn takes_processes(path: &Path) -> anyhow::Result<bool> {
+    let file = path.join("cgroup.subtree_control");
+    match read_text(&file) {
+        Err(error) if has_gone(&error) => Ok(false),
+        list => Ok(list.or_fault(|| Fault::doing(format!("read {}", file.display())))?.trim().is_empty()),
+    }
 }
 
-/// The v2 cgroup of a process.
-pub(super) fn of_process(pid: i32) -> Option<PathBuf> {
-    let text = read_text(format!("/proc/{pid}/cgroup")).ok()?;
-    let path = text.lines().find_map(|line| line.strip_prefix("0::/"))?;
-    Some(Path::new(MOUNT).join(path))
+/// The v2 cgroup of a process; nothing where the process has gone or has none.
+///
+/// # Errors
+/// The kernel does not say.
+pub(super) fn of_process(pid: i32) -> anyhow::Result<Option<PathBuf>> {
+    let file = format!("/proc/{pid}/cgroup");
+    let text = match read_text(&file) {
+        Err(error) if has_gone(&error) => return Ok(None),
+        text => text.or_fault(|| Fault::doing(format!("read {file}")))?,
+    };
+    let path = text.lines().find_map(|line| line.strip_prefix("0::/"));
+    Ok(path.map(|path| Path::new(MOUNT).join(path)))
+}
+
+fn has_gone(error: &io::Error) -> bool {
+    error.kind() == ErrorKind::NotFound
+        || [libc::ENODEV, libc::ESRCH].map(Some).contains(&error.raw_os_error())
 }
 
 fn join_v1(paths: &v1::Paths, subs: &[String]) -> anyhow::Result<Join> {
@@ -106,8 +124,11 @@ fn join_v1(paths: &v1::Paths, subs: &[String]) -> anyhow::Result<Join> {
     let doors = v1::doors(&targets)
         .or_fault(|| Fault::doing("add a process to the container's cgroups").remedy(ANOTHER))?;
     let path = v1::tree_of(&targets).map(Path::to_path_buf);
-    // What cannot be opened is said of the move.
-    let open = path.as_deref().and_then(|path| super::v2::open(path).ok());
+    // Where a move is all that is allowed, it says so itself.
+    let open = match path.as_deref().map(super::v2::open) {
+        Some(Err(error)) if is_denied(&error) || has_gone(&error) => None,
+        open => open.transpose().or_fault(|| Fault::doing("open the container's cgroup").remedy(ANOTHER))?,
+    };
     Ok(Join { path, doors, open, unit: None })
 }
 

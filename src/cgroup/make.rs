@@ -218,7 +218,7 @@ impl Cgroup {
             started => self.unit = Some(started?),
         }
         // What systemd made of the slice is told best by where init is now.
-        let path = join::of_process(pid).filter(|path| path.ends_with(&unit.name)).ok_or_else(|| {
+        let path = join::of_process(pid)?.filter(|path| path.ends_with(&unit.name)).ok_or_else(|| {
             Fault::doing(format!("find process {pid} in the systemd unit {}", unit.name))
                 .remedy("see whether another service moved it")
         })?;

@@ -7,19 +7,54 @@ mod v1;
 mod v2;
 
 use super::{Cgroup, Tree};
+use crate::fault::{Fault, OrFault};
 use crate::kernel::text::read_text;
 use serde_json::{Map, Value, json};
+use std::cell::RefCell;
 use std::fs;
-use std::path::Path;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
 
 impl Cgroup {
     /// Everything that `events --stats` shows.
-    pub fn stats(&self) -> Value {
-        match &self.tree {
-            Tree::None => shape(Parts::default()),
-            Tree::V2 { path, .. } => shape(v2::parts(path)),
-            Tree::V1(paths) => shape(v1::parts(paths)),
+    ///
+    /// # Errors
+    /// The first file that is there and cannot be read.
+    pub fn stats(&self) -> anyhow::Result<Value> {
+        let unreadable = RefCell::new(None);
+        let parts = match &self.tree {
+            Tree::None => Parts::default(),
+            Tree::V2 { path, .. } => v2::parts(&Files { directory: path, unreadable: &unreadable }),
+            Tree::V1(paths) => v1::parts(paths, &unreadable),
+        };
+        match unreadable.into_inner() {
+            None => Ok(shape(parts)),
+            Some((path, error)) => Err(error).or_fault(|| Fault::doing(format!("read {}", path.display()))),
         }
+    }
+}
+
+/// The files of a cgroup's directory, and the first of all that could not be read.
+struct Files<'a> {
+    directory: &'a Path,
+    unreadable: &'a RefCell<Option<(PathBuf, io::Error)>>,
+}
+
+impl Files<'_> {
+    /// Nothing where there is no such file, the kernel does not support it, or the cgroup has gone meanwhile.
+    fn found<T>(&self, file: &str, read: io::Result<T>) -> Option<T> {
+        const GONE: [i32; 2] = [libc::ENODEV, libc::EOPNOTSUPP];
+        let error = match read {
+            Ok(value) => return Some(value),
+            Err(error) => error,
+        };
+        let is_absent =
+            matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::InvalidData)
+                || error.raw_os_error().is_some_and(|errno| GONE.contains(&errno));
+        if !is_absent {
+            self.unreadable.borrow_mut().get_or_insert((self.directory.join(file), error));
+        }
+        None
     }
 }
 
@@ -87,12 +122,12 @@ fn set(map: &mut Map<String, Value>, name: &str, value: impl Into<Value>) {
     }
 }
 
-fn text(directory: &Path, file: &str) -> Option<String> {
-    read_text(directory.join(file)).ok()
+fn text(files: &Files<'_>, file: &str) -> Option<String> {
+    files.found(file, read_text(files.directory.join(file)))
 }
 
-fn number(directory: &Path, file: &str) -> Option<u64> {
-    super::directory::number(&directory.join(file)).ok()
+fn number(files: &Files<'_>, file: &str) -> Option<u64> {
+    files.found(file, super::directory::number(&files.directory.join(file)))
 }
 
 /// Lines `KEY VALUE`.
@@ -117,15 +152,11 @@ fn entry(limit: u64, usage: u64, max: u64, failcnt: u64) -> Map<String, Value> {
     entry
 }
 
-fn pids(directory: &Path) -> Map<String, Value> {
+fn pids(files: &Files<'_>) -> Map<String, Value> {
     let mut pids = Map::new();
-    set(&mut pids, "current", number(directory, "pids.current").unwrap_or_default());
+    set(&mut pids, "current", number(files, "pids.current").unwrap_or_default());
     // No limit is 0.
-    set(
-        &mut pids,
-        "limit",
-        number(directory, "pids.max").filter(|limit| *limit != u64::MAX).unwrap_or_default(),
-    );
+    set(&mut pids, "limit", number(files, "pids.max").filter(|limit| *limit != u64::MAX).unwrap_or_default());
     pids
 }
 
@@ -170,7 +201,7 @@ mod tests {
 
     #[test]
     fn without_a_cgroup_the_shape_is_still_runcs() {
-        let stats = Cgroup::none().stats();
+        let stats = Cgroup::none().stats().unwrap();
         assert_eq!(stats["hugetlb"], json!({}));
         assert_eq!(stats["cpuset"]["sched_relax_domain_level"], 0);
         assert_eq!(stats["network_interfaces"], Value::Null);

@@ -32,14 +32,14 @@ pub fn events(container: &Container, pace: Pace) -> anyhow::Result<()> {
     let id = container.id();
     let share = container.share();
     let stats = || {
-        let mut data = cgroup.stats();
+        let mut data = cgroup.stats()?;
         if let Some(share) = share {
             data["intel_rdt"] = share.stats();
         }
-        Event { kind: "stats", id, data: Some(data) }
+        anyhow::Ok(Event { kind: "stats", id, data: Some(data) })
     };
     let interval = match pace {
-        Pace::Once => return print(&stats()).map_err(Into::into),
+        Pace::Once => return print(&stats()?).map_err(Into::into),
         Pace::Every(interval) => interval,
     };
     let mut watch = cgroup.watch()?;
@@ -47,7 +47,7 @@ pub fn events(container: &Container, pace: Pace) -> anyhow::Result<()> {
         let heard = match watch.wait(interval)? {
             Heard::Gone => return Ok(()),
             Heard::Oom => print(&Event { kind: "oom", id, data: None }),
-            Heard::Nothing => print(&stats()),
+            Heard::Nothing => print(&stats()?),
         };
         match heard {
             // Nobody listens any more.

@@ -7,16 +7,17 @@ use crate::init::added::{self, Added};
 use crate::init::affinity;
 use crate::init::namespaces::not_made;
 use crate::kernel::clone::{Child, Cloned, clone3};
+use crate::kernel::path::open;
+use crate::kernel::pidfd::pidfd_send_signal;
 use crate::kernel::process::{Dumpable, set_dumpable};
 use crate::plan::attributes::Attributes;
 use crate::plan::namespaces::Kind;
 use crate::plan::process::Process;
 use crate::seccomp::Program;
 use crate::trace;
-use nix::fcntl::{OFlag, open};
-use nix::sys::stat::Mode;
+use nix::fcntl::OFlag;
 use std::ffi::CString;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Which container, and how.
 #[derive(Debug)]
@@ -57,7 +58,7 @@ pub fn join(
     affinity::begin(&attributes.affinity)?;
     let (kase, process_end) = handshake::pair()?;
     let root = match target.namespaces & Kind::Mount.flag() {
-        0 => Some(open_root(target.pid)?),
+        0 => Some(open_root(target.pid, target.pidfd.as_fd())?),
         _ => None,
     };
     // In the container's user namespace, those who are root there could trace the process, if this did not forbid it
@@ -92,7 +93,7 @@ pub fn join(
         Cloned::Caller(process) => process,
     };
     drop(added);
-    let mut init = Init::new(process, kase);
+    let mut init = Init::new("the added process", process, kase);
     if joins_pid {
         init.successor = Successor::Awaited;
     }
@@ -107,8 +108,11 @@ pub fn join(
     Ok(init)
 }
 
-fn open_root(pid: i32) -> anyhow::Result<OwnedFd> {
+fn open_root(pid: i32, pidfd: BorrowedFd<'_>) -> anyhow::Result<OwnedFd> {
     let path = format!("/proc/{pid}/root");
-    open(path.as_str(), OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
-        .or_fault(|| Fault::doing(format!("open {path}")))
+    let doing = || Fault::doing(format!("open {path}"));
+    let root = open(path.as_str(), OFlag::O_PATH | OFlag::O_DIRECTORY).or_fault(doing)?;
+    // The number is still init's.
+    pidfd_send_signal(pidfd, 0).or_fault(doing)?;
+    Ok(root)
 }

@@ -42,6 +42,8 @@ use std::rc::Rc;
 pub struct Init {
     /// Its process, as seen by kase.
     pub process: Process,
+    /// What errors call it.
+    called: &'static str,
     kase: KaseEnd,
     share: Option<Share>,
     successor: Successor,
@@ -225,8 +227,8 @@ fn map(plan: &Plan<'_>, host: &Host, means: Option<&Means>, pid: i32) -> anyhow:
 }
 
 impl Init {
-    fn new(process: Process, kase: KaseEnd) -> Self {
-        Self { process, kase, share: None, successor: Successor::None, kept: false }
+    fn new(called: &'static str, process: Process, kase: KaseEnd) -> Self {
+        Self { called, process, kase, share: None, successor: Successor::None, kept: false }
     }
 
     /// Speaks to init; when it has gone, what it said last is the error.
@@ -345,7 +347,7 @@ impl Init {
             Ok(End::Exited(code)) => format!(": its exit code is {code}"),
             Err(_) => String::new(),
         };
-        Fault::doing(format!("the container's init ended before it was ready{end}"))
+        Fault::doing(format!("{} ended before it was ready{end}", self.called))
             .remedy("look for an out-of-memory kill or a crash in `dmesg`")
             .into()
     }

@@ -25,6 +25,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+/// What it is called where it ends too early.
+const INIT: &str = "the container's init";
+
 /// Makes init, or the hop before it.
 ///
 /// # Errors
@@ -55,7 +58,7 @@ pub fn spawn(
         // What the kernel says of namespaces, it would say again without the cgroup.
         Err(error) if making.cgroup.is_some() => match clone3(namespaces, Child::Ours, None) {
             Ok(Cloned::Caller(process)) => {
-                let init = Init::new(process, kase);
+                let init = Init::new(INIT, process, kase);
                 return midwife.outside(error).map(|()| init);
             }
             cloned => cloned,
@@ -68,7 +71,7 @@ pub fn spawn(
             close_copies(&making.private);
             init::run(plan, hands)
         }
-        Ok(Cloned::Caller(process)) => Ok(Init::new(process, kase)),
+        Ok(Cloned::Caller(process)) => Ok(Init::new(INIT, process, kase)),
         Err(error) => Err(refused(plan, host, error)),
     }
 }

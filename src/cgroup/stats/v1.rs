@@ -2,17 +2,20 @@
 
 use super::super::v1::{Paths, directory_of};
 use super::v2::device;
-use super::{CPUSET, Parts, entry, number, page_sizes, pairs, set, text, value_of};
+use super::{CPUSET, Files, Parts, entry, number, page_sizes, pairs, set, text, value_of};
 use crate::plan::number_list::Mask;
 use serde_json::{Map, Value, json};
-use std::path::Path;
+use std::cell::RefCell;
+use std::io;
+use std::path::PathBuf;
 
 /// cpuacct.stat counts in hundredths of a second, on every architecture (USER_HZ).
 const TICK: u64 = 10_000_000;
 
-pub(super) fn parts(paths: &Paths) -> Parts {
-    let of = |controller: &str, read: fn(&Path) -> Map<String, Value>| {
-        directory_of(paths, controller).map_or_else(Map::new, read)
+pub(super) fn parts(paths: &Paths, unreadable: &RefCell<Option<(PathBuf, io::Error)>>) -> Parts {
+    let of = |controller: &str, read: fn(&Files<'_>) -> Map<String, Value>| {
+        let directory = directory_of(paths, controller);
+        directory.map_or_else(Map::new, |directory| read(&Files { directory, unreadable }))
     };
     let mut cpu = Map::new();
     set(&mut cpu, "usage", of("cpuacct", usage));
@@ -27,14 +30,14 @@ pub(super) fn parts(paths: &Paths) -> Parts {
     }
 }
 
-fn usage(path: &Path) -> Map<String, Value> {
-    let stat = text(path, "cpuacct.stat").unwrap_or_default();
+fn usage(files: &Files<'_>) -> Map<String, Value> {
+    let stat = text(files, "cpuacct.stat").unwrap_or_default();
     let mut usage = Map::new();
-    set(&mut usage, "total", number(path, "cpuacct.usage").unwrap_or_default());
-    let each = text(path, "cpuacct.usage_percpu").unwrap_or_default();
+    set(&mut usage, "total", number(files, "cpuacct.usage").unwrap_or_default());
+    let each = text(files, "cpuacct.usage_percpu").unwrap_or_default();
     set(&mut usage, "percpu", numbers(each.split_whitespace()));
     // `cpu user system`, then a line for each processor.
-    let all = text(path, "cpuacct.usage_all").unwrap_or_default();
+    let all = text(files, "cpuacct.usage_all").unwrap_or_default();
     let column = |index| numbers(all.lines().skip(1).filter_map(|line| line.split(' ').nth(index)));
     set(&mut usage, "percpu_kernel", column(2));
     set(&mut usage, "percpu_user", column(1));
@@ -47,8 +50,8 @@ fn numbers<'a>(words: impl Iterator<Item = &'a str>) -> Vec<u64> {
     words.filter_map(|word| word.parse().ok()).collect()
 }
 
-fn throttling(path: &Path) -> Map<String, Value> {
-    let stat = text(path, "cpu.stat").unwrap_or_default();
+fn throttling(files: &Files<'_>) -> Map<String, Value> {
+    let stat = text(files, "cpu.stat").unwrap_or_default();
     let mut throttling = Map::new();
     set(&mut throttling, "periods", value_of(&stat, "nr_periods"));
     set(&mut throttling, "throttledPeriods", value_of(&stat, "nr_throttled"));
@@ -56,9 +59,9 @@ fn throttling(path: &Path) -> Map<String, Value> {
     throttling
 }
 
-fn cpuset(path: &Path) -> Map<String, Value> {
+fn cpuset(files: &Files<'_>) -> Map<String, Value> {
     let list = |file| {
-        let text = text(path, file).unwrap_or_default();
+        let text = text(files, file).unwrap_or_default();
         Mask::parse(text.trim()).unwrap_or_default().numbers().collect::<Vec<_>>()
     };
     let mut cpuset = Map::new();
@@ -66,17 +69,17 @@ fn cpuset(path: &Path) -> Map<String, Value> {
     set(&mut cpuset, "mems", list("cpuset.mems"));
     for name in CPUSET {
         // The last of them may be -1.
-        let value = text(path, &format!("cpuset.{name}")).and_then(|text| text.trim().parse::<i64>().ok());
+        let value = text(files, &format!("cpuset.{name}")).and_then(|text| text.trim().parse::<i64>().ok());
         cpuset.extend(value.map(|value| (name.to_string(), json!(value))));
     }
     cpuset
 }
 
-fn memory(path: &Path) -> Map<String, Value> {
+fn memory(files: &Files<'_>) -> Map<String, Value> {
     let mut memory = Map::new();
-    let Some(stat) = text(path, "memory.stat") else { return memory };
+    let Some(stat) = text(files, "memory.stat") else { return memory };
     let one = |kind: &str| {
-        let value = |file: &str| number(path, &format!("{kind}.{file}")).unwrap_or_default();
+        let value = |file: &str| number(files, &format!("{kind}.{file}")).unwrap_or_default();
         entry(value("limit_in_bytes"), value("usage_in_bytes"), value("max_usage_in_bytes"), value("failcnt"))
     };
     set(&mut memory, "cache", value_of(&stat, "cache"));
@@ -106,7 +109,7 @@ fn devices(text: &str) -> Vec<Value> {
         .collect()
 }
 
-fn blkio(path: &Path) -> Map<String, Value> {
+fn blkio(files: &Files<'_>) -> Map<String, Value> {
     let mut blkio = Map::new();
     for (name, file) in [
         ("ioServiceBytesRecursive", "io_service_bytes_recursive"),
@@ -123,24 +126,24 @@ fn blkio(path: &Path) -> Map<String, Value> {
         let throttle_recursive = format!("blkio.throttle.{file}");
         let found = [format!("blkio.bfq.{file}"), format!("blkio.{file}"), throttle_recursive, throttle]
             .iter()
-            .map(|file| devices(&text(path, file).unwrap_or_default()))
+            .map(|file| devices(&text(files, file).unwrap_or_default()))
             .find(|list| !list.is_empty());
         set(&mut blkio, name, found.unwrap_or_default());
     }
     blkio
 }
 
-fn hugetlb(path: &Path) -> Map<String, Value> {
+fn hugetlb(files: &Files<'_>) -> Map<String, Value> {
     let mut all = Map::new();
     for size in page_sizes() {
         let rsvd = format!("hugetlb.{size}.rsvd");
-        let kind = if number(path, &format!("{rsvd}.usage_in_bytes")).is_some() {
+        let kind = if number(files, &format!("{rsvd}.usage_in_bytes")).is_some() {
             rsvd
         } else {
             format!("hugetlb.{size}")
         };
-        let Some(used) = number(path, &format!("{kind}.usage_in_bytes")) else { continue };
-        let value = |file: &str| number(path, &format!("{kind}.{file}")).unwrap_or_default();
+        let Some(used) = number(files, &format!("{kind}.usage_in_bytes")) else { continue };
+        let value = |file: &str| number(files, &format!("{kind}.{file}")).unwrap_or_default();
         let mut one = Map::new();
         set(&mut one, "usage", used);
         set(&mut one, "max", value("max_usage_in_bytes"));

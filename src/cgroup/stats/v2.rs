@@ -1,29 +1,28 @@
 //! From the files of cgroup v2, in v1's units and names.
 
-use super::super::directory::{self, Reach, keyed};
-use super::{Parts, entry, number, page_sizes, pairs, pressure, set, text, value_of};
+use super::super::directory::{self, Reach};
+use super::{Files, Parts, entry, number, page_sizes, pairs, pressure, set, text, value_of};
 use serde_json::{Map, Value, json};
-use std::path::Path;
 
 const MICROSECOND: u64 = 1000;
 
-pub(super) fn parts(path: &Path) -> Parts {
+pub(super) fn parts(files: &Files<'_>) -> Parts {
     Parts {
-        cpu: cpu(path),
+        cpu: cpu(files),
         cpuset: Map::new(),
-        memory: memory(path),
-        pids: pids(path),
-        blkio: blkio(path),
-        hugetlb: hugetlb(path),
+        memory: memory(files),
+        pids: pids(files),
+        blkio: blkio(files),
+        hugetlb: hugetlb(files),
     }
 }
 
-fn psi(map: &mut Map<String, Value>, path: &Path, file: &str) {
-    set(map, "psi", text(path, file).map_or(Value::Null, |text| pressure(&text)));
+fn psi(map: &mut Map<String, Value>, files: &Files<'_>, file: &str) {
+    set(map, "psi", text(files, file).map_or(Value::Null, |text| pressure(&text)));
 }
 
-fn cpu(path: &Path) -> Map<String, Value> {
-    let stat = text(path, "cpu.stat").unwrap_or_default();
+fn cpu(files: &Files<'_>) -> Map<String, Value> {
+    let stat = text(files, "cpu.stat").unwrap_or_default();
     let nanoseconds = |key| value_of(&stat, key).saturating_mul(MICROSECOND);
     let mut usage = Map::new();
     set(&mut usage, "total", nanoseconds("usage_usec"));
@@ -36,18 +35,18 @@ fn cpu(path: &Path) -> Map<String, Value> {
     let mut cpu = Map::new();
     set(&mut cpu, "usage", usage);
     set(&mut cpu, "throttling", throttling);
-    psi(&mut cpu, path, "cpu.pressure");
+    psi(&mut cpu, files, "cpu.pressure");
     cpu
 }
 
-fn memory(path: &Path) -> Map<String, Value> {
+fn memory(files: &Files<'_>) -> Map<String, Value> {
     let mut memory = Map::new();
-    let Some(stat) = text(path, "memory.stat") else { return memory };
-    let value = |file| number(path, file).unwrap_or_default();
+    let Some(stat) = text(files, "memory.stat") else { return memory };
+    let value = |file| number(files, file).unwrap_or_default();
     let (usage, limit) = (value("memory.current"), value("memory.max"));
     set(&mut memory, "cache", value_of(&stat, "file"));
     set(&mut memory, "usage", entry(limit, usage, value("memory.peak"), 0));
-    if let Some(swap) = number(path, "memory.swap.current") {
+    if let Some(swap) = number(files, "memory.swap.current") {
         // v1 counts memory and swap together, and so do those who read this.
         let swap_limit = value("memory.swap.max");
         let together = if swap_limit == u64::MAX { u64::MAX } else { swap_limit.saturating_add(limit) };
@@ -55,22 +54,22 @@ fn memory(path: &Path) -> Map<String, Value> {
     }
     let raw: Map<String, Value> = pairs(&stat).map(|(key, value)| (key.to_string(), value.into())).collect();
     set(&mut memory, "raw", raw);
-    psi(&mut memory, path, "memory.pressure");
+    psi(&mut memory, files, "memory.pressure");
     memory
 }
 
-fn pids(path: &Path) -> Map<String, Value> {
-    if number(path, "pids.current").is_some() {
-        return super::pids(path);
+fn pids(files: &Files<'_>) -> Map<String, Value> {
+    if number(files, "pids.current").is_some() {
+        return super::pids(files);
     }
     let mut pids = Map::new();
-    set(&mut pids, "current", directory::pids(path, Reach::Own).unwrap_or_default().len());
+    set(&mut pids, "current", directory::pids(files.directory, Reach::Own).unwrap_or_default().len());
     pids
 }
 
-fn blkio(path: &Path) -> Map<String, Value> {
+fn blkio(files: &Files<'_>) -> Map<String, Value> {
     let (mut bytes, mut operations) = (Vec::new(), Vec::new());
-    for line in text(path, "io.stat").unwrap_or_default().lines() {
+    for line in text(files, "io.stat").unwrap_or_default().lines() {
         let mut words = line.split_whitespace();
         let Some((major, minor)) = words.next().and_then(|device| device.split_once(':')) else { continue };
         let (Ok(major), Ok(minor)) = (major.parse::<u64>(), minor.parse::<u64>()) else { continue };
@@ -88,7 +87,7 @@ fn blkio(path: &Path) -> Map<String, Value> {
     let mut blkio = Map::new();
     set(&mut blkio, "ioServiceBytesRecursive", bytes);
     set(&mut blkio, "ioServicedRecursive", operations);
-    psi(&mut blkio, path, "io.pressure");
+    psi(&mut blkio, files, "io.pressure");
     blkio
 }
 
@@ -104,13 +103,14 @@ pub(super) fn device(major: u64, minor: u64, operation: &str, value: u64) -> Val
     entry.into()
 }
 
-fn hugetlb(path: &Path) -> Map<String, Value> {
+fn hugetlb(files: &Files<'_>) -> Map<String, Value> {
     let mut all = Map::new();
     for size in page_sizes() {
-        let used = number(path, &format!("hugetlb.{size}.rsvd.current"))
-            .or_else(|| number(path, &format!("hugetlb.{size}.current")));
+        let used = number(files, &format!("hugetlb.{size}.rsvd.current"))
+            .or_else(|| number(files, &format!("hugetlb.{size}.current")));
         let Some(used) = used else { continue };
-        let failed = keyed(&path.join(format!("hugetlb.{size}.events")), "max").ok().flatten();
+        let events = text(files, &format!("hugetlb.{size}.events"));
+        let failed = events.map(|events| value_of(&events, "max"));
         let mut one = Map::new();
         set(&mut one, "usage", used);
         one.insert("failcnt".into(), json!(failed.unwrap_or_default()));
