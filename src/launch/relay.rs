@@ -4,6 +4,7 @@ use crate::fault::{Fault, OrFault};
 use crate::kernel::pidfd::pidfd_send_signal;
 use crate::kernel::process::{End, every_signal, reap};
 use crate::kernel::terminal::{self, Size};
+use crate::kernel::uninterrupted;
 use crate::launch::own_terminal::OwnTerminal;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -284,7 +285,7 @@ pub fn attend(
             // Its last slave is closed; the terminal is ours again, init may still run.
             screen = None;
         }
-        while let Some(info) = signals.fd.read_signal()? {
+        while let Some(info) = uninterrupted(|| signals.fd.read_signal())? {
             match i32::try_from(info.ssi_signo).unwrap_or(0) {
                 libc::SIGCHLD => {
                     if let Some(end) = reap_until(pid)? {

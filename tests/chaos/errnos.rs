@@ -13,6 +13,8 @@ const LOOK: &[i32] = &[ENOMEM, EIO];
 const CHANGE: &[i32] = &[EACCES, EPERM, ENOMEM, EIO, ENOSPC, EROFS, EDQUOT];
 const OPEN: &[i32] = &[EINTR, EACCES, EMFILE, ENFILE, ENOMEM, EIO];
 const READ: &[i32] = &[EINTR, EIO, ENOMEM];
+/// Without the call, or without the right to it, there is /dev/urandom.
+const RANDOM: &[i32] = &[EINTR, ENOSYS, EPERM];
 const WRITE: &[i32] = &[EINTR, EIO, ENOSPC, EDQUOT, EFBIG, EPERM];
 /// EPIPE would say that the other end is closed: a process that still lives cannot give it.
 const SEND: &[i32] = &[EINTR, ENOBUFS, ENOMEM, ETOOMANYREFS];
@@ -47,7 +49,8 @@ macro_rules! table {
 
 const OF_ALL: &[Row] = table! {
     OPEN: SYS_openat SYS_openat2;
-    READ: SYS_read SYS_pread64 SYS_readv SYS_getrandom;
+    READ: SYS_read SYS_pread64 SYS_readv;
+    RANDOM: SYS_getrandom;
     WRITE: SYS_write SYS_pwrite64 SYS_writev SYS_ftruncate;
     SEND: SYS_sendmsg SYS_sendto SYS_connect;
     RECEIVE: SYS_recvmsg SYS_recvfrom SYS_accept4;

@@ -135,7 +135,8 @@ impl<'a> Trial<'a> {
             // What it waited for was killed.
             Some(137) if point.action == Action::Kill && self.deed.code() == 7 => {}
             // It is the container's end, before its program or in it.
-            Some(0) if point.action == Action::Kill && point.process == "init" => {}
+            Some(0)
+                if point.action == Action::Kill && self.deed.executor() == Some(point.process.as_str()) => {}
             Some(code) if code == self.deed.code() => match self.deed.result(self.kase, &subject, &command) {
                 Ok(seen) if seen == wanted => {}
                 Ok(seen) => amiss.push(format!("succeeds, but: {}", difference(wanted, &seen))),
