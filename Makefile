@@ -13,8 +13,12 @@ PYTHON := scripts/bench scripts/gen-syscalls scripts/layout $(wildcard scripts/*
 RELEASE := $(CARGO) build --release --locked -p kase $(if $(strip $(BUILDTAGS)),--features "$(BUILDTAGS)")
 # What it is built for: scripts/target chooses, unless it is said.
 TARGET ?= $(shell scripts/target --get)
-# What scripts/integrate reads; it has a default for each engine.
-export CFGDIR DEFAULT INSTALLDIR PIDFILE
+# Who integrates: what was built here, or else what is installed.
+KASE ?= $(or $(wildcard bin/kase),$(wildcard $(INSTALLDIR)/kase),$(error there is no bin/kase yet: make build/kase))
+# What `kase integrate` is told; it has a default for each engine.
+export CFGDIR INSTALLDIR PIDFILE
+INTEGRATE = $(KASE) integrate $* --binary "$$INSTALLDIR/kase" $(if $(CFGDIR),--config-dir "$$CFGDIR") $(if $(PIDFILE),--pid-file "$$PIDFILE")
+ONLY_ADD = $(if $(filter-out yes no,$(DEFAULT)),$(error DEFAULT is yes or no, not $(DEFAULT)))$(if $(filter no,$(DEFAULT)),--no-default)
 # What scripts/chaos reads.
 export CHAOS_SEED CHAOS_TIME POINT
 
@@ -36,10 +40,10 @@ install/kase: build/kase ## install it to INSTALLDIR (/usr/local/bin), its manua
 	install -D -m 644 extras/completions/kase.fish "$(DESTDIR)$(DATADIR)/fish/vendor_completions.d/kase.fish"
 
 integrate/%: ## register kase with docker, docker-rootless, podman, containerd or crio (CFGDIR=…, DEFAULT=no only adds it)
-	@scripts/integrate $*
+	@$(INTEGRATE) $(ONLY_ADD)
 
 cleanup/%: ## take exactly that out again (with the same CFGDIR)
-	@scripts/integrate $* --remove
+	@$(INTEGRATE) --remove
 
 extras: ## write the manual page and the completions anew, after a change of the command line
 	KASE_EXTRAS=write $(CARGO) test --locked -p kase --bin kase cli::documents
@@ -79,7 +83,7 @@ lint: ## format, clippy, layers between the rooms, scripts
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	$(CARGO) clippy --locked --release -p kase --target "$$(scripts/target)" -- -D warnings
 	scripts/layers
-	@if command -v shellcheck >/dev/null; then shellcheck .ci/run $(filter-out %.rs %.awk %.ld $(PYTHON),$(wildcard scripts/*)); else echo "lint: no shellcheck here, shell scripts unchecked"; fi
+	@if command -v shellcheck >/dev/null; then shellcheck .ci/run $(filter-out %.rs %.ld $(PYTHON),$(wildcard scripts/*)); else echo "lint: no shellcheck here, shell scripts unchecked"; fi
 	@if command -v python3 >/dev/null; then python3 -c 'import sys; [compile(open(f).read(), f, "exec") for f in sys.argv[1:]]' $(PYTHON); else echo "lint: no python3 here, $(PYTHON) unchecked"; fi
 
 clean: ## remove what was built

@@ -1,8 +1,10 @@
-//! `make integrate/ENGINE` and `make cleanup/ENGINE`: what they do to somebody's configuration.
+//! `make integrate/ENGINE` and `make cleanup/ENGINE`: what `kase integrate` does to somebody's configuration.
 
-use crate::common::{Value, json};
+mod command;
+
+use crate::common::{Value, is_ours, json, program};
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -54,8 +56,14 @@ impl Engine {
         let mut make = Command::new("make");
         make.arg("-C").arg(env!("CARGO_MANIFEST_DIR")).arg("--no-print-directory");
         make.arg(format!("{target}/{}", self.name)).arg(format!("CFGDIR={}", self.dir.display()));
-        make.args(words).arg("PIDFILE=/none").env_remove("MAKEFLAGS").env_remove("MAKEOVERRIDES");
+        make.args(words)
+            .arg("PIDFILE=/none")
+            .env("KASE", program())
+            .env_remove("MAKEFLAGS")
+            .env_remove("MAKEOVERRIDES");
         make.env_remove("DEFAULT").env_remove("INSTALLDIR");
+        // In the place of what was built or installed.
+        make.args(is_ours().then(|| format!("KASE={}", program())));
         let output = make.output().unwrap();
         let text = [output.stdout, output.stderr].concat();
         (output.status.success(), String::from_utf8(text).unwrap())
@@ -243,7 +251,7 @@ fn a_link_stays_a_link() {
     let docker = Engine::new("docker", "link");
     let target = docker.dir.join("elsewhere.json");
     fs::write(&target, USERS).unwrap();
-    std::os::unix::fs::symlink(&target, docker.file()).unwrap();
+    symlink(&target, docker.file()).unwrap();
     docker.integrate(&[]);
     assert!(fs::symlink_metadata(docker.file()).unwrap().is_symlink());
     assert_eq!(docker.json()["default-runtime"], "kase");

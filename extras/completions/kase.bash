@@ -40,6 +40,9 @@ _kase() {
             kase,gc)
                 cmd="kase__subcmd__gc"
                 ;;
+            kase,integrate)
+                cmd="kase__subcmd__integrate"
+                ;;
             kase,kill)
                 cmd="kase__subcmd__kill"
                 ;;
@@ -83,7 +86,7 @@ _kase() {
 
     case "${cmd}" in
         kase)
-            opts="-v -h --version --debug --log --log-format --log-level --root --rootless --cgroup-manager --systemd-properties --trace --systemd-cgroup --help create delete doctor events exec explain features gc kill lint list pause ps resume run spec start state update wait"
+            opts="-v -h --version --debug --log --log-format --log-level --root --rootless --cgroup-manager --systemd-properties --trace --systemd-cgroup --help create delete doctor events exec explain features gc integrate kill lint list pause ps resume run spec start state update wait"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -411,6 +414,32 @@ _kase() {
                     ;;
                 -f)
                     COMPREPLY=($(compgen -W "table json" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        kase__subcmd__integrate)
+            opts="-h --remove --no-default --config-dir --binary --pid-file --help docker docker-rootless podman containerd crio"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --binary)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --pid-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 *)

@@ -55,6 +55,7 @@ complete -c kase -n "__fish_kase_needs_command" -f -a "exec" -d 'Run a program i
 complete -c kase -n "__fish_kase_needs_command" -f -a "explain" -d 'Show what would become of a bundle here'
 complete -c kase -n "__fish_kase_needs_command" -f -a "features" -d 'Show what kase supports'
 complete -c kase -n "__fish_kase_needs_command" -f -a "gc" -d 'Remove what a crash or a reboot left'
+complete -c kase -n "__fish_kase_needs_command" -f -a "integrate" -d 'Register kase with an engine, or take that out again'
 complete -c kase -n "__fish_kase_needs_command" -f -a "kill" -d 'Send a signal to a container'
 complete -c kase -n "__fish_kase_needs_command" -f -a "lint" -d 'Tell what is wrong or weak in a config.json'
 complete -c kase -n "__fish_kase_needs_command" -f -a "list" -d 'List containers'
@@ -130,6 +131,12 @@ complete -c kase -n "__fish_kase_using_subcommand gc" -s f -l format -d 'How to 
 json\t''"
 complete -c kase -n "__fish_kase_using_subcommand gc" -l dry-run -d 'Show it only'
 complete -c kase -n "__fish_kase_using_subcommand gc" -s h -l help -d 'Print help'
+complete -c kase -n "__fish_kase_using_subcommand integrate" -l config-dir -d 'Directory of the engine\'s configuration, if it is not the usual one' -r -F
+complete -c kase -n "__fish_kase_using_subcommand integrate" -l binary -d 'Register this kase instead of the one that is called' -r -F
+complete -c kase -n "__fish_kase_using_subcommand integrate" -l pid-file -d 'Where dockerd has its process id, if it is not the usual file' -r -F
+complete -c kase -n "__fish_kase_using_subcommand integrate" -l remove -d 'Take exactly that out again'
+complete -c kase -n "__fish_kase_using_subcommand integrate" -l no-default -d 'Only add kase where it would become the default runtime'
+complete -c kase -n "__fish_kase_using_subcommand integrate" -s h -l help -d 'Print help'
 complete -c kase -n "__fish_kase_using_subcommand kill" -s a -l all -d 'Send it to every process of the container'
 complete -c kase -n "__fish_kase_using_subcommand kill" -s r -l regex -d 'Take ID for a regular expression, and act on every container whose id it matches'
 complete -c kase -n "__fish_kase_using_subcommand kill" -s h -l help -d 'Print help'

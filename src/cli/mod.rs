@@ -15,6 +15,7 @@ mod exit;
 mod explain;
 mod features;
 mod gc;
+mod integrate;
 mod kill;
 mod lint;
 mod list;
@@ -98,7 +99,7 @@ macro_rules! verbs {
     };
 }
 
-static VERBS: [Verb; 20] = verbs! {
+static VERBS: [Verb; 21] = verbs! {
     create "Create a container"
     delete "Delete a container"
     doctor "Check whether containers run on this host"
@@ -107,6 +108,7 @@ static VERBS: [Verb; 20] = verbs! {
     explain "Show what would become of a bundle here"
     features "Show what kase supports"
     gc "Remove what a crash or a reboot left"
+    integrate "Register kase with an engine, or take that out again"
     kill "Send a signal to a container"
     lint "Tell what is wrong or weak in a config.json"
     list "List containers"

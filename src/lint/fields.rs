@@ -1,7 +1,7 @@
 //! Every field of config.json, and what somebody who wrote another may have meant.
 
 use super::Findings;
-use super::tree::{Field, Node, Tree};
+use crate::json_tree::{Field, Node, Tree};
 use std::collections::HashSet;
 
 /// The fields of version 1.3: `name`, `name{…}` for an object or a list of objects with these fields, `name*` for

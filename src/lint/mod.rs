@@ -6,7 +6,6 @@
 
 mod fields;
 mod rules;
-mod tree;
 mod weak;
 mod words;
 
@@ -15,13 +14,13 @@ use crate::config::Config;
 use crate::fault::{Fault, Report};
 use crate::host::Host;
 use crate::host::facilities::{Facilities, Presence, Resctrl};
+use crate::json_tree::{Cursor, Tree};
 use crate::plan::cgroup::annotated::Properties;
 use crate::plan::cgroup::{Driver, Version};
 use crate::plan::{Adapt, Cgroups, Options, Plan};
 use rootless::caller::{Caller, Standing};
 use std::collections::HashSet;
 use std::path::Path;
-use tree::Tree;
 
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -85,7 +84,7 @@ impl Findings {
     /// In the order of the file, each with its line and column.
     fn placed(mut self, text: &[u8]) -> Vec<Finding> {
         self.list.sort_by_key(|(at, _)| *at);
-        let mut cursor = tree::Cursor::new(text);
+        let mut cursor = Cursor::new(text);
         self.list
             .into_iter()
             .map(|(at, mut finding)| {

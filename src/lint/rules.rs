@@ -1,8 +1,8 @@
 //! Settings that contradict each other, beside those that planning refuses.
 
 use super::Findings;
-use super::tree::Tree;
 use super::words::list;
+use crate::json_tree::Tree;
 use std::collections::BTreeMap;
 use std::path::Path;
 

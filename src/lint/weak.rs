@@ -1,8 +1,8 @@
 //! Settings that leave a container more open than one expects of it.
 
 use super::Findings;
-use super::tree::Tree;
 use super::words::list;
+use crate::json_tree::Tree;
 
 /// Reports them.
 pub fn check(config: &Tree, findings: &mut Findings) {

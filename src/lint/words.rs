@@ -2,7 +2,7 @@
 
 use super::Findings;
 use super::fields::nearest;
-use super::tree::Tree;
+use crate::json_tree::Tree;
 use crate::plan::mount_options;
 use crate::seccomp;
 use std::str::FromStr;

@@ -1,11 +1,13 @@
 //! JSON with the place of everything in it, which serde keeps to itself. Only for text that serde has accepted: of
 //! anything else it makes a part of a tree, or none.
 
-/// A value and where it begins.
+/// A value and where it stands.
 #[derive(Debug)]
 pub struct Tree {
     /// Bytes from the start of the text.
     pub at: usize,
+    /// Where the next byte is that is not its own.
+    pub end: usize,
     /// What it is.
     pub node: Node,
 }
@@ -171,7 +173,7 @@ impl Reader<'_> {
             b'"' => Node::Text(self.string()?),
             _ => Node::Plain(self.word()?),
         };
-        Some(Tree { at, node })
+        Some(Tree { at, end: self.at, node })
     }
 
     fn object(&mut self, depth: usize) -> Option<Vec<Field>> {
