@@ -13,6 +13,7 @@ deeds! {
     a_cgroup_namespace_hides_where_the_container_lies,
     namespaces_of_another_container_are_joined_by_path,
     the_pid_namespace_of_another_container_is_joined,
+    hooks_run_for_a_container_in_anothers_pid_namespace,
     a_hop_that_dies_leaves_nobody_waiting,
     time_offsets_hold_in_a_time_namespace,
     time_offsets_are_exact,
@@ -104,6 +105,27 @@ fn the_pid_namespace_of_another_container_is_joined(kase: &Kase) {
     let seen = kase.sees(join(kase, &other, &[("pid", "pid")]), ["processes"]);
     assert!(seen.starts_with("1 /probe namespaces -- sleep\n"), "{seen}");
     assert!(seen.contains(" /probe processes\n"), "{seen}");
+}
+
+/// Whose user namespace the container joins too: root may enter the pid namespace before, and does.
+fn hooks_run_for_a_container_in_anothers_pid_namespace(kase: &Kase) {
+    let mut other = kase.bundle().args(["/probe", "sleep"]);
+    if kase.is_root() {
+        let map = json!([{"containerID": 0, "hostID": 0, "size": 1000}]);
+        other = other.namespace(json!({"type": "user"})).edit(|spec| {
+            spec["linux"]["uidMappings"] = map.clone();
+            spec["linux"]["gidMappings"] = map;
+        });
+    }
+    let other = kase.run_detached(&other);
+    for (kind, program) in
+        [("createRuntime", "/bin/true"), ("createContainer", "/bin/true"), ("startContainer", "/probe")]
+    {
+        let bundle = join(kase, &other, &[("pid", "pid"), ("user", "user")]).edit(|spec| {
+            spec["hooks"][kind] = json!([{"path": program, "args": ["probe", "true"]}]);
+        });
+        kase.run(&bundle.args(["/probe", "true"])).succeeded();
+    }
 }
 
 /// As by the kernel for want of memory, between init's birth and the word of it.
