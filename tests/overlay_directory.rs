@@ -9,6 +9,7 @@ use std::path::Path;
 deeds! {
     two_containers_at_once_do_not_share_a_directory,
     nor_do_those_of_two_roots,
+    the_same_root_by_another_way_is_the_same,
     a_directory_that_is_another_by_the_time_it_is_used_is_refused,
     a_directory_that_others_may_write_to_is_refused,
     a_directory_that_others_may_enter_is_warned_of,
@@ -33,6 +34,24 @@ fn two_containers_at_once_do_not_share_a_directory(kase: &Kase) {
     first.call("kill", ["KILL"]).succeeded();
     first.becomes("stopped");
     Container::create(kase, &bundle, &[&option]).call("delete", ["--force"]).succeeded();
+}
+
+/// What it had before is not taken for somebody else's.
+fn the_same_root_by_another_way_is_the_same(kase: &Kase) {
+    let bundle = bundle(kase);
+    let option = format!("--overlay={}", kase.path("changes").display());
+    kase.directory("real/root");
+    symlink(kase.path("real"), kase.path("way")).unwrap();
+    for root in ["real/root", "way/root"] {
+        let mut command = kase.program(programs::kase().to_str().unwrap());
+        command
+            .arg("--root")
+            .arg(kase.path(root))
+            .args(["run", "-b"])
+            .arg(bundle.dir())
+            .args([&option, "same"]);
+        kase.finish(command).succeeded();
+    }
 }
 
 /// Nor while one of them is still being made.

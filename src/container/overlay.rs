@@ -52,7 +52,8 @@ pub fn ready(plan: &Plan<'_>, caller: &Caller, store: &Store, id: &str) -> anyho
         return Err(within("--overlay", directory).into());
     }
     let access = check(&fstat(&top).or_fault(doing)?, directory, caller)?;
-    take(&top, directory, &store.place_of(id)?)?;
+    // Whatever way led to the root: by another it would look as if somebody else used the directory.
+    take(&top, directory, &fs::canonicalize(store.place_of(id)?).or_fault(doing)?)?;
     let lower = stat(&plan.rootfs).or_fault(doing)?;
     for name in ["upper", "work"] {
         if let Some(new) = make(top.as_fd(), name).or_fault(doing)? {
