@@ -118,7 +118,10 @@ fn kill_creator(container: &Container, alone: &Remover, pid: i32) -> anyhow::Res
     if alone.creator()? == Some(pid) {
         tracing::warn!("process {pid}, which creates container {:?}, is killed", container.id());
         pidfd_send_signal(pidfd.as_fd(), libc::SIGKILL).or_fault(doing)?;
-        ended_within(pidfd.as_fd(), Duration::from_secs(10)).or_fault(doing)?;
+        if !ended_within(pidfd.as_fd(), Duration::from_secs(10)).or_fault(doing)? {
+            // The kernel holds it, at a disk or a server that does not answer, and nobody knows for how long.
+            return Err(doing().into());
+        }
     }
     Ok(())
 }

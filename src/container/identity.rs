@@ -211,11 +211,12 @@ pub fn is_ending(init: Init) -> io::Result<bool> {
 
 /// Whether SIGKILL waits for it, which the kernel also sends in place of any other signal that ends it.
 fn is_killed(pid: i32) -> io::Result<bool> {
-    let mut buffer = [0; 4096];
-    let status = match read_record(format!("/proc/{pid}/status"), &mut buffer) {
+    // As long as its groups are many.
+    let status = match fs::read(format!("/proc/{pid}/status")) {
         Err(error) if error.kind() == ErrorKind::NotFound || is(&error, Errno::ESRCH) => return Ok(true),
-        status => String::from_utf8_lossy(status?).into_owned(),
+        status => status?,
     };
+    let status = String::from_utf8_lossy(&status);
     let pending = |line: &str| {
         let set = line.strip_prefix("SigPnd:").or_else(|| line.strip_prefix("ShdPnd:"))?;
         u64::from_str_radix(set.trim(), 16).ok()
