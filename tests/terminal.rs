@@ -22,6 +22,7 @@ deeds! {
     the_console_has_the_size_of_the_config,
     a_console_size_that_no_terminal_has_is_refused,
     create_with_a_terminal_needs_a_console_socket,
+    one_terminal_too_many_is_said_to_be_that,
     a_console_socket_without_a_terminal_is_refused,
     a_console_socket_that_is_none_is_refused,
 }
@@ -230,6 +231,25 @@ fn create_with_a_terminal_needs_a_console_socket(kase: &Kase) {
     let bundle = with_terminal(kase, ["/probe", "tty"]);
     kase.call(words(["create", "-b"], bundle.dir(), [kase.id().as_str()])).refused(&["process.terminal"]);
     kase.call(words(["run", "-d", "-b"], bundle.dir(), [kase.id().as_str()])).refused(&["process.terminal"]);
+}
+
+/// The kernel speaks of a full disk then.
+fn one_terminal_too_many_is_said_to_be_that(kase: &Kase) {
+    let one = |spec: &mut serde_json::Value| {
+        let mounts = spec["mounts"].as_array_mut().unwrap();
+        let pts = mounts.iter_mut().find(|mount| mount["type"] == "devpts").unwrap();
+        pts["options"].as_array_mut().unwrap().push(json!("max=1"));
+    };
+    let id = kase.id();
+    let _first = console(kase, &with_terminal(kase, ["/probe", "sleep"]).edit(one), &id);
+    let path = kase.path("second");
+    let _listener = UnixListener::bind(&path).unwrap();
+    kase.identity.own(&path);
+    let socket = path.to_str().unwrap();
+    let second = kase.call(["exec", "--tty", "--console-socket", socket, &id, "/probe", "args"]);
+    assert_ne!(second.code, 0, "{second}");
+    assert!(!is_ours() || second.help().contains("kernel.pty.max"), "{second}");
+    kase.call(["delete", "--force", &id]).succeeded();
 }
 
 fn a_console_socket_without_a_terminal_is_refused(kase: &Kase) {

@@ -30,13 +30,15 @@ pub fn take(
     trace::step("terminal");
     let at = || Fault::at("process.terminal", "open a terminal in the container's /dev/pts");
     let remedy = "mount devpts on /dev/pts (`kase spec` shows how), or set process.terminal to false";
-    let ptmx = inside::open_as(
-        root,
-        Path::new("/dev/pts/ptmx"),
-        libc::O_RDWR | libc::O_NOCTTY | libc::O_NONBLOCK,
-        Resolve::NO_SYMLINKS,
-    )
-    .or_fault(|| at().remedy(remedy))?;
+    let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_NONBLOCK;
+    let ptmx = match inside::open_as(root, Path::new("/dev/pts/ptmx"), flags, Resolve::NO_SYMLINKS) {
+        // The kernel's word for too many terminals is that of a full disk.
+        Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => {
+            let more = "close terminals, or let there be more: max= of the mount on /dev/pts, and, on the host, sysctl kernel.pty.max";
+            return Err(at().remedy(more).caused_by(error));
+        }
+        ptmx => ptmx.or_fault(|| at().remedy(remedy))?,
+    };
     if fstatfs(&ptmx)?.filesystem_type() != DEVPTS {
         return Err(at().remedy(remedy).into());
     }
