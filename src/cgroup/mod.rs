@@ -356,6 +356,8 @@ fn signal_each(pids: impl Fn() -> anyhow::Result<Vec<i32>>, number: i32) -> anyh
             match pidfd.and_then(|pidfd| pidfd_send_signal(pidfd.as_fd(), number)) {
                 // It may have ended meanwhile, as intended.
                 Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {}
+                // A threaded cgroup lists threads; all of a process have what its first one gets.
+                Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENOENT)) => {}
                 sent => sent.or_fault(|| Fault::doing(format!("signal process {pid}")))?,
             }
         }

@@ -117,6 +117,15 @@ fn a_process_that_is_no_longer_listed_once_it_is_open_is_not_signalled() {
 }
 
 #[test]
+fn the_threads_of_a_threaded_cgroup_are_no_processes() {
+    let all = fs::read_dir("/proc/self/task").unwrap();
+    let all = all.map(|entry| entry.unwrap().file_name().to_str().unwrap().parse::<i32>().unwrap());
+    // The test program's main one has the process's id.
+    let others: Vec<i32> = all.filter(|id| *id != std::process::id().cast_signed()).collect();
+    signal_each(|| Ok(others.clone()), 0).unwrap();
+}
+
+#[test]
 fn the_freezer_is_found_among_what_is_known_of_a_cgroup() {
     // By which way: without a parser, or by one.
     let (found, parsed) = (true, false);

@@ -63,7 +63,8 @@ fn pids(files: &Files<'_>) -> Map<String, Value> {
         return super::pids(files);
     }
     let mut pids = Map::new();
-    set(&mut pids, "current", directory::pids(files.directory, Reach::Own).unwrap_or_default().len());
+    let own = files.found("cgroup.procs", directory::pids(files.directory, Reach::Own));
+    set(&mut pids, "current", own.unwrap_or_default().len());
     pids
 }
 
