@@ -134,8 +134,8 @@ complete -c kase -n "__fish_kase_using_subcommand gc" -s h -l help -d 'Print hel
 complete -c kase -n "__fish_kase_using_subcommand integrate" -l config-dir -d 'Directory of the engine\'s configuration, if it is not the usual one' -r -F
 complete -c kase -n "__fish_kase_using_subcommand integrate" -l binary -d 'Register this kase instead of the one that is called' -r -F
 complete -c kase -n "__fish_kase_using_subcommand integrate" -l pid-file -d 'Where dockerd has its process id, if it is not the usual file' -r -F
-complete -c kase -n "__fish_kase_using_subcommand integrate" -l remove -d 'Take exactly that out again'
-complete -c kase -n "__fish_kase_using_subcommand integrate" -l no-default -d 'Only add kase where it would become the default runtime'
+complete -c kase -n "__fish_kase_using_subcommand integrate" -l remove -d 'Take exactly what was added out again'
+complete -c kase -n "__fish_kase_using_subcommand integrate" -l no-default -d 'Add kase without making it the default runtime'
 complete -c kase -n "__fish_kase_using_subcommand integrate" -s h -l help -d 'Print help'
 complete -c kase -n "__fish_kase_using_subcommand kill" -s a -l all -d 'Send it to every process of the container'
 complete -c kase -n "__fish_kase_using_subcommand kill" -s r -l regex -d 'Take ID for a regular expression, and act on every container whose id it matches'

@@ -18,8 +18,8 @@ fn options(command: Command) -> Command {
         .map(|name| Engine::named(&name).expect("clap takes the engines' names only"));
     command
         .arg(Arg::new("engine").required(true).value_name("ENGINE").value_parser(engines).help("The engine"))
-        .arg(yes("remove").help("Take exactly that out again"))
-        .arg(yes("no-default").help("Only add kase where it would become the default runtime"))
+        .arg(yes("remove").help("Take exactly what was added out again"))
+        .arg(yes("no-default").help("Add kase without making it the default runtime"))
         .arg(file("config-dir").value_name("DIR").help("Directory of the engine's configuration, if it is not the usual one"))
         .arg(file("binary").value_name("FILE").help("Register this kase instead of the one that is called"))
         .arg(file("pid-file").value_name("FILE").help("Where dockerd has its process id, if it is not the usual file"))
