@@ -2,6 +2,7 @@
 
 use crate::fault::{Fault, OrFault};
 use crate::kernel::pidfd::{pidfd_open, pidfd_send_signal};
+use crate::kernel::text::read_bytes;
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::os::fd::AsFd;
@@ -14,14 +15,16 @@ use std::time::Duration;
 /// # Errors
 /// The file cannot be read; the dockerd is somebody else's.
 pub fn dockerd(pid_file: &Path) -> anyhow::Result<Option<i32>> {
-    let id = match fs::read_to_string(pid_file) {
+    let id = match read_bytes(pid_file) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         id => id.or_fault(|| {
             let doing = format!("read {}, the configuration is written", pid_file.display());
             Fault::doing(doing).remedy("restart dockerd")
         })?,
     };
-    let Some(pid) = id.trim().parse().ok().filter(|pid| *pid > 0) else { return Ok(None) };
+    let Some(pid) = String::from_utf8_lossy(&id).trim().parse().ok().filter(|pid| *pid > 0) else {
+        return Ok(None);
+    };
     let told = signal(pid).or_fault(|| {
         let doing = format!("reload dockerd ({pid}), the configuration is written");
         Fault::doing(doing).remedy("restart it")
