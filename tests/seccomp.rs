@@ -19,6 +19,7 @@ deeds! {
     conditions_on_arguments_hold_in_all_64_bits,
     all_conditions_of_a_rule_and_any_rule_of_a_call_count,
     a_tight_profile_allows_kase_nothing_but_the_exec,
+    a_tight_profile_that_kills_kills_no_kase,
     limits_need_no_call_of_the_profiles,
     who_may_not_even_exit_ends_all_the_same,
     a_call_newer_than_the_profile_does_not_exist,
@@ -214,6 +215,17 @@ fn a_tight_profile_allows_kase_nothing_but_the_exec(kase: &Kase) {
     assert_eq!(kase.sees(ambient, answer), "hello\nEPERM\n");
     let seen = kase.sees(bundle(&more, false), ["args", "hello", "--", "status", "Seccomp", "NoNewPrivs"]);
     assert_eq!(seen, "hello\nSeccomp: 2\nNoNewPrivs: 0\n");
+}
+
+/// Where a call of kase's own would end it.
+fn a_tight_profile_that_kills_kills_no_kase(kase: &Kase) {
+    let mut profile = allowing(&NEEDED);
+    profile["defaultAction"] = json!("SCMP_ACT_KILL_PROCESS");
+    let bundle = || privileges(filtered(kase, &profile), true).args(["/probe", "args", "hello"]);
+    assert_eq!(kase.run(&bundle()).stdout(), "hello\n");
+    let container = kase.create(&bundle());
+    container.start();
+    container.says("hello");
 }
 
 fn limits_need_no_call_of_the_profiles(kase: &Kase) {

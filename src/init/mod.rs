@@ -199,10 +199,14 @@ impl Init<'_> {
         if let (Some(filter), None) = (filter, early) {
             filter::install(&plan.process, filter, None)?;
         }
-        let state = self.hands.state.now("created", Some(std::process::id().cast_signed()));
-        let environment_of = hook::Environment::OfContainer(&environment);
-        let around = hook::Around { directory: Path::new("."), environment: environment_of, partner: None };
-        hook::run(hook::Kind::StartContainer, plan.hooks.of(hook::Kind::StartContainer), &state, around)?;
+        let hooks = plan.hooks.of(hook::Kind::StartContainer);
+        // Without any, nothing is asked of the filter.
+        if !hooks.is_empty() {
+            let state = self.hands.state.now("created", Some(std::process::id().cast_signed()));
+            let environment = hook::Environment::OfContainer(&environment);
+            let around = hook::Around { directory: Path::new("."), environment, partner: None };
+            hook::run(hook::Kind::StartContainer, hooks, &state, around)?;
+        }
         let Some(program) = program else {
             tracing::warn!("process is not set in config.json: there is nothing to run");
             exit_now(0);
