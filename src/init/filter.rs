@@ -1,8 +1,9 @@
 //! Puts the process under its system call filter, at the last moment.
 //!
-//! After the start, with nothing left to do but the exec: so a profile need not allow what kase does, only
-//! execve (and, without no_new_privs, the capset that gives CAP_SYS_ADMIN up). A filter that notifies goes in before, since its listener has to reach the agent while the
-//! container is created.
+//! After the start, with nothing left to do but the exec: so a profile need not allow what kase does, only execve
+//! (and, without no_new_privs, the capset that gives CAP_SYS_ADMIN up). A filter that notifies goes in before, since
+//! its listener has to reach the agent while the container is created. So may one in a pid namespace that others are
+//! in: see [`pid_namespace`](super::pid_namespace).
 
 use super::process::set_capabilities;
 use crate::fault::{Fault, OrFault};

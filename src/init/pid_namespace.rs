@@ -142,8 +142,8 @@ fn send_procfs(entry: &mut Entry, socket: BorrowedFd<'_>) -> io::Result<()> {
     }
 }
 
-/// A filter with the calls of [`send_procfs`] and of each clone, and those of the allocator. Another file system could be opened under it, but
-/// not be made or mounted.
+/// A filter with the calls of [`send_procfs`] and of each clone, and those of the allocator. Another file system could
+/// be opened under it, but not be made or mounted.
 fn nothing_but_procfs() -> Vec<Instruction> {
     const LOAD: u16 = 0x20;
     const JUMP_IF_EQUAL: u16 = 0x15;

@@ -1,8 +1,9 @@
 //! The memory of a program whose threads are few or one, which ends with a line where there is none left: std would
 //! abort.
 //!
-//! With musl dlmalloc, behind a lock of two instructions: its own allocator has a system call for nearly each allocation that is larger than a page, and dlmalloc's
-//! lock is musl's mutex, which costs more than the allocation.
+//! With musl it is dlmalloc's, behind a lock of two instructions: musl's own allocator has a system call for nearly
+//! each allocation that is larger than a page, and dlmalloc's lock is musl's mutex, which costs more than the
+//! allocation.
 
 use std::alloc::{GlobalAlloc, Layout};
 

@@ -21,7 +21,7 @@ pub fn close_on_exec_from(first: u32) -> io::Result<()> {
 }
 
 /// Closes the descriptors from `first` up that this process was started with: whoever opened them may wait for
-/// their end. They are those without close-on-exec, which all of kase's own have. Returns the numbers of these.
+/// their end. They are those without close-on-exec, which all of kase's own have. Returns the numbers of kase's own.
 ///
 /// # Errors
 /// Those of /proc/self/fd, and what it does not show is at least marked: close_range(2).

@@ -9,9 +9,8 @@ use crate::kernel::clone::{Child, Cloned, Process, clone3};
 use crate::kernel::descriptor::close_all_but;
 use crate::kernel::pidfd::pidfd_send_signal;
 use crate::kernel::process::{every_signal, exit_now, wait_for};
-use nix::fcntl::OFlag;
-
 use libc::termios;
+use nix::fcntl::OFlag;
 use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 use nix::unistd::{getpgrp, pipe2, read, tcgetpgrp, write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
