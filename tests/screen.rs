@@ -16,6 +16,7 @@ deeds! {
     a_stopped_kase_gives_the_terminal_back_and_takes_it_again,
     a_killed_kase_leaves_the_terminal_as_it_was,
     in_the_background_it_runs_on_until_it_has_the_terminal,
+    a_terminal_that_hangs_up_is_the_containers_affair,
 }
 
 /// A container with a terminal in which busybox is.
@@ -212,4 +213,20 @@ fn in_the_background_it_runs_on_until_it_has_the_terminal(kase: &Kase) {
     assert_eq!(terminal.modes(), before);
     terminal.types("exit\n");
     ends(child);
+}
+
+/// The kernel tells the session's leader by SIGHUP and SIGCONT.
+fn a_terminal_that_hangs_up_is_the_containers_affair(kase: &Kase) {
+    let script = "trap 'exit 42' HUP; echo $((1 + 0))st; while :; do /busybox usleep 10000; done";
+    let bundle = busybox!(kase, ["/busybox", "sh", "-c", script]);
+    let mut terminal = Terminal::new(80, 24);
+    let mut child = run(kase, &mut terminal, &bundle);
+    terminal.shows("\n1st\n");
+    drop(terminal);
+    let mut end = None;
+    wait_until("the end", || {
+        end = child.try_wait().unwrap();
+        end.is_some()
+    });
+    assert_eq!(end.and_then(|end| end.code()), Some(42));
 }

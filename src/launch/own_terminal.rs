@@ -10,6 +10,7 @@ use crate::kernel::descriptor::close_all_but;
 use crate::kernel::pidfd::pidfd_send_signal;
 use crate::kernel::process::{every_signal, exit_now, wait_for};
 use libc::termios;
+use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 use nix::unistd::{getpgrp, pipe2, read, tcgetpgrp, write};
@@ -52,7 +53,11 @@ impl OwnTerminal {
             self.modes = None;
             return Ok(());
         }
-        let before = tcgetattr(&self.terminal)?;
+        let before = match tcgetattr(&self.terminal) {
+            // It has hung up, which is no reason to end the container.
+            Err(Errno::EIO) => return Ok(()),
+            before => before?,
+        };
         // Stopped and continued by somebody who has changed nothing.
         if self.modes.as_ref().is_some_and(|modes| modes.raw == before) {
             return Ok(());

@@ -2,6 +2,9 @@
 
 use super::Kase;
 use super::kase::patience;
+use nix::fcntl::OFlag;
+use nix::pty::{posix_openpt, ptsname_r, unlockpt};
+use nix::sys::stat::Mode;
 use rustix::termios::{Winsize, tcsetwinsize};
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
@@ -20,8 +23,12 @@ pub struct Terminal {
 impl Terminal {
     /// A terminal of `columns` × `rows`.
     pub fn new(columns: u16, rows: u16) -> Self {
-        let pty = nix::pty::openpty(None, None).unwrap();
-        let mut terminal = Self::of(pty.master, Some(pty.slave));
+        // Nobody else holds the outer end, so that the terminal hangs up when it is closed here.
+        let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+        let outer = posix_openpt(flags).unwrap();
+        unlockpt(&outer).unwrap();
+        let inner = nix::fcntl::open(ptsname_r(&outer).unwrap().as_str(), flags, Mode::empty()).unwrap();
+        let mut terminal = Self::of(outer.as_fd().try_clone_to_owned().unwrap(), Some(inner));
         terminal.resize(columns, rows);
         terminal
     }
