@@ -9,6 +9,7 @@ use nix::sys::stat::Mode;
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, Write as _};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -75,6 +76,11 @@ pub fn leave() {
         trace.change(None);
         trace.now.lock().unwrap_or_else(PoisonError::into_inner).gone = true;
     }
+}
+
+/// Where it goes.
+pub fn descriptor() -> Option<BorrowedFd<'static>> {
+    TRACE.get().map(|trace| trace.file.as_fd())
 }
 
 /// The whole trace is over: called by kase, when init writes no more. The second call does nothing.

@@ -250,6 +250,13 @@ fn nothing_of_the_container_is_opened_for_numbers(kase: &Kase) {
     }
 }
 
+/// What prepares the process is in another pid namespace, where procfs has no /proc/self.
+fn exec_finds_a_program_that_only_the_process_itself_sees(kase: &Kase) {
+    let container = sleeper(kase);
+    let outcome = kase.call(["exec", &container.id, "/proc/self/root/probe", "hostname"]);
+    assert_eq!(outcome.stdout(), "kase\n");
+}
+
 fn exec_works_before_start_too(kase: &Kase) {
     let container = kase.create(&kase.bundle().args(["/probe", "sleep"]));
     assert_eq!(sees(&container, [], ["hostname"]), "kase\n");

@@ -64,7 +64,7 @@ fn killed_at_any_system_call_create_leaves_nothing_that_gc_does_not_clear(kase: 
     assert!(output.status.success());
     let bundle = kase.bundle().args(["/probe", "sleep"]);
     let mut cleared = 0;
-    for name in ["openat", "write", "clone3", "mkdirat", "sendmsg", "recvmsg", "fcntl"] {
+    for name in ["openat", "write", "clone3", "mkdirat", "sendmsg", "recvmsg", "fcntl", "socketpair"] {
         for call in 1.. {
             let id = kase.id();
             let create = kase.command(words(["create", "-b"], bundle.dir(), [id.as_str()]));

@@ -104,7 +104,7 @@ fn a_tmpfs_whose_mount_point_cannot_be_looked_at_is_refused(kase: &Kase) {
         strace.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("inject=openat2:error=EIO:when={nth}")]);
         strace.arg(run.get_program()).args(run.get_args());
         let outcome = kase.finish(strace);
-        outcome.fails(&["Input/output error"]);
+        outcome.fails(&["(os error 5)"]);
     }
 }
 

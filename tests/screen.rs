@@ -134,7 +134,7 @@ fn jobs_inside_are_stopped_and_continued(kase: &Kase) {
     terminal.types("\x1a");
     terminal.shows("Stopped");
     terminal.types("echo $((1 + 1))nd; fg\n");
-    terminal.shows("\n2nd\n");
+    terminal.shows("\n2nd\n/busybox cat\n");
     terminal.types("more\n");
     terminal.shows("\nmore\nmore\n");
     terminal.types("\x04");

@@ -96,6 +96,16 @@ pub fn lock_creator(file: &File) -> nix::Result<()> {
     fcntl(file, FcntlArg::F_SETLK(&byte(CREATOR))).map(drop)
 }
 
+/// Whether somebody waits until this creation has come to its end, to remove what it makes.
+///
+/// # Errors
+/// Those of fcntl(2).
+pub fn is_awaited_by_remover(file: BorrowedFd<'_>) -> nix::Result<bool> {
+    let mut lock = byte(REMOVER);
+    fcntl(file, FcntlArg::F_GETLK(&mut lock))?;
+    Ok(lock.l_type != libc::F_UNLCK as libc::c_short)
+}
+
 /// Whether the creation is under way. A lock to read would be in the way of the one to write, and needs a file that is
 /// open for reading only.
 ///

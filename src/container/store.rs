@@ -2,7 +2,7 @@
 
 use super::directory::{self, Directory, Read};
 use super::glance::Sight;
-use super::locks::{Remover, deleted};
+use super::locks::{Remover, deleted, is_awaited_by_remover};
 use super::record::{Facts, Journal, Record, Text};
 use super::state::Owners;
 use super::{Container, id};
@@ -268,7 +268,8 @@ impl Entry {
     /// # Errors
     /// It was deleted meanwhile, or the record cannot be written.
     pub fn ready(&self) -> anyhow::Result<()> {
-        if !self.directory.is(self.own.as_fd())? {
+        // Of a creation and a deletion at once, one succeeds.
+        if !self.directory.is(self.own.as_fd())? || is_awaited_by_remover(self.journal().fd())? {
             return Err(deleted());
         }
         self.journal().ready()

@@ -9,6 +9,7 @@ use crate::handshake::{InitEnd, ToInit, ToKase};
 use crate::kernel::descriptor;
 use crate::kernel::path::open;
 use crate::kernel::process::{Dumpable, exit_now, set_dumpable, setns};
+use crate::log;
 use crate::plan::attributes::Attributes;
 use crate::plan::namespaces::Kind;
 use crate::plan::process::Process;
@@ -99,17 +100,19 @@ fn recipe(
     attributes::set(attributes, &proc, executor)?;
     drop((proc, root));
     process::tell_missing(&plan.capabilities)?;
-    pid_namespace::leave_logs();
+    log::leave();
     // Nothing of the host's is left then that the program, or the path to it, could lead through (CVE-2024-21626).
-    descriptor::close_all_but(&[added.kase.as_fd()], 3 + added.preserve_fds)?;
+    let kept: Vec<_> = [added.kase.as_fd()].into_iter().chain(trace::descriptor()).collect();
+    descriptor::close_all_but(&kept, 3 + added.preserve_fds)?;
     process::become_user(plan, added.last_capability)?;
-    let name = plan.arguments.first().ok_or_else(|| Fault::doing("there is no program to run"))?;
-    let program = program::find(name, &environment)?;
     let mut filter = added.filter.as_ref();
     filter::reduce(plan, filter)?;
     if joins_pid {
         filter = pid_namespace::enter(&added.kase, plan, filter)?;
     }
+    // Only now: the path may be one of procfs's, which shows nothing of a process outside.
+    let name = plan.arguments.first().ok_or_else(|| Fault::doing("there is no program to run"))?;
+    let program = program::find(name, &environment)?;
     session::lead()?;
     if plan.terminal.is_some() {
         terminal::make_controlling()?;

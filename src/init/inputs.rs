@@ -6,6 +6,7 @@ use crate::handshake::InitEnd;
 use crate::hook;
 use crate::host::hierarchies::Hierarchy;
 use crate::kernel::descriptor;
+use crate::trace;
 use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
@@ -32,9 +33,10 @@ pub struct Hands {
 }
 
 impl Hands {
-    /// Closes every descriptor but these, the standard ones and those that the program inherits.
+    /// Closes every descriptor but these, the trace's, the standard ones and those that the program inherits.
     pub(super) fn close_all_others(&self, preserve_fds: u32) -> anyhow::Result<()> {
         let mut kept = vec![self.kase.as_fd()];
+        kept.extend(trace::descriptor());
         kept.extend(self.gate.as_ref().map(AsFd::as_fd));
         kept.extend(self.state.output.descriptors());
         Ok(descriptor::close_all_but(&kept, 3 + preserve_fds)?)

@@ -37,6 +37,7 @@ use crate::handshake::{ToInit, ToKase};
 use crate::hook;
 use crate::kernel::process::{Dumpable, exit_now, heed_signals, set_dumpable, unshare};
 use crate::kernel::{descriptor, net};
+use crate::log;
 use crate::plan::Plan;
 use crate::plan::mount_options::Extension;
 use crate::plan::mounts::What;
@@ -169,16 +170,12 @@ impl Init<'_> {
         match &mut self.joined_pid {
             Some(entry) => {
                 entry.enter()?;
-                pid_namespace::leave_logs();
+                log::leave();
                 self.hands.close_all_others(plan.preserve_fds)?;
             }
             None => descriptor::close_directories(&of_kase),
         }
         process::become_user(&plan.process, self.hands.last_capability)?;
-        let program = match plan.process.arguments.first() {
-            Some(name) => Some(program::find(name, &environment)?),
-            None => None,
-        };
         let filter = plan.seccomp.as_ref().map(|filter| &filter.program);
         filter::reduce(&plan.process, filter)?;
         let mut filter = filter;
@@ -186,6 +183,11 @@ impl Init<'_> {
             filter = pid_namespace::enter(&self.hands.kase, &plan.process, filter)?;
             session::lead()?;
         }
+        // Only now: the path may be one of procfs's, which shows nothing of a process outside.
+        let program = match plan.process.arguments.first() {
+            Some(name) => Some(program::find(name, &environment)?),
+            None => None,
+        };
         if plan.process.terminal.is_some() {
             terminal::make_controlling()?;
         }

@@ -9,12 +9,11 @@ use super::namespaces::Entry;
 use crate::fault::{Fault, OrFault};
 use crate::handshake::{InitEnd, ToInit, ToKase};
 use crate::kernel::clone::{Child, Cloned, SIBLING, clone_sibling, clone3};
-use crate::kernel::descriptor::close_all_but;
+use crate::kernel::descriptor::{close_all_but, close_copies};
 use crate::kernel::mount::{attribute, make_file_system, open_file_system};
 use crate::kernel::process::{End, exit_now, wait_for};
 use crate::kernel::seccomp::{self, Instruction};
 use crate::kernel::socket;
-use crate::log;
 use crate::plan::process::Process;
 use crate::seccomp::{Arch, Program};
 use crate::trace;
@@ -25,7 +24,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 /// Makes the process that goes on, as kase's child, and ends this one. Returns only in the new process.
 ///
 /// This process must have joined the namespace, which counts for what it makes, and have no descriptor that the program
-/// may not have but the way to kase.
+/// may not have but the way to kase, and the trace's, which is closed here.
 ///
 /// A filter that takes a privilege to install is installed before, if all that is left to be done is allowed under it: so
 /// the new process never has that privilege. Returns the filter that is still to be installed.
@@ -42,6 +41,8 @@ pub fn enter<'a>(
             && filter::keeps_surplus(plan, filter)
             && LAST_CALLS.iter().all(|(call, arguments)| filter.allows(*call as u32, *arguments))
     });
+    trace::leave();
+    close_copies(trace::descriptor().as_slice());
     let cloned = match early {
         Some(early) => {
             filter::install(plan, early, None)?;
@@ -65,11 +66,14 @@ const MAKE_CONTROLLING: u64 = libc::TIOCSCTTY as u64;
 
 /// What is done after a filter that is installed before the clone, and until the exec; arguments that no filter can
 /// judge are zero.
-const LAST_CALLS: [(libc::c_long, [u64; 6]); 19] = [
+const LAST_CALLS: [(libc::c_long, [u64; 6]); 22] = [
     (libc::SYS_capset, [0; 6]),
     (libc::SYS_clone, [SIBLING, 0, 0, 0, 0, 0]),
     (libc::SYS_sendmsg, [0; 6]),
     (libc::SYS_recvmsg, [0; 6]),
+    (libc::SYS_statx, [0; 6]),
+    (libc::SYS_faccessat, [0; 6]),
+    (libc::SYS_faccessat2, [0; 6]),
     (libc::SYS_setsid, [0; 6]),
     (libc::SYS_ioctl, [0, MAKE_CONTROLLING, 0, 0, 0, 0]),
     (libc::SYS_rt_sigaction, [0; 6]),
@@ -86,12 +90,6 @@ const LAST_CALLS: [(libc::c_long, [u64; 6]); 19] = [
     (libc::SYS_exit_group, [0; 6]),
     (libc::SYS_execve, [0; 6]),
 ];
-
-/// Has nothing written to the trace and the log from here on, whose descriptors are about to be closed.
-pub fn leave_logs() {
-    trace::leave();
-    log::leave();
-}
 
 /// Opens what a procfs of that namespace is made from. The kernel gives it only to who is in there: a process for that
 /// alone, with nothing but an empty root, and under a filter that leaves nothing to whoever traces it.

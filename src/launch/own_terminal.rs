@@ -59,7 +59,7 @@ impl OwnTerminal {
             before => before?,
         };
         // Stopped and continued by somebody who has changed nothing.
-        if self.modes.as_ref().is_some_and(|modes| modes.raw == before) {
+        if self.modes.as_ref().is_some_and(|modes| is_same(&modes.raw, &before)) {
             return Ok(());
         }
         let mut raw = before.clone();
@@ -146,7 +146,7 @@ impl Drop for Restorer {
 /// Waits until nobody holds the other end of `told` any more.
 fn restore(terminal: &OwnedFd, told: &OwnedFd) {
     let mut last = None;
-    let mut packet: Packet = [0; 16 + CHARACTERS];
+    let mut packet: Packet = [0; LENGTH];
     while let Ok(1..) = read(told, &mut packet) {
         last = Some(packet);
     }
@@ -156,32 +156,41 @@ fn restore(terminal: &OwnedFd, told: &OwnedFd) {
     let mut raw = before.clone();
     cfmakeraw(&mut raw);
     // A shell may have set its own meanwhile.
-    if tcgetattr(terminal).is_ok_and(|now| now == raw) {
+    if tcgetattr(terminal).is_ok_and(|now| is_same(&now, &raw)) {
         let _ = tcsetattr(terminal, SetArg::TCSANOW, &before);
     }
 }
 
-type Packet = [u8; 16 + CHARACTERS];
-/// NCCS.
-const CHARACTERS: usize = 32;
+type Packet = [u8; LENGTH];
+const LENGTH: usize = 16 + CHARACTERS;
+/// The kernel's NCCS. What a C library has beyond it may be anything: musl leaves it as it was.
+const CHARACTERS: usize = 19;
+
+/// Whether the kernel has the same modes for both.
+fn is_same(one: &Termios, other: &Termios) -> bool {
+    packed(&one.clone().into()) == packed(&other.clone().into())
+}
 
 /// What a raw mode changes, in fewer bytes than a pipe splits.
 fn packed(modes: &termios) -> Packet {
     let flags = [modes.c_iflag, modes.c_oflag, modes.c_cflag, modes.c_lflag];
-    let mut bytes = flags.iter().flat_map(|flags| flags.to_ne_bytes()).chain(modes.c_cc);
+    let characters = modes.c_cc.into_iter().take(CHARACTERS);
+    let mut bytes = flags.iter().flat_map(|flags| flags.to_ne_bytes()).chain(characters);
     std::array::from_fn(|_| bytes.next().unwrap_or(0))
 }
 
 /// The modes of a packet; what it does not have is that of `now`.
 fn unpacked(packet: &Packet, now: termios) -> Option<Termios> {
     let (flags, characters) = packet.split_at(16);
+    let mut all = now.c_cc;
+    all[..CHARACTERS].copy_from_slice(characters);
     let mut flags = flags.chunks_exact(4).map_while(|bytes| Some(u32::from_ne_bytes(bytes.try_into().ok()?)));
     let modes = termios {
         c_iflag: flags.next()?,
         c_oflag: flags.next()?,
         c_cflag: flags.next()?,
         c_lflag: flags.next()?,
-        c_cc: characters.try_into().ok()?,
+        c_cc: all,
         ..now
     };
     Some(modes.into())
