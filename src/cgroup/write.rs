@@ -256,6 +256,8 @@ fn refused(place: &Path, write: &Write, file: &str, error: io::Error) -> anyhow:
         Some(libc::EINVAL | libc::ERANGE) => {
             fault.remedy(format!("use a value that {file} takes, within the limits of the cgroups above"))
         }
+        // Of a cpuset, which may not be emptied while it has processes.
+        Some(libc::ENOSPC) => fault.remedy("name at least one processor or memory node of the cgroup above"),
         Some(libc::ENODEV) => {
             fault.remedy("name a device that exists: `lsblk` prints the numbers of whole disks")
         }

@@ -17,6 +17,11 @@ use std::time::{Duration, Instant};
 #[derive(Debug)]
 pub struct Strays(OwnedFd);
 
+fn is_ours(mounts: &OwnedFd) -> nix::Result<bool> {
+    let (own, other) = (stat("/proc/self/ns/mnt")?, fstat(mounts)?);
+    Ok((own.st_dev, own.st_ino) == (other.st_dev, other.st_ino))
+}
+
 impl Strays {
     /// To be called before init ends: nothing tells afterwards which processes they are. Nothing where they are known
     /// otherwise, or share their mounts with processes that are not the container's.
@@ -29,6 +34,8 @@ impl Strays {
         }
         let Some(init) = container.pid()? else { return Ok(None) };
         match open_namespace(format!("/proc/{init}/ns/mnt").as_str()) {
+            // Never those that share ours, whatever the record says.
+            Ok(mounts) if is_ours(&mounts)? => Ok(None),
             Ok(mounts) if container.pid()? == Some(init) => Ok(Some(Self(mounts))),
             // One that has not been started lets nobody look, but is alone then.
             Ok(_) | Err(Errno::ENOENT | Errno::EACCES | Errno::EPERM) => Ok(None),

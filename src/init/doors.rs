@@ -1,6 +1,6 @@
 //! Into the cgroups of v1, each by its own door: a `tasks` that kase has opened.
 
-use crate::fault::{Fault, OrFault};
+use crate::fault::Fault;
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -12,10 +12,16 @@ use std::os::fd::{AsRawFd, OwnedFd};
 pub fn enter(doors: Vec<OwnedFd>) -> anyhow::Result<()> {
     doors.into_iter().map(File::from).try_for_each(|mut door| {
         // 0 is who writes.
-        door.write_all(b"0").or_fault(|| {
+        door.write_all(b"0").map_err(|error| {
             let tasks = fs::read_link(format!("/proc/self/fd/{}", door.as_raw_fd())).unwrap_or_default();
-            Fault::doing(format!("move this process by {}", tasks.display()))
-                .remedy("see whether another process has changed or removed the cgroup")
+            let remedy = match error.raw_os_error() {
+                Some(libc::ENOSPC) => {
+                    "give it processors and memory: its cpuset.cpus or cpuset.mems is empty"
+                }
+                _ => "see whether another process has changed or removed the cgroup",
+            };
+            // What is short there is no disk.
+            Fault::doing(format!("move this process by {}", tasks.display())).remedy(remedy).caused_by(error)
         })
     })
 }
