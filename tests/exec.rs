@@ -7,6 +7,7 @@ use std::fs;
 
 deeds! {
     exec_works_before_start_too,
+    exec_finds_a_program_that_only_the_process_itself_sees,
     what_is_added_ends_with_a_container_that_nothing_holds_together,
     exec_runs_in_the_containers_namespaces,
     exec_gives_the_programs_exit_code,

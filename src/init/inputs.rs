@@ -6,6 +6,7 @@ use crate::handshake::InitEnd;
 use crate::hook;
 use crate::host::hierarchies::Hierarchy;
 use crate::kernel::descriptor;
+use crate::plan::Plan;
 use crate::trace;
 use std::collections::BTreeMap;
 use std::ffi::CString;
@@ -34,12 +35,15 @@ pub struct Hands {
 
 impl Hands {
     /// Closes every descriptor but these, the trace's, the standard ones and those that the program inherits.
-    pub(super) fn close_all_others(&self, preserve_fds: u32) -> anyhow::Result<()> {
+    pub(super) fn close_all_others(&self, plan: &Plan<'_>) -> anyhow::Result<()> {
         let mut kept = vec![self.kase.as_fd()];
         kept.extend(trace::descriptor());
         kept.extend(self.gate.as_ref().map(AsFd::as_fd));
-        kept.extend(self.state.output.descriptors());
-        Ok(descriptor::close_all_but(&kept, 3 + preserve_fds)?)
+        // These are the host's, and only for who runs hooks still.
+        if !plan.hooks.of(hook::Kind::StartContainer).is_empty() {
+            kept.extend(self.state.output.descriptors());
+        }
+        Ok(descriptor::close_all_but(&kept, 3 + plan.preserve_fds)?)
     }
 }
 

@@ -171,7 +171,7 @@ impl Init<'_> {
             Some(entry) => {
                 entry.enter()?;
                 log::leave();
-                self.hands.close_all_others(plan.preserve_fds)?;
+                self.hands.close_all_others(plan)?;
             }
             None => descriptor::close_directories(&of_kase),
         }

@@ -17,6 +17,7 @@ use crate::kernel::socket;
 use crate::plan::process::Process;
 use crate::seccomp::{Arch, Program};
 use crate::trace;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::unistd::{chroot, fchdir};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -111,6 +112,8 @@ pub fn open_procfs(entry: &mut Entry) -> io::Result<OwnedFd> {
         End::Exited(errno) => return Err(io::Error::from_raw_os_error(errno)),
         End::Signalled(_) => return Err(io::ErrorKind::UnexpectedEof.into()),
     }
+    // It is there by now, or never comes: somebody who traces may hold the other end.
+    fcntl(&ours, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
     let (_, context) = socket::receive(ours.as_fd(), &mut [0])?;
     context.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
 }

@@ -342,6 +342,8 @@ impl Init {
     }
 
     fn vanished(&self) -> anyhow::Error {
+        // It has ended, or says what it must not.
+        let _ = pidfd_send_signal(self.process.pidfd.as_fd(), libc::SIGKILL);
         let end = match wait_for(self.process.pid) {
             Ok(End::Signalled(signal)) => format!(": signal {signal} ended it"),
             Ok(End::Exited(code)) => format!(": its exit code is {code}"),
