@@ -7,7 +7,7 @@ use crate::kernel::path::open_namespace;
 use crate::kernel::pidfd::pidfd_open;
 use crate::kernel::process;
 use crate::plan::Plan;
-use crate::plan::namespaces::{Join, Kind, Offset};
+use crate::plan::namespaces::{Join, Kind, Namespaces, Offset};
 use crate::trace::{self, Who};
 use nix::errno::Errno;
 use nix::sys::stat::{fstat, stat};
@@ -111,8 +111,9 @@ pub fn beside_pid(plan: &Plan<'_>, kase: &InitEnd) -> anyhow::Result<Option<Entr
     let namespaces = &plan.namespaces;
     let Some(join_pid) = namespaces.join(Kind::Pid) else { return Ok(None) };
     let mut entry = Entry { namespace: open_one(join_pid)?, at: join_pid.at, entered: Entered::No };
-    // As for all that the user namespace may not own: while our privileges outside may allow it.
-    if namespaces.has(Kind::User) {
+    // While our privileges outside may allow it, if the container's user namespace does not own it. Then what this
+    // process makes is in there from now on, hooks too.
+    if namespaces.has(Kind::User) && !is_owned_by_joined(namespaces, &entry)? {
         // It is tried once more from inside.
         let _ = entry.enter();
     }
@@ -122,6 +123,18 @@ pub fn beside_pid(plan: &Plan<'_>, kase: &InitEnd) -> anyhow::Result<Option<Entr
         .map_err(|error| not_made(Fault::at("linux.namespaces", "make the namespaces"), error))?;
     kase.say(&ToKase::Born(pidfd_open(std::process::id().cast_signed())?))?;
     Ok(Some(entry))
+}
+
+/// Whether the user namespace that is joined owns the pid namespace, so that its root may enter that at any time.
+fn is_owned_by_joined(namespaces: &Namespaces<'_>, entry: &Entry) -> anyhow::Result<bool> {
+    let Some(user) = namespaces.join(Kind::User) else { return Ok(false) };
+    let owner = match process::owner_of(entry.namespace.as_fd()) {
+        // It is not below ours.
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => return Ok(false),
+        owner => fstat(owner.or_fault(|| Fault::at(entry.at, "look who owns the pid namespace"))?)?,
+    };
+    let user = fstat(open_one(user)?)?;
+    Ok((owner.st_dev, owner.st_ino) == (user.st_dev, user.st_ino))
 }
 
 /// The way into a pid namespace that others are in.

@@ -1,11 +1,11 @@
 //! What a process does to itself, and how its children end.
 
-use super::answer;
+use super::{answer, descriptor};
 use super::descriptor::close_on_exec_from;
 use nix::sys::signal::SigSet;
 use std::ffi::{CStr, CString, OsString};
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::{CommandExt, parent_id};
 use std::process::Command;
@@ -18,6 +18,16 @@ use std::ptr;
 pub fn setns(fd: BorrowedFd<'_>, kind: u64) -> io::Result<()> {
     // SAFETY: plain integers; a single-threaded process may change any of its namespaces.
     answer(unsafe { libc::setns(fd.as_raw_fd(), kind as libc::c_int) }.into()).map(drop)
+}
+
+/// The user namespace that owns the namespace behind `fd`; ioctl_nsfs(2).
+///
+/// # Errors
+/// EPERM when it is none of ours.
+pub fn owner_of(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    const NS_GET_USERNS: libc::c_ulong = 0xb701;
+    // SAFETY: the request takes no argument and answers with a new descriptor.
+    descriptor(unsafe { libc::ioctl(fd.as_raw_fd(), NS_GET_USERNS as libc::Ioctl) }.into())
 }
 
 /// Leaves namespaces for new ones (CLONE_NEW* flags).

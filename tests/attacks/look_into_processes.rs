@@ -11,6 +11,7 @@ deeds! {
     exec_shows_no_privilege_that_the_program_does_not_get,
 }
 deeds! { root: a_container_in_anothers_pid_namespace_shows_nothing_of_the_host }
+deeds! { root: a_hook_of_a_container_in_anothers_namespaces_shows_nothing_of_the_host }
 deeds! { root: init_in_a_user_namespace_shows_nothing_of_the_host }
 
 /// The capabilities that an attacker has.
@@ -143,6 +144,23 @@ fn a_container_in_anothers_pid_namespace_shows_nothing_of_the_host(kase: &Kase) 
         }
         assert_eq!(seen(kase, &attacker), [""; 0], "{capabilities:?}");
     }
+}
+
+/// A pod with a user namespace of its own: its root may trace there, and sees hooks only after they are outside of it.
+fn a_hook_of_a_container_in_anothers_namespaces_shows_nothing_of_the_host(kase: &Kase) {
+    let map = json!([{"containerID": 0, "hostID": 0, "size": 1000}]);
+    let bundle = kase.bundle().namespace(json!({"type": "user"})).edit(|spec| {
+        spec["linux"]["uidMappings"] = map.clone();
+        spec["linux"]["gidMappings"] = map;
+    });
+    let attacker = attacker(kase, bundle, MIGHTY);
+    let join = |kind: &str| json!({"type": kind, "path": format!("/proc/{}/ns/{kind}", attacker.pid())});
+    let bundle = kase.bundle().args(["/true"]).namespace(join("pid")).namespace(join("user")).edit(|spec| {
+        spec["hooks"]["createContainer"] = json!([{"path": "/bin/sleep", "args": ["sleep", "0.2"]}]);
+    });
+    let dir = bundle.dir().display().to_string();
+    until_seen(kase, &attacker, || kase.command(["run", "-b", &dir, &kase.id()]));
+    assert_eq!(seen(kase, &attacker), [""; 0]);
 }
 
 /// Root of a host is the owner of the user namespaces that it makes, and has all capabilities over what lives in them:
