@@ -71,7 +71,15 @@ impl Gate {
     pub fn wait(&self) -> anyhow::Result<Starter> {
         loop {
             let number = match accept4(self.0.as_raw_fd(), SockFlag::SOCK_CLOEXEC) {
-                Err(nix::Error::EINTR | nix::Error::ECONNABORTED) => continue,
+                // One connection that fails, of whatever it is, is not the container's end.
+                Err(
+                    Errno::EINTR
+                    | Errno::ECONNABORTED
+                    | Errno::ECONNRESET
+                    | Errno::EPROTO
+                    | Errno::ENOMEM
+                    | Errno::ENOBUFS,
+                ) => continue,
                 number => number?,
             };
             let starter = Starter(crate::kernel::descriptor::accepted(number));

@@ -1,7 +1,7 @@
 //! What a process does to itself, and how its children end.
 
-use super::{answer, descriptor};
 use super::descriptor::close_on_exec_from;
+use super::{answer, descriptor};
 use nix::sys::signal::SigSet;
 use std::ffi::{CStr, CString, OsString};
 use std::io;
