@@ -25,9 +25,6 @@ pub struct User {
 const MOST: u64 = 16 << 20;
 
 /// The text of one of the files, already open.
-///
-/// # Errors
-/// Those of read(2), and what is not a regular file or larger than any such file is.
 pub fn read(file: OwnedFd) -> io::Result<String> {
     size(file.as_fd())?;
     let mut text = Vec::new();

@@ -91,9 +91,6 @@ fn correct(resources: &mut LinuxResources, text: &[u8], section: &str) {
 }
 
 /// The text of the bundle's config.json, or of the file that takes its place.
-///
-/// # Errors
-/// Those of open(2) and read(2).
 pub fn read(directory: &Path, config: Option<&Path>) -> anyhow::Result<Vec<u8>> {
     let file = directory.join(config.unwrap_or(Path::new("config.json")));
     read_bytes(&file).or_fault(|| {

@@ -50,9 +50,6 @@ impl AsFd for Gate {
 
 impl Gate {
     /// Builds the gate in a state directory.
-    ///
-    /// # Errors
-    /// Those of bind(2).
     pub fn build(directory: BorrowedFd<'_>) -> anyhow::Result<Self> {
         let build = || {
             let socket = seqpacket()?;
@@ -65,9 +62,6 @@ impl Gate {
 
     /// Waits until `start` says so. A `start` that dies before its word is forgotten. Nobody can knock any more then,
     /// but the gate is still seen until it is dropped.
-    ///
-    /// # Errors
-    /// Those of accept4(2).
     pub fn wait(&self) -> anyhow::Result<Starter> {
         loop {
             let number = match accept4(self.0.as_raw_fd(), SockFlag::SOCK_CLOEXEC) {
@@ -102,9 +96,6 @@ impl Starter {
 }
 
 /// Whether a process waits at the gate of the container with this state directory, below `at`.
-///
-/// # Errors
-/// Those of openat(2), socket(2) and connect(2), but not that there is no gate.
 pub fn is_waited_at(at: BorrowedFd<'_>, directory: impl AsRef<OsStr>) -> anyhow::Result<bool> {
     let look = || {
         let file = Path::new(directory.as_ref()).join(FILE);

@@ -81,9 +81,6 @@ pub struct InitEnd(OwnedFd);
 pub const LONGEST: usize = 8192;
 
 /// Both ends.
-///
-/// # Errors
-/// Those of socketpair(2).
 pub fn pair() -> std::io::Result<(KaseEnd, InitEnd)> {
     let (kase, init) = socket::pair()?;
     Ok((KaseEnd(kase), InitEnd(init)))
@@ -97,9 +94,6 @@ impl AsFd for InitEnd {
 
 impl KaseEnd {
     /// Speaks to init, and passes descriptors with the word.
-    ///
-    /// # Errors
-    /// When init is gone.
     pub fn say(&self, word: ToInit, fds: &[OwnedFd]) -> anyhow::Result<()> {
         let tag = match word {
             ToInit::Begin => b'b',
@@ -113,9 +107,6 @@ impl KaseEnd {
 
     /// Waits until there is something to hear, or the process behind `pidfd` has ended with all that it had to say
     /// said: its end of the socket may be another's too.
-    ///
-    /// # Errors
-    /// Those of poll(2).
     pub fn expects(&self, pidfd: BorrowedFd<'_>) -> anyhow::Result<Expected> {
         let mut timeout = PollTimeout::NONE;
         loop {
@@ -142,9 +133,6 @@ impl KaseEnd {
     }
 
     /// Hears init; nothing when it has ended or has executed the program.
-    ///
-    /// # Errors
-    /// When the socket fails.
     pub fn hear(&self) -> anyhow::Result<Option<ToKase>> {
         let mut buffer = [0; LONGEST];
         let (length, fd) = socket::receive(self.0.as_fd(), &mut buffer)
@@ -169,9 +157,6 @@ impl KaseEnd {
 
 impl InitEnd {
     /// Speaks to kase.
-    ///
-    /// # Errors
-    /// When kase is gone.
     pub fn say(&self, word: &ToKase) -> anyhow::Result<()> {
         let (packet, fd) = match word {
             ToKase::Born(fd) => (b"B".to_vec(), Some(fd.as_fd())),

@@ -264,9 +264,6 @@ fn wait(
 }
 
 /// Whether the process behind `pidfd` ends within `limit`.
-///
-/// # Errors
-/// Those of poll(2).
 pub fn ended_within(pidfd: BorrowedFd<'_>, limit: Duration) -> io::Result<bool> {
     Ok(watch(pidfd, None, Some(limit))? == Watched::Ended)
 }

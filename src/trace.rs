@@ -41,9 +41,6 @@ pub enum Who {
 }
 
 /// Begins a trace in a new file.
-///
-/// # Errors
-/// Those of open(2).
 pub fn begin(path: &Path) -> io::Result<()> {
     let file = output_file::append(path, Mode::from_bits_truncate(0o666), OFlag::O_TRUNC)?;
     let now = Mutex::new(Now { who: Who::Kase, step: None, gone: false });

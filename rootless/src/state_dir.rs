@@ -47,9 +47,6 @@ impl StateDir {
 
     /// As [`StateDir::find`], with `/run` and `/tmp` below another root and another
     /// `XDG_RUNTIME_DIR`.
-    ///
-    /// # Errors
-    /// As [`StateDir::find`].
     pub fn find_in(
         root: &Root,
         runtime_dir: Option<OsString>,
@@ -91,9 +88,6 @@ impl StateDir {
     }
 
     /// Makes the directory, if it is not there: [`make`].
-    ///
-    /// # Errors
-    /// As [`make`].
     pub fn make(&self, caller: &Caller) -> Result<OwnedFd, Error> {
         make(&self.path, caller)
     }

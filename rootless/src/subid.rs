@@ -79,9 +79,6 @@ impl Subordinate {
     }
 
     /// As [`Subordinate::look`], with `/etc` below another root.
-    ///
-    /// # Errors
-    /// As [`Subordinate::look`].
     pub fn look_in(root: &Root, caller: &Caller) -> Result<Self, Unreadable> {
         if caller.standing == Standing::NamespaceRoot {
             let maps = caller.maps().map_err(|source| Unreadable { path: "/proc/self/uid_map", source })?;

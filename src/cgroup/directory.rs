@@ -21,9 +21,6 @@ pub enum Reach {
 
 /// Makes `path` and what is missing above it, below `top`; returns what was made, topmost first. Nothing
 /// stays when it fails.
-///
-/// # Errors
-/// Those of mkdir(2).
 pub fn make(top: &Path, path: &Path, mut on_the_way: impl FnMut(&Path)) -> io::Result<Vec<PathBuf>> {
     let mut made: Vec<PathBuf> = Vec::new();
     let mut current = top.to_path_buf();
@@ -43,9 +40,6 @@ pub fn make(top: &Path, path: &Path, mut on_the_way: impl FnMut(&Path)) -> io::R
 }
 
 /// As [`make`], where nothing is to be done on the way, which is mostly there.
-///
-/// # Errors
-/// Those of mkdir(2).
 pub fn make_plain(top: &Path, path: &Path) -> io::Result<Vec<PathBuf>> {
     match fs::create_dir(path) {
         Ok(()) => Ok(vec![path.to_path_buf()]),
@@ -64,25 +58,16 @@ pub fn unmake(made: &[PathBuf]) {
 }
 
 /// Writes a file of a cgroup with one write(2), and never makes one.
-///
-/// # Errors
-/// The kernel's.
 pub fn write(file: &Path, text: &str) -> io::Result<()> {
     put(&open(file)?, text)
 }
 
 /// Opens a file of a cgroup for [`put`].
-///
-/// # Errors
-/// The kernel's.
 pub fn open(file: &Path) -> io::Result<File> {
     Ok(kernel::path::open(file, OFlag::O_WRONLY).map(File::from)?)
 }
 
 /// Writes with one write(2). Such a file has no position: each is a command of its own.
-///
-/// # Errors
-/// The kernel's.
 pub fn put(mut file: &File, text: &str) -> io::Result<()> {
     loop {
         match file.write(text.as_bytes()) {
@@ -100,9 +85,6 @@ pub fn keyed(file: &Path, key: &str) -> io::Result<Option<u64>> {
 }
 
 /// A number in a file; `max` is the largest.
-///
-/// # Errors
-/// Those of reading, or that it is none.
 pub fn number(file: &Path) -> io::Result<u64> {
     let text = read_text(file)?;
     match text.trim() {
@@ -116,9 +98,6 @@ pub fn number(file: &Path) -> io::Result<u64> {
 }
 
 /// Moves a process in.
-///
-/// # Errors
-/// The kernel's.
 pub fn attach(directory: &Path, pid: i32) -> io::Result<()> {
     let file = directory.join("cgroup.procs");
     for _ in 0..RETRIES {
@@ -136,9 +115,6 @@ pub fn attach(directory: &Path, pid: i32) -> io::Result<()> {
 }
 
 /// The processes in it, in no order. Of a cgroup that is gone, none.
-///
-/// # Errors
-/// The kernel's.
 pub fn pids(directory: &Path, reach: Reach) -> io::Result<Vec<i32>> {
     let mut found = Vec::new();
     collect(directory, reach, &mut found)?;

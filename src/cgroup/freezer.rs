@@ -90,9 +90,6 @@ fn wait_v2(directory: &Path) -> io::Result<bool> {
 }
 
 /// The state that was asked for. A cgroup that is gone is not frozen.
-///
-/// # Errors
-/// The kernel's.
 pub fn v2(directory: &Path) -> anyhow::Result<State> {
     asked(directory, V2)
 }
@@ -139,9 +136,6 @@ pub fn set_v1(directory: &Path, state: State) -> anyhow::Result<()> {
 }
 
 /// The state that was asked for here, not in a cgroup above.
-///
-/// # Errors
-/// The kernel's.
 pub fn v1(directory: &Path) -> anyhow::Result<State> {
     asked(directory, V1)
 }
@@ -186,9 +180,6 @@ impl Host {
     }
 
     /// As [`v2`] or [`v1`], by the file.
-    ///
-    /// # Errors
-    /// The kernel's.
     pub fn state(&self, directory: &str, file: &str) -> anyhow::Result<State> {
         let below = directory.strip_prefix(MOUNT).and_then(|rest| rest.strip_prefix('/'));
         let mut buffer = [0; 16];

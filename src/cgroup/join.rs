@@ -83,9 +83,6 @@ fn takes_processes(path: &Path) -> anyhow::Result<bool> {
 }
 
 /// The v2 cgroup of a process; nothing where the process has gone or has none.
-///
-/// # Errors
-/// The kernel does not say.
 pub(super) fn of_process(pid: i32) -> anyhow::Result<Option<PathBuf>> {
     let file = format!("/proc/{pid}/cgroup");
     let text = match read_text(&file) {
@@ -151,9 +148,6 @@ impl Join {
     }
 
     /// Moves the process in, where clone3(2) did not, but for what has doors.
-    ///
-    /// # Errors
-    /// The kernel's, or systemd's.
     pub fn attach(&self, pid: i32) -> anyhow::Result<()> {
         let Some(path) = &self.path else { return Ok(()) };
         match (directory::attach(path, pid), &self.unit) {

@@ -48,17 +48,11 @@ impl Layout {
 
     /// The hierarchies that containers get a cgroup in. A v1 host may have a v2 tree beside them, which is the last
     /// then.
-    ///
-    /// # Errors
-    /// /proc that cannot be read.
     pub fn hierarchies(&self) -> anyhow::Result<impl Iterator<Item = &Hierarchy>> {
         Ok(self.all()?.iter().filter(|hierarchy| hierarchy.is_for_containers()))
     }
 
     /// All that are mounted.
-    ///
-    /// # Errors
-    /// /proc that cannot be read.
     pub fn all(&self) -> anyhow::Result<&Rc<[Hierarchy]>> {
         if self.hierarchies.get().is_none() {
             let read = |path: &str| {

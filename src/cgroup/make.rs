@@ -18,9 +18,6 @@ use std::path::{Path, PathBuf};
 
 impl Cgroup {
     /// Where it will be. Written down before anything is made, so that an interrupted creation can be cleared.
-    ///
-    /// # Errors
-    /// /proc that cannot be read.
     pub fn planned(plan: &CgroupPlan, layout: &Layout) -> anyhow::Result<CgroupFacts> {
         let mut facts = CgroupFacts::default();
         match (&plan.location, layout.version()) {
@@ -39,9 +36,6 @@ impl Cgroup {
 
     /// Whether [`begin`](Self::begin), [`finish`](Self::finish) and [`attach`](Self::attach) have a chance,
     /// as far as owners and modes say; makes nothing.
-    ///
-    /// # Errors
-    /// Theirs, where something asked for a cgroup or a limit that the caller may not have.
     pub fn possible(plan: &CgroupPlan, layout: &Layout) -> anyhow::Result<()> {
         if plan.asked.is_none() {
             return Ok(());
@@ -81,9 +75,6 @@ impl Cgroup {
     }
 
     /// Makes the rest: with v1, what init walks into while it mounts, and writes the limits.
-    ///
-    /// # Errors
-    /// As [`begin`](Self::begin).
     pub fn finish(&mut self, plan: &CgroupPlan, layout: &Layout) -> anyhow::Result<()> {
         let Tree::V1(paths) = &mut self.tree else { return Ok(()) };
         let mut made = v1::Made { paths: mem::take(paths), directories: mem::take(&mut self.made) };
@@ -131,9 +122,6 @@ impl Cgroup {
     }
 
     /// The cgroup that clone3(2) can put init into, which spares the move and leaves no moment outside of it.
-    ///
-    /// # Errors
-    /// Those of open(2).
     pub fn clone_target(&self) -> anyhow::Result<Option<OwnedFd>> {
         match &self.tree {
             Tree::V2 { open, .. } => Ok(open.as_ref().map(OwnedFd::try_clone).transpose()?),
@@ -145,9 +133,6 @@ impl Cgroup {
     }
 
     /// What init writes `0` to, to be in v1's cgroups.
-    ///
-    /// # Errors
-    /// Those of open(2).
     pub fn doors(&self) -> anyhow::Result<Vec<OwnedFd>> {
         match &self.tree {
             Tree::V1(paths) => v1::doors(paths),
@@ -187,9 +172,6 @@ impl Cgroup {
 
     /// Moves init in, but for what has [`doors`](Self::doors); for systemd, makes the unit around it. For a cgroup
     /// without a [`clone_target`](Self::clone_target), or a hop, which is not cloned into it.
-    ///
-    /// # Errors
-    /// The kernel's, or systemd's.
     pub fn attach(&mut self, plan: &CgroupPlan, pid: i32) -> anyhow::Result<()> {
         if let Location::Unit(unit) = &plan.location {
             return self.start(plan, unit, pid);

@@ -66,9 +66,6 @@ impl CgroupFacts {
     }
 
     /// Whether the cgroup is frozen.
-    ///
-    /// # Errors
-    /// The kernel's.
     pub fn state(&self) -> anyhow::Result<State> {
         self.v2.as_deref().map_or_else(|| v1::frozen(&self.v1), freezer::v2)
     }
@@ -100,9 +97,6 @@ impl<'a> Freezer<'a> {
     }
 
     /// As [`CgroupFacts::state`].
-    ///
-    /// # Errors
-    /// The kernel's.
     pub fn state(&self, host: &Host) -> anyhow::Result<State> {
         match (&self.v2, &self.v1.0) {
             (Some(path), _) => host.state(path, freezer::V2),
@@ -250,9 +244,6 @@ impl Cgroup {
     }
 
     /// The processes in it, in our pid namespace.
-    ///
-    /// # Errors
-    /// The kernel's.
     pub fn pids(&self, reach: Reach) -> anyhow::Result<Vec<i32>> {
         match &self.tree {
             Tree::None => Ok(Vec::new()),
@@ -263,9 +254,6 @@ impl Cgroup {
     }
 
     /// Signals every process in it. SIGKILL also ends what is frozen.
-    ///
-    /// # Errors
-    /// The kernel's.
     pub fn signal_all(&self, number: i32) -> anyhow::Result<()> {
         match &self.tree {
             Tree::None => Ok(()),

@@ -86,9 +86,6 @@ impl Watch {
     }
 
     /// Waits until something happens, at most for `time`.
-    ///
-    /// # Errors
-    /// Those of poll(2).
     pub fn wait(&mut self, time: Duration) -> io::Result<Heard> {
         match &mut self.0 {
             Kind::V2 { path, files, killed: before } => {

@@ -90,9 +90,6 @@ fn connect(which: Which) -> anyhow::Result<Bus> {
 }
 
 /// Makes the scope around the process `pid`, and waits until it is there.
-///
-/// # Errors
-/// The bus, or systemd's own, with the unit's name.
 pub fn start(unit: &Unit, limits: &Limits, pid: i32) -> anyhow::Result<UnitFacts> {
     let mut bus = connect(unit.bus)?;
     let facts = UnitFacts::of(unit);
@@ -240,9 +237,6 @@ fn reset(bus: &mut Bus, unit: &str) -> io::Result<()> {
 }
 
 /// Sets what was written into the unit's files on the unit too.
-///
-/// # Errors
-/// The bus, or systemd's own, with the unit's name.
 pub fn update(unit: &UnitFacts, written: &[(String, String)]) -> anyhow::Result<()> {
     let mut bus = connect(unit.bus)?;
     let doing = || doing("set properties of", &unit.name);
@@ -262,9 +256,6 @@ pub fn update(unit: &UnitFacts, written: &[(String, String)]) -> anyhow::Result<
 }
 
 /// Has systemd move a process into the unit, or into a cgroup below it, where the caller may not.
-///
-/// # Errors
-/// The bus, or systemd's own, with the unit's name.
 pub fn attach(unit: &UnitFacts, below: &Path, pid: i32) -> anyhow::Result<()> {
     let mut bus = connect(unit.bus)?;
     let doing = || doing(&format!("move process {pid} into"), &unit.name);

@@ -227,9 +227,6 @@ pub fn tree_of(paths: &Paths) -> Option<&Path> {
 
 /// What a thread writes `0` to, to be in every other of them: v1 looks at the rights of whoever opened it, and lets
 /// others move their own processes alone.
-///
-/// # Errors
-/// Those of open(2).
 pub fn doors(paths: &Paths) -> anyhow::Result<Vec<OwnedFd>> {
     paths.iter().filter(|(name, _)| !name.is_empty()).map(|(_, path)| door(path)).collect()
 }
@@ -244,9 +241,6 @@ fn door(path: &Path) -> anyhow::Result<OwnedFd> {
 }
 
 /// The processes in it; v1 has them in every hierarchy, so one is asked.
-///
-/// # Errors
-/// The kernel's.
 pub fn pids(paths: &Paths, reach: Reach) -> io::Result<Vec<i32>> {
     main(paths).map_or(Ok(Vec::new()), |path| directory::pids(path, reach))
 }
@@ -275,17 +269,11 @@ pub fn freeze(paths: &Paths, state: State) -> anyhow::Result<()> {
 }
 
 /// Tells the state.
-///
-/// # Errors
-/// The kernel's.
 pub fn frozen(paths: &Paths) -> anyhow::Result<State> {
     freezer_of(paths).map_or(Ok(State::Thawed), freezer::v1)
 }
 
 /// Kills every process in it.
-///
-/// # Errors
-/// The kernel's.
 pub fn kill_all(paths: &Paths) -> anyhow::Result<()> {
     // The v2 tree beside the controllers does it at once, also for processes that are being forked.
     let killed = tree_of(paths).is_some_and(|tree| directory::write(&tree.join("cgroup.kill"), "1").is_ok());

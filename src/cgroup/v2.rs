@@ -17,9 +17,6 @@ use std::path::{Path, PathBuf};
 const DOMAIN: [&str; 4] = ["memory", "io", "hugetlb", "rdma"];
 
 /// Makes the cgroup, with the controllers enabled down to it; returns what was made, topmost first.
-///
-/// # Errors
-/// The kernel's.
 pub fn make(top: &Path, path: &Path) -> io::Result<Vec<PathBuf>> {
     directory::make(top, path, enable)
 }
@@ -90,9 +87,6 @@ pub fn settle(path: &Path, plan: &CgroupPlan) -> anyhow::Result<()> {
 
 /// Whether the caller may move processes from the cgroup `own` into the one at `path`: whoever may write to the
 /// process list of the nearest one above both; cgroups(7), "Cgroup delegation containment".
-///
-/// # Errors
-/// As [`may_write`].
 pub fn may_move(own: &Path, path: &Path) -> io::Result<bool> {
     let both = own.components().zip(path.components()).take_while(|(one, other)| one == other);
     let above: PathBuf = both.map(|(part, _)| part).collect();
@@ -100,9 +94,6 @@ pub fn may_move(own: &Path, path: &Path) -> io::Result<bool> {
 }
 
 /// Whether the caller may write to it, as far as its mode says. Nobody may write to what is not there.
-///
-/// # Errors
-/// Those of access(2) that are no answer.
 pub fn may_write(path: &Path) -> io::Result<bool> {
     use nix::Error as E;
     match access(path, AccessFlags::W_OK) {
@@ -113,17 +104,11 @@ pub fn may_write(path: &Path) -> io::Result<bool> {
 }
 
 /// Opens it, for clone3(2) and for a device program.
-///
-/// # Errors
-/// Those of open(2).
 pub fn open(path: &Path) -> io::Result<OwnedFd> {
     Ok(kernel::path::open(path, OFlag::O_RDONLY | OFlag::O_DIRECTORY)?)
 }
 
 /// Gives it to `uid`, in the way that lets them rule over what is below it but not over its limits.
-///
-/// # Errors
-/// Those of chown(2), or of reading which files of it to give.
 pub fn give(path: &Path, uid: u32) -> anyhow::Result<()> {
     const LIST: &str = "/sys/kernel/cgroup/delegate";
     let list = match read_text(LIST) {
@@ -141,9 +126,6 @@ pub fn give(path: &Path, uid: u32) -> anyhow::Result<()> {
 }
 
 /// Kills every process in it and below it, those too that it is about to fork.
-///
-/// # Errors
-/// The kernel's.
 pub fn kill_all(path: &Path) -> anyhow::Result<()> {
     match directory::write(&path.join("cgroup.kill"), "1") {
         Ok(()) => Ok(()),

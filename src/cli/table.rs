@@ -97,9 +97,6 @@ impl<const N: usize> Wide<N> {
     }
 
     /// Writes it.
-    ///
-    /// # Errors
-    /// Those of `out`.
     pub fn write(&self, out: &mut impl Write) -> io::Result<()> {
         const LEAST: usize = 12;
         const APART: usize = 3;

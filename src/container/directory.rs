@@ -21,9 +21,6 @@ use std::rc::Rc;
 pub type Read = fn(BorrowedFd<'_>) -> anyhow::Result<Option<Record>>;
 
 /// Puts a file beside the record: later changes of the bundle must not reach the container.
-///
-/// # Errors
-/// Those of openat(2) and write(2).
 pub fn keep(directory: BorrowedFd<'_>, name: &str, content: &[u8]) -> anyhow::Result<()> {
     let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
     let file = openat(directory, name, flags, Mode::from_bits_truncate(0o600))?;
@@ -56,9 +53,6 @@ impl Directory {
     }
 
     /// The container with this directory, open as `own`.
-    ///
-    /// # Errors
-    /// Those of `read`, and that the kernel does not say whose it is.
     pub fn with_record(&self, own: OwnedFd, read: Read) -> anyhow::Result<Container> {
         let looked = || {
             let owner = fstat(&own)?.st_uid;
@@ -70,26 +64,17 @@ impl Directory {
     }
 
     /// Puts a file into it.
-    ///
-    /// # Errors
-    /// Those of openat(2) and write(2).
     pub fn keep(&self, name: &str, content: &[u8]) -> anyhow::Result<()> {
         keep(self.open()?.as_fd(), name, content)
     }
 
     /// Makes a file in it that a program writes to.
-    ///
-    /// # Errors
-    /// Those of openat(2).
     pub fn log(&self, name: &str) -> nix::Result<File> {
         let flags = OFlag::O_RDWR | OFlag::O_APPEND | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
         openat(&self.open()?, name, flags, Mode::from_bits_truncate(0o600)).map(File::from)
     }
 
     /// Whether the name is still that of `own`, which was opened by it: the id may be another container's by now.
-    ///
-    /// # Errors
-    /// Those of stat(2).
     pub fn is(&self, own: BorrowedFd<'_>) -> anyhow::Result<bool> {
         let look = || -> nix::Result<bool> {
             match fstatat(&self.root, self.id.as_str(), AtFlags::AT_SYMLINK_NOFOLLOW) {
@@ -105,9 +90,6 @@ impl Directory {
 
     /// Removes `own`, which was opened by this name, and what is in it. The record goes last, so that an interrupted
     /// removal can be repeated. It needs no new descriptor: where there is none left, things must be removed too.
-    ///
-    /// # Errors
-    /// Those of unlinkat(2), but not that it is gone already.
     pub fn remove(&self, own: BorrowedFd<'_>) -> anyhow::Result<()> {
         let mut names = Vec::new();
         lseek(own, 0, Whence::SeekSet)?;

@@ -47,9 +47,6 @@ fn extend(config: &mut Config, store: &Store, request: &Request) -> anyhow::Resu
 }
 
 /// Draws the plan of `bundle` for this host and its cgroups, as `request` wants it.
-///
-/// # Errors
-/// Whatever cannot work.
 pub fn draw<'spec>(
     bundle: &'spec Bundle,
     caller: Caller,

@@ -55,9 +55,6 @@ pub struct Sight<'a> {
 
 impl<'a> Sight<'a> {
     /// Its state.
-    ///
-    /// # Errors
-    /// The kernel does not say.
     pub fn state(&self) -> anyhow::Result<State<'a>> {
         let Self { id, owner, record, host, root } = *self;
         let (status, pid) = record

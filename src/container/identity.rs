@@ -66,9 +66,6 @@ fn is(error: &io::Error, errno: Errno) -> bool {
 }
 
 /// Who a process is that has just been made; nothing where /proc does not show it.
-///
-/// # Errors
-/// Those of fstatfs(2), fstat(2) and /proc.
 pub fn of(process: &Process) -> io::Result<Option<Init>> {
     let Some(stat) = stat(process.pid)? else { return Ok(None) };
     // Older kernels give all of them one inode.
@@ -117,9 +114,6 @@ impl Booted for record::Facts {
 impl<F: Booted, C: Default> Record<F, C> {
     /// Takes from a record of an earlier boot what belongs to somebody else in this one: no process and no cgroup
     /// outlives a boot, but ids, names and inode numbers come again.
-    ///
-    /// # Errors
-    /// Those of [`boot`].
     pub fn of_this_boot(mut self) -> io::Result<Self> {
         let Some(init) = &mut self.init else { return Ok(self) };
         match (boot()?, self.facts.boot()) {
@@ -149,9 +143,6 @@ pub fn is_alive(init: Init) -> io::Result<bool> {
 }
 
 /// A descriptor for it, while it lives.
-///
-/// # Errors
-/// As [`is_alive`].
 pub fn living(init: Init) -> io::Result<Option<OwnedFd>> {
     let Some(pidfd) = open(init)? else { return Ok(None) };
     // The id may have passed to another process; not after this, since the descriptor holds it.
@@ -159,18 +150,12 @@ pub fn living(init: Init) -> io::Result<Option<OwnedFd>> {
 }
 
 /// A descriptor for it, dead or alive, while nobody has waited for it.
-///
-/// # Errors
-/// As [`is_alive`].
 pub fn there(init: Init) -> io::Result<Option<OwnedFd>> {
     let Some(pidfd) = open(init)? else { return Ok(None) };
     Ok(is_there(init)?.then_some(pidfd))
 }
 
 /// Whether it is that process, dead or alive, and nobody has waited for it.
-///
-/// # Errors
-/// That of /proc.
 pub fn is_there(init: Init) -> io::Result<bool> {
     Ok(stat(init.pid)?.is_some_and(|stat| stat.is(init)))
 }
@@ -199,9 +184,6 @@ fn started_then(init: Init) -> io::Result<bool> {
 }
 
 /// Whether it lives, but not for long: it has been killed, or has begun to exit.
-///
-/// # Errors
-/// That of /proc.
 pub fn is_ending(init: Init) -> io::Result<bool> {
     /// PF_EXITING of linux/sched.h.
     const EXITING: u64 = 0x4;
@@ -225,9 +207,6 @@ fn is_killed(pid: i32) -> io::Result<bool> {
 }
 
 /// How a process has ended that nobody has waited for yet.
-///
-/// # Errors
-/// That of /proc.
 pub fn ended_with(init: Init) -> io::Result<Option<End>> {
     let Some(stat) = stat(init.pid)?.filter(|stat| stat.is(init) && stat.has_ended()) else {
         return Ok(None);

@@ -125,9 +125,6 @@ fn signal_once(container: &Container, signal: i32) -> i32 {
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Whether init ends by itself: when it has been killed, as long as the kernel takes for that, and else within a moment.
-///
-/// # Errors
-/// The kernel does not say.
 pub fn ends_soon(container: &Container) -> anyhow::Result<bool> {
     const MOMENT: Duration = Duration::from_millis(100);
     let (Some(init), Some(pidfd)) = (container.init(), container.pidfd()?) else { return Ok(true) };

@@ -33,9 +33,6 @@ pub struct Remover(File);
 impl Remover {
     /// Waits for others who remove it; nothing where the directory has gone. A record that is missing is made, so that
     /// whoever is about to begin it fails.
-    ///
-    /// # Errors
-    /// Those of openat(2) and fcntl(2).
     pub fn of(directory: BorrowedFd<'_>) -> anyhow::Result<Option<Self>> {
         let flags = OFlag::O_RDWR | OFlag::O_CREAT | GUARDED;
         let file = match openat(directory, FILE, flags, Mode::from_bits_truncate(0o600)) {
@@ -53,9 +50,6 @@ impl Remover {
 
     /// Whether the creation has come to its end, and none can go on: the creator's process id if not; 0 if it is in a
     /// pid namespace that is not ours.
-    ///
-    /// # Errors
-    /// Those of fcntl(2).
     pub fn creator(&self) -> anyhow::Result<Option<i32>> {
         let mut lock = byte(CREATOR);
         match fcntl(&self.0, FcntlArg::F_OFD_SETLK(&lock)) {
@@ -97,9 +91,6 @@ pub fn lock_creator(file: &File) -> nix::Result<()> {
 }
 
 /// Whether somebody waits until this creation has come to its end, to remove what it makes.
-///
-/// # Errors
-/// Those of fcntl(2).
 pub fn is_awaited_by_remover(file: BorrowedFd<'_>) -> nix::Result<bool> {
     let mut lock = byte(REMOVER);
     fcntl(file, FcntlArg::F_GETLK(&mut lock))?;
@@ -108,9 +99,6 @@ pub fn is_awaited_by_remover(file: BorrowedFd<'_>) -> nix::Result<bool> {
 
 /// Whether the creation is under way. A lock to read would be in the way of the one to write, and needs a file that is
 /// open for reading only.
-///
-/// # Errors
-/// Those of fcntl(2).
 pub fn look(file: &File) -> anyhow::Result<Lock> {
     let mut lock = lock(CREATOR, libc::F_RDLCK);
     fcntl(file, FcntlArg::F_OFD_GETLK(&mut lock))?;

@@ -169,9 +169,6 @@ impl Container {
     }
 
     /// Init's process id while it lives.
-    ///
-    /// # Errors
-    /// The kernel does not say.
     pub fn pid(&self) -> anyhow::Result<Option<i32>> {
         self.init().map_or(Ok(None), alive)
     }
@@ -186,17 +183,11 @@ impl Container {
     }
 
     /// Derives the status.
-    ///
-    /// # Errors
-    /// The kernel does not say.
     pub fn status(&self) -> anyhow::Result<Status> {
         Ok(self.life()?.0)
     }
 
     /// The status, and init's process id if it lives.
-    ///
-    /// # Errors
-    /// The kernel does not say.
     pub fn life(&self) -> anyhow::Result<(Status, Option<i32>)> {
         let Some(record) = &self.record else { return Ok((Status::Stopped, None)) };
         record.life(CgroupFacts::state, || gate::is_waited_at(self.own.as_fd(), "."))

@@ -70,9 +70,6 @@ fn same_namespace(init: i32) -> anyhow::Result<Vec<i32>> {
 }
 
 /// What there is to know of these processes; those that have ended meanwhile are left out.
-///
-/// # Errors
-/// When /proc cannot be read.
 pub fn look(pids: &[i32]) -> anyhow::Result<Vec<Process>> {
     let clock =
         Clock::look().or_fault(|| Fault::doing("read /proc/stat and /proc/uptime").remedy("mount /proc"))?;

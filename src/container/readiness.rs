@@ -55,9 +55,6 @@ fn directory(state: BorrowedFd<'_>) -> PathBuf {
 }
 
 /// Makes the directory that is bound into the container.
-///
-/// # Errors
-/// Those of mkdir(2).
 pub fn prepare(state: BorrowedFd<'_>) -> anyhow::Result<()> {
     let directory = directory(state);
     let make = || {
@@ -70,9 +67,6 @@ pub fn prepare(state: BorrowedFd<'_>) -> anyhow::Result<()> {
 impl Readiness {
     /// Listens for the container, whose process `main` is for the host's manager; nothing when it was created
     /// without a NOTIFY_SOCKET.
-    ///
-    /// # Errors
-    /// Those of bind(2).
     pub fn listen(state: BorrowedFd<'_>, host: OsString, main: i32) -> anyhow::Result<Option<Self>> {
         let directory = directory(state);
         if !directory.is_dir() {

@@ -151,9 +151,6 @@ pub struct Journal(File);
 
 impl Journal {
     /// Begins the journal in a new state directory, locked.
-    ///
-    /// # Errors
-    /// Those of openat(2) and write(2).
     pub fn begin(directory: BorrowedFd<'_>, facts: &Facts) -> anyhow::Result<Self> {
         let begin = || {
             let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_APPEND | OFlag::O_CLOEXEC;
@@ -176,33 +173,21 @@ impl Journal {
     }
 
     /// Adds the cgroup; the last line about it counts.
-    ///
-    /// # Errors
-    /// Those of write(2).
     pub fn cgroup(&self, facts: &CgroupFacts) -> anyhow::Result<()> {
         self.write(&Line::Cgroup(facts))
     }
 
     /// Adds who init is.
-    ///
-    /// # Errors
-    /// Those of write(2).
     pub fn init(&self, init: Init) -> anyhow::Result<()> {
         self.write(&Line::Init(init))
     }
 
     /// Adds that init is ready.
-    ///
-    /// # Errors
-    /// Those of write(2).
     pub fn ready(&self) -> anyhow::Result<()> {
         self.write(&Line::Ready)
     }
 
     /// Adds a place in resctrl to the record of a container that exists.
-    ///
-    /// # Errors
-    /// Those of openat(2) and write(2).
     pub fn share(directory: BorrowedFd<'_>, share: Share) -> anyhow::Result<()> {
         Self(open(directory, OFlag::O_WRONLY | OFlag::O_APPEND)?).write(&Line::Share(Box::new(share)))
     }

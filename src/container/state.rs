@@ -39,9 +39,6 @@ pub struct State<'a> {
 
 impl<'a> State<'a> {
     /// The state of `container`, with `owner` as its owner's name.
-    ///
-    /// # Errors
-    /// The kernel does not say.
     pub fn of(container: &'a Container, owner: &'a str) -> anyhow::Result<Self> {
         let (status, pid) = container.life()?;
         let facts = container.facts();

@@ -286,9 +286,6 @@ impl Entry {
     }
 
     /// The container, its record unread. Others may have deleted it, and its id be a later container's by now.
-    ///
-    /// # Errors
-    /// Those of dup(2) and fstat(2).
     pub fn container(&self) -> anyhow::Result<Container> {
         self.directory.with_record(self.own.try_clone()?, |_| Ok(None))
     }

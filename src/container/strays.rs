@@ -25,9 +25,6 @@ fn is_ours(mounts: &OwnedFd) -> nix::Result<bool> {
 impl Strays {
     /// To be called before init ends: nothing tells afterwards which processes they are. Nothing where they are known
     /// otherwise, or share their mounts with processes that are not the container's.
-    ///
-    /// # Errors
-    /// The kernel does not say.
     pub fn of(container: &Container) -> anyhow::Result<Option<Self>> {
         if container.has_cgroup() || container.ends_with_init() || !has_own_mounts(container) {
             return Ok(None);

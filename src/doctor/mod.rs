@@ -21,9 +21,6 @@ use rootless::checks::{self, Check, Level};
 use std::fs;
 
 /// Every check of this host, in the order in which a container needs them.
-///
-/// # Errors
-/// /proc that cannot be read.
 pub fn host(caller: &Caller) -> anyhow::Result<Vec<Check>> {
     let host = Host::look(caller.clone(), Subids::Needed, &[])?;
     let mut checks = vec![kernel()];

@@ -106,9 +106,6 @@ fn resctrl(mounts: &str) -> anyhow::Result<Option<Resctrl>> {
 
 impl Resctrl {
     /// The file system that is mounted at `root`.
-    ///
-    /// # Errors
-    /// Those of stat(2).
     pub fn at(root: PathBuf) -> io::Result<Self> {
         let info = |name: &str| root.join("info").join(name).try_exists();
         let cache = info("L3")? || info("L3CODE")?;

@@ -22,9 +22,6 @@ pub enum Executor {
 
 /// Sets them all. While this process still has its privileges and no filter: afterwards the kernel, or the
 /// container's own seccomp profile, may refuse them.
-///
-/// # Errors
-/// What the kernel refuses, with its place.
 pub fn set(attributes: &Attributes<'_>, proc: &Procfs, executor: Executor) -> anyhow::Result<()> {
     trace::step("attributes");
     if let Some(scheduler) = &attributes.scheduler
@@ -45,9 +42,6 @@ pub fn set(attributes: &Attributes<'_>, proc: &Procfs, executor: Executor) -> an
 }
 
 /// Sets the scheduler of the process `pid` (0: this one).
-///
-/// # Errors
-/// What the kernel refuses, with its place.
 pub fn set_scheduler(scheduler: &Scheduler, pid: i32) -> anyhow::Result<()> {
     let Err(error) = schedule::set_scheduler(pid, &scheduler.attributes) else { return Ok(()) };
     let policy = scheduler.policy;

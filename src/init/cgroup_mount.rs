@@ -43,9 +43,6 @@ pub enum CgroupMount<'a> {
 
 impl<'a> CgroupMount<'a> {
     /// Does as much of it as can be done before init is in its cgroup.
-    ///
-    /// # Errors
-    /// What the kernel refuses, with the entry's place.
     pub fn begin(
         mounter: &Mounter<'_>,
         entry: &'a Mount<'a>,
@@ -78,9 +75,6 @@ pub fn own() -> anyhow::Result<String> {
 
 /// Mounts v2's tree. Init must be in its cgroup and its cgroup namespace by now; `own` is /proc/self/cgroup as it was
 /// before that namespace.
-///
-/// # Errors
-/// What the kernel refuses, with the entry's place.
 pub fn unified(mounter: &Mounter<'_>, mount: &Mount<'_>, view: View, own: &str) -> anyhow::Result<()> {
     let target = mounter.target(mount, Shape::Directory)?;
     let flags = mount.options.classic_flags();
@@ -156,9 +150,6 @@ impl<'a> Hierarchies<'a> {
     }
 
     /// Mounts them, as [`unified`] does. Returns the tmpfs if it is to be read-only when all else is done.
-    ///
-    /// # Errors
-    /// What the kernel refuses, with the entry's place.
     pub fn fill(self, view: View, own: &str) -> anyhow::Result<Option<OwnedFd>> {
         let Self { entry, tmpfs, mounted } = self;
         let all = match mounted {

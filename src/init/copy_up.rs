@@ -50,9 +50,6 @@ fn tmpfs(options: &Options<'_>, source: &str, label: Option<MountLabel<'_>>) -> 
 }
 
 /// A detached file system from what was opened for it, with the entry's options and `label`.
-///
-/// # Errors
-/// Those of fsconfig(2) and fsmount(2).
 pub fn make_from(
     context: BorrowedFd<'_>,
     options: &Options<'_>,

@@ -15,9 +15,6 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 /// Makes them all. The file mode creation mask must be 0.
-///
-/// # Errors
-/// What the kernel refuses, with the device's place.
 pub fn make(root: BorrowedFd<'_>, devices: &[Device<'_>], origin: Origin) -> anyhow::Result<()> {
     trace::step("devices");
     if devices.is_empty() {

@@ -6,9 +6,6 @@ use std::io::Write;
 use std::os::fd::{AsRawFd, OwnedFd};
 
 /// Moves this process, which has one thread, and closes the doors behind it.
-///
-/// # Errors
-/// The kernel's.
 pub fn enter(doors: Vec<OwnedFd>) -> anyhow::Result<()> {
     doors.into_iter().map(File::from).try_for_each(|mut door| {
         // 0 is who writes.

@@ -17,9 +17,6 @@ const VARIABLE: &str = "APT_CONFIG=/dev/apt.conf";
 const TEXT: &[u8] = b"// by kase, for --fake-root: there is one user\nAPT::Sandbox::User \"root\";\n";
 
 /// Writes the file, where the image has apt.
-///
-/// # Errors
-/// Those of openat2(2) and write(2).
 pub fn write(root: BorrowedFd<'_>) -> io::Result<()> {
     if inside::open(root, Path::new("/etc/apt")).is_err() {
         return Ok(());

@@ -16,9 +16,6 @@ use crate::seccomp::Program;
 use crate::trace;
 
 /// Gives up all privileges that the program does not get, but the one that the filter still needs.
-///
-/// # Errors
-/// What the kernel refuses.
 pub fn reduce(plan: &Process<'_>, program: Option<&Program>) -> anyhow::Result<()> {
     trace::step("capabilities");
     set_capabilities(&plan.capabilities, capability::permitted()?, needed(plan, program))?;
@@ -45,9 +42,6 @@ fn surplus(plan: &Process<'_>, program: &Program) -> u64 {
 
 /// Installs the filter, and gives up what only that needed. What the filter allows from here on is the container's
 /// affair.
-///
-/// # Errors
-/// What the kernel refuses.
 pub fn install(plan: &Process<'_>, program: &Program, kase: Option<&InitEnd>) -> anyhow::Result<()> {
     trace::leave();
     let sets = &plan.capabilities;

@@ -18,9 +18,6 @@ pub enum Flags {
 
 /// A bare bind keeps its source's flags. Any flag given clears the others, as `mount --bind -o` suggests, but
 /// not how access times are kept, and not what is locked, because it came from a more privileged mount namespace.
-///
-/// # Errors
-/// What the kernel refuses, with the entry's place.
 pub fn bind(mount: &Mount<'_>, tree: BorrowedFd<'_>, flags: Flags) -> anyhow::Result<()> {
     const CLEARED: u64 =
         attribute::RDONLY | attribute::NOSUID | attribute::NODEV | attribute::NOEXEC | attribute::NOSYMFOLLOW;
@@ -63,9 +60,6 @@ fn access_times(given: Attributes) -> u64 {
 const ACCESS_TIMES: u64 = attribute::ATIME | attribute::NODIRATIME;
 
 /// Changes a mount's flags, but for those that the host has locked.
-///
-/// # Errors
-/// Those of mount_setattr(2) and fstatvfs(3).
 pub fn change(mount: &Mount<'_>, mounted: BorrowedFd<'_>, wanted: Attributes) -> io::Result<()> {
     match mount::set_attributes(mounted, wanted, Reach::One) {
         Err(error) if error.kind() == ErrorKind::PermissionDenied => keep_locked(mount, mounted, wanted),

@@ -39,17 +39,11 @@ const FILE_MODE: u32 = 0o644;
 const NEW_FILE: libc::c_int = libc::O_CREAT | libc::O_RDONLY | libc::O_NOCTTY | libc::O_NONBLOCK;
 
 /// Opens what is at `path` inside `root` (O_PATH).
-///
-/// # Errors
-/// Those of openat2(2).
 pub fn open(root: BorrowedFd<'_>, path: &Path) -> io::Result<OwnedFd> {
     open_as(root, path, libc::O_PATH, Resolve::IN_ROOT)
 }
 
 /// Opens what is at `path` inside `root`, with these `O_*` flags.
-///
-/// # Errors
-/// Those of openat2(2).
 pub fn open_as(
     root: BorrowedFd<'_>,
     path: &Path,
@@ -90,9 +84,6 @@ pub fn ordinary_directory(root: BorrowedFd<'_>, path: &Path) -> io::Result<Owned
 }
 
 /// Whether something is mounted on what `name` is in the directory.
-///
-/// # Errors
-/// Those of openat2(2).
 pub fn is_mount_point(directory: BorrowedFd<'_>, name: &OsStr) -> io::Result<bool> {
     let name = CString::new(name.as_bytes())?;
     match openat2(directory, &name, libc::O_PATH | libc::O_NOFOLLOW, 0, Resolve::SAME_MOUNT) {
@@ -228,9 +219,6 @@ pub fn null_device(root: BorrowedFd<'_>, flags: libc::c_int) -> io::Result<Owned
 }
 
 /// Whether the descriptor is the null device.
-///
-/// # Errors
-/// Those of fstat(2).
 pub fn is_null(fd: BorrowedFd<'_>) -> io::Result<bool> {
     Ok(shows_null(&fstat(fd)?))
 }
@@ -246,9 +234,6 @@ pub fn magic_path(fd: BorrowedFd<'_>) -> PathBuf {
 }
 
 /// Whether both descriptors are the same file.
-///
-/// # Errors
-/// Those of fstat(2).
 pub fn same(one: BorrowedFd<'_>, other: BorrowedFd<'_>) -> io::Result<bool> {
     Ok(Identity::of(one)? == Identity::of(other)?)
 }
@@ -263,17 +248,11 @@ pub struct Identity {
 
 impl Identity {
     /// Of the file behind a descriptor.
-    ///
-    /// # Errors
-    /// Those of fstat(2).
     pub fn of(file: BorrowedFd<'_>) -> io::Result<Self> {
         Self::and_shape_of(file).map(|(identity, _)| identity)
     }
 
     /// Of the file behind a descriptor, and whether that is a directory.
-    ///
-    /// # Errors
-    /// Those of fstat(2).
     pub fn and_shape_of(file: BorrowedFd<'_>) -> io::Result<(Self, Shape)> {
         let stat = fstat(file)?;
         let shape = if stat.st_mode & libc::S_IFMT == libc::S_IFDIR { Shape::Directory } else { Shape::File };
@@ -282,9 +261,6 @@ impl Identity {
 }
 
 /// Whether the descriptor is a directory.
-///
-/// # Errors
-/// Those of fstat(2).
 pub fn is_directory(fd: BorrowedFd<'_>) -> io::Result<bool> {
     Ok(fstat(fd)?.st_mode & libc::S_IFMT == libc::S_IFDIR)
 }

@@ -42,9 +42,6 @@ pub struct Mounter<'a> {
 
 impl Mounter<'_> {
     /// Does the entry number `index`, unless it is for cgroups.
-    ///
-    /// # Errors
-    /// What the kernel refuses, with the entry's place.
     pub fn mount(&mut self, index: usize, mount: &Mount<'_>) -> anyhow::Result<()> {
         if let Some(target) = self.links.get(&index) {
             return symlink::copy(self.root, mount, target);

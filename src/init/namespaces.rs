@@ -104,9 +104,6 @@ fn refused(join: &Join<'_>, error: io::Error) -> anyhow::Error {
 
 /// Enters all namespaces but the pid namespace that others are in, and makes those that are new. What is returned is the
 /// way into that one, for the end: see [`pid_namespace`](super::pid_namespace).
-///
-/// # Errors
-/// What the kernel refuses.
 pub fn beside_pid(plan: &Plan<'_>, kase: &InitEnd) -> anyhow::Result<Option<Entry>> {
     let namespaces = &plan.namespaces;
     let Some(join_pid) = namespaces.join(Kind::Pid) else { return Ok(None) };
@@ -154,9 +151,6 @@ enum Entered {
 
 impl Entry {
     /// Has what this process makes from here on be in the pid namespace. The second call does nothing.
-    ///
-    /// # Errors
-    /// Those of setns(2).
     pub fn enter(&mut self) -> anyhow::Result<()> {
         if self.entered == Entered::No {
             process::setns(self.namespace.as_fd(), Kind::Pid.flag()).or_fault(|| {
@@ -172,9 +166,6 @@ impl Entry {
 
 /// Runs as the hop: enters what must be entered before init exists, makes init as kase's child, and ends.
 /// Returns only as init.
-///
-/// # Errors
-/// What the kernel refuses.
 pub fn hop(plan: &Plan<'_>, kase: &InitEnd) -> anyhow::Result<()> {
     join(&plan.namespaces.joined)?;
     let made = owned_offsets(plan, kase)?;

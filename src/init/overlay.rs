@@ -36,9 +36,6 @@ pub struct Layers {
 
 impl Layers {
     /// Those of a directory of the host, which must still be the one that was checked.
-    ///
-    /// # Errors
-    /// Those of open_tree(2) and openat2(2), and that the directory is another by now.
     pub fn of_host(directory: &Path, checked: Option<BorrowedFd<'_>>) -> anyhow::Result<Self> {
         let open = || {
             let tree = mount::clone_host_tree(&CString::new(directory.as_os_str().as_bytes())?, Reach::One)?;
@@ -76,9 +73,6 @@ impl Layers {
     }
 
     /// A tmpfs, whose upper directory has the mode of the rootfs, as the root will have it.
-    ///
-    /// # Errors
-    /// Those of fsopen(2) and its family.
     pub fn in_memory(rootfs: BorrowedFd<'_>) -> io::Result<Self> {
         let tree = mount::make_file_system(c"tmpfs", &[(c"mode", Some(c"755"))], 0)?;
         for name in [c"upper", c"work"] {
@@ -186,9 +180,6 @@ fn is_refusal(error: &io::Error) -> bool {
 }
 
 /// What is forbidden on a layer's file system stays forbidden, though the overlay is one of its own.
-///
-/// # Errors
-/// Those of fstatvfs(3).
 pub fn flags(layer: BorrowedFd<'_>) -> io::Result<u64> {
     Ok(mount::attributes(layer)? & (attribute::NOSUID | attribute::NODEV | attribute::NOEXEC))
 }

@@ -11,9 +11,6 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 /// Makes each path, and what is mounted below it, read-only. What is not there needs no protection.
-///
-/// # Errors
-/// What the kernel refuses, with the entry's place.
 pub fn readonly(root: BorrowedFd<'_>, paths: &[(Place, &Path)]) -> anyhow::Result<()> {
     trace::step("read-only paths");
     for (at, path) in paths {
@@ -31,9 +28,6 @@ fn one_readonly(root: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
 }
 
 /// Hides each path: a file behind the container's /dev/null, a directory behind an empty read-only tmpfs.
-///
-/// # Errors
-/// What the kernel refuses, with the entry's place.
 pub fn mask(
     root: BorrowedFd<'_>,
     paths: &[(Place, &Path)],

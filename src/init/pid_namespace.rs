@@ -29,9 +29,6 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 ///
 /// A filter that takes a privilege to install is installed before, if all that is left to be done is allowed under it: so
 /// the new process never has that privilege. Returns the filter that is still to be installed.
-///
-/// # Errors
-/// Those of clone3(2), or that kase is gone.
 pub fn enter<'a>(
     kase: &InitEnd,
     plan: &Process<'_>,
@@ -94,9 +91,6 @@ const LAST_CALLS: [(libc::c_long, [u64; 6]); 22] = [
 
 /// Opens what a procfs of that namespace is made from. The kernel gives it only to who is in there: a process for that
 /// alone, with nothing but an empty root, and under a filter that leaves nothing to whoever traces it.
-///
-/// # Errors
-/// What the kernel refuses.
 pub fn open_procfs(entry: &mut Entry) -> io::Result<OwnedFd> {
     let (ours, theirs) = socket::pair()?;
     let outside = match clone3(0, Child::Ours, None)? {

@@ -39,9 +39,6 @@ pub fn set_oom_score(score: i32) -> anyhow::Result<()> {
 }
 
 /// Makes the working directory if it is missing. Relative to the root, so that nothing outside is touched.
-///
-/// # Errors
-/// What mkdir refuses.
 pub fn make_cwd(root: BorrowedFd<'_>, cwd: &Path) -> anyhow::Result<()> {
     if cwd == Path::new("/") {
         return Ok(());
@@ -59,9 +56,6 @@ pub fn make_cwd(root: BorrowedFd<'_>, cwd: &Path) -> anyhow::Result<()> {
 
 /// Gives standard input, output and error to the container's user, as far as they are its to have ([`is_given`]): it
 /// may want to open /dev/stdout. /dev/null is everybody's and is exchanged for the container's own.
-///
-/// # Errors
-/// Those of fchown(2), where they are not to be expected.
 pub fn adopt_stdio(
     root: BorrowedFd<'_>,
     proc: &Procfs,
@@ -125,9 +119,6 @@ pub fn replace(number: usize, fd: &OwnedFd) -> nix::Result<()> {
 
 /// Becomes the user in the working directory, with these effective capabilities. Permitted ones are kept: see
 /// [`reduce`](super::filter::reduce).
-///
-/// # Errors
-/// What the kernel refuses, with its place.
 pub fn become_user(plan: &Process<'_>, last_capability: u8) -> anyhow::Result<()> {
     trace::step("user and capabilities");
     drop_bounding(plan.capabilities.bounding, last_capability)?;
@@ -158,9 +149,6 @@ pub fn become_user(plan: &Process<'_>, last_capability: u8) -> anyhow::Result<()
 
 /// Tells of capabilities that cannot be granted, which the specification wants logged and not refused. While nothing
 /// keeps the log from us: neither its closed descriptor, nor a limit of file sizes, nor a filter.
-///
-/// # Errors
-/// Those of capget(2).
 pub fn tell_missing(capabilities: &Capabilities) -> anyhow::Result<()> {
     let missing = capabilities.permitted & !capability::permitted()?;
     if missing != 0 {
@@ -212,9 +200,6 @@ fn drop_bounding(bounding: u64, last: u8) -> anyhow::Result<()> {
 }
 
 /// Sets the four sets that belong to the process, as far as it has `own` permitted, and keeps `kept` beside them.
-///
-/// # Errors
-/// What the kernel refuses.
 pub fn set_capabilities(sets: &Capabilities, own: u64, kept: u64) -> anyhow::Result<()> {
     let mut sets = *sets;
     if sets.permitted & !own != 0 {
@@ -240,9 +225,6 @@ pub fn set_capabilities(sets: &Capabilities, own: u64, kept: u64) -> anyhow::Res
 }
 
 /// Sets `process.rlimits` exactly. kase has raised the hard ones already.
-///
-/// # Errors
-/// What the kernel refuses, with the entry's place.
 pub fn set_limits(limits: &[Limit]) -> anyhow::Result<()> {
     for wanted in limits {
         process::prlimit(0, wanted.resource, wanted.soft, wanted.hard)

@@ -108,9 +108,6 @@ fn clone(path: &Path) -> anyhow::Result<OwnedFd> {
 }
 
 /// Makes the rootfs the root, and leaves everything else behind.
-///
-/// # Errors
-/// What the kernel refuses.
 pub fn enter(plan: &Plan<'_>, root: BorrowedFd<'_>) -> anyhow::Result<()> {
     trace::step("pivot");
     match plan.pivot {
@@ -177,9 +174,6 @@ fn full_views(mountinfo: &str, rootfs: &Path) -> Vec<String> {
 }
 
 /// Makes the root read-only.
-///
-/// # Errors
-/// What the kernel refuses.
 pub fn make_readonly(root: BorrowedFd<'_>) -> anyhow::Result<()> {
     let change = Attributes { set: attribute::RDONLY, clear: 0 };
     mount::set_attributes(root, change, Reach::One)

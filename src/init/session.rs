@@ -15,9 +15,6 @@ use rootless::caller::Caller;
 use std::ffi::CStr;
 
 /// Begins a session, which this process leads.
-///
-/// # Errors
-/// Those of setsid(2).
 pub fn lead() -> anyhow::Result<()> {
     setsid().or_fault(|| Fault::doing("start a session")).map(drop)
 }

@@ -36,18 +36,12 @@ impl Procfs {
     }
 
     /// Whether this process is in the initial user namespace.
-    ///
-    /// # Errors
-    /// Those of fstatat(2).
     pub fn shows_initial_user_namespace(&self) -> io::Result<bool> {
         let namespace = fstatat(&self.0, "self/ns/user", AtFlags::empty())?;
         Ok(namespace.st_ino == INITIAL_USER_NAMESPACE)
     }
 
     /// Writes to a file of it, which no other mount may cover.
-    ///
-    /// # Errors
-    /// Those of openat2(2) and write(2).
     pub fn write(&self, path: &str, value: &str) -> io::Result<()> {
         let file = openat2(self.0.as_fd(), &CString::new(path)?, libc::O_WRONLY, 0, Resolve::SAME_MOUNT)?;
         File::from(file).write_all(value.as_bytes())

@@ -65,9 +65,6 @@ pub fn take(
 }
 
 /// Makes standard input, which is the container's terminal, the controlling one of the session that this process leads.
-///
-/// # Errors
-/// Those of TIOCSCTTY.
 pub fn make_controlling() -> anyhow::Result<()> {
     terminal::make_controlling(stdin().as_fd())
         .or_fault(|| Fault::at("process.terminal", "make the terminal the controlling one"))

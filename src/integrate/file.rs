@@ -75,26 +75,17 @@ impl Configuration {
     }
 
     /// Makes the directory that it is to lie in.
-    ///
-    /// # Errors
-    /// Those of mkdir(2).
     pub fn make_directory(&self) -> anyhow::Result<()> {
         let parent = self.target.parent().unwrap_or(&self.target);
         fs::create_dir_all(parent).or_fault(|| cannot_write(parent))
     }
 
     /// What is in it.
-    ///
-    /// # Errors
-    /// As [`read`].
     pub fn text(&self) -> anyhow::Result<Option<String>> {
         read(&self.target)
     }
 
     /// Whether kase was added and not removed since.
-    ///
-    /// # Errors
-    /// As [`read`].
     pub fn has_kase(&self) -> anyhow::Result<bool> {
         Ok(read(&self.with)?.is_some())
     }

@@ -127,9 +127,6 @@ impl Request {
     }
 
     /// Takes kase out again.
-    ///
-    /// # Errors
-    /// As [`Self::add`].
     pub fn remove(&self, said: &mut Vec<String>) -> anyhow::Result<()> {
         let file = self.file()?;
         let shown = file.path.display();

@@ -20,18 +20,12 @@ pub fn set(effective: u64, permitted: u64, inheritable: u64) -> io::Result<()> {
 }
 
 /// The thread's permitted set.
-///
-/// # Errors
-/// Those of capget(2).
 pub fn permitted() -> io::Result<u64> {
     let halves = own()?;
     Ok(u64::from(halves[0].permitted) | u64::from(halves[1].permitted) << 32)
 }
 
 /// The thread's effective set.
-///
-/// # Errors
-/// Those of capget(2).
 pub fn effective() -> io::Result<u64> {
     let halves = own()?;
     Ok(u64::from(halves[0].effective) | u64::from(halves[1].effective) << 32)

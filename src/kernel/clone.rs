@@ -37,9 +37,6 @@ pub enum Child {
 /// cgroup v2 directory). Signal handlers are reset to their defaults in the copy,
 /// but for those of [`outlive_failed_writes`].
 ///
-/// # Errors
-/// Those of clone3(2), as errno.
-///
 /// # Panics
 /// Never, but the new process has one thread only: kase makes no threads, see clippy's disallowed methods.
 pub fn clone3(namespaces: u64, child: Child, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Cloned> {
@@ -72,9 +69,6 @@ pub const SIBLING: u64 = (libc::CLONE_PARENT | libc::CLONE_PIDFD) as u64;
 
 /// Copies this process as a child of its parent's, by the older call: many a system call filter looks at the flags of that
 /// one and refuses [`clone3`], whose flags no filter sees. Signal handlers stay.
-///
-/// # Errors
-/// Those of clone(2), as errno.
 pub fn clone_sibling() -> io::Result<Cloned> {
     let mut pidfd: libc::c_int = -1;
     let place = &raw mut pidfd;

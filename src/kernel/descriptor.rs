@@ -9,9 +9,6 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 /// Marks every descriptor from `first` up close-on-exec.
-///
-/// # Errors
-/// Those of close_range(2).
 pub fn close_on_exec_from(first: u32) -> io::Result<()> {
     // SAFETY: marking close-on-exec takes no descriptor away from anyone.
     answer(unsafe {
@@ -67,9 +64,6 @@ pub fn close_directories(numbers: &[i32]) {
 
 /// Closes every descriptor from `first` up but `kept`, and those below it, standard ones aside, that no exec would
 /// pass on. For a process that others may look into from its first instruction on: close-on-exec comes too late there.
-///
-/// # Errors
-/// Those of close_range(2).
 pub fn close_all_but(kept: &[BorrowedFd<'_>], first: u32) -> io::Result<()> {
     let mut kept: Vec<u32> = kept.iter().map(|fd| fd.as_raw_fd().unsigned_abs()).collect();
     kept.sort_unstable();
@@ -113,9 +107,6 @@ pub fn accepted(number: i32) -> OwnedFd {
 }
 
 /// Sets an extended attribute of the file behind `file`.
-///
-/// # Errors
-/// Those of fsetxattr(2).
 pub fn set_attribute(file: BorrowedFd<'_>, name: &CStr, value: &[u8]) -> io::Result<()> {
     // SAFETY: `name` is a C string, pointer and length are those of one slice, and both outlive the call.
     answer(

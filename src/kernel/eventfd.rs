@@ -5,9 +5,6 @@ use std::io;
 use std::os::fd::OwnedFd;
 
 /// A counter of 0, close-on-exec.
-///
-/// # Errors
-/// Those of eventfd(2).
 pub fn eventfd() -> io::Result<OwnedFd> {
     // SAFETY: plain integers.
     descriptor(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC) }.into())

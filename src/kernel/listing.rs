@@ -7,9 +7,6 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 /// Tells every name in the directory behind `directory`, and its DT_* type, from where the descriptor has been read to;
 /// `.` and `..` are among them. Without the C library, whose readdir(3) wants a heap of its own first.
-///
-/// # Errors
-/// Those of getdents64(2), and what `tell` answers with.
 pub fn list(directory: BorrowedFd<'_>, mut tell: impl FnMut(&CStr, u8) -> io::Result<()>) -> io::Result<()> {
     let mut buffer = Buffer([0; ROOM]);
     loop {

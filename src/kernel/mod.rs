@@ -32,9 +32,6 @@ use std::io;
 use std::os::fd::{FromRawFd, OwnedFd};
 
 /// Makes a system call again as long as a signal interrupts it.
-///
-/// # Errors
-/// Those of the call, but EINTR.
 pub fn uninterrupted<T>(mut call: impl FnMut() -> nix::Result<T>) -> nix::Result<T> {
     loop {
         match call() {

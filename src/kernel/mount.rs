@@ -79,9 +79,6 @@ pub fn clone_tree(directory: BorrowedFd<'_>, path: &CStr, reach: Reach) -> io::R
 }
 
 /// A detached copy of the mount at a path of the host.
-///
-/// # Errors
-/// Those of open_tree(2).
 pub fn clone_host_tree(path: &CStr, reach: Reach) -> io::Result<OwnedFd> {
     clone_tree(AT_FDCWD, path, reach)
 }
@@ -107,9 +104,6 @@ pub fn attach(tree: BorrowedFd<'_>, target: BorrowedFd<'_>) -> io::Result<()> {
 }
 
 /// Attaches a detached mount on the directory `name` in `directory`; a symlink is not followed.
-///
-/// # Errors
-/// As [`attach`].
 pub fn attach_at(tree: BorrowedFd<'_>, directory: BorrowedFd<'_>, name: &CStr) -> io::Result<()> {
     const FROM_DESCRIPTOR: libc::c_uint = 0x04;
     // SAFETY: two C strings that outlive the call.
@@ -151,9 +145,6 @@ impl Propagation {
 }
 
 /// The MOUNT_ATTR_* bits of the mount that the file behind `file` is on.
-///
-/// # Errors
-/// Those of fstatvfs(3).
 pub fn attributes(file: BorrowedFd<'_>) -> io::Result<u64> {
     // SAFETY: plain integers, for which zero is a value.
     let mut found: libc::statvfs = unsafe { std::mem::zeroed() };
@@ -205,17 +196,11 @@ pub fn map_ids(mount: BorrowedFd<'_>, namespace: BorrowedFd<'_>, reach: Reach) -
 }
 
 /// Sets the propagation of the mount behind `mount`.
-///
-/// # Errors
-/// Those of mount_setattr(2).
 pub fn set_propagation(mount: BorrowedFd<'_>, propagation: Propagation, reach: Reach) -> io::Result<()> {
     setattr(mount, c"", reach, &MountAttr { propagation: propagation.bits(), ..MountAttr::default() })
 }
 
 /// Sets the propagation of all mounts below the root.
-///
-/// # Errors
-/// Those of mount_setattr(2).
 pub fn set_all_propagation(propagation: Propagation) -> io::Result<()> {
     let change = MountAttr { propagation: propagation.bits(), ..MountAttr::default() };
     setattr(AT_FDCWD, c"/", Reach::Recursive, &change)
@@ -244,9 +229,6 @@ pub fn is_without_writing(kind: FsType) -> bool {
 
 /// A new file system of type `kind`, detached, with `options` (name, or name and value) and the attribute
 /// bits `attributes`.
-///
-/// # Errors
-/// Those of fsopen(2), fsconfig(2) and fsmount(2).
 pub fn make_file_system(
     kind: &CStr,
     options: &[(&CStr, Option<&CStr>)],
@@ -256,18 +238,12 @@ pub fn make_file_system(
 }
 
 /// What a file system of type `kind` is made from; it belongs to the namespaces that this process is in.
-///
-/// # Errors
-/// Those of fsopen(2).
 pub fn open_file_system(kind: &CStr) -> io::Result<OwnedFd> {
     // SAFETY: `kind` is a C string that outlives the call.
     descriptor(unsafe { libc::syscall(libc::SYS_fsopen, kind.as_ptr(), 1) })
 }
 
 /// As [`make_file_system`], from what [`open_file_system`] has opened.
-///
-/// # Errors
-/// Those of fsconfig(2) and fsmount(2).
 pub fn make_from(
     context: BorrowedFd<'_>,
     options: &[(&CStr, Option<&CStr>)],
@@ -298,9 +274,6 @@ fn configure(
 
 /// Makes `new_root` the root and stacks the old one on top of it, at the same place: pivot_root(".", ".").
 /// The caller's working directory must be the new root.
-///
-/// # Errors
-/// Those of pivot_root(2).
 pub fn pivot_root_here() -> io::Result<()> {
     // SAFETY: two C strings that live for ever.
     answer(unsafe { libc::syscall(libc::SYS_pivot_root, c".".as_ptr(), c".".as_ptr()) }).map(drop)

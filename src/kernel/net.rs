@@ -6,9 +6,6 @@ use std::io;
 use std::os::fd::AsRawFd;
 
 /// Brings `lo` up in the current network namespace.
-///
-/// # Errors
-/// Those of ioctl(2) SIOCSIFFLAGS, netdevice(7).
 pub fn loopback_up() -> io::Result<()> {
     let socket = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
     // SAFETY: ifreq is plain integers, for which zero is a value.

@@ -28,9 +28,6 @@ impl Address {
 
 impl Rtnetlink {
     /// Opens one in the current network namespace.
-    ///
-    /// # Errors
-    /// Those of socket(2).
     pub fn open() -> io::Result<Self> {
         let flags = SockFlag::SOCK_CLOEXEC;
         Ok(Self(socket(AddressFamily::Netlink, SockType::Raw, flags, SockProtocol::NetlinkRoute)?))
@@ -48,9 +45,6 @@ impl Rtnetlink {
     }
 
     /// The indices of all devices.
-    ///
-    /// # Errors
-    /// Those of rtnetlink(7).
     pub fn indices(&self) -> io::Result<Vec<u32>> {
         let message = || Message::about_link(libc::RTM_GETLINK, 0, 0, 0);
         Ok(self.dump(message)?.iter().filter_map(|answer| link_index(answer)).collect())
@@ -69,9 +63,6 @@ impl Rtnetlink {
     }
 
     /// The addresses of the device.
-    ///
-    /// # Errors
-    /// Those of rtnetlink(7).
     pub fn addresses(&self, index: u32) -> io::Result<Vec<Address>> {
         let message = || Message::new(libc::RTM_GETADDR, &[0; ADDRESS_HEADER]);
         let answers = self.dump(message)?;

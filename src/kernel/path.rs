@@ -11,25 +11,16 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 /// Opens a path of the host that is there. Not by open(2) of musl, by which std and nix do it: that sets close-on-exec
 /// once more, for kernels that did not know it yet.
-///
-/// # Errors
-/// Those of openat(2).
 pub fn open<P: ?Sized + NixPath>(path: &P, flags: OFlag) -> nix::Result<OwnedFd> {
     openat(AT_FDCWD, path, flags | OFlag::O_CLOEXEC, Mode::empty())
 }
 
 /// Opens what should be the file of a namespace. It may be anything: a FIFO would hold us up, a terminal become ours.
-///
-/// # Errors
-/// Those of openat(2).
 pub fn open_namespace<P: ?Sized + NixPath>(path: &P) -> nix::Result<OwnedFd> {
     open(path, OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY)
 }
 
 /// Opens a file of a directory; an interrupted look is repeated.
-///
-/// # Errors
-/// Those of openat(2).
 pub fn openat<P: ?Sized + NixPath>(
     directory: impl AsFd,
     path: &P,

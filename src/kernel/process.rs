@@ -12,9 +12,6 @@ use std::process::Command;
 use std::ptr;
 
 /// Joins the namespace behind `fd`; `kind` is its CLONE_NEW* flag, so that no other kind is joined.
-///
-/// # Errors
-/// Those of setns(2).
 pub fn setns(fd: BorrowedFd<'_>, kind: u64) -> io::Result<()> {
     // SAFETY: plain integers; a single-threaded process may change any of its namespaces.
     answer(unsafe { libc::setns(fd.as_raw_fd(), kind as libc::c_int) }.into()).map(drop)
@@ -31,9 +28,6 @@ pub fn owner_of(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
 }
 
 /// Leaves namespaces for new ones (CLONE_NEW* flags).
-///
-/// # Errors
-/// Those of unshare(2).
 pub fn unshare(namespaces: u64) -> io::Result<()> {
     // SAFETY: plain integers; a single-threaded process shares nothing with another thread.
     answer(unsafe { libc::unshare(namespaces as libc::c_int) }.into()).map(drop)
@@ -118,18 +112,12 @@ pub fn keep_capabilities() -> io::Result<()> {
 }
 
 /// No exec from here on grants privileges.
-///
-/// # Errors
-/// Those of prctl(2).
 pub fn set_no_new_privileges() -> io::Result<()> {
     // SAFETY: plain integers.
     answer(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1 as libc::c_ulong, 0, 0, 0) }.into()).map(drop)
 }
 
 /// Orphans below this process become its children.
-///
-/// # Errors
-/// Those of prctl(2).
 pub fn become_subreaper() -> io::Result<()> {
     // SAFETY: plain integers.
     answer(unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1 as libc::c_ulong, 0, 0, 0) }.into()).map(drop)
@@ -265,9 +253,6 @@ pub fn exit_now(code: i32) -> ! {
 }
 
 /// Has the kernel kill this process when its parent ends.
-///
-/// # Errors
-/// Those of prctl(2).
 fn end_with_parent() -> io::Result<()> {
     // SAFETY: plain integers.
     answer(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as libc::c_ulong, 0, 0, 0) }.into())

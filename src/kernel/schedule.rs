@@ -78,9 +78,6 @@ pub fn set_memory_policy(mode: i32, nodes: &[libc::c_ulong]) -> io::Result<()> {
 }
 
 /// Sets the execution domain that this process and the programs that it executes see (PER_*).
-///
-/// # Errors
-/// Those of personality(2).
 pub fn set_personality(domain: libc::c_ulong) -> io::Result<()> {
     // SAFETY: plain integers.
     answer(unsafe { libc::personality(domain) }.into()).map(drop)

@@ -10,9 +10,6 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::path::Path;
 
 /// A connected pair of SOCK_SEQPACKET sockets, close-on-exec.
-///
-/// # Errors
-/// Those of socketpair(2).
 pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?)
 }
@@ -40,9 +37,6 @@ pub fn send(socket: BorrowedFd<'_>, packet: &[u8], fd: Option<BorrowedFd<'_>>) -
 pub const MOST: usize = 32;
 
 /// Sends `packet`, and `fds` with it, which are [`MOST`] at most.
-///
-/// # Errors
-/// As [`send`].
 pub fn send_all(socket: BorrowedFd<'_>, packet: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
     let raw: Vec<_> = fds.iter().map(AsRawFd::as_raw_fd).collect();
     let rights = Some(ControlMessage::ScmRights(&raw)).filter(|_| !raw.is_empty());
@@ -53,18 +47,12 @@ pub fn send_all(socket: BorrowedFd<'_>, packet: &[u8], fds: &[BorrowedFd<'_>]) -
 
 /// Hears one packet into `buffer`: its length, 0 when the other end is gone, and the descriptor that came
 /// with it. What does not fit is cut off.
-///
-/// # Errors
-/// Those of recvmsg(2).
 pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<(usize, Option<OwnedFd>)> {
     let (length, passed) = receive_into(socket, buffer, nix::cmsg_space!(libc::c_int))?;
     Ok((length, passed.into_iter().next()))
 }
 
 /// Hears one packet, with all descriptors that came with it.
-///
-/// # Errors
-/// As [`receive`].
 pub fn receive_all(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
     receive_into(socket, buffer, nix::cmsg_space!([libc::c_int; MOST]))
 }

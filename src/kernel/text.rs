@@ -26,9 +26,6 @@ pub fn read_text(path: impl AsRef<Path>) -> io::Result<String> {
 }
 
 /// The text of a file with one value, such as those of cgroups: mostly with one read(2).
-///
-/// # Errors
-/// As [`read_text`].
 pub fn read_value(path: impl AsRef<Path>) -> io::Result<String> {
     const PAGE: usize = 4096;
     let mut buffer = [0; PAGE];
@@ -42,9 +39,6 @@ pub fn read_value(path: impl AsRef<Path>) -> io::Result<String> {
 }
 
 /// All of a file that kase's caller names, mostly some kB: config.json. It may be a pipe that somebody writes into.
-///
-/// # Errors
-/// Those of open(2) and read(2), more than anybody writes by purpose, a pipe with nobody at its other end.
 pub fn read_bytes(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
     const MOST: u64 = 64 << 20;
     let mut bytes = Vec::with_capacity(16 << 10);
@@ -66,9 +60,6 @@ pub fn read_bytes(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
 }
 
 /// Opens a file that may be of any kind, and takes it only if it is a regular one.
-///
-/// # Errors
-/// Those of open(2), and another kind of file.
 pub fn open_file(path: impl AsRef<Path>) -> io::Result<File> {
     let file = open_with(AT_FDCWD, path, UNKNOWN)?;
     match file.metadata()?.is_file() {
@@ -111,17 +102,11 @@ fn open_with(directory: BorrowedFd<'_>, path: impl AsRef<Path>, flags: OFlag) ->
 }
 
 /// A file that the kernel writes as one record, such as /proc/PID/stat: one read(2) has it all, if `buffer` takes it.
-///
-/// # Errors
-/// Those of open(2) and read(2).
 pub fn read_record(path: impl AsRef<Path>, buffer: &mut [u8]) -> io::Result<&[u8]> {
     read_record_at(AT_FDCWD, path, buffer)
 }
 
 /// As [`read_record`], of a path below a directory.
-///
-/// # Errors
-/// Those of openat(2) and read(2).
 pub fn read_record_at<'a>(
     directory: BorrowedFd<'_>,
     path: impl AsRef<Path>,

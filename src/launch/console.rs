@@ -10,9 +10,6 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 /// Connects to `--console-socket`, before anything is made.
-///
-/// # Errors
-/// Nobody listens there.
 pub fn connect_to(path: &Path) -> anyhow::Result<OwnedFd> {
     crate::kernel::socket::connect(path).or_fault(|| {
         Fault::doing(format!("connect to the console socket {}", path.display()))
@@ -21,9 +18,6 @@ pub fn connect_to(path: &Path) -> anyhow::Result<OwnedFd> {
 }
 
 /// Hands the master over.
-///
-/// # Errors
-/// The receiver is gone.
 pub fn send(console: BorrowedFd<'_>, master: BorrowedFd<'_>) -> anyhow::Result<()> {
     // The name goes along as the message's text, as with runc; receivers print it.
     crate::kernel::socket::send(console, b"/dev/ptmx", Some(master))

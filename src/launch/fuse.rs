@@ -48,9 +48,6 @@ pub struct Needs<'a> {
 }
 
 /// Opens the user namespace of init, which lets nobody look later.
-///
-/// # Errors
-/// Those of open(2).
 pub fn user_namespace(plan: &Plan<'_>, init: i32) -> anyhow::Result<Option<OwnedFd>> {
     let path = match plan.namespaces.join(Kind::User) {
         Some(join) => join.path.to_path_buf(),

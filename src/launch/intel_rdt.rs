@@ -86,9 +86,6 @@ impl Share {
     }
 
     /// Puts one more process in.
-    ///
-    /// # Errors
-    /// What resctrl refuses.
     pub fn add(&self, pid: i32) -> anyhow::Result<()> {
         let at = "linux.intelRdt";
         let tasks = |directory: &Path| {
@@ -145,9 +142,6 @@ impl Share {
     }
 
     /// Takes away what was made. What holds others' processes or has gone is left alone.
-    ///
-    /// # Errors
-    /// Those of rmdir(2).
     pub fn leave(&self) -> io::Result<()> {
         let own = self.own.then_some(&self.group);
         // A monitoring group goes with its class of service.

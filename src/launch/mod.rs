@@ -62,52 +62,28 @@ enum Successor {
 /// What happens on the way, done by whoever knows the container.
 pub trait Midwife {
     /// This process is init: write it down. Returns the `tasks` of v1's cgroups, for init to enter.
-    ///
-    /// # Errors
-    /// Whatever stops the birth.
     fn born(&mut self, init: &Process) -> anyhow::Result<Vec<OwnedFd>>;
 
     /// This process goes on in the place of the one before.
-    ///
-    /// # Errors
-    /// Whatever stops the birth.
     fn succeeded(&mut self, init: &Process) -> anyhow::Result<()>;
 
     /// Init cannot be put into its cgroup; without an error it does without.
-    ///
-    /// # Errors
-    /// Whatever stops the birth.
     fn outside(&mut self, error: io::Error) -> anyhow::Result<()>;
 
     /// The runtime's hooks are due.
-    ///
-    /// # Errors
-    /// Whatever stops the birth.
     fn hooks(&mut self, pid: i32) -> anyhow::Result<()>;
 
     /// The container's filter has this listener.
-    ///
-    /// # Errors
-    /// Whatever stops the birth.
     fn listener(&mut self, listener: OwnedFd, pid: i32) -> anyhow::Result<()>;
 
     /// A file for what the overlay's program says.
-    ///
-    /// # Errors
-    /// Whatever stops the birth.
     fn log(&mut self) -> anyhow::Result<File>;
 
     /// The container's terminal has this master.
-    ///
-    /// # Errors
-    /// Whatever stops the birth.
     fn terminal(&mut self, master: OwnedFd) -> anyhow::Result<()>;
 }
 
 /// Makes init and brings it to where only the exec is missing.
-///
-/// # Errors
-/// Whatever went wrong on either side; nothing of init is left then.
 pub fn launch(
     plan: &Plan<'_>,
     host: &Host,

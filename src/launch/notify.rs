@@ -19,9 +19,6 @@ struct ProcessState<'a> {
 }
 
 /// Connects to the agent, before anything is made.
-///
-/// # Errors
-/// Nobody listens there.
 pub fn connect_to(listener: Listener<'_>) -> anyhow::Result<OwnedFd> {
     crate::kernel::socket::connect(listener.path).or_fault(|| {
         // runc's words, which its own test suite looks for.

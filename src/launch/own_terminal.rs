@@ -45,9 +45,6 @@ impl OwnTerminal {
     }
 
     /// Puts it into raw mode, unless we are in the background.
-    ///
-    /// # Errors
-    /// Those of termios(3).
     pub fn take(&mut self) -> anyhow::Result<()> {
         if !self.is_in_foreground() {
             self.modes = None;

@@ -14,9 +14,6 @@ pub struct Receiver(OwnedFd);
 
 impl Receiver {
     /// Connects to `--pidfd-socket`, before anything is made.
-    ///
-    /// # Errors
-    /// Nobody listens there.
     pub fn of_option(path: &Path) -> anyhow::Result<Self> {
         connected(path).or_fault(|| {
             Fault::doing(format!("connect to the pidfd socket {}", path.display()))
@@ -25,9 +22,6 @@ impl Receiver {
     }
 
     /// Connects to the socket that the annotation names, if there is one.
-    ///
-    /// # Errors
-    /// Nobody listens there.
     pub fn of_annotation(annotations: Option<&HashMap<String, String>>) -> anyhow::Result<Option<Self>> {
         let Some(path) = annotations.and_then(|annotations| annotations.get(ANNOTATION)) else {
             return Ok(None);
@@ -40,9 +34,6 @@ impl Receiver {
     }
 
     /// Sends it, with runc's word for the kind of process as the message's text.
-    ///
-    /// # Errors
-    /// The receiver is gone.
     pub fn send(&self, pidfd: BorrowedFd<'_>, kind: &[u8]) -> anyhow::Result<()> {
         crate::kernel::socket::send(self.0.as_fd(), kind, Some(pidfd))
             .or_fault(|| Fault::doing("send the pidfd to its receiver"))

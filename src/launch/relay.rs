@@ -24,9 +24,6 @@ pub struct Signals {
 
 impl Signals {
     /// Holds back every signal that can be.
-    ///
-    /// # Errors
-    /// Those of signalfd(2).
     pub fn hold() -> anyhow::Result<Self> {
         let mut set = every_signal();
         // Faults of our own must end kase, and stopping kase stops kase.
@@ -97,9 +94,6 @@ pub trait Aside {
 
 impl Screen {
     /// Joins `master` to our terminal.
-    ///
-    /// # Errors
-    /// Those of termios(3).
     pub fn join(master: OwnedFd, own: OwnTerminal) -> anyhow::Result<Self> {
         fcntl(&master, FcntlArg::F_SETFL(OFlag::O_RDWR | OFlag::O_NONBLOCK))?;
         let mut screen = Self {
@@ -239,9 +233,6 @@ fn drain(to: BorrowedFd<'_>, buffer: &mut Vec<u8>) {
 const BACKGROUND: u8 = 100;
 
 /// Stays until the process `pid` behind `pidfd` ends.
-///
-/// # Errors
-/// Those of poll(2) and of the wait.
 pub fn attend(
     mut signals: Signals,
     pid: i32,

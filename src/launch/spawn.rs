@@ -102,9 +102,6 @@ pub fn is_blind(plan: &Plan<'_>, host: &Host) -> bool {
 }
 
 /// The rootfs, cut off from the host's mounts.
-///
-/// # Errors
-/// Those of open_tree(2).
 pub fn rootfs_tree(plan: &Plan<'_>) -> anyhow::Result<OwnedFd> {
     tree(&plan.rootfs, Reach::Recursive).map_err(|error| rootfs_refused(&plan.rootfs, error))
 }

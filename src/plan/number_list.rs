@@ -22,9 +22,6 @@ impl Mask {
     }
 
     /// Reads a list. Blanks around its elements and commas too many are let pass, as in runc.
-    ///
-    /// # Errors
-    /// What is no list.
     pub fn parse(list: &str) -> Result<Self, Flaw> {
         let mut mask = Self::default();
         for element in list.split(',').map(str::trim).filter(|element| !element.is_empty()) {

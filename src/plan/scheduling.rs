@@ -195,9 +195,6 @@ pub fn io_priority(listed: &config::IoPriority) -> Result<IoPriority, Fault> {
 }
 
 /// Decides `process.execCPUAffinity`.
-///
-/// # Errors
-/// What is no list of processors.
 pub fn affinity(listed: &config::ExecCpuAffinity) -> Result<Affinity, Fault> {
     let read = |list: &Option<String>, at: &'static str| {
         let list = list.as_deref().unwrap_or_default();

@@ -37,9 +37,6 @@ impl<'spec> Listener<'spec> {
 const STRICT: &str = "run.oci.seccomp_fail_unknown_syscall";
 
 /// Compiles `linux.seccomp`, and with `fake_root` what that adds.
-///
-/// # Errors
-/// Whatever the profile makes impossible.
 pub fn decide<'spec>(
     profile: Option<&'spec LinuxSeccomp>,
     faked: bool,
