@@ -6,9 +6,9 @@ mod v2;
 
 use super::layout::Layout;
 use super::*;
-use crate::plan::Notes;
 use crate::plan::cgroup::annotated::Properties;
 use crate::plan::cgroup::{CgroupPlan, Driver, Location, Setting, Version, decide};
+use crate::plan::notes::Notes;
 use nix::unistd::geteuid;
 use rootless::caller::{Caller, Standing};
 use serde_json::json;

@@ -36,7 +36,7 @@ pub use self::exit::ExitCode;
 use crate::container::store::Store;
 use crate::fault::{Fault, OrFault, Report};
 use crate::log;
-use crate::plan::Adapt;
+use crate::plan::adapt::Adapt;
 use crate::plan::cgroup::annotated::Properties;
 use crate::plan::cgroup::{Driver, Manager};
 use crate::seal;

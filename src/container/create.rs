@@ -18,7 +18,7 @@ use crate::launch::intel_rdt::Share;
 use crate::launch::pidfd::Receiver;
 use crate::launch::{self, Init, Making, Midwife, console, notify};
 use crate::plan::cgroup::{Manager, Version};
-use crate::plan::{Adapt, Notes, Plan};
+use crate::plan::{Plan, adapt::Adapt, notes::Notes};
 use crate::trace;
 use oci_spec::runtime::Hook;
 use rootless::caller::Caller;

@@ -1,11 +1,12 @@
 //! What the kernel remembers of a process beside its ids: how it is scheduled, where its memory lies, which
 //! machine it sees, what confines it. The same for init and for a process that is added.
 
+use super::adapt::Adapt;
 use super::labels::{self, Labels};
 use super::memory_policy::{self, MemoryPolicy};
+use super::notes::Notes;
 use super::personality::{self, Domain};
 use super::scheduling::{self, Affinity, IoPriority, Scheduler};
-use super::{Adapt, Notes};
 use crate::config;
 use crate::fault::Fault;
 use crate::host::facilities::{Facilities, Facility};

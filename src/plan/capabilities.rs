@@ -1,6 +1,6 @@
 //! Capability sets as the kernel's bit masks.
 
-use super::Notes;
+use super::notes::Notes;
 use crate::config;
 use std::str::FromStr;
 

@@ -10,7 +10,7 @@ pub mod limits;
 pub mod properties;
 pub mod unit;
 
-use super::Notes;
+use super::notes::Notes;
 use crate::fault::{Fault, Place};
 use annotated::Properties;
 use limits::{Limits, Occasion};

@@ -1,7 +1,8 @@
 //! The device nodes of a container: the six that every one has, and `linux.devices`.
 
 use super::mounts::{Mount, What};
-use super::{Notes, process};
+use super::notes::Notes;
+use super::process;
 use crate::fault::{Fault, Place};
 use oci_spec::runtime::{LinuxDevice, LinuxDeviceType};
 use rootless::id_map::IdMaps;

@@ -1,6 +1,6 @@
 //! The process that `exec` adds: the container's own, changed by what the command line says.
 
-use super::Notes;
+use super::notes::Notes;
 use super::process::{self, Process};
 use crate::config;
 use crate::fault::Fault;

@@ -3,7 +3,7 @@
 //! Where a user namespace has one id, there is nobody to give a file to, and package managers fail that want to. A
 //! convenience and no security: whoever asks afterwards sees that nothing has changed.
 
-use super::Notes;
+use super::notes::Notes;
 use crate::fault::Fault;
 use oci_spec::runtime::{LinuxSeccomp, LinuxSeccompAction, LinuxSyscall};
 use rootless::id_map::{IdMap, IdMaps};

@@ -1,7 +1,8 @@
 //! The ids of a user namespace that is made.
 
+use super::adapt::Adapt;
 use super::namespaces::{Kind, Namespaces};
-use super::{Adapt, Notes};
+use super::notes::Notes;
 use crate::fault::{Fault, Place};
 use crate::host::{Helpers, Host};
 use oci_spec::runtime::LinuxIdMapping;

@@ -1,7 +1,8 @@
 //! What confines the process and marks its mounts: AppArmor's profile and SELinux's labels.
 
+use super::adapt::Adapt;
 use super::mounts::{Mount, What};
-use super::{Adapt, Notes};
+use super::notes::Notes;
 use crate::config;
 use crate::fault::Fault;
 use crate::host::facilities::{Facilities, Presence};
@@ -142,9 +143,10 @@ impl MountLabel<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::adapt::Adapt;
+    use crate::plan::mounts;
     use crate::plan::mounts::Setting;
     use crate::plan::namespaces::Namespaces;
-    use crate::plan::{Adapt, mounts};
     use rootless::caller::Standing;
     use serde_json::json;
     use std::path::Path;

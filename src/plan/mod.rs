@@ -6,6 +6,7 @@
 //! The plan borrows from the specification and holds decisions only. A step is an entry of config.json, never
 //! a system call, and carries its [`Place`](crate::fault::Place) so that its deed's error names it too.
 
+pub mod adapt;
 pub mod attributes;
 pub mod capabilities;
 pub mod cgroup;
@@ -22,6 +23,7 @@ pub mod mount_options;
 pub mod mounts;
 pub mod namespaces;
 pub mod net_devices;
+pub mod notes;
 pub mod number_list;
 pub mod overlay;
 pub mod personality;
@@ -34,6 +36,7 @@ use crate::config::Config;
 use crate::fault::{Fault, Place};
 use crate::host::Host;
 use crate::kernel::mount::{Propagation, Reach, attribute};
+use adapt::Adapt;
 use attributes::Attributes;
 use cgroup::CgroupPlan;
 use devices::{Device, Origin};
@@ -42,6 +45,7 @@ use labels::MountLabel;
 use mounts::{Mount, Setting, What};
 use namespaces::{Kind, Namespaces, Offset};
 use net_devices::NetDevice;
+use notes::Notes;
 use oci_spec::runtime::{Linux, LinuxTimeOffset};
 use overlay::Overlay;
 use process::Process;
@@ -49,16 +53,6 @@ use rootless::caller::Standing;
 use rootless::id_map::IdMaps;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use tracing::Level;
-
-/// Whether entries that cannot work for this caller are changed to what can (`--rootless`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Adapt {
-    /// They are.
-    Yes,
-    /// config.json means what it says.
-    No,
-}
 
 /// How the rootfs becomes the root.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -388,32 +382,6 @@ fn offsets(
             .remedy("add {\"type\": \"time\"} to linux.namespaces"));
     }
     Ok(offsets)
-}
-
-/// What planning has to say to the user, apart from errors.
-#[derive(Debug, Default)]
-pub struct Notes(Vec<(Level, String)>);
-
-impl Notes {
-    /// A decision that the user might not expect.
-    pub fn info(&mut self, text: String) {
-        self.0.push((Level::INFO, text));
-    }
-
-    /// Something that is left out.
-    pub fn warn(&mut self, text: String) {
-        self.0.push((Level::WARN, text));
-    }
-
-    /// A change that makes an entry work here.
-    pub fn debug(&mut self, text: String) {
-        self.0.push((Level::DEBUG, text));
-    }
-
-    /// All notes, in order.
-    pub fn iter(&self) -> impl Iterator<Item = &(Level, String)> {
-        self.0.iter()
-    }
 }
 
 #[cfg(test)]

@@ -1,9 +1,11 @@
 //! What is mounted where, and what becomes of entries that cannot work in a user namespace.
 
+use super::adapt::Adapt;
+use super::id_maps;
 use super::labels::Marking;
 use super::mount_options::{Extension, Options, Remount};
 use super::namespaces::{Kind, Namespaces};
-use super::{Adapt, Notes, id_maps};
+use super::notes::Notes;
 use crate::fault::{Fault, Place};
 use crate::kernel::mount::{Reach, attribute};
 use rootless::caller::Standing;

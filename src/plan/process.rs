@@ -1,7 +1,7 @@
 //! The container's process: what is executed, as whom, and with which limits.
 
-use super::Notes;
 use super::capabilities::{self, Capabilities};
+use super::notes::Notes;
 use crate::config;
 use crate::fault::{Fault, Place};
 use crate::kernel::process::Resource;

@@ -1,6 +1,7 @@
 //! The container's system call filter, compiled.
 
-use super::{Notes, fake_root};
+use super::fake_root;
+use super::notes::Notes;
 use crate::fault::{Fault, Place};
 use crate::seccomp::{Arch, Execve, Program, compile};
 use oci_spec::runtime::{LinuxSeccomp, LinuxSeccompAction};

@@ -7,7 +7,7 @@ mod memory;
 use super::Version;
 use super::devices::Rule;
 use crate::fault::{Fault, Place};
-use crate::plan::Notes;
+use crate::plan::notes::Notes;
 use oci_spec::runtime::{LinuxHugepageLimit, LinuxNetwork, LinuxRdma, LinuxResources};
 use std::borrow::Cow;
 use std::collections::HashMap;

@@ -121,9 +121,9 @@ fn bits(list: &str) -> Option<Property> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::Notes;
     use crate::plan::cgroup::Version;
     use crate::plan::cgroup::limits::{Occasion, decide};
+    use crate::plan::notes::Notes;
     use serde_json::json;
 
     fn number(file: &str, value: &str) -> Vec<(String, u64)> {
