@@ -78,11 +78,11 @@ bench/seccomp: ## time kase's system call filters beside libseccomp's, for the e
 layout: ## write anew in which order the linker puts kase's code (needs root; some minutes)
 	scripts/layout
 
-lint: ## format, clippy, layers between the rooms, scripts
+lint: ## format, clippy, how the files hang together (tests/structure), scripts
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	$(CARGO) clippy --locked --release -p kase --target "$$(scripts/target)" -- -D warnings
-	scripts/layers
+	$(CARGO) test --locked -q -p structure
 	@if command -v shellcheck >/dev/null; then shellcheck .ci/run $(filter-out %.rs %.ld $(PYTHON),$(wildcard scripts/*)); else echo "lint: no shellcheck here, shell scripts unchecked"; fi
 	@if command -v python3 >/dev/null; then python3 -c 'import sys; [compile(open(f).read(), f, "exec") for f in sys.argv[1:]]' $(PYTHON); else echo "lint: no python3 here, $(PYTHON) unchecked"; fi
 
