@@ -1,12 +1,12 @@
 //! Users and groups by a container's own /etc/passwd and /etc/group; passwd(5), group(5).
 
-use crate::kernel::path::{Resolve, open, openat2};
+use crate::kernel::path::{Resolve, of_descriptor, open, openat2};
 use nix::fcntl::OFlag;
 use nix::sys::stat::{SFlag, fstat};
 use std::ffi::CStr;
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// An entry of passwd.
 #[derive(Debug, PartialEq, Eq)]
@@ -49,8 +49,7 @@ pub fn read_inside(root: BorrowedFd<'_>, path: &CStr) -> io::Result<String> {
     if size(found.as_fd())? == 0 {
         return Ok(String::new());
     }
-    let found = format!("/proc/self/fd/{}", found.as_raw_fd());
-    read(open(found.as_str(), OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY)?)
+    read(open(&of_descriptor(&found), OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY)?)
 }
 
 fn size(file: BorrowedFd<'_>) -> io::Result<u64> {

@@ -8,7 +8,7 @@
 
 use crate::fault::{Fault, OrFault, Report};
 use crate::handshake;
-use crate::kernel::path::openat;
+use crate::kernel::path::{of_descriptor, openat};
 use crate::kernel::{socket, uninterrupted};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -20,7 +20,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::{UnlinkatFlags, unlinkat};
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 const FILE: &str = "gate";
 
@@ -34,8 +34,7 @@ pub struct Starter(OwnedFd);
 
 /// A path shorter than a socket address may be, however deep the directory lies.
 fn address(directory: BorrowedFd<'_>) -> anyhow::Result<UnixAddr> {
-    let path: PathBuf = ["/proc/self/fd", &directory.as_raw_fd().to_string(), FILE].iter().collect();
-    Ok(UnixAddr::new(&path)?)
+    Ok(UnixAddr::new(&of_descriptor(directory).join(FILE))?)
 }
 
 fn seqpacket() -> anyhow::Result<OwnedFd> {
@@ -105,8 +104,7 @@ pub fn is_waited_at(at: BorrowedFd<'_>, directory: impl AsRef<OsStr>) -> anyhow:
             gate => gate?,
         };
         let socket = open(AddressFamily::Unix, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
-        let path = format!("/proc/self/fd/{}", gate.as_raw_fd());
-        let address = UnixAddr::new(path.as_str())?;
+        let address = UnixAddr::new(&of_descriptor(&gate))?;
         match uninterrupted(|| connect(socket.as_raw_fd(), &address)) {
             // There is a socket behind the file, of the gate's kind. Its owner hears nothing of the question.
             Err(Errno::EPROTOTYPE) => Ok(true),

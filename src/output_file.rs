@@ -5,7 +5,7 @@
 //! anywhere. Where fs.protected_symlinks is set, the kernel follows none there (proc_sys_fs(5)); kase never does. A
 //! FIFO without a reader is an error, and no wait.
 
-use crate::kernel::path::{Resolve, openat, openat2};
+use crate::kernel::path::{Resolve, of_descriptor, openat, openat2};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, readlinkat, renameat};
 use nix::sys::stat::{FileStat, Mode, fstat, fstatat};
@@ -14,7 +14,7 @@ use nix::unistd::{UnlinkatFlags, geteuid, linkat, unlinkat};
 use std::ffi::{CString, OsStr, OsString};
 use std::fs::File;
 use std::io::{self, ErrorKind, Write};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
@@ -71,8 +71,8 @@ fn replace(directory: BorrowedFd<'_>, name: &OsStr, text: &[u8]) -> io::Result<(
         let flags = OFlag::O_TMPFILE | OFlag::O_WRONLY | OFlag::O_CLOEXEC;
         let mut file = File::from(openat(directory, ".", flags, ANY)?);
         file.write_all(text)?;
-        let own = format!("/proc/self/fd/{}", file.as_raw_fd());
-        let link = || linkat(AT_FDCWD, own.as_str(), directory, name, AtFlags::AT_SYMLINK_FOLLOW);
+        let own = of_descriptor(&file);
+        let link = || linkat(AT_FDCWD, &own, directory, name, AtFlags::AT_SYMLINK_FOLLOW);
         match link() {
             Err(Errno::EEXIST) => {
                 unlinkat(directory, name, UnlinkatFlags::NoRemoveDir)?;

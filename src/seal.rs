@@ -34,6 +34,7 @@
 
 use crate::fault::{Fault, OrFault};
 use crate::kernel::capability;
+use crate::kernel::file_id::FileId;
 use crate::kernel::mount::is_without_writing;
 use crate::kernel::process::{execute_file, set_name};
 use crate::kernel::text::read_text;
@@ -255,10 +256,9 @@ fn is_our_overlay() -> bool {
 }
 
 fn leads_here(path: &Path) -> bool {
-    let identity = |path: &Path| fs::metadata(path).map(|file| (file.dev(), file.ino()));
-    let Ok(found) = identity(path) else { return false };
+    let Ok(found) = FileId::at(path) else { return false };
     // What cannot be looked at is not known to be nowhere.
-    identity(Path::new(OWN)).map_or(true, |own| own == found)
+    FileId::at(OWN).map_or(true, |own| own == found)
 }
 
 fn take_name(arguments: &[OsString]) -> anyhow::Result<()> {

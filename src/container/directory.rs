@@ -3,8 +3,9 @@
 use super::Container;
 use super::record::Record;
 use crate::fault::{Fault, OrFault};
+use crate::kernel::file_id::FileId;
 use crate::kernel::listing::list;
-use crate::kernel::path::openat;
+use crate::kernel::path::{of_descriptor, openat};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag};
 use nix::sys::stat::{Mode, fstat, fstatat};
@@ -12,9 +13,8 @@ use nix::unistd::{UnlinkatFlags, Whence, lseek, unlinkat};
 use std::ffi::{CStr, CString, OsStr};
 use std::fs::File;
 use std::io::Write;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
 use std::rc::Rc;
 
 /// How much is asked of a record.
@@ -79,10 +79,7 @@ impl Directory {
         let look = || -> nix::Result<bool> {
             match fstatat(&self.root, self.id.as_str(), AtFlags::AT_SYMLINK_NOFOLLOW) {
                 Err(Errno::ENOENT) => Ok(false),
-                now => {
-                    let (now, then) = (now?, fstat(own)?);
-                    Ok((now.st_dev, now.st_ino) == (then.st_dev, then.st_ino))
-                }
+                now => Ok(FileId::from(&now?) == FileId::of(own)?),
             }
         };
         look().or_fault(|| Fault::doing(format!("look for the state of container {:?}", self.id)))
@@ -125,8 +122,7 @@ fn unlink(directory: BorrowedFd<'_>, name: &CStr) -> nix::Result<()> {
 fn remove_directory(within: BorrowedFd<'_>, name: &CStr) -> anyhow::Result<()> {
     match unlinkat(within, name, UnlinkatFlags::RemoveDir) {
         Err(Errno::ENOTEMPTY | Errno::EEXIST) => {
-            let within = PathBuf::from(format!("/proc/self/fd/{}", within.as_raw_fd()));
-            Ok(std::fs::remove_dir_all(within.join(OsStr::from_bytes(name.to_bytes())))?)
+            Ok(std::fs::remove_dir_all(of_descriptor(within).join(OsStr::from_bytes(name.to_bytes())))?)
         }
         done => Ok(done?),
     }

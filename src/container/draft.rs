@@ -9,6 +9,7 @@ use crate::cgroup::systemd::which;
 use crate::config::Config;
 use crate::fault::Fault;
 use crate::host::{Host, Subids};
+use crate::kernel::file_id::FileId;
 use crate::lint;
 use crate::plan::cgroup::Driver;
 use crate::plan::cgroup::unit::Bus;
@@ -19,7 +20,6 @@ use crate::trace;
 use rootless::caller::{Caller, Standing};
 use rootless::id_map::IdMaps;
 use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// Reads the bundle that `request` names, with what the command line and the environment add to config.json.
@@ -100,12 +100,11 @@ fn subids(config: &Config, caller: &Caller) -> Subids {
 
 /// A namespace that is joined may be the one that we are in. What cannot be looked at, cannot be joined either.
 fn check_sysctl(plan: &Plan<'_>) -> anyhow::Result<()> {
-    let number = |path: &Path| fs::metadata(path).ok().map(|found| (found.dev(), found.ino()));
     for setting in &plan.sysctl {
         let Some(join) = plan.namespaces.join(setting.kind) else { continue };
         let file = if setting.kind == Kind::Network { "net" } else { setting.kind.word() };
         let own = format!("/proc/self/ns/{file}");
-        if number(Path::new(&own)).is_some_and(|own| Some(own) == number(join.path)) {
+        if FileId::at(own.as_str()).is_ok_and(|own| Ok(own) == FileId::at(join.path)) {
             return Err(setting.is_hosts(join.path).into());
         }
     }

@@ -6,7 +6,8 @@
 use super::store::Store;
 use super::{Status, kill};
 use crate::fault::{Fault, OrFault};
-use crate::kernel::path::{open, openat};
+use crate::kernel::file_id::FileId;
+use crate::kernel::path::{of_descriptor, open, openat};
 use crate::plan::Plan;
 use crate::plan::overlay::{Overlay, Upper, overlaps, within};
 use nix::errno::Errno;
@@ -17,7 +18,7 @@ use rootless::caller::{Caller, Standing};
 use std::ffi::OsStr;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -47,7 +48,7 @@ pub fn ready(plan: &Plan<'_>, caller: &Caller, store: &Store, id: &str) -> anyho
             .remedy("name one in a directory that exists and that you may write to")
     };
     let top = open_top(directory).or_fault(doing)?;
-    let real = fs::read_link(format!("/proc/self/fd/{}", top.as_raw_fd())).or_fault(doing)?;
+    let real = fs::read_link(of_descriptor(&top)).or_fault(doing)?;
     if overlaps(&real, &fs::canonicalize(&plan.rootfs).or_fault(doing)?) {
         return Err(within("--overlay", directory).into());
     }
@@ -177,9 +178,7 @@ fn lives(place: &Path, top: &FileStat) -> anyhow::Result<bool> {
     let (Some(root), Some(id)) = (place.parent(), place.file_name().and_then(OsStr::to_str)) else {
         return Ok(false);
     };
-    let same = |path: &PathBuf| {
-        stat(path).is_ok_and(|other| (other.st_dev, other.st_ino) == (top.st_dev, top.st_ino))
-    };
+    let same = |path: &PathBuf| FileId::at(path) == Ok(top.into());
     if super::id::check(id).is_err() {
         return Ok(false);
     }

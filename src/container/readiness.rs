@@ -9,6 +9,7 @@
 
 use crate::config::Config;
 use crate::fault::{Fault, OrFault, Report};
+use crate::kernel::path::of_descriptor;
 use crate::kernel::socket;
 use crate::launch::relay::{Aside, Input};
 use nix::fcntl::OFlag;
@@ -17,7 +18,7 @@ use nix::unistd::pipe2;
 use oci_spec::runtime::Mount;
 use std::ffi::OsString;
 use std::fs::{self, Permissions};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
@@ -51,7 +52,7 @@ pub fn announce(config: &mut Config, state: &Path) {
 
 /// A path shorter than a socket address may be, however deep the state directory lies.
 fn directory(state: BorrowedFd<'_>) -> PathBuf {
-    ["/proc/self/fd", &state.as_raw_fd().to_string(), DIRECTORY].iter().collect()
+    of_descriptor(state).join(DIRECTORY)
 }
 
 /// Makes the directory that is bound into the container.

@@ -4,10 +4,10 @@
 use super::{Container, exec};
 use crate::fault::{Fault, OrFault};
 use crate::hook::ended_within;
+use crate::kernel::file_id::FileId;
 use crate::kernel::path::open_namespace;
 use crate::kernel::pidfd::{pidfd_open, pidfd_send_signal};
 use nix::errno::Errno;
-use nix::sys::stat::{FileStat, fstat, stat};
 use oci_spec::runtime::LinuxNamespaceType;
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
@@ -18,8 +18,7 @@ use std::time::{Duration, Instant};
 pub struct Strays(OwnedFd);
 
 fn is_ours(mounts: &OwnedFd) -> nix::Result<bool> {
-    let (own, other) = (stat("/proc/self/ns/mnt")?, fstat(mounts)?);
-    Ok((own.st_dev, own.st_ino) == (other.st_dev, other.st_ino))
+    Ok(FileId::at("/proc/self/ns/mnt")? == FileId::of(mounts)?)
 }
 
 impl Strays {
@@ -48,13 +47,13 @@ impl Strays {
         const PATIENCE: Duration = Duration::from_secs(10);
         const MOMENT: Duration = Duration::from_millis(200);
         let deadline = Instant::now() + PATIENCE;
-        let own = fstat(&self.0)?;
+        let own = FileId::of(&self.0)?;
         loop {
-            let left = sharing(&own)?;
+            let left = sharing(own)?;
             for pid in &left {
                 // The number may be another's until it is looked at again.
                 let Ok(pidfd) = pidfd_open(*pid) else { continue };
-                if shares(*pid, &own) {
+                if shares(*pid, own) {
                     // It may have ended meanwhile.
                     let _ = pidfd_send_signal(pidfd.as_fd(), libc::SIGKILL);
                     ended_within(pidfd.as_fd(), MOMENT)?;
@@ -82,7 +81,7 @@ fn has_own_mounts(container: &Container) -> bool {
         .any(|namespace| namespace.typ() == LinuxNamespaceType::Mount && namespace.path().is_none())
 }
 
-fn sharing(mounts: &FileStat) -> anyhow::Result<Vec<i32>> {
+fn sharing(mounts: FileId) -> anyhow::Result<Vec<i32>> {
     let mut pids: Vec<i32> = Vec::new();
     for entry in fs::read_dir("/proc").or_fault(|| Fault::doing("read /proc").remedy("mount it"))? {
         pids.extend(entry?.file_name().to_str().and_then(|name| name.parse::<i32>().ok()));
@@ -92,7 +91,6 @@ fn sharing(mounts: &FileStat) -> anyhow::Result<Vec<i32>> {
 }
 
 /// Whether the process has these mounts. Those that nobody may look into are others'.
-fn shares(pid: i32, mounts: &FileStat) -> bool {
-    stat(format!("/proc/{pid}/ns/mnt").as_str())
-        .is_ok_and(|other| (other.st_dev, other.st_ino) == (mounts.st_dev, mounts.st_ino))
+fn shares(pid: i32, mounts: FileId) -> bool {
+    FileId::at(format!("/proc/{pid}/ns/mnt").as_str()) == Ok(mounts)
 }

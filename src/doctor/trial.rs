@@ -4,6 +4,7 @@
 use crate::host::Host;
 use crate::kernel::clone::{Child, Cloned, clone3};
 use crate::kernel::mount::{attach, make_file_system};
+use crate::kernel::path::of_descriptor;
 use crate::kernel::process::{exit_now, wait_for};
 use crate::kernel::socket;
 use crate::plan::id_maps;
@@ -17,7 +18,7 @@ use rootless::id_writer::{self, Means};
 use std::ffi::CString;
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 
 type Deed = fn() -> io::Result<()>;
 
@@ -133,9 +134,9 @@ fn overlay() -> io::Result<()> {
     let target: OwnedFd = fs::File::open("/tmp")?.into();
     attach(tmpfs.as_fd(), target.as_fd())?;
     let directory = |name: &str| -> io::Result<CString> {
-        let path = format!("/proc/self/fd/{}/{name}", tmpfs.as_raw_fd());
+        let path = of_descriptor(&tmpfs).join(name);
         fs::create_dir(&path)?;
-        Ok(CString::new(path)?)
+        Ok(CString::new(path.into_os_string().into_encoded_bytes())?)
     };
     let (lower, upper, work) = (directory("lower")?, directory("upper")?, directory("work")?);
     let options: [(_, Option<&std::ffi::CStr>); 4] = [

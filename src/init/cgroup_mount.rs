@@ -1,10 +1,11 @@
 //! The container's view of the cgroup tree, in whichever version the host has.
 
-use super::inside::{self, Shape};
+use super::inside::Shape;
 use super::mounts::Mounter;
 use crate::fault::{Fault, OrFault};
 use crate::host::hierarchies::{self, Hierarchy};
 use crate::kernel::mount::{self, Reach, attribute};
+use crate::kernel::path::of_descriptor;
 use crate::kernel::text::read_text;
 use crate::plan::mounts::Mount;
 use nix::sys::stat::{Mode, mkdirat};
@@ -226,6 +227,6 @@ fn new_cgroup(kind: &str, source: &str, flags: libc::c_ulong, target: BorrowedFd
     sys_mount::Mount::builder()
         .fstype(kind)
         .flags(sys_mount::MountFlags::from_bits_retain(flags))
-        .mount(source, inside::magic_path(target))
+        .mount(source, of_descriptor(target))
         .map(drop)
 }

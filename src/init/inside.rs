@@ -10,7 +10,7 @@ use nix::sys::stat::{FileStat, Mode, fstat, mkdirat};
 use std::collections::VecDeque;
 use std::ffi::{CStr, CString, OsStr, OsString};
 use std::io::{self, ErrorKind};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
 
@@ -24,6 +24,11 @@ pub enum Shape {
 }
 
 impl Shape {
+    /// What it is by stat(2).
+    pub fn of(stat: &FileStat) -> Self {
+        if stat.st_mode & libc::S_IFMT == libc::S_IFDIR { Self::Directory } else { Self::File }
+    }
+
     /// For messages.
     pub fn word(self) -> &'static str {
         match self {
@@ -228,41 +233,9 @@ pub fn shows_null(stat: &FileStat) -> bool {
     stat.st_mode & libc::S_IFMT == libc::S_IFCHR && stat.st_rdev == libc::makedev(1, 3)
 }
 
-/// The path through which the classic system calls reach a descriptor.
-pub fn magic_path(fd: BorrowedFd<'_>) -> PathBuf {
-    PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd()))
-}
-
-/// Whether both descriptors are the same file.
-pub fn same(one: BorrowedFd<'_>, other: BorrowedFd<'_>) -> io::Result<bool> {
-    Ok(Identity::of(one)? == Identity::of(other)?)
-}
-
-/// Which file it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Identity {
-    /// The file system.
-    pub device: libc::dev_t,
-    inode: libc::ino_t,
-}
-
-impl Identity {
-    /// Of the file behind a descriptor.
-    pub fn of(file: BorrowedFd<'_>) -> io::Result<Self> {
-        Self::and_shape_of(file).map(|(identity, _)| identity)
-    }
-
-    /// Of the file behind a descriptor, and whether that is a directory.
-    pub fn and_shape_of(file: BorrowedFd<'_>) -> io::Result<(Self, Shape)> {
-        let stat = fstat(file)?;
-        let shape = if stat.st_mode & libc::S_IFMT == libc::S_IFDIR { Shape::Directory } else { Shape::File };
-        Ok((Self { device: stat.st_dev, inode: stat.st_ino }, shape))
-    }
-}
-
 /// Whether the descriptor is a directory.
 pub fn is_directory(fd: BorrowedFd<'_>) -> io::Result<bool> {
-    Ok(fstat(fd)?.st_mode & libc::S_IFMT == libc::S_IFDIR)
+    Ok(Shape::of(&fstat(fd)?) == Shape::Directory)
 }
 
 #[cfg(test)]

@@ -35,6 +35,8 @@ use crate::fault::{Fault, OrFault, Report};
 use crate::gate::Starter;
 use crate::handshake::{ToInit, ToKase};
 use crate::hook;
+use crate::kernel::file_id::FileId;
+use crate::kernel::path::of_descriptor;
 use crate::kernel::process::{Dumpable, exit_now, heed_signals, set_dumpable, unshare};
 use crate::kernel::{descriptor, net};
 use crate::log;
@@ -47,7 +49,6 @@ use crate::trace::{self, Who};
 use attributes::Executor;
 use cgroup_mount::{CgroupMount, Hierarchies, View};
 pub use inputs::{Hands, Trees};
-use inside::Identity;
 use namespaces::Entry;
 use nix::sys::stat::{Mode, umask};
 use std::convert::Infallible;
@@ -262,7 +263,7 @@ impl Init<'_> {
         trace::step("mounts");
         let mut mounter = mounts::Mounter {
             root: root.as_fd(),
-            identity: Identity::of(root.as_fd())?,
+            identity: FileId::of(root)?,
             sources: std::mem::take(&mut self.hands.trees.sources),
             flags: match plan.namespaces.has(Kind::User) {
                 true => flags::Flags::Locked,
@@ -354,7 +355,7 @@ impl Init<'_> {
         }
         let state = self.hands.state.now("created", Some(std::process::id().cast_signed()));
         // In the rootfs, as with runc: its mounts are there, wherever its path leads outside.
-        let directory = inside::magic_path(root.as_fd());
+        let directory = of_descriptor(root);
         let environment = hook::Environment::Empty;
         let around =
             hook::Around { directory: &directory, environment, partner: Some(self.hands.kase.as_fd()) };

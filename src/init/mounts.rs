@@ -2,13 +2,14 @@
 
 use super::copy_up;
 use super::flags::{self, Flags};
-use super::inside::{self, Identity, Shape};
+use super::inside::{self, Shape};
 use super::namespaces::Entry;
 use super::{obstacle, pid_namespace, refusal, symlink};
 use crate::fault::{Fault, OrFault};
 use crate::kernel::descriptor::set_attribute;
+use crate::kernel::file_id::FileId;
 use crate::kernel::mount::{self, Reach, attribute};
-use crate::kernel::path::Resolve;
+use crate::kernel::path::{Resolve, of_descriptor};
 use crate::plan::host_paths::source_refused;
 use crate::plan::labels::Marking;
 use crate::plan::mount_options::{Extension, Options, Remount};
@@ -27,7 +28,7 @@ pub struct Mounter<'a> {
     /// The rootfs.
     pub root: BorrowedFd<'a>,
     /// Which file that is.
-    pub identity: Identity,
+    pub identity: FileId,
     /// Trees that were cloned before, by index into `mounts`.
     pub sources: Vec<Option<OwnedFd>>,
     /// Where sources that are copied as symlinks lead, by index into `mounts`.
@@ -78,9 +79,8 @@ impl Mounter<'_> {
 
     /// Attaches a cloned tree with the entry's flags.
     pub fn bind(&self, mount: &Mount<'_>, tree: OwnedFd) -> anyhow::Result<()> {
-        let (_, shape) =
-            Identity::and_shape_of(tree.as_fd()).or_fault(|| Fault::at(mount.at, "look at the source"))?;
-        let target = self.target(mount, shape)?;
+        let source = fstat(&tree).or_fault(|| Fault::at(mount.at, "look at the source"))?;
+        let target = self.target(mount, Shape::of(&source))?;
         flags::bind(mount, tree.as_fd(), self.flags)?;
         attach(mount, tree.as_fd(), target.as_fd())?;
         propagate(mount, tree.as_fd())
@@ -249,7 +249,8 @@ impl Mounter<'_> {
         let target =
             inside::open_or_make(self.root, path, shape).map_err(|error| self.blocked(mount, error))?;
         let look = || Fault::at(at, format!("look at {} in the container", path.display()));
-        let (identity, there) = Identity::and_shape_of(target.as_fd()).or_fault(look)?;
+        let there = fstat(&target).or_fault(look)?;
+        let (identity, there) = (FileId::from(&there), Shape::of(&there));
         if identity == self.identity {
             return Err(Fault::at(at, format!("{} leads to the rootfs itself", path.display()))
                 .remedy("mount below the rootfs, or set root.path to what should be the rootfs")
@@ -330,7 +331,7 @@ fn mount_classic(kind: &str, source: &str, options: &Options<'_>, target: Borrow
         .fstype(kind)
         .flags(sys_mount::MountFlags::from_bits_retain(options.classic_flags()))
         .data(&data)
-        .mount(source, inside::magic_path(target))
+        .mount(source, of_descriptor(target))
         .map(drop)
 }
 

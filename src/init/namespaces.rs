@@ -3,6 +3,7 @@
 use crate::fault::{Fault, OrFault, Place};
 use crate::handshake::{InitEnd, ToInit, ToKase};
 use crate::kernel::clone::{Child, Cloned, clone3};
+use crate::kernel::file_id::FileId;
 use crate::kernel::path::open_namespace;
 use crate::kernel::pidfd::pidfd_open;
 use crate::kernel::process;
@@ -10,7 +11,6 @@ use crate::plan::Plan;
 use crate::plan::namespaces::{Join, Kind, Namespaces, Offset};
 use crate::trace::{self, Who};
 use nix::errno::Errno;
-use nix::sys::stat::{fstat, stat};
 use nix::sys::statfs::{NSFS_MAGIC, fstatfs};
 use rootless::hurdles;
 use std::io::{self, ErrorKind};
@@ -70,8 +70,7 @@ fn open_one(join: &Join<'_>) -> anyhow::Result<OwnedFd> {
 
 /// In the mount namespace that kase is in, the container's mounts and its root would be the host's.
 fn other_than_ours(join: &Join<'_>, mounts: &OwnedFd) -> anyhow::Result<()> {
-    let (asked, own) = (fstat(mounts)?, stat("/proc/self/ns/mnt")?);
-    if (asked.st_dev, asked.st_ino) != (own.st_dev, own.st_ino) {
+    if FileId::of(mounts)? != FileId::at("/proc/self/ns/mnt")? {
         return Ok(());
     }
     let doing = format!("{} is the mount namespace that kase runs in", join.path.display());
@@ -128,10 +127,9 @@ fn is_owned_by_joined(namespaces: &Namespaces<'_>, entry: &Entry) -> anyhow::Res
     let owner = match process::owner_of(entry.namespace.as_fd()) {
         // It is not below ours.
         Err(error) if error.kind() == ErrorKind::PermissionDenied => return Ok(false),
-        owner => fstat(owner.or_fault(|| Fault::at(entry.at, "look who owns the pid namespace"))?)?,
+        owner => owner.or_fault(|| Fault::at(entry.at, "look who owns the pid namespace"))?,
     };
-    let user = fstat(open_one(user)?)?;
-    Ok((owner.st_dev, owner.st_ino) == (user.st_dev, user.st_ino))
+    Ok(FileId::of(owner)? == FileId::of(open_one(user)?)?)
 }
 
 /// The way into a pid namespace that others are in.

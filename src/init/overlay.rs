@@ -9,11 +9,11 @@
 //! them, and none needs to be quoted. Where it refuses, fuse-overlayfs answers for the overlay.
 
 use super::fuse;
-use super::inside::{self, magic_path};
 use crate::fault::{Fault, OrFault};
 use crate::handshake::InitEnd;
+use crate::kernel::file_id::FileId;
 use crate::kernel::mount::{self, Reach, attribute};
-use crate::kernel::path::{Resolve, openat2};
+use crate::kernel::path::{Resolve, of_descriptor, openat2};
 use crate::kernel::xattr;
 use crate::plan::labels::MountLabel;
 use crate::plan::overlay::{Marks, Overlay, Upper};
@@ -40,7 +40,9 @@ impl Layers {
         let open = || {
             let tree = mount::clone_host_tree(&CString::new(directory.as_os_str().as_bytes())?, Reach::One)?;
             // By its path: a descriptor of another mount namespace's gives no tree.
-            if !checked.is_some_and(|checked| inside::same(tree.as_fd(), checked).unwrap_or(false)) {
+            if !checked
+                .is_some_and(|checked| FileId::of(&tree).is_ok_and(|tree| Ok(tree) == FileId::of(checked)))
+            {
                 return Err(io::Error::other("it is not the directory any more that was there before"));
             }
             Self::of(tree)
@@ -68,7 +70,7 @@ impl Layers {
     /// Whether the file system has no place for what an overlay notes on its files.
     fn lack(&self, marks: Marks) -> io::Result<bool> {
         let name = if marks == Marks::User { c"user.overlay.opaque" } else { c"trusted.overlay.opaque" };
-        let path = CString::new(magic_path(self.upper.as_fd()).into_os_string().into_encoded_bytes())?;
+        let path = c_path(self.upper.as_fd())?;
         Ok(!xattr::has_room(&path, name))
     }
 
@@ -155,8 +157,7 @@ fn by_kernel(
     label: Option<(&CStr, Option<&CStr>)>,
     flags: u64,
 ) -> io::Result<OwnedFd> {
-    let path = |fd: BorrowedFd<'_>| CString::new(magic_path(fd).into_os_string().into_encoded_bytes());
-    let (lower, upper, work) = (path(rootfs)?, path(layers.upper.as_fd())?, path(layers.work.as_fd())?);
+    let (lower, upper, work) = (c_path(rootfs)?, c_path(layers.upper.as_fd())?, c_path(layers.work.as_fd())?);
     let mut options = vec![
         (c"source", Some(c"overlay")),
         (c"lowerdir", Some(lower.as_c_str())),
@@ -168,6 +169,10 @@ fn by_kernel(
     }
     options.extend(label);
     mount::make_file_system(c"overlay", &options, flags)
+}
+
+fn c_path(fd: BorrowedFd<'_>) -> io::Result<CString> {
+    Ok(CString::new(of_descriptor(fd).into_os_string().into_encoded_bytes())?)
 }
 
 /// Whether the kernel has no overlay for us or this file system is none for it, and nothing else is wrong.

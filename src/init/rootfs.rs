@@ -4,7 +4,7 @@ use super::mounts::clone_source;
 use super::{Trees, inside};
 use crate::fault::{Fault, OrFault};
 use crate::kernel::mount::{self, Attributes, Propagation, Reach, attribute};
-use crate::kernel::path::open;
+use crate::kernel::path::{of_descriptor, open};
 use crate::kernel::text::read_text;
 use crate::plan::host_paths::rootfs_refused;
 use crate::plan::mount_options::Remount;
@@ -147,7 +147,7 @@ fn pivot(root: BorrowedFd<'_>) -> anyhow::Result<()> {
 /// Without pivot_root the old mounts stay reachable for the kernel. A whole /proc or /sys among them would
 /// let the container mount a new one without our masks, so those go first.
 fn move_over(root: BorrowedFd<'_>) -> anyhow::Result<()> {
-    let rootfs = fs::read_link(inside::magic_path(root))?;
+    let rootfs = fs::read_link(of_descriptor(root))?;
     for point in full_views(&read_text("/proc/self/mountinfo")?, &rootfs) {
         // Busy or locked mounts stay; the kernel then refuses unmasked ones to the container by itself.
         let _ = umount2(Path::new(&point), MntFlags::MNT_DETACH);

@@ -12,6 +12,7 @@ pub mod descriptor;
 #[cfg(early)]
 pub mod early;
 pub mod eventfd;
+pub mod file_id;
 pub mod listing;
 pub mod mount;
 pub mod net;

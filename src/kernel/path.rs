@@ -8,11 +8,18 @@ use std::ffi::CStr;
 use std::io::{self, ErrorKind};
 use std::mem::size_of;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 
 /// Opens a path of the host that is there. Not by open(2) of musl, by which std and nix do it: that sets close-on-exec
 /// once more, for kernels that did not know it yet.
 pub fn open<P: ?Sized + NixPath>(path: &P, flags: OFlag) -> nix::Result<OwnedFd> {
     openat(AT_FDCWD, path, flags | OFlag::O_CLOEXEC, Mode::empty())
+}
+
+/// The path by which a call that takes only paths reaches the file behind a descriptor of this process: of `proc`, so
+/// that nothing in it is resolved anew (proc_pid_fd(5)).
+pub fn of_descriptor(file: impl AsFd) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}", file.as_fd().as_raw_fd()))
 }
 
 /// Opens what should be the file of a namespace. It may be anything: a FIFO would hold us up, a terminal become ours.

@@ -1,13 +1,13 @@
 //! Hands network devices of the host's over to the container.
 
 use crate::fault::{Fault, OrFault};
+use crate::kernel::file_id::FileId;
 use crate::kernel::netlink::{Address, Rtnetlink};
 use crate::kernel::path::open_namespace;
 use crate::kernel::process::setns;
 use crate::plan::Plan;
 use crate::plan::namespaces::Kind;
 use crate::plan::net_devices::NetDevice;
-use nix::sys::stat::fstat;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -30,8 +30,7 @@ pub fn hand_over(plan: &Plan<'_>, pid: i32) -> anyhow::Result<()> {
     };
     let theirs = namespace(&path).or_fault(doing)?;
     let ours = namespace(Path::new("/proc/self/ns/net")).or_fault(doing)?;
-    let (here, there) = (fstat(&ours)?, fstat(&theirs)?);
-    if (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino) {
+    if FileId::of(&ours)? == FileId::of(&theirs)? {
         return Err(Fault::at(
             "linux.netDevices",
             format!("{} is the host's own network namespace", path.display()),
