@@ -1,18 +1,23 @@
 //! What kase and init say to each other while a container is made: one packet a word, both ends here.
 //!
 //! ```text
-//! kase                              init (or the hop before it)
-//!   │ ◀──────────── Born(pidfd) ───── │   only through a hop: this is init
+//! kase                              init, or a process that is added
+//!   │ ◀──────────── MapOwnIds ─────── │   what it has to do first needs its user namespace's ids
+//!   │ ──────────── IdsMapped ───────▶ │
+//!   │ ◀──────────── Namespaces ────── │   it has entered and made its namespaces, if kase has not made it in them
+//!   │ ◀──────────── Continues(pidfd)─ │   or this process is in them, and goes on in its place
 //!   │ ──────────── Begin(tasks…) ───▶ │   recorded on disk, ids mapped, in its cgroup but for these of v1
-//!   │ ◀──────────── MapIds(n, tree) ─ │   the source of mounts[n], which is in the container
+//!   │ ◀──────────── MapMountIds ───── │   (n, tree): the source of mounts[n], which is in the container
 //!   │ ──────────── IdsMapped ───────▶ │
 //!   │ ◀──────────── Serve(socket) ─── │   the kernel has no overlay: fuse-overlayfs's mount comes through this
-//!   │ ◀──────────── HooksPlease ───── │   prestart and createRuntime, before the root changes
+//!   │ ◀──────────── RunHooks ──────── │   prestart and createRuntime, before the root changes
 //!   │ ──────────── HooksDone ───────▶ │
 //!   │ ◀──────────── Terminal(fd) ──── │   the master
 //!   │ ◀──────────── Listener(fd) ──── │   of a filter that notifies
+//!   │ ◀──────────── Continues(pidfd)─ │   the process in a pid namespace that others are in
+//!   │ ──────────── Begin ───────────▶ │   recorded too
 //!   │ ◀──────────── Ready ─────────── │   all is set up but the exec
-//!   │ ──────────── Start ───────────▶ │   `run` only; after `create`, `start` says it through the gate
+//!   │ ──────────── Start ───────────▶ │   `run` and `exec` only; after `create`, `start` says it through the gate
 //!   │ ◀──────────── (closed) ──────── │   the exec closed it: the program runs
 //! ```
 //!
@@ -31,7 +36,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 pub enum ToInit {
     /// Go on beyond what needs no ids, cgroup or record.
     Begin,
-    /// The tree's ids are mapped.
+    /// The ids are mapped.
     IdsMapped,
     /// The runtime's hooks have run.
     HooksDone,
@@ -42,14 +47,18 @@ pub enum ToInit {
 /// A word to kase.
 #[derive(Debug)]
 pub enum ToKase {
-    /// The process behind this pidfd is init.
-    Born(OwnedFd),
+    /// Map the ids of this process's user namespace.
+    MapOwnIds,
+    /// This process has its namespaces.
+    Namespaces,
+    /// The process behind this pidfd goes on in place of this one, which ends.
+    Continues(OwnedFd),
     /// Map the ids of this detached tree as the entry of the plan's mounts with this index has it.
-    MapIds(u32, OwnedFd),
+    MapMountIds(u32, OwnedFd),
     /// Start fuse-overlayfs for the overlay; its mount, or why there is none, goes into this socket.
     Serve(OwnedFd),
     /// Run the runtime's hooks now.
-    HooksPlease,
+    RunHooks,
     /// The master of the container's terminal.
     Terminal(OwnedFd),
     /// The listener of the container's filter.
@@ -139,12 +148,14 @@ impl KaseEnd {
             .or_fault(|| Fault::doing("hear what the container's init says"))?;
         let Some((tag, text)) = buffer[..length].split_first() else { return Ok(None) };
         let word = match (tag, fd) {
-            (b'B', Some(fd)) => ToKase::Born(fd),
+            (b'O', None) => ToKase::MapOwnIds,
+            (b'N', None) => ToKase::Namespaces,
+            (b'C', Some(fd)) => ToKase::Continues(fd),
             (b'M', Some(tree)) => {
-                ToKase::MapIds(text.try_into().map(u32::from_ne_bytes).unwrap_or(u32::MAX), tree)
+                ToKase::MapMountIds(text.try_into().map(u32::from_ne_bytes).unwrap_or(u32::MAX), tree)
             }
             (b'S', Some(socket)) => ToKase::Serve(socket),
-            (b'H', None) => ToKase::HooksPlease,
+            (b'H', None) => ToKase::RunHooks,
             (b'T', Some(fd)) => ToKase::Terminal(fd),
             (b'L', Some(fd)) => ToKase::Listener(fd),
             (b'R', None) => ToKase::Ready,
@@ -159,10 +170,14 @@ impl InitEnd {
     /// Speaks to kase.
     pub fn say(&self, word: &ToKase) -> anyhow::Result<()> {
         let (packet, fd) = match word {
-            ToKase::Born(fd) => (b"B".to_vec(), Some(fd.as_fd())),
-            ToKase::MapIds(index, tree) => ([&b"M"[..], &index.to_ne_bytes()].concat(), Some(tree.as_fd())),
+            ToKase::MapOwnIds => (b"O".to_vec(), None),
+            ToKase::Namespaces => (b"N".to_vec(), None),
+            ToKase::Continues(fd) => (b"C".to_vec(), Some(fd.as_fd())),
+            ToKase::MapMountIds(index, tree) => {
+                ([&b"M"[..], &index.to_ne_bytes()].concat(), Some(tree.as_fd()))
+            }
             ToKase::Serve(socket) => (b"S".to_vec(), Some(socket.as_fd())),
-            ToKase::HooksPlease => (b"H".to_vec(), None),
+            ToKase::RunHooks => (b"H".to_vec(), None),
             ToKase::Terminal(fd) => (b"T".to_vec(), Some(fd.as_fd())),
             ToKase::Listener(fd) => (b"L".to_vec(), Some(fd.as_fd())),
             ToKase::Ready => (b"R".to_vec(), None),

@@ -19,7 +19,7 @@ const ANOTHER: &str = "give --cgroup one that exists and that takes processes";
 pub struct Join {
     /// In the tree of v2, also the one beside v1.
     path: Option<PathBuf>,
-    doors: Vec<OwnedFd>,
+    tasks_files: Vec<OwnedFd>,
     open: Option<OwnedFd>,
     /// The systemd unit and where in it, for a caller who may not go there alone.
     unit: Option<(UnitFacts, PathBuf)>,
@@ -51,7 +51,7 @@ impl Cgroup {
                 let may =
                     may.or_fault(|| Fault::doing(format!("see whose the cgroup {} is", target.display())))?;
                 let open = Some(open).filter(|_| may);
-                Ok(Join { path: Some(target), doors: Vec::new(), open, unit })
+                Ok(Join { path: Some(target), tasks_files: Vec::new(), open, unit })
             }
             Tree::V1(paths) => join_v1(paths, subs),
         }
@@ -118,7 +118,7 @@ fn join_v1(paths: &v1::Paths, subs: &[String]) -> anyhow::Result<Join> {
             }
         }
     }
-    let doors = v1::doors(&targets)
+    let tasks_files = v1::tasks_files(&targets)
         .or_fault(|| Fault::doing("add a process to the container's cgroups").remedy(ANOTHER))?;
     let path = v1::tree_of(&targets).map(Path::to_path_buf);
     // Where a move is all that is allowed, it says so itself.
@@ -126,7 +126,7 @@ fn join_v1(paths: &v1::Paths, subs: &[String]) -> anyhow::Result<Join> {
         Some(Err(error)) if is_denied(&error) || has_gone(&error) => None,
         open => open.transpose().or_fault(|| Fault::doing("open the container's cgroup").remedy(ANOTHER))?,
     };
-    Ok(Join { path, doors, open, unit: None })
+    Ok(Join { path, tasks_files, open, unit: None })
 }
 
 fn below(path: &Path, sub: &str) -> Result<PathBuf, Fault> {
@@ -143,11 +143,11 @@ impl Join {
     }
 
     /// What the process writes `0` to, to be in v1's cgroups.
-    pub fn doors(&mut self) -> Vec<OwnedFd> {
-        mem::take(&mut self.doors)
+    pub fn tasks_files(&mut self) -> Vec<OwnedFd> {
+        mem::take(&mut self.tasks_files)
     }
 
-    /// Moves the process in, where clone3(2) did not, but for what has doors.
+    /// Moves the process in, where clone3(2) did not, but for what has tasks_files.
     pub fn attach(&self, pid: i32) -> anyhow::Result<()> {
         let Some(path) = &self.path else { return Ok(()) };
         match (directory::attach(path, pid), &self.unit) {

@@ -133,9 +133,9 @@ impl Cgroup {
     }
 
     /// What init writes `0` to, to be in v1's cgroups.
-    pub fn doors(&self) -> anyhow::Result<Vec<OwnedFd>> {
+    pub fn tasks_files(&self) -> anyhow::Result<Vec<OwnedFd>> {
         match &self.tree {
-            Tree::V1(paths) => v1::doors(paths),
+            Tree::V1(paths) => v1::tasks_files(paths),
             Tree::None | Tree::V2 { .. } => Ok(Vec::new()),
         }
     }
@@ -145,32 +145,7 @@ impl Cgroup {
         tracing::info!("no cgroup may be made here, so the container is in its caller's");
     }
 
-    /// What to do when clone3(2) refuses the [`clone_target`](Self::clone_target): without one, the clone is
-    /// tried again. Rights were looked at before, but not those of a security module.
-    ///
-    /// # Errors
-    /// Something asked for a cgroup.
-    pub fn give_up(&mut self, plan: &CgroupPlan, error: io::Error) -> anyhow::Result<()> {
-        let path = match &mut self.tree {
-            Tree::None => return Ok(()),
-            Tree::V2 { path, .. } => path,
-            // What is limited is limited by v1.
-            Tree::V1(paths) => {
-                paths.clear();
-                directory::unmake(&mem::take(&mut self.made));
-                tracing::info!("init is not in the v2 tree beside v1: {error}");
-                return Ok(());
-            }
-        };
-        if plan.asked.is_some() || !is_denied(&error) {
-            return Err(not_made(plan, path, error));
-        }
-        self.do_without();
-        *self = Self::none();
-        Ok(())
-    }
-
-    /// Moves init in, but for what has [`doors`](Self::doors); for systemd, makes the unit around it. For a cgroup
+    /// Moves init in, but for what has [`tasks_files`](Self::tasks_files); for systemd, makes the unit around it. For a cgroup
     /// without a [`clone_target`](Self::clone_target), or a hop, which is not cloned into it.
     pub fn attach(&mut self, plan: &CgroupPlan, pid: i32) -> anyhow::Result<()> {
         if let Location::Unit(unit) = &plan.location {
@@ -181,10 +156,16 @@ impl Cgroup {
             Tree::V2 { path, .. } => Some(path.as_path()),
             Tree::V1(paths) => v1::tree_of(paths),
         };
-        path.map_or(Ok(()), |path| {
-            directory::attach(path, pid)
-                .or_fault(|| Fault::doing(format!("move process {pid} into {}", path.display())))
-        })
+        let Some(path) = path else { return Ok(()) };
+        match directory::attach(path, pid) {
+            Ok(()) => Ok(()),
+            Err(error) if plan.asked.is_none() && is_denied(&error) => {
+                self.do_without();
+                *self = Self::none();
+                Ok(())
+            }
+            Err(error) => Err(not_made(plan, path, error)),
+        }
     }
 
     fn start(&mut self, plan: &CgroupPlan, unit: &Unit, pid: i32) -> anyhow::Result<()> {

@@ -26,7 +26,6 @@ mod write;
 
 pub use directory::Reach;
 pub use freezer::{Host, State};
-pub use join::Join;
 pub use oom::Heard;
 
 use crate::fault::{Fault, OrFault};

@@ -6,7 +6,7 @@
 //! Whoever moves another process by `cgroup.procs` stops all of the host's forks, execs and exits meanwhile, and
 //! waits for a grace period of RCU first if nobody has done so of late: 10 ms. A thread that moves itself alone by
 //! `tasks` needs none of that (Linux 5.5), nor does clone3(2) into a cgroup of v2. So init walks through the
-//! [`doors`] itself, and is cloned into the tree of v2.
+//! [`tasks_files`] itself, and is cloned into the tree of v2.
 
 use super::directory::{self, Reach, is_denied};
 use super::freezer::{self, State};
@@ -227,7 +227,7 @@ pub fn tree_of(paths: &Paths) -> Option<&Path> {
 
 /// What a thread writes `0` to, to be in every other of them: v1 looks at the rights of whoever opened it, and lets
 /// others move their own processes alone.
-pub fn doors(paths: &Paths) -> anyhow::Result<Vec<OwnedFd>> {
+pub fn tasks_files(paths: &Paths) -> anyhow::Result<Vec<OwnedFd>> {
     paths.iter().filter(|(name, _)| !name.is_empty()).map(|(_, path)| door(path)).collect()
 }
 

@@ -1,7 +1,8 @@
 //! `kase create`.
 
 use super::{Building, Context, ExitCode, flag, given};
-use crate::container::create::{self, Request, StartedBy, Strictness, Terminal};
+use crate::container::create;
+use crate::container::request::{Request, StartedBy, Strictness, Terminal};
 use crate::fault::Fault;
 use crate::plan::overlay::MEMORY;
 use anyhow::Context as _;

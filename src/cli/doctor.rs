@@ -3,7 +3,7 @@
 use super::paint::{Colour, Paint, counted, object};
 use super::table;
 use super::{Building, Context, ExitCode};
-use crate::container::create::{Request, Strictness};
+use crate::container::request::{Request, Strictness};
 use crate::doctor::{self, Outlook};
 use crate::fault::printable;
 use clap::{Arg, ArgMatches, Command};

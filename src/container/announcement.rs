@@ -1,7 +1,7 @@
 //! Tells those who asked which process init is.
 
 use crate::fault::{Fault, OrFault};
-use crate::launch::Init;
+use crate::launch::child::Child;
 use crate::launch::pidfd::Receiver;
 use crate::output_file;
 use std::os::fd::AsFd;
@@ -21,11 +21,11 @@ impl Announcement<'_> {
     ///
     /// # Errors
     /// A receiver that has gone, a file that cannot be written.
-    pub fn make(&self, init: &Init, kind: &[u8]) -> anyhow::Result<()> {
+    pub fn make(&self, process: &Child, kind: &[u8]) -> anyhow::Result<()> {
         for receiver in &self.receivers {
-            receiver.send(init.process.pidfd.as_fd(), kind)?;
+            receiver.send(process.process.pidfd.as_fd(), kind)?;
         }
-        self.pid_file.map_or(Ok(()), |file| write_pid_file(file, init.process.pid))
+        self.pid_file.map_or(Ok(()), |file| write_pid_file(file, process.process.pid))
     }
 }
 

@@ -1,9 +1,10 @@
-//! Creates a container: plans, claims the id, launches init.
+//! Creates a container: plans, claims the id, makes init, and gives it what it asks for until it waits for its start.
 
 use super::announcement::Announcement;
 use super::delete::Poststop;
 use super::identity::{self, boot};
 use super::record::Facts;
+use super::request::{Request, StartedBy, Terminal};
 use super::store::{Entry, Store};
 use super::{draft, readiness};
 use crate::bundle::Bundle;
@@ -12,100 +13,42 @@ use crate::cgroup::{Cgroup, CgroupFacts};
 use crate::config::Config;
 use crate::fault::{Fault, OrFault};
 use crate::gate::Gate;
+use crate::handshake::ToInit;
 use crate::hook;
+use crate::host::Host;
 use crate::kernel::clone::Process;
+use crate::launch::child::{Asked, Child, Place};
+use crate::launch::console::Console;
+use crate::launch::ids::Unmapped;
 use crate::launch::intel_rdt::Share;
+use crate::launch::notify::Agent;
+use crate::launch::own_terminal::OwnTerminal;
 use crate::launch::pidfd::Receiver;
-use crate::launch::{self, Init, Making, Midwife, console, notify};
-use crate::plan::cgroup::{Manager, Version};
-use crate::plan::{Plan, adapt::Adapt, notes::Notes};
+use crate::launch::spawn::{Given, spawn};
+use crate::launch::{fuse, id_mapped, limits, net_devices};
+use crate::plan::Plan;
+use crate::plan::cgroup::Version;
 use crate::trace;
 use oci_spec::runtime::Hook;
 use rootless::caller::Caller;
-use std::ffi::OsString;
 use std::fs::File;
-use std::io;
-use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 use std::rc::Rc;
 use std::time::SystemTime;
-
-/// What the command line says about a container that is to be made.
-#[derive(Debug)]
-pub struct Request {
-    /// Its id.
-    pub id: String,
-    /// `--bundle`.
-    pub bundle: PathBuf,
-    /// `--config`.
-    pub config: Option<PathBuf>,
-    /// `--console-socket`.
-    pub console_socket: Option<PathBuf>,
-    /// `--pid-file`, relative to the working directory.
-    pub pid_file: Option<PathBuf>,
-    /// `--pidfd-socket`.
-    pub pidfd_socket: Option<PathBuf>,
-    /// `NAME=value` for the container, beside config.json's.
-    pub environment: Vec<String>,
-    /// Where somebody waits to hear that the container is ready.
-    pub notify_socket: Option<OsString>,
-    /// `--rootless`.
-    pub adapt: Adapt,
-    /// `--strict`.
-    pub strictness: Strictness,
-    /// `--no-pivot`.
-    pub no_pivot: bool,
-    /// `--no-new-keyring`.
-    pub no_new_keyring: bool,
-    /// `--preserve-fds`, and those of LISTEN_FDS.
-    pub preserve_fds: u32,
-    /// `--cgroup-manager`, `--systemd-cgroup`, `--systemd-properties`.
-    pub cgroups: Manager,
-    /// `--overlay`: a directory, or `tmpfs`.
-    pub overlay: Option<PathBuf>,
-    /// `--fake-root`.
-    pub fake_root: bool,
-}
-
-/// Whether config.json must be without fault.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Strictness {
-    /// As the specification has it: what is unknown is ignored.
-    Lenient,
-    /// What `kase lint` calls an error is refused.
-    Strict,
-}
-
-/// Who lets init go on to the exec.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StartedBy {
-    /// `kase start`, later.
-    Gate,
-    /// This process.
-    Us,
-}
-
-/// Where the container's terminal is shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Terminal {
-    /// On our own, in the foreground.
-    Ours,
-    /// By whoever listens on `--console-socket`.
-    Socket,
-}
 
 /// A container whose init waits for its start.
 #[derive(Debug)]
 pub struct Created {
     // Dropped from the first to the last: a cgroup can go when nothing is in it any more.
     /// Its init.
-    pub init: Init,
+    pub init: Child,
     /// Its cgroup.
     pub cgroup: Cgroup,
     /// Its place in the state root.
     pub entry: Entry,
-    /// The master of its terminal, for the foreground.
-    pub master: Option<OwnedFd>,
+    /// Where its terminal went.
+    pub console: Console,
     /// What hooks are told.
     pub state: hook::State,
     /// The hooks after the start.
@@ -131,13 +74,15 @@ pub fn create(
     let bundle = Box::leak(Box::new(draft::open(store, request)?));
     let (host, layout, plan) = draft::draw(bundle, caller, request)?;
     if by == StartedBy::Us {
-        check_process(&bundle.config)?;
+        draft::check_process(&bundle.config)?;
     }
-    say(&plan.notes);
+    draft::log_notes(&plan.notes);
+    // What may not be there is looked for before anything is made.
     let console = console(&plan, request, terminal)?;
-    let agent =
-        plan.seccomp.as_ref().and_then(|filter| filter.listener).map(notify::connect_to).transpose()?;
+    let listener = plan.seccomp.as_ref().and_then(|filter| filter.listener);
+    let agent = listener.map(Agent::connect).transpose()?;
     let announcement = announcement(request, &bundle.config)?;
+    let ids = Unmapped::of(&plan, &host)?;
 
     let facts = facts(bundle, &plan, &request.id)?;
     let state = hook_state(&facts, &request.id)?;
@@ -148,50 +93,224 @@ pub fn create(
     let poststop;
     let entry = store.claim(&request.id, &host.caller, facts, &bundle.text)?;
     poststop = Poststop::new(after, &state);
-    furnish(&entry, &plan, request)?;
-    let checked = super::overlay::ready(&plan, &host.caller, store, &request.id)?;
+    keep_for_later(&entry, &plan, request)?;
+    let overlay = super::overlay::ready(&plan, &host.caller, store, &request.id)?;
     let gate = match by {
         StartedBy::Gate => Some(Gate::build(entry.directory.open()?.as_fd())?),
         StartedBy::Us => None,
     };
+    // Dropped after init, which is in it.
     let mut cgroup = Cgroup::none();
-    let mut midwife = Witness {
-        entry: &entry,
+    let creation = Creation {
         plan: &plan,
+        host: &host,
         layout: &layout,
+        entry: &entry,
         state: &state,
-        cgroup: &mut cgroup,
-        written: CgroupFacts::default(),
-        place: Place::ToTake,
-        console,
-        agent,
-        master: None,
+        overlay: overlay.as_ref().map(AsFd::as_fd),
     };
-    let target = midwife.clone_target()?;
-    let checked = checked.as_ref().map(AsFd::as_fd);
-    let hierarchies = match layout.version() {
-        Some(Version::V1) => Some(Rc::clone(layout.all()?)),
-        _ => None,
-    };
-    let making = Making {
-        gate,
-        private: entry.descriptors(),
-        id: &request.id,
-        state: state.clone(),
-        share,
-        cgroup: target,
-        hierarchies,
-        checked,
-    };
-    let init = launch::launch(&plan, &host, making, &mut midwife)?;
-    let master = midwife.master;
+    let (init, console) = creation.launch(gate, share, ids, &mut cgroup, console, agent.as_ref())?;
     trace::step("record");
     // What `run` starts is ready with that.
     if by == StartedBy::Gate {
         entry.ready()?;
     }
     announcement.make(&init, b"standard")?;
-    Ok(Created { init, cgroup, entry, master, state, poststart, poststop })
+    Ok(Created { init, cgroup, entry, console, state, poststart, poststop })
+}
+
+/// A container that is claimed and has no init yet.
+struct Creation<'a> {
+    plan: &'a Plan<'a>,
+    host: &'a Host,
+    layout: &'a Layout,
+    entry: &'a Entry,
+    /// What hooks are told.
+    state: &'a hook::State,
+    /// The overlay's directory, which was checked.
+    overlay: Option<BorrowedFd<'a>>,
+}
+
+impl Creation<'_> {
+    /// Makes init and brings it to where only the exec is missing. Nothing is left of it if that fails; what there is
+    /// of a cgroup is in `cgroup`.
+    fn launch(
+        &self,
+        gate: Option<Gate>,
+        share: Option<Share>,
+        mut ids: Unmapped<'_>,
+        cgroup: &mut Cgroup,
+        console: Console,
+        agent: Option<&Agent<'_>>,
+    ) -> anyhow::Result<(Child, Console)> {
+        let plan = self.plan;
+        let mut written = CgroupFacts::default();
+        let target = self.begin_cgroup(cgroup, &mut written)?;
+        let mut init = spawn(plan, self.host, self.given(gate, target)?, &mut ids)?;
+        let pid = init.process.pid;
+        trace::step("record and cgroup");
+        tracing::debug!("init of container {:?} is process {pid}", self.entry.directory.id);
+        self.finish_cgroup(cgroup, &mut written, &init)?;
+        limits::raise(&plan.process.limits, pid)?;
+        if let (Some(rdt), Some(share)) = (&plan.intel_rdt, share) {
+            init.leave_when_dropped(share).enter(rdt, pid)?;
+        }
+        net_devices::hand_over(plan, pid)?;
+        ids.write(pid)?;
+        let user_namespace = match &plan.overlay {
+            Some(_) => fuse::user_namespace(plan, pid)?,
+            None => None,
+        };
+        init.say(ToInit::Begin, &cgroup.tasks_files()?)?;
+        let needs = fuse::Needs { host: self.host, user_namespace, checked: self.overlay };
+        let console = self.serve(&mut init, &needs, console, agent)?;
+        if plan.namespaces.joins_pid() {
+            init.set_scheduler(plan.attributes.scheduler.as_ref())?;
+        }
+        Ok((init, console))
+    }
+
+    fn given(&self, gate: Option<Gate>, cgroup: Option<OwnedFd>) -> anyhow::Result<Given<'_>> {
+        let hierarchies = match self.layout.version() {
+            Some(Version::V1) => Some(Rc::clone(self.layout.all()?)),
+            _ => None,
+        };
+        Ok(Given {
+            gate,
+            private: self.entry.descriptors(),
+            id: &self.entry.directory.id,
+            state: self.state.clone(),
+            cgroup,
+            hierarchies,
+            checked: self.overlay,
+        })
+    }
+
+    /// Gives init what it asks for, until it is ready.
+    fn serve(
+        &self,
+        init: &mut Child,
+        overlay: &fuse::Needs<'_>,
+        mut console: Console,
+        agent: Option<&Agent<'_>>,
+    ) -> anyhow::Result<Console> {
+        loop {
+            match init.next()? {
+                Asked::MountIds(index, tree) => {
+                    let mount = self.plan.mounts.get(usize::try_from(index)?);
+                    let idmap = mount.and_then(|mount| Some((mount, mount.idmap.as_ref()?)));
+                    let (mount, idmap) = idmap.ok_or_else(|| init.vanished())?;
+                    id_mapped::map(mount, idmap, tree.as_fd(), &self.host.caller)?;
+                    init.say(ToInit::IdsMapped, &[])?;
+                }
+                Asked::Overlay(socket) => {
+                    let output = self.overlay_log()?;
+                    fuse::serve(self.plan, overlay, &socket, &output)?;
+                    init.explain_by(output);
+                }
+                Asked::Hooks => {
+                    self.run_hooks(init.process.pid)?;
+                    init.say(ToInit::HooksDone, &[])?;
+                }
+                Asked::Terminal(master) => console.take(master)?,
+                Asked::Listener(listener) => {
+                    let pid = init.process.pid;
+                    let state = self.state.now("creating", Some(pid));
+                    agent.map_or(Ok(()), |agent| agent.send(listener.as_fd(), &state, pid))?;
+                }
+                Asked::Continued => {
+                    self.write_init(&init.process)?;
+                    init.say(ToInit::Begin, &[])?;
+                }
+                Asked::Ready => return Ok(console),
+                Asked::OwnIds | Asked::Namespaces => return Err(init.vanished()),
+            }
+        }
+    }
+
+    fn overlay_log(&self) -> anyhow::Result<File> {
+        self.entry.directory.log("fuse-overlayfs.log").or_fault(|| Fault::doing("make the overlay's log"))
+    }
+
+    fn run_hooks(&self, pid: i32) -> anyhow::Result<()> {
+        let state = self.state.now("created", Some(pid));
+        let around = hook::Around::host(Path::new(&state.bundle));
+        for kind in [hook::Kind::Prestart, hook::Kind::CreateRuntime] {
+            hook::run(kind, self.plan.hooks.of(kind), &state, around)?;
+        }
+        Ok(())
+    }
+
+    /// Makes what init is cloned into: the cgroup from the start, but for a hop's, which only the hop could put there.
+    /// Of v1 it is the v2 tree's; the many other directories are made while init mounts.
+    fn begin_cgroup(
+        &self,
+        cgroup: &mut Cgroup,
+        written: &mut CgroupFacts,
+    ) -> anyhow::Result<Option<OwnedFd>> {
+        trace::step("cgroup");
+        // It is written down where, before it is made.
+        self.write_cgroup(written, Cgroup::planned(&self.plan.cgroup, self.layout)?)?;
+        *cgroup = Cgroup::begin(&self.plan.cgroup, self.layout)?;
+        match self.plan.namespaces.needs_hop() {
+            true => Ok(None),
+            false => cgroup.clone_target(),
+        }
+    }
+
+    /// Makes the rest of the cgroup, and writes down who init is before it is moved there.
+    fn finish_cgroup(
+        &self,
+        cgroup: &mut Cgroup,
+        written: &mut CgroupFacts,
+        init: &Child,
+    ) -> anyhow::Result<()> {
+        cgroup.finish(&self.plan.cgroup, self.layout)?;
+        // Who may make none does without. With an init, what is written down counts as the container's.
+        if written.unit.is_none() {
+            self.write_cgroup(written, cgroup.facts())?;
+        }
+        self.write_init(&init.process)?;
+        if init.place == Place::Outside {
+            cgroup.attach(&self.plan.cgroup, init.process.pid)?;
+        }
+        // Systemd says where.
+        self.write_cgroup(written, cgroup.facts())
+    }
+
+    fn write_init(&self, init: &Process) -> anyhow::Result<()> {
+        let doing = || Fault::doing(format!("read /proc/{}/stat", init.pid)).remedy("mount /proc");
+        self.entry.journal().init(identity::of(init).or_fault(doing)?.ok_or_else(doing)?)
+    }
+
+    /// Writes the cgroup down, if it is another than the last that was.
+    fn write_cgroup(&self, written: &mut CgroupFacts, facts: CgroupFacts) -> anyhow::Result<()> {
+        if facts != *written {
+            self.entry.journal().cgroup(&facts)?;
+            *written = facts;
+        }
+        Ok(())
+    }
+}
+
+/// Where the terminal goes, found while nothing is made yet.
+fn console(plan: &Plan<'_>, request: &Request, terminal: Terminal) -> anyhow::Result<Console> {
+    match (plan.process.terminal, &request.console_socket, terminal) {
+        (None, None, _) => Ok(Console::None),
+        (None, Some(_), _) => {
+            Err(Fault::at("process.terminal", "there is no terminal to send to --console-socket")
+                .remedy("set process.terminal to true, or leave --console-socket out")
+                .into())
+        }
+        (Some(_), Some(socket), _) => Console::connect(socket),
+        (Some(_), None, Terminal::Ours) => Ok(Console::Own(Box::new(OwnTerminal::find()?), None)),
+        (Some(_), None, Terminal::Socket) => Err(Fault::at(
+            "process.terminal",
+            "cannot allocate tty if kase will detach without setting console socket",
+        )
+        .remedy("give --console-socket, or set process.terminal to false")
+        .into()),
+    }
 }
 
 impl Created {
@@ -226,7 +345,7 @@ fn hook_state(facts: &Facts, id: &str) -> anyhow::Result<hook::State> {
 }
 
 /// Puts into the container's state directory what later commands need.
-fn furnish(entry: &Entry, plan: &Plan<'_>, request: &Request) -> anyhow::Result<()> {
+fn keep_for_later(entry: &Entry, plan: &Plan<'_>, request: &Request) -> anyhow::Result<()> {
     if let Some(filter) = &plan.seccomp {
         entry.directory.keep("filter", &filter.program.to_bytes())?;
     }
@@ -234,57 +353,6 @@ fn furnish(entry: &Entry, plan: &Plan<'_>, request: &Request) -> anyhow::Result<
         readiness::prepare(entry.directory.open()?.as_fd())?;
     }
     Ok(())
-}
-
-/// Refuses a container that could not even be started.
-///
-/// # Errors
-/// config.json without a process.
-pub fn check_process(config: &Config) -> anyhow::Result<()> {
-    if config.process.is_some() {
-        return Ok(());
-    }
-    Err(Fault::at("process", "is missing, and there is nothing to run without it")
-        .remedy("add process to config.json; `kase spec` writes a complete one")
-        .into())
-}
-
-/// Logs what planning has to say.
-pub fn say(notes: &Notes) {
-    for (level, text) in notes.iter() {
-        match *level {
-            tracing::Level::WARN => tracing::warn!("{text}"),
-            tracing::Level::INFO => tracing::info!("{text}"),
-            _ => tracing::debug!("{text}"),
-        }
-    }
-}
-
-/// Where the master will go, checked while nothing is made yet.
-#[derive(Debug)]
-enum Console {
-    None,
-    Keep,
-    Send(OwnedFd),
-}
-
-fn console(plan: &Plan<'_>, request: &Request, terminal: Terminal) -> anyhow::Result<Console> {
-    match (plan.process.terminal, &request.console_socket, terminal) {
-        (None, None, _) => Ok(Console::None),
-        (None, Some(_), _) => {
-            Err(Fault::at("process.terminal", "there is no terminal to send to --console-socket")
-                .remedy("set process.terminal to true, or leave --console-socket out")
-                .into())
-        }
-        (Some(_), Some(socket), _) => console::connect_to(socket).map(Console::Send),
-        (Some(_), None, Terminal::Ours) => console::own().map(|_| Console::Keep),
-        (Some(_), None, Terminal::Socket) => Err(Fault::at(
-            "process.terminal",
-            "cannot allocate tty if kase will detach without setting console socket",
-        )
-        .remedy("give --console-socket, or set process.terminal to false")
-        .into()),
-    }
 }
 
 fn facts(bundle: &Bundle, plan: &Plan<'_>, id: &str) -> anyhow::Result<Facts> {
@@ -302,119 +370,4 @@ fn facts(bundle: &Bundle, plan: &Plan<'_>, id: &str) -> anyhow::Result<Facts> {
         overlay: super::overlay::directory(plan),
         intel_rdt: plan.intel_rdt.as_ref().map(|rdt| Box::new(Share::choose(rdt, id))),
     })
-}
-
-/// How far init is from being in its cgroup.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
-    /// Init is outside.
-    ToTake,
-    /// It is cloned into it.
-    Taken,
-}
-
-struct Witness<'a> {
-    entry: &'a Entry,
-    plan: &'a Plan<'a>,
-    state: &'a hook::State,
-    layout: &'a Layout,
-    cgroup: &'a mut Cgroup,
-    /// What the journal knows of it.
-    written: CgroupFacts,
-    place: Place,
-    console: Console,
-    agent: Option<OwnedFd>,
-    master: Option<OwnedFd>,
-}
-
-impl Witness<'_> {
-    /// What init is cloned into: the cgroup from the start, but for a hop's, which only the hop could put there.
-    /// Of v1 it is the v2 tree's; the many other directories are made while init mounts.
-    fn clone_target(&mut self) -> anyhow::Result<Option<OwnedFd>> {
-        trace::step("cgroup");
-        // It is written down where, before it is made.
-        self.write_cgroup(Cgroup::planned(&self.plan.cgroup, self.layout)?)?;
-        *self.cgroup = Cgroup::begin(&self.plan.cgroup, self.layout)?;
-        let target = match self.plan.namespaces.needs_hop() {
-            true => None,
-            false => self.cgroup.clone_target()?,
-        };
-        if target.is_some() {
-            self.place = Place::Taken;
-        }
-        Ok(target)
-    }
-
-    fn write_init(&self, init: &Process) -> anyhow::Result<()> {
-        let doing = || Fault::doing(format!("read /proc/{}/stat", init.pid)).remedy("mount /proc");
-        self.entry.journal().init(identity::of(init).or_fault(doing)?.ok_or_else(doing)?)
-    }
-
-    /// Writes the cgroup down, if it is another than the last that was.
-    fn write_cgroup(&mut self, facts: CgroupFacts) -> anyhow::Result<()> {
-        if facts == self.written {
-            return Ok(());
-        }
-        self.entry.journal().cgroup(&facts)?;
-        self.written = facts;
-        Ok(())
-    }
-}
-
-impl Midwife for Witness<'_> {
-    fn born(&mut self, init: &Process) -> anyhow::Result<Vec<OwnedFd>> {
-        tracing::debug!("init of container {:?} is process {}", self.entry.directory.id, init.pid);
-        self.cgroup.finish(&self.plan.cgroup, self.layout)?;
-        // Who may make none does without. With an init, what is written down counts as the container's.
-        if self.written.unit.is_none() {
-            self.write_cgroup(self.cgroup.facts())?;
-        }
-        self.write_init(init)?;
-        if self.place == Place::ToTake {
-            self.cgroup.attach(&self.plan.cgroup, init.pid)?;
-        }
-        // Systemd says where.
-        self.write_cgroup(self.cgroup.facts())?;
-        self.cgroup.doors()
-    }
-
-    fn succeeded(&mut self, init: &Process) -> anyhow::Result<()> {
-        self.write_init(init)
-    }
-
-    fn outside(&mut self, error: io::Error) -> anyhow::Result<()> {
-        self.cgroup.give_up(&self.plan.cgroup, error)
-    }
-
-    fn hooks(&mut self, pid: i32) -> anyhow::Result<()> {
-        let state = self.state.now("created", Some(pid));
-        let around = hook::Around::host(Path::new(&state.bundle));
-        for kind in [hook::Kind::Prestart, hook::Kind::CreateRuntime] {
-            hook::run(kind, self.plan.hooks.of(kind), &state, around)?;
-        }
-        Ok(())
-    }
-
-    fn listener(&mut self, listener: OwnedFd, pid: i32) -> anyhow::Result<()> {
-        let asked = self.plan.seccomp.as_ref().and_then(|filter| filter.listener);
-        let (Some(agent), Some(asked)) = (&self.agent, asked) else { return Ok(()) };
-        let state = self.state.now("creating", Some(pid));
-        notify::send(agent.as_fd(), listener.as_fd(), asked.metadata, &state, pid)
-    }
-
-    fn log(&mut self) -> anyhow::Result<File> {
-        self.entry.directory.log("fuse-overlayfs.log").or_fault(|| Fault::doing("make the overlay's log"))
-    }
-
-    fn terminal(&mut self, master: OwnedFd) -> anyhow::Result<()> {
-        match &self.console {
-            Console::Send(socket) => console::send(socket.as_fd(), master.as_fd()),
-            Console::Keep | Console::None => {
-                // Before the program can ask: later only changes are passed on.
-                console::fit(master.as_fd())?;
-                self.master = Some(master);
-                Ok(())
-            }
-        }
-    }
 }

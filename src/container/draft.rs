@@ -1,6 +1,6 @@
 //! The plan of a container that is asked for, before anything of it is made.
 
-use super::create::{Request, Strictness};
+use super::request::{Request, Strictness};
 use super::store::Store;
 use super::{id, readiness};
 use crate::bundle::Bundle;
@@ -15,6 +15,7 @@ use crate::plan::cgroup::Driver;
 use crate::plan::cgroup::unit::Bus;
 use crate::plan::host_paths::rootfs_refused;
 use crate::plan::namespaces::Kind;
+use crate::plan::notes::Notes;
 use crate::plan::{Cgroups, Options, Plan, attributes, id_maps};
 use crate::trace;
 use rootless::caller::{Caller, Standing};
@@ -120,4 +121,28 @@ fn check_rootfs(path: &Path) -> anyhow::Result<()> {
     Err(Fault::at("root.path", format!("{} is not a directory", path.display()))
         .remedy("name the directory that holds the container's files")
         .into())
+}
+
+/// Refuses a container that could not even be started.
+///
+/// # Errors
+/// config.json without a process.
+pub fn check_process(config: &Config) -> anyhow::Result<()> {
+    if config.process.is_some() {
+        return Ok(());
+    }
+    Err(Fault::at("process", "is missing, and there is nothing to run without it")
+        .remedy("add process to config.json; `kase spec` writes a complete one")
+        .into())
+}
+
+/// Logs what planning has to say.
+pub fn log_notes(notes: &Notes) {
+    for (level, text) in notes.iter() {
+        match *level {
+            tracing::Level::WARN => tracing::warn!("{text}"),
+            tracing::Level::INFO => tracing::info!("{text}"),
+            _ => tracing::debug!("{text}"),
+        }
+    }
 }

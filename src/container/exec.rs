@@ -4,23 +4,24 @@ use super::announcement::Announcement;
 use super::{Container, Status};
 use crate::accounts;
 use crate::bundle;
-use crate::cgroup::Join;
 use crate::config::{self, Config};
 use crate::fault::{Fault, OrFault};
+use crate::handshake::ToInit;
 use crate::hook;
 use crate::host::facilities::Facilities;
 use crate::kernel::capability;
-use crate::kernel::clone::Process;
 use crate::kernel::path;
 use crate::kernel::pidfd::pidfd_send_signal;
 use crate::kernel::process::become_subreaper;
 use crate::kernel::text::read_bytes;
-use crate::launch::intel_rdt::Share;
+use crate::launch::child::{Asked, Child, Place};
+use crate::launch::console::Console;
 use crate::launch::join::{Target, join};
+use crate::launch::limits;
+use crate::launch::notify::Agent;
 use crate::launch::own_terminal::OwnTerminal;
 use crate::launch::pidfd::Receiver;
 use crate::launch::relay::{self, Screen, Signals};
-use crate::launch::{Init, Midwife, console, notify};
 use crate::plan::adapt::Adapt;
 use crate::plan::attributes;
 use crate::plan::exec::{self, Changes};
@@ -30,7 +31,6 @@ use crate::plan::process::groups;
 use crate::plan::seccomp::Listener;
 use crate::seccomp::Program;
 use crate::trace;
-use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 use rootless::caller::Standing;
@@ -100,12 +100,8 @@ pub fn exec(container: &Container, mut request: Request) -> anyhow::Result<i32> 
     let adapt = if confined { request.adapt } else { Adapt::No };
     let linux = config.linux.as_deref();
     let attributes = attributes::decide(Some(&process), linux, &facilities, adapt, &mut notes)?;
-    super::create::say(&notes);
-    let console = connect(&request, plan.terminal.is_some())?;
-    let own = match (&console, plan.terminal) {
-        (None, Some(_)) => Some(OwnTerminal::find()?),
-        _ => None,
-    };
+    super::draft::log_notes(&notes);
+    let mut console = console(&request, plan.terminal.is_some())?;
     let receiver = request.pidfd_socket.as_deref().map(Receiver::of_option).transpose()?;
     let announcement =
         Announcement { receivers: receiver.into_iter().collect(), pid_file: request.pid_file.as_deref() };
@@ -115,11 +111,8 @@ pub fn exec(container: &Container, mut request: Request) -> anyhow::Result<i32> 
     }
     trace::step("cgroup");
     let mut cgroup = container.cgroup().join(&request.cgroups, pid)?;
-    let place = cgroup.clone_target();
-    let placed = place.is_some();
     let target = Target {
-        cgroup: place,
-        doors: cgroup.doors(),
+        cgroup: cgroup.clone_target(),
         pid,
         pidfd,
         id: container.id(),
@@ -131,23 +124,54 @@ pub fn exec(container: &Container, mut request: Request) -> anyhow::Result<i32> 
     };
     let listener = config.linux.as_deref().and_then(|linux| linux.seccomp().as_ref()).and_then(Listener::of);
     let agent = match (&target.filter, listener) {
-        (Some(filter), Some(listener)) if filter.notifies() => Some(notify::connect_to(listener)?),
+        (Some(filter), Some(listener)) if filter.notifies() => Some(Agent::connect(listener)?),
         _ => None,
     };
     let state = container.hook_state("running", Some(pid)).ok_or_else(gone)?;
-    let metadata = listener.and_then(|listener| listener.metadata);
-    let mut witness =
-        Witness { cgroup, placed, share: container.share(), console, agent, metadata, state, master: None };
-    let mut init = join(&plan, &attributes, target, &mut witness)?;
-    announcement.make(&init, b"setns")?;
+    let mut added = join(&plan, &attributes, target)?;
+    trace::step("cgroup and limits");
+    let pid = added.process.pid;
+    tracing::debug!("the process that is added to container {:?} is process {pid}", container.id());
+    if added.place == Place::Outside {
+        cgroup.attach(pid)?;
+    }
+    container.share().map_or(Ok(()), |share| share.add(pid))?;
+    limits::raise(&plan.limits, pid)?;
+    added.say(ToInit::Begin, &cgroup.tasks_files())?;
+    serve(&mut added, &mut console, agent.as_ref(), &state)?;
+    if facts.namespaces & Kind::Pid.flag() != 0 {
+        added.set_scheduler(attributes.scheduler.as_ref())?;
+    }
+    announcement.make(&added, b"setns")?;
     trace::step("start");
-    init.start()?;
+    added.start()?;
     trace::finish();
     match signals {
-        Some(signals) => attend(signals, &mut init, witness.master.zip(own)),
+        Some(signals) => attend(signals, &mut added, console),
         None => {
-            init.keep();
+            added.keep();
             Ok(0)
+        }
+    }
+}
+
+/// Gives the process what it asks for, until it is ready.
+fn serve(
+    added: &mut Child,
+    console: &mut Console,
+    agent: Option<&Agent<'_>>,
+    state: &hook::State,
+) -> anyhow::Result<()> {
+    loop {
+        match added.next()? {
+            Asked::Terminal(master) => console.take(master)?,
+            Asked::Listener(listener) => {
+                let pid = added.process.pid;
+                agent.map_or(Ok(()), |agent| agent.send(listener.as_fd(), state, pid))?;
+            }
+            Asked::Continued => added.say(ToInit::Begin, &[])?,
+            Asked::Ready => return Ok(()),
+            _ => return Err(added.vanished()),
         }
     }
 }
@@ -164,14 +188,10 @@ fn check_status(container: &Container, request: &Request) -> anyhow::Result<()> 
     Err(Fault::doing(wrong).remedy(container.way_out(status)).into())
 }
 
-fn attend(
-    signals: Signals,
-    init: &mut Init,
-    terminals: Option<(OwnedFd, OwnTerminal)>,
-) -> anyhow::Result<i32> {
-    let screen = terminals.map(|(master, own)| Screen::join(master, own)).transpose()?;
-    let end = relay::attend(signals, init.process.pid, init.process.pidfd.as_fd(), screen, None)?;
-    init.keep();
+fn attend(signals: Signals, added: &mut Child, console: Console) -> anyhow::Result<i32> {
+    let screen = console.shown().map(|(own, master)| Screen::join(master, own)).transpose()?;
+    let end = relay::attend(signals, added.process.pid, added.process.pidfd.as_fd(), screen, None)?;
+    added.keep();
     Ok(end.code())
 }
 
@@ -258,9 +278,9 @@ fn look_up(pid: i32, pidfd: BorrowedFd<'_>, text: &str) -> anyhow::Result<(u32, 
     Ok((uid, gid))
 }
 
-fn connect(request: &Request, terminal: bool) -> anyhow::Result<Option<OwnedFd>> {
+fn console(request: &Request, terminal: bool) -> anyhow::Result<Console> {
     match (&request.console_socket, terminal) {
-        (Some(socket), true) => console::connect_to(socket).map(Some),
+        (Some(socket), true) => Console::connect(socket),
         (Some(_), false) => Err(Fault::doing("there is no terminal to send to --console-socket")
             .remedy("give --tty, or leave --console-socket out")
             .into()),
@@ -269,70 +289,7 @@ fn connect(request: &Request, terminal: bool) -> anyhow::Result<Option<OwnedFd>>
                 .remedy("give --console-socket, or leave --tty out")
                 .into())
         }
-        (None, _) => Ok(None),
-    }
-}
-
-struct Witness<'a> {
-    cgroup: Join,
-    placed: bool,
-    share: Option<&'a Share>,
-    console: Option<OwnedFd>,
-    agent: Option<OwnedFd>,
-    metadata: Option<&'a str>,
-    state: hook::State,
-    master: Option<OwnedFd>,
-}
-
-impl Midwife for Witness<'_> {
-    fn born(&mut self, process: &Process) -> anyhow::Result<Vec<OwnedFd>> {
-        let pid = process.pid;
-        tracing::debug!("the process that is added to container {:?} is process {pid}", self.state.id);
-        if !self.placed {
-            self.cgroup.attach(pid)?;
-        }
-        self.share.map_or(Ok(()), |share| share.add(pid))?;
-        // It has them already.
-        Ok(Vec::new())
-    }
-
-    fn succeeded(&mut self, _: &Process) -> anyhow::Result<()> {
-        Ok(())
-    }
-
-    fn outside(&mut self, error: io::Error) -> anyhow::Result<()> {
-        match Errno::from_raw(error.raw_os_error().unwrap_or(0)) {
-            // A move says better what is wrong, or there is nothing wrong with it.
-            Errno::EACCES | Errno::EPERM | Errno::EBUSY | Errno::EOPNOTSUPP => {
-                self.placed = false;
-                Ok(())
-            }
-            // Of a cgroup that has all the processes that it may have, say: a move would not ask for its limit.
-            _ => Err(error).or_fault(|| Fault::doing("start a process in the container's cgroup")),
-        }
-    }
-
-    fn hooks(&mut self, _: i32) -> anyhow::Result<()> {
-        Ok(())
-    }
-
-    fn listener(&mut self, listener: OwnedFd, pid: i32) -> anyhow::Result<()> {
-        let Some(agent) = &self.agent else { return Ok(()) };
-        notify::send(agent.as_fd(), listener.as_fd(), self.metadata, &self.state, pid)
-    }
-
-    fn log(&mut self) -> anyhow::Result<File> {
-        Err(Fault::doing("an added process has no overlay of its own").into())
-    }
-
-    fn terminal(&mut self, master: OwnedFd) -> anyhow::Result<()> {
-        match &self.console {
-            Some(socket) => console::send(socket.as_fd(), master.as_fd()),
-            None => {
-                console::fit(master.as_fd())?;
-                self.master = Some(master);
-                Ok(())
-            }
-        }
+        (None, true) => Ok(Console::Own(Box::new(OwnTerminal::find()?), None)),
+        (None, false) => Ok(Console::None),
     }
 }

@@ -1,7 +1,7 @@
 //! What kase would do with a bundle on this host, read from its plan.
 
-use super::create::Request;
 use super::draft;
+use super::request::Request;
 use super::store::Store;
 use crate::cgroup::{Cgroup, CgroupFacts};
 use crate::hook;

@@ -20,6 +20,7 @@ pub mod pause;
 pub mod processes;
 pub mod readiness;
 pub mod record;
+pub mod request;
 pub mod run;
 pub mod start;
 pub mod state;

@@ -1,15 +1,17 @@
 //! Creates and starts a container, and stays with it until it ends.
 
-use super::create::{Created, Request, StartedBy, Terminal, create};
+use super::create::{Created, create};
 use super::delete::{self, Force};
 use super::readiness::Readiness;
+use super::request::{Request, StartedBy, Terminal};
 use super::store::Store;
 use crate::hook;
 use crate::kernel::process::{End, become_subreaper};
-use crate::launch::own_terminal::OwnTerminal;
+use crate::launch::console::Console;
 use crate::launch::relay::{self, Aside, Screen, Signals};
 use crate::trace;
 use rootless::caller::Caller;
+use std::mem;
 use std::os::fd::AsFd;
 use std::path::Path;
 
@@ -84,10 +86,8 @@ fn readiness(created: &Created, request: &Request, main: i32) -> anyhow::Result<
 }
 
 fn attend(signals: Signals, created: &mut Created, aside: Option<&mut dyn Aside>) -> anyhow::Result<End> {
-    let screen = match created.master.take() {
-        Some(master) => Some(Screen::join(master, OwnTerminal::find()?)?),
-        None => None,
-    };
+    let shown = mem::replace(&mut created.console, Console::None).shown();
+    let screen = shown.map(|(own, master)| Screen::join(master, own)).transpose()?;
     let process = &created.init.process;
     relay::attend(signals, process.pid, process.pidfd.as_fd(), screen, aside)
 }

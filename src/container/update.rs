@@ -85,7 +85,7 @@ pub fn update(
         };
         let mut notes = Notes::default();
         let limits = limits::decide(resources, version, Occasion::Update, &mut notes)?;
-        super::create::say(&notes);
+        super::draft::log_notes(&notes);
         container.cgroup().update(&limits)?;
     }
     rdt.map_or(Ok(()), |rdt| share(container, &rdt))

@@ -2,8 +2,8 @@
 
 use crate::bundle::Bundle;
 use crate::cgroup::Cgroup;
-use crate::container::create::{Request, check_process};
-use crate::container::draft;
+use crate::container::draft::{self, check_process};
+use crate::container::request::Request;
 use crate::fault::Report;
 use rootless::caller::Caller;
 use tracing::Level;

@@ -3,7 +3,7 @@
 use super::attributes::Executor;
 use super::sysctl::Procfs;
 use super::terminal::{self, Console};
-use super::{affinity, attributes, doors, fake_root, filter, pid_namespace, process, program, session};
+use super::{affinity, attributes, fake_root, filter, pid_namespace, process, program, session, tasks_files};
 use crate::fault::{Fault, OrFault, Report};
 use crate::handshake::{InitEnd, ToInit, ToKase};
 use crate::kernel::descriptor;
@@ -19,16 +19,13 @@ use nix::fcntl::OFlag;
 use nix::unistd::{chdir, chroot, fchdir};
 use std::convert::Infallible;
 use std::ffi::CString;
-use std::mem;
 use std::os::fd::{AsFd, OwnedFd};
 
-/// What kase hands to the added process beside its plan.
+/// What kase inputs to the added process beside its plan.
 #[derive(Debug)]
 pub struct Added {
     /// The way to speak to kase.
     pub kase: InitEnd,
-    /// The `tasks` of v1's cgroups to enter.
-    pub doors: Vec<OwnedFd>,
     /// The container's init, whose namespaces are joined.
     pub target: OwnedFd,
     /// The container's root, where it has no mount namespace of its own.
@@ -46,21 +43,15 @@ pub struct Added {
 }
 
 /// Runs the added process. Never returns.
-pub fn run(plan: &Process<'_>, attributes: &Attributes<'_>, mut added: Added) -> ! {
+pub fn run(plan: &Process<'_>, attributes: &Attributes<'_>, added: Added) -> ! {
     trace::enter(Who::Init);
-    let doors = mem::take(&mut added.doors);
-    let Err(error) = recipe(plan, attributes, &added, doors);
+    let Err(error) = recipe(plan, attributes, &added);
     // When kase is gone there is nobody left to tell.
     let _ = added.kase.say(&ToKase::Failed(Report::of(&error)));
     exit_now(1)
 }
 
-fn recipe(
-    plan: &Process<'_>,
-    attributes: &Attributes<'_>,
-    added: &Added,
-    doors: Vec<OwnedFd>,
-) -> anyhow::Result<Infallible> {
+fn recipe(plan: &Process<'_>, attributes: &Attributes<'_>, added: &Added) -> anyhow::Result<Infallible> {
     // The host's: what the container has at /proc is its own choice.
     let proc = Procfs::open()?;
     if let Some(score) = plan.oom_score_adj {
@@ -68,8 +59,7 @@ fn recipe(
     }
     // In its cgroup first: joining a cgroup namespace from outside of it shows another root.
     trace::step("wait for the cgroup");
-    added.kase.expect(ToInit::Begin)?;
-    doors::enter(doors)?;
+    tasks_files::enter(added.kase.expect(ToInit::Begin)?)?;
     affinity::settle(&attributes.affinity)?;
     if added.namespaces != 0 {
         trace::step("join namespaces");

@@ -14,9 +14,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::rc::Rc;
 
-/// What kase hands to init beside the plan.
+/// What kase inputs to init beside the plan.
 #[derive(Debug)]
-pub struct Hands {
+pub struct Inputs {
     /// The way to speak to kase.
     pub kase: InitEnd,
     /// Where `start` will knock; nothing for `run`, whose kase says it itself.
@@ -33,7 +33,7 @@ pub struct Hands {
     pub state: hook::State,
 }
 
-impl Hands {
+impl Inputs {
     /// Closes every descriptor but these, the trace's, the standard ones and those that the program inherits.
     pub(super) fn close_all_others(&self, plan: &Plan<'_>) -> anyhow::Result<()> {
         let mut kept = vec![self.kase.as_fd()];

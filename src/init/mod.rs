@@ -9,7 +9,6 @@ pub mod attributes;
 mod cgroup_mount;
 mod copy_up;
 mod devices;
-mod doors;
 mod fake_root;
 mod filter;
 mod flags;
@@ -29,6 +28,7 @@ mod rootfs;
 pub mod session;
 mod symlink;
 mod sysctl;
+mod tasks_files;
 mod terminal;
 
 use crate::fault::{Fault, OrFault, Report};
@@ -48,7 +48,7 @@ use crate::plan::scheduling::Affinity;
 use crate::trace::{self, Who};
 use attributes::Executor;
 use cgroup_mount::{CgroupMount, Hierarchies, View};
-pub use inputs::{Hands, Trees};
+pub use inputs::{Inputs, Trees};
 use namespaces::Entry;
 use nix::sys::stat::{Mode, umask};
 use std::convert::Infallible;
@@ -56,12 +56,12 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 /// Runs init, or the hop and then init. Never returns: the process becomes the container's or ends.
-pub fn run(plan: &Plan<'_>, hands: Hands) -> ! {
+pub fn run(plan: &Plan<'_>, inputs: Inputs) -> ! {
     let ahead = plan.namespaces.needs_hop() && !plan.namespaces.joins_pid();
     trace::enter(if ahead { Who::Hop } else { Who::Init });
     let mut init = Init {
         plan,
-        hands,
+        inputs,
         begun: false,
         own_cgroups: String::new(),
         joined_pid: None,
@@ -73,14 +73,14 @@ pub fn run(plan: &Plan<'_>, hands: Hands) -> ! {
     match &init.starter {
         Some(starter) => starter.refuse(&report),
         // When kase is gone there is nobody left to tell.
-        None => drop(init.hands.kase.say(&ToKase::Failed(report))),
+        None => drop(init.inputs.kase.say(&ToKase::Failed(report))),
     }
     exit_now(1)
 }
 
 struct Init<'a> {
     plan: &'a Plan<'a>,
-    hands: Hands,
+    inputs: Inputs,
     begun: bool,
     own_cgroups: String,
     /// The way into the container's pid namespace, if others are in it: this process stays outside until all is prepared.
@@ -105,10 +105,10 @@ impl Init<'_> {
         if plan.maps.is_none() {
             set_dumpable(Dumpable::No);
         }
-        self.joined_pid = namespaces::beside_pid(plan, &self.hands.kase)?;
+        self.joined_pid = namespaces::beside_pid(plan, &self.inputs.kase)?;
         match (&self.joined_pid, plan.namespaces.needs_hop()) {
             (Some(_), _) => {}
-            (None, true) => namespaces::hop(plan, &self.hands.kase)?,
+            (None, true) => namespaces::hop(plan, &self.inputs.kase)?,
             (None, false) => namespaces::join(&plan.namespaces.joined)?,
         }
         // With the ids that kase has, v1 lets this process into its cgroups.
@@ -123,7 +123,7 @@ impl Init<'_> {
             set_dumpable(Dumpable::No);
         }
         let proc = sysctl::Procfs::open()?;
-        let keyring = plan.keyring.then_some(self.hands.keyring.as_c_str());
+        let keyring = plan.keyring.then_some(self.inputs.keyring.as_c_str());
         if self.joined_pid.is_none() {
             session::lead()?;
         }
@@ -132,7 +132,7 @@ impl Init<'_> {
             trace::step("loopback");
             net::loopback_up().or_fault(|| Fault::doing("bring the loopback interface up"))?;
         }
-        let root = rootfs::prepare(plan, &mut self.hands.trees)?;
+        let root = rootfs::prepare(plan, &mut self.inputs.trees)?;
         let root = self.overlay(root)?;
         // Mount points and devices get exactly the modes that they are made with.
         self.umask = umask(Mode::empty());
@@ -147,7 +147,7 @@ impl Init<'_> {
         self.names()?;
         if let Some(size) = plan.process.terminal {
             let owner = plan.process.user.uid;
-            terminal::take(root.as_fd(), size, owner, terminal::Console::Bound, &self.hands.kase)?;
+            terminal::take(root.as_fd(), size, owner, terminal::Console::Bound, &self.inputs.kase)?;
         }
         // Parameters before paths become read-only: /proc/sys is one of these.
         sysctl::write(&proc, &plan.sysctl)?;
@@ -172,16 +172,16 @@ impl Init<'_> {
             Some(entry) => {
                 entry.enter()?;
                 log::leave();
-                self.hands.close_all_others(plan)?;
+                self.inputs.close_all_others(plan)?;
             }
             None => descriptor::close_directories(&of_kase),
         }
-        process::become_user(&plan.process, self.hands.last_capability)?;
+        process::become_user(&plan.process, self.inputs.last_capability)?;
         let filter = plan.seccomp.as_ref().map(|filter| &filter.program);
         filter::reduce(&plan.process, filter)?;
         let mut filter = filter;
         if self.joined_pid.is_some() {
-            filter = pid_namespace::enter(&self.hands.kase, &plan.process, filter)?;
+            filter = pid_namespace::enter(&self.inputs.kase, &plan.process, filter)?;
             session::lead()?;
         }
         // Only now: the path may be one of procfs's, which shows nothing of a process outside.
@@ -194,7 +194,7 @@ impl Init<'_> {
         }
         let early = filter.filter(|filter| filter.notifies());
         if let Some(filter) = early {
-            filter::install(&plan.process, filter, Some(&self.hands.kase))?;
+            filter::install(&plan.process, filter, Some(&self.inputs.kase))?;
         }
         self.wait_for_start()?;
         // The profile need not allow it.
@@ -205,7 +205,7 @@ impl Init<'_> {
         let hooks = plan.hooks.of(hook::Kind::StartContainer);
         // Without any, nothing is asked of the filter.
         if !hooks.is_empty() {
-            let state = self.hands.state.now("created", Some(std::process::id().cast_signed()));
+            let state = self.inputs.state.now("created", Some(std::process::id().cast_signed()));
             let environment = hook::Environment::OfContainer(&environment);
             let around = hook::Around { directory: Path::new("."), environment, partner: None };
             hook::run(hook::Kind::StartContainer, hooks, &state, around)?;
@@ -224,10 +224,10 @@ impl Init<'_> {
             return Ok(());
         }
         trace::step("wait for ids and cgroup");
-        let doors = self.hands.kase.expect(ToInit::Begin)?;
+        let tasks = self.inputs.kase.expect(ToInit::Begin)?;
         trace::step("set-up");
         self.begun = true;
-        doors::enter(doors)?;
+        tasks_files::enter(tasks)?;
         affinity::settle(&Affinity::default())?;
         if self.plan.mounts.iter().any(|mount| mount.what == What::Cgroup) {
             self.own_cgroups = cgroup_mount::own()?;
@@ -247,10 +247,10 @@ impl Init<'_> {
                 overlay,
                 overlay::Ground {
                     rootfs: root.as_fd(),
-                    layers: self.hands.trees.layers.take(),
-                    checked: self.hands.trees.checked.take(),
+                    layers: self.inputs.trees.layers.take(),
+                    checked: self.inputs.trees.checked.take(),
                     label: self.plan.mount_label,
-                    kase: &self.hands.kase,
+                    kase: &self.inputs.kase,
                 },
             ),
             None => Ok(root),
@@ -264,12 +264,12 @@ impl Init<'_> {
         let mut mounter = mounts::Mounter {
             root: root.as_fd(),
             identity: FileId::of(root)?,
-            sources: std::mem::take(&mut self.hands.trees.sources),
+            sources: std::mem::take(&mut self.inputs.trees.sources),
             flags: match plan.namespaces.has(Kind::User) {
                 true => flags::Flags::Locked,
                 false => flags::Flags::Free,
             },
-            links: std::mem::take(&mut self.hands.trees.links),
+            links: std::mem::take(&mut self.inputs.trees.links),
             joined_pid: self.joined_pid.take(),
             late_readonly: Vec::new(),
         };
@@ -285,7 +285,7 @@ impl Init<'_> {
                     mounter.bind(mount, self.map_ids(index, tree)?)?;
                 }
                 (What::Cgroup, _) => {
-                    match CgroupMount::begin(&mounter, mount, self.hands.hierarchies.as_ref())? {
+                    match CgroupMount::begin(&mounter, mount, self.inputs.hierarchies.as_ref())? {
                         CgroupMount::None => {}
                         CgroupMount::Unified => {
                             self.begin()?;
@@ -336,8 +336,8 @@ impl Init<'_> {
     /// Has kase map a tree's ids: it asks for rights over the file system that init may have given up.
     fn map_ids(&mut self, index: usize, tree: OwnedFd) -> anyhow::Result<OwnedFd> {
         self.begin()?;
-        self.hands.kase.say(&ToKase::MapIds(u32::try_from(index)?, tree.try_clone()?))?;
-        self.hands.kase.expect(ToInit::IdsMapped)?;
+        self.inputs.kase.say(&ToKase::MapMountIds(u32::try_from(index)?, tree.try_clone()?))?;
+        self.inputs.kase.expect(ToInit::IdsMapped)?;
         Ok(tree)
     }
 
@@ -346,19 +346,19 @@ impl Init<'_> {
         let hooks = &self.plan.hooks;
         if hooks.runtime_has_some() {
             trace::step("wait for hooks");
-            self.hands.kase.say(&ToKase::HooksPlease)?;
-            self.hands.kase.expect(ToInit::HooksDone)?;
+            self.inputs.kase.say(&ToKase::RunHooks)?;
+            self.inputs.kase.expect(ToInit::HooksDone)?;
         }
         let listed = hooks.of(hook::Kind::CreateContainer);
         if listed.is_empty() {
             return Ok(());
         }
-        let state = self.hands.state.now("created", Some(std::process::id().cast_signed()));
+        let state = self.inputs.state.now("created", Some(std::process::id().cast_signed()));
         // In the rootfs, as with runc: its mounts are there, wherever its path leads outside.
         let directory = of_descriptor(root);
         let environment = hook::Environment::Empty;
         let around =
-            hook::Around { directory: &directory, environment, partner: Some(self.hands.kase.as_fd()) };
+            hook::Around { directory: &directory, environment, partner: Some(self.inputs.kase.as_fd()) };
         // What these make has the modes that the caller's mask leaves, as what the other hooks of the host's make.
         let exact = umask(self.umask);
         let done = hook::run(hook::Kind::CreateContainer, listed, &state, around);
@@ -393,7 +393,7 @@ impl Init<'_> {
     }
 
     fn wait_for_start(&mut self) -> anyhow::Result<()> {
-        match self.hands.gate {
+        match self.inputs.gate {
             Some(_) => {
                 // Who made a container may end it before its start, and not by SIGKILL alone: at once, so this
                 // is before kase is told that it is there.
@@ -408,11 +408,11 @@ impl Init<'_> {
             }
             None => trace::step("wait for the start"),
         }
-        self.hands.kase.say(&ToKase::Ready)?;
-        match &self.hands.gate {
+        self.inputs.kase.say(&ToKase::Ready)?;
+        match &self.inputs.gate {
             // It stays until the exec, which is the start.
             Some(gate) => self.starter = Some(gate.wait()?),
-            None => drop(self.hands.kase.expect(ToInit::Start)?),
+            None => drop(self.inputs.kase.expect(ToInit::Start)?),
         }
         Ok(())
     }

@@ -5,7 +5,6 @@ use crate::handshake::{InitEnd, ToInit, ToKase};
 use crate::kernel::clone::{Child, Cloned, clone3};
 use crate::kernel::file_id::FileId;
 use crate::kernel::path::open_namespace;
-use crate::kernel::pidfd::pidfd_open;
 use crate::kernel::process;
 use crate::plan::Plan;
 use crate::plan::namespaces::{Join, Kind, Namespaces, Offset};
@@ -117,7 +116,7 @@ pub fn beside_pid(plan: &Plan<'_>, kase: &InitEnd) -> anyhow::Result<Option<Entr
     let made = owned_offsets(plan, kase)?;
     process::unshare(made)
         .map_err(|error| not_made(Fault::at("linux.namespaces", "make the namespaces"), error))?;
-    kase.say(&ToKase::Born(pidfd_open(std::process::id().cast_signed())?))?;
+    kase.say(&ToKase::Namespaces)?;
     Ok(Some(entry))
 }
 
@@ -177,7 +176,7 @@ pub fn hop(plan: &Plan<'_>, kase: &InitEnd) -> anyhow::Result<()> {
         Cloned::Caller(init) => {
             trace::leave();
             // Init would fail at its first word if kase were gone, so there is nobody to tell.
-            let _ = kase.say(&ToKase::Born(init.pidfd));
+            let _ = kase.say(&ToKase::Continues(init.pidfd));
             process::exit_now(0)
         }
     }
@@ -195,7 +194,8 @@ fn owned_offsets(plan: &Plan<'_>, kase: &InitEnd) -> anyhow::Result<u64> {
             made &= !Kind::User.flag();
             process::unshare(Kind::User.flag())
                 .map_err(|error| not_made(Fault::doing("make a user namespace"), error))?;
-            mapped(kase)?;
+            kase.say(&ToKase::MapOwnIds)?;
+            kase.expect(ToInit::IdsMapped)?;
         }
         made &= !Kind::Time.flag();
         process::unshare(Kind::Time.flag()).map_err(|error| {
@@ -204,13 +204,6 @@ fn owned_offsets(plan: &Plan<'_>, kase: &InitEnd) -> anyhow::Result<u64> {
         write_offsets(&namespaces.offsets)?;
     }
     Ok(made)
-}
-
-/// Asks for the id maps by saying who needs them, and waits.
-fn mapped(kase: &InitEnd) -> anyhow::Result<()> {
-    let own = pidfd_open(std::process::id().cast_signed())?;
-    kase.say(&ToKase::Born(own))?;
-    kase.expect(ToInit::Begin).map(drop)
 }
 
 fn write_offsets(offsets: &[Offset]) -> anyhow::Result<()> {

@@ -53,7 +53,7 @@ pub fn enter<'a>(
         Cloned::New => kase.expect(ToInit::Begin).map(|_| filter.filter(|_| early.is_none())),
         Cloned::Caller(process) => {
             // The new process ends at its first word if kase is gone, so there is nobody to tell.
-            let _ = kase.say(&ToKase::Born(process.pidfd));
+            let _ = kase.say(&ToKase::Continues(process.pidfd));
             exit_now(0)
         }
     }

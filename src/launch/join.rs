@@ -1,12 +1,12 @@
 //! Adds a process to a container.
 
-use super::{Init, Midwife, Successor, limits};
+use super::child::{Child, Successor, clone_into};
 use crate::fault::{Fault, OrFault};
-use crate::handshake::{self, ToInit};
+use crate::handshake;
 use crate::init::added::{self, Added};
 use crate::init::affinity;
 use crate::init::namespaces::not_made;
-use crate::kernel::clone::{Child, Cloned, clone3};
+use crate::kernel::clone::Cloned;
 use crate::kernel::path::open;
 use crate::kernel::pidfd::pidfd_send_signal;
 use crate::kernel::process::{Dumpable, set_dumpable};
@@ -24,8 +24,6 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 pub struct Target<'a> {
     /// The cgroup v2 directory to clone the process into.
     pub cgroup: Option<OwnedFd>,
-    /// The `tasks` of v1's cgroups, for the process to enter.
-    pub doors: Vec<OwnedFd>,
     /// Its init.
     pub pid: i32,
     /// Its init.
@@ -44,16 +42,11 @@ pub struct Target<'a> {
     pub filter: Option<Program>,
 }
 
-/// Makes the process and brings it to where only the exec is missing.
+/// Makes the process, which waits until it is let go on.
 ///
 /// # Errors
-/// A container that has ended meanwhile, or whatever the process refuses.
-pub fn join(
-    plan: &Process<'_>,
-    attributes: &Attributes<'_>,
-    target: Target<'_>,
-    midwife: &mut dyn Midwife,
-) -> anyhow::Result<Init> {
+/// A container that has ended meanwhile.
+pub fn join(plan: &Process<'_>, attributes: &Attributes<'_>, target: Target<'_>) -> anyhow::Result<Child> {
     trace::step("join namespaces");
     affinity::begin(&attributes.affinity)?;
     let (kase, process_end) = handshake::pair()?;
@@ -66,7 +59,6 @@ pub fn join(
     set_dumpable(Dumpable::No);
     let added = Added {
         kase: process_end,
-        doors: target.doors,
         target: target.pidfd,
         root,
         namespaces: target.namespaces,
@@ -75,37 +67,25 @@ pub fn join(
         last_capability: target.last_capability,
         filter: target.filter,
     };
-    let joins_pid = target.namespaces & Kind::Pid.flag() != 0;
     trace::step("clone");
-    let cloned = match clone3(0, Child::Ours, target.cgroup.as_ref().map(AsFd::as_fd)) {
-        // It may do as well to be moved there afterwards.
-        Err(error) if target.cgroup.is_some() => {
-            midwife.outside(error)?;
-            clone3(0, Child::Ours, None)
-        }
-        cloned => cloned,
-    };
-    let process = match cloned.map_err(|error| not_made(Fault::doing("make the process"), error))? {
-        Cloned::New => {
+    let process = match clone_into(0, target.cgroup.as_ref().map(AsFd::as_fd)) {
+        Ok((Cloned::New, _)) => {
             drop(kase);
             added::run(plan, attributes, added)
         }
-        Cloned::Caller(process) => process,
+        Ok((Cloned::Caller(process), place)) => (process, place),
+        Err(error) => {
+            let doing = match target.cgroup {
+                Some(_) => "start a process in the container's cgroup",
+                None => "make the process",
+            };
+            return Err(not_made(Fault::doing(doing), error));
+        }
     };
     drop(added);
-    let mut init = Init::new("the added process", process, kase);
-    if joins_pid {
-        init.successor = Successor::Awaited;
-    }
-    trace::step("cgroup and limits");
-    midwife.born(&init.process)?;
-    limits::raise(&plan.limits, init.process.pid)?;
-    init.say(ToInit::Begin)?;
-    init.attend(midwife, None)?;
-    if joins_pid {
-        init.schedule(attributes.scheduler.as_ref())?;
-    }
-    Ok(init)
+    let joins_pid = target.namespaces & Kind::Pid.flag() != 0;
+    let successor = if joins_pid { Successor::Awaited } else { Successor::None };
+    Ok(Child::new("the added process", process, kase, successor))
 }
 
 fn open_root(pid: i32, pidfd: BorrowedFd<'_>) -> anyhow::Result<OwnedFd> {

@@ -5,7 +5,7 @@ use crate::fault::{Fault, OrFault};
 use crate::hook::State;
 use crate::plan::seccomp::Listener;
 use serde::Serialize;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -18,29 +18,34 @@ struct ProcessState<'a> {
     state: &'a State,
 }
 
-/// Connects to the agent, before anything is made.
-pub fn connect_to(listener: Listener<'_>) -> anyhow::Result<OwnedFd> {
-    crate::kernel::socket::connect(listener.path).or_fault(|| {
-        // runc's words, which its own test suite looks for.
-        let what = format!("failed to connect with seccomp agent at {}", listener.path.display());
-        Fault::at("linux.seccomp.listenerPath", what)
-            .remedy("start the seccomp agent first, or correct the path")
-    })
+/// The agent, connected to.
+#[derive(Debug)]
+pub struct Agent<'a> {
+    socket: OwnedFd,
+    metadata: Option<&'a str>,
 }
 
-/// Sends it, with the state of the process that is under the filter.
-///
-/// # Errors
-/// The agent is gone.
-pub fn send(
-    agent: BorrowedFd<'_>,
-    listener: BorrowedFd<'_>,
-    metadata: Option<&str>,
-    state: &State,
-    pid: i32,
-) -> anyhow::Result<()> {
-    let process = ProcessState { oci_version: &state.oci_version, fds: ["seccompFd"], pid, metadata, state };
-    let text = serde_json::to_vec(&process)?;
-    crate::kernel::socket::send(agent, &text, Some(listener))
-        .or_fault(|| Fault::at("linux.seccomp.listenerPath", "send the filter's listener to the agent"))
+impl<'a> Agent<'a> {
+    /// Connects to it, before anything is made.
+    pub fn connect(listener: Listener<'a>) -> anyhow::Result<Self> {
+        let socket = crate::kernel::socket::connect(listener.path).or_fault(|| {
+            // runc's words, which its own test suite looks for.
+            let what = format!("failed to connect with seccomp agent at {}", listener.path.display());
+            Fault::at("linux.seccomp.listenerPath", what)
+                .remedy("start the seccomp agent first, or correct the path")
+        })?;
+        Ok(Self { socket, metadata: listener.metadata })
+    }
+
+    /// Sends it the listener, with the state of the process `pid` that is under the filter.
+    ///
+    /// # Errors
+    /// The agent is gone.
+    pub fn send(&self, listener: BorrowedFd<'_>, state: &State, pid: i32) -> anyhow::Result<()> {
+        let (version, metadata) = (&state.oci_version, self.metadata);
+        let process = ProcessState { oci_version: version, fds: ["seccompFd"], pid, metadata, state };
+        let text = serde_json::to_vec(&process)?;
+        crate::kernel::socket::send(self.socket.as_fd(), &text, Some(listener))
+            .or_fault(|| Fault::at("linux.seccomp.listenerPath", "send the filter's listener to the agent"))
+    }
 }

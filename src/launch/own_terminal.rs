@@ -3,10 +3,10 @@
 //! A shell with job control gives it to one job at a time. In the background kase neither reads it nor changes its
 //! modes, either of which would stop it. A process beside kase puts the modes back should kase be killed.
 
-use super::console;
 use crate::fault::{Fault, OrFault};
 use crate::kernel::clone::{Child, Cloned, Process, clone3};
 use crate::kernel::descriptor::close_all_but;
+use crate::kernel::path::open;
 use crate::kernel::pidfd::pidfd_send_signal;
 use crate::kernel::process::{every_signal, exit_now, wait_for};
 use libc::termios;
@@ -14,6 +14,7 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 use nix::unistd::{getpgrp, pipe2, read, tcgetpgrp, write};
+use std::io::{IsTerminal, stderr, stdin, stdout};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Our terminal.
@@ -38,7 +39,7 @@ impl OwnTerminal {
     /// # Errors
     /// We have none; no more processes or descriptors.
     pub fn find() -> anyhow::Result<Self> {
-        let terminal = console::own()?;
+        let terminal = own()?;
         let restorer =
             Restorer::start(&terminal).or_fault(|| Fault::doing("watch over the terminal's modes"))?;
         Ok(Self { terminal, modes: None, restorer })
@@ -97,6 +98,20 @@ impl AsFd for OwnTerminal {
 impl Drop for OwnTerminal {
     fn drop(&mut self) {
         self.give_back();
+    }
+}
+
+/// Whichever standard descriptor is one, or else the one that controls us.
+fn own() -> anyhow::Result<OwnedFd> {
+    let (stdin, stdout, stderr) = (stdin(), stdout(), stderr());
+    let found = [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()].into_iter().find(IsTerminal::is_terminal);
+    match found {
+        Some(terminal) => Ok(terminal.try_clone_to_owned()?),
+        None => open("/dev/tty", OFlag::O_RDWR | OFlag::O_NOCTTY).map_err(|_| {
+            Fault::at("process.terminal", "kase has no terminal to show the container's on")
+                .remedy("run it from a terminal, give --console-socket, or set process.terminal to false")
+                .into()
+        }),
     }
 }
 

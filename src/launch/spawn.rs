@@ -1,79 +1,112 @@
-//! The clone.
+//! Makes a container's init.
 
-use super::{Init, Making, Midwife, id_mapped};
+use super::child::{Asked, Child, Successor, clone_into};
+use super::id_mapped;
+use super::ids::Unmapped;
 use crate::fault::Fault;
-use crate::handshake;
+use crate::gate::Gate;
+use crate::handshake::{self, ToInit};
+use crate::hook;
 use crate::host::Host;
+use crate::host::hierarchies::Hierarchy;
 use crate::init::namespaces::not_made;
 use crate::init::overlay::Layers;
-use crate::init::{self, Hands, Trees};
-use crate::kernel::clone::{Child, Cloned, clone3};
+use crate::init::{self, Inputs, Trees};
+use crate::kernel::clone::Cloned;
 use crate::kernel::descriptor::close_copies;
 use crate::kernel::mount::{Propagation, Reach, clone_host_tree, set_propagation};
+use crate::kernel::process::{Dumpable, set_dumpable};
 use crate::plan::Plan;
 use crate::plan::host_paths::{rootfs_refused, source_refused};
 use crate::plan::mount_options::Extension;
 use crate::plan::mounts::{Mount, What};
 use crate::plan::namespaces::Kind;
 use crate::plan::overlay::{Overlay, Upper};
+use crate::trace;
 use nix::errno::Errno;
 use rootless::caller::Standing;
 use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::io::{self, ErrorKind};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
-/// What it is called where it ends too early.
-const INIT: &str = "the container's init";
-
-/// Makes init, or the hop before it.
+/// Makes init, in its namespaces, or on its way into them as far as it has to go there itself.
 ///
 /// # Errors
 /// Namespaces that this host does not give, with the host setting that is behind it.
 pub fn spawn(
     plan: &Plan<'_>,
     host: &Host,
-    making: Making<'_>,
-    midwife: &mut dyn Midwife,
-) -> anyhow::Result<Init> {
-    let trees = trees(plan, host, &making)?;
+    given: Given<'_>,
+    ids: &mut Unmapped<'_>,
+) -> anyhow::Result<Child> {
+    // Nobody may look into init while it is made (CVE-2016-9962). Who maps ids for a user has to see that the process is
+    // that user's: see init.
+    if host.caller.standing != Standing::User {
+        set_dumpable(Dumpable::No);
+    }
+    let trees = trees(plan, host, &given)?;
     let (kase, init) = handshake::pair()?;
-    let hands = Hands {
+    let inputs = Inputs {
         kase: init,
-        gate: making.gate,
+        gate: given.gate,
         trees,
-        hierarchies: making.hierarchies.filter(|_| plan.namespaces.join(Kind::Mount).is_none()),
-        keyring: CString::new(format!("_ses.{}", making.id))?,
+        hierarchies: given.hierarchies.filter(|_| plan.namespaces.join(Kind::Mount).is_none()),
+        keyring: CString::new(format!("_ses.{}", given.id))?,
         last_capability: host.last_capability,
-        state: making.state,
+        state: given.state,
     };
     // The cgroup namespace is made by init itself, once it is in its cgroup.
     let namespaces = match plan.namespaces.needs_hop() {
         true => 0,
         false => plan.namespaces.made() & !Kind::Cgroup.flag(),
     };
-    let cloned = match clone3(namespaces, Child::Ours, making.cgroup.as_ref().map(AsFd::as_fd)) {
-        // What the kernel says of namespaces, it would say again without the cgroup.
-        Err(error) if making.cgroup.is_some() => match clone3(namespaces, Child::Ours, None) {
-            Ok(Cloned::Caller(process)) => {
-                let init = Init::new(INIT, process, kase);
-                return midwife.outside(error).map(|()| init);
-            }
-            cloned => cloned,
-        },
-        cloned => cloned,
-    };
-    match cloned {
-        Ok(Cloned::New) => {
+    trace::step("clone");
+    let process = match clone_into(namespaces, given.cgroup.as_ref().map(AsFd::as_fd)) {
+        Ok((Cloned::New, _)) => {
             drop(kase);
-            close_copies(&making.private);
-            init::run(plan, hands)
+            close_copies(&given.private);
+            init::run(plan, inputs)
         }
-        Ok(Cloned::Caller(process)) => Ok(Init::new(INIT, process, kase)),
-        Err(error) => Err(refused(plan, host, error)),
+        Ok((Cloned::Caller(process), place)) => (process, place),
+        Err(error) => return Err(refused(plan, host, error)),
+    };
+    drop(inputs);
+    let successor = if plan.namespaces.needs_hop() { Successor::Awaited } else { Successor::None };
+    let mut child = Child::new("the container's init", process, kase, successor);
+    while plan.namespaces.needs_hop() {
+        match child.next()? {
+            Asked::OwnIds => {
+                ids.write(child.process.pid)?;
+                child.say(ToInit::IdsMapped, &[])?;
+            }
+            Asked::Namespaces | Asked::Continued => break,
+            _ => return Err(child.vanished()),
+        }
     }
+    Ok(child)
+}
+
+/// What [`spawn`] makes init from, beside the plan.
+#[derive(Debug)]
+pub struct Given<'a> {
+    /// For a container that `start` starts.
+    pub gate: Option<Gate>,
+    /// Descriptors of the container's state, which init must never have.
+    pub private: [BorrowedFd<'a>; 3],
+    /// Names the session keyring.
+    pub id: &'a str,
+    /// For the hooks that init runs.
+    pub state: hook::State,
+    /// The cgroup v2 directory to clone init into.
+    pub cgroup: Option<OwnedFd>,
+    /// The cgroup hierarchies of v1.
+    pub hierarchies: Option<Rc<[Hierarchy]>>,
+    /// The overlay's directory, which was checked.
+    pub checked: Option<BorrowedFd<'a>>,
 }
 
 fn refused(plan: &Plan<'_>, host: &Host, error: io::Error) -> anyhow::Error {
@@ -107,10 +140,10 @@ pub fn rootfs_tree(plan: &Plan<'_>) -> anyhow::Result<OwnedFd> {
 }
 
 /// What a blind init needs is opened before, and ids of mounts are mapped, which it has no right to either.
-fn trees(plan: &Plan<'_>, host: &Host, making: &Making<'_>) -> anyhow::Result<Trees> {
+fn trees(plan: &Plan<'_>, host: &Host, given: &Given<'_>) -> anyhow::Result<Trees> {
     let links = links(plan)?;
     let blind = is_blind(plan, host);
-    let checked = making.checked.map(|checked| checked.try_clone_to_owned()).transpose()?;
+    let checked = given.checked.map(|checked| checked.try_clone_to_owned()).transpose()?;
     if !blind && plan.mounts.iter().all(|mount| mount.idmap.is_none()) {
         return Ok(Trees { links, checked, ..Trees::default() });
     }
@@ -120,7 +153,7 @@ fn trees(plan: &Plan<'_>, host: &Host, making: &Making<'_>) -> anyhow::Result<Tr
     };
     let layers = match &plan.overlay {
         Some(Overlay { upper: Upper::Directory(directory), .. }) if blind => {
-            Some(Layers::of_host(directory, making.checked)?)
+            Some(Layers::of_host(directory, given.checked)?)
         }
         _ => None,
     };

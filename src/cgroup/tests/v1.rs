@@ -48,24 +48,6 @@ fn v1_limits_hold_what_was_asked_and_vanish_with_the_guard() {
 }
 
 #[test]
-fn v1_leaves_the_tree_beside_it_alone_once_it_was_given_up() {
-    let Some(layout) = layout(Version::V1) else { return };
-    let path = path("given-up");
-    let plan = plan(&path, &json!({"pids": {"limit": 7}}), Version::V1);
-    let mut cgroup = Cgroup::begin(&plan, &layout).unwrap();
-    if cgroup.clone_target().unwrap().is_none() {
-        skip("there is no v2 tree beside v1 here");
-        return;
-    }
-    cgroup.give_up(&plan, io::Error::from_raw_os_error(libc::EACCES)).unwrap();
-    cgroup.finish(&plan, &layout).unwrap();
-    let Tree::V1(paths) = &cgroup.tree else { panic!("v1") };
-    assert!(v1::tree_of(paths).is_none() && v1::directory_of(paths, "pids").is_some());
-    let tree = unified().unwrap();
-    assert!(!tree.join(top(&path)).exists());
-}
-
-#[test]
 fn v1_lifts_and_lowers_quota_with_period_and_memory_with_swap_in_either_order() {
     let Some(layout) = layout(Version::V1) else { return };
     let path = path("update");

@@ -1,0 +1,229 @@
+//! A process that kase makes for a container: its init, or one that `exec` adds.
+
+use super::intel_rdt::Share;
+use crate::fault::{Fault, OrFault};
+use crate::handshake::{Expected, KaseEnd, ToInit, ToKase};
+use crate::init::attributes;
+use crate::kernel::clone::{self, Cloned, Process, clone3};
+use crate::kernel::pidfd::{pidfd_pid, pidfd_send_signal};
+use crate::kernel::process::{End, wait_for};
+use crate::kernel::text::last_lines;
+use crate::plan::scheduling::Scheduler;
+use crate::trace;
+use nix::errno::Errno;
+use std::fs::File;
+use std::io::{self, ErrorKind};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// The process. Killed and reaped when this is dropped before it is [kept](Child::keep).
+#[derive(Debug)]
+pub struct Child {
+    /// The process that goes on: another one after [`Asked::Continued`].
+    pub process: Process,
+    /// Whether it is in its cgroup.
+    pub place: Place,
+    /// What errors call it.
+    called: &'static str,
+    kase: KaseEnd,
+    successor: Successor,
+    /// What a program that it needs has to say, should it fail.
+    output: Option<File>,
+    share: Option<Share>,
+    kept: bool,
+}
+
+/// Whether a process was cloned into its cgroup.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// It was.
+    Inside,
+    /// It has to be moved.
+    Outside,
+}
+
+/// Whether the process makes another one that goes on in its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Successor {
+    /// It does.
+    Awaited,
+    /// It does not, or has.
+    None,
+}
+
+/// What the process asks of kase.
+#[derive(Debug)]
+pub enum Asked {
+    /// Its own ids have to be mapped.
+    OwnIds,
+    /// Nothing: it has its namespaces now.
+    Namespaces,
+    /// Nothing: it has ended, and [`Child::process`] is another one, which goes on in its place.
+    Continued,
+    /// The ids of this detached tree have to be mapped as the plan's mount with this index has it.
+    MountIds(u32, OwnedFd),
+    /// An overlay has to be served by fuse-overlayfs; its mount goes into this socket.
+    Overlay(OwnedFd),
+    /// The runtime's hooks have to run.
+    Hooks,
+    /// The master of its terminal has to go where it is shown.
+    Terminal(OwnedFd),
+    /// The listener of its filter has to go to the agent.
+    Listener(OwnedFd),
+    /// Nothing but the word to start.
+    Ready,
+}
+
+/// Makes a process in `namespaces` (CLONE_NEW* flags), in this cgroup if there is one and the kernel lets it: rights
+/// were looked at before, but not those of a security module.
+pub(super) fn clone_into(namespaces: u64, cgroup: Option<BorrowedFd<'_>>) -> io::Result<(Cloned, Place)> {
+    let place = if cgroup.is_some() { Place::Inside } else { Place::Outside };
+    match clone3(namespaces, clone::Child::Ours, cgroup) {
+        // A move says better what is wrong with the cgroup, or there is nothing wrong with that; and of namespaces the
+        // kernel says the same again. Of other things, such as a cgroup with all the processes that it may have, a
+        // move would not ask.
+        Err(error) if cgroup.is_some() && is_refused(&error) => {
+            Ok((clone3(namespaces, clone::Child::Ours, None)?, Place::Outside))
+        }
+        cloned => Ok((cloned?, place)),
+    }
+}
+
+fn is_refused(error: &io::Error) -> bool {
+    let refusals = [Errno::EACCES, Errno::EPERM, Errno::EBUSY, Errno::EOPNOTSUPP];
+    refusals.iter().any(|errno| error.raw_os_error() == Some(*errno as i32))
+}
+
+impl Child {
+    pub(super) fn new(
+        called: &'static str,
+        (process, place): (Process, Place),
+        kase: KaseEnd,
+        successor: Successor,
+    ) -> Self {
+        Self { process, place, called, kase, successor, output: None, share: None, kept: false }
+    }
+
+    /// Speaks to it, and passes descriptors with the word; when it has gone, what it said last is the error.
+    pub fn say(&self, word: ToInit, fds: &[OwnedFd]) -> anyhow::Result<()> {
+        let Err(error) = self.kase.say(word, fds) else { return Ok(()) };
+        // It still waits for the word then, and has nothing to say.
+        if error.downcast_ref::<io::Error>().is_none_or(|error| error.kind() != ErrorKind::BrokenPipe) {
+            return Err(error).or_fault(|| Fault::doing("pass descriptors to the container's init"));
+        }
+        while let Some(heard) = self.kase.hear()? {
+            if let ToKase::Failed(report) = heard {
+                return Err(report.into_error());
+            }
+        }
+        Err(error)
+    }
+
+    /// Waits for what it asks next.
+    ///
+    /// # Errors
+    /// What it says has failed, or that it has ended.
+    pub fn next(&mut self) -> anyhow::Result<Asked> {
+        trace::step("wait for init");
+        if self.successor == Successor::Awaited {
+            self.await_word()?;
+        }
+        Ok(match self.kase.hear()? {
+            Some(ToKase::MapOwnIds) => Asked::OwnIds,
+            Some(ToKase::Namespaces) => Asked::Namespaces,
+            Some(ToKase::Continues(pidfd)) => {
+                let before = self.process.pid;
+                self.process = Process { pid: pidfd_pid(pidfd.as_fd())?, pidfd };
+                self.successor = Successor::None;
+                wait_for(before)?;
+                Asked::Continued
+            }
+            Some(ToKase::MapMountIds(index, tree)) => Asked::MountIds(index, tree),
+            Some(ToKase::Serve(socket)) => Asked::Overlay(socket),
+            Some(ToKase::RunHooks) => Asked::Hooks,
+            Some(ToKase::Terminal(master)) => Asked::Terminal(master),
+            Some(ToKase::Listener(listener)) => Asked::Listener(listener),
+            Some(ToKase::Ready) => Asked::Ready,
+            Some(ToKase::Failed(mut report)) => {
+                let output = self.output.as_ref().map(last_lines).filter(|lines| !lines.is_empty());
+                report.line.extend(output.map(|lines| format!(" ({lines})")));
+                return Err(report.into_error());
+            }
+            None => return Err(self.vanished()),
+        })
+    }
+
+    /// Waits for a word. If the process has ended without one, the one that it was to make may be there, which nobody
+    /// else could name: it ends when it hears nothing more.
+    fn await_word(&self) -> anyhow::Result<()> {
+        match self.kase.expects(self.process.pidfd.as_fd())? {
+            Expected::Word => Ok(()),
+            Expected::Nothing => {
+                self.kase.hang_up();
+                Err(self.vanished())
+            }
+        }
+    }
+
+    /// Has errors that it reports end with the last lines of this file.
+    pub fn explain_by(&mut self, output: File) {
+        self.output = Some(output);
+    }
+
+    /// Leaves this place in resctrl if the process comes to nothing.
+    pub fn leave_when_dropped(&mut self, share: Share) -> &Share {
+        self.share.insert(share)
+    }
+
+    /// Gives the process the scheduler that it could not inherit from the one that made it.
+    pub fn set_scheduler(&self, scheduler: Option<&Scheduler>) -> anyhow::Result<()> {
+        match scheduler.filter(|scheduler| !scheduler.is_inherited()) {
+            Some(scheduler) => attributes::set_scheduler(scheduler, self.process.pid),
+            None => Ok(()),
+        }
+    }
+
+    /// It has ended, or asks what it must not: which of the two is told.
+    pub fn vanished(&self) -> anyhow::Error {
+        // It may have ended already.
+        let _ = pidfd_send_signal(self.process.pidfd.as_fd(), libc::SIGKILL);
+        let end = match wait_for(self.process.pid) {
+            Ok(End::Signalled(signal)) => format!(": signal {signal} ended it"),
+            Ok(End::Exited(code)) => format!(": its exit code is {code}"),
+            Err(_) => String::new(),
+        };
+        Fault::doing(format!("{} ended before it was ready{end}", self.called))
+            .remedy("look for an out-of-memory kill or a crash in `dmesg`")
+            .into()
+    }
+
+    /// Lets it execute the program, and waits until it has.
+    ///
+    /// # Errors
+    /// Why the program could not be executed.
+    pub fn start(&self) -> anyhow::Result<()> {
+        self.say(ToInit::Start, &[])?;
+        match self.kase.hear()? {
+            None => Ok(()),
+            Some(ToKase::Failed(report)) => Err(report.into_error()),
+            Some(_) => Err(self.vanished()),
+        }
+    }
+
+    /// Leaves it alive when this is dropped.
+    pub fn keep(&mut self) {
+        self.kept = true;
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        if !self.kept {
+            // Gone already is as good.
+            let _ = pidfd_send_signal(self.process.pidfd.as_fd(), libc::SIGKILL);
+            let _ = wait_for(self.process.pid);
+            if let Some(Err(error)) = self.share.as_ref().map(Share::leave) {
+                tracing::warn!("linux.intelRdt: the container's group stays: {error}");
+            }
+        }
+    }
+}
