@@ -2,10 +2,11 @@
 
 mod json;
 
-use crate::config::Config;
+use crate::config::{Config, FIELDS, fields};
 use crate::fault::{Fault, OrFault};
+use crate::json_tree::Tree;
 use crate::kernel::text::read_bytes;
-use json::Oddities;
+use json::Scan;
 use nix::unistd::getcwd;
 use oci_spec::runtime::LinuxResources;
 use serde::de::{DeserializeOwned, IgnoredAny};
@@ -33,14 +34,14 @@ impl Bundle {
         let text = read(&directory, config)?;
         let file = directory.join(config.unwrap_or(Path::new("config.json")));
         let within = |fault: Fault| fault.within(format!("parse {}", file.display()));
-        let oddities = Oddities::of(&text);
-        let mut config: Config = parse_odd(&text, oddities).map_err(within)?;
+        let scan = Scan::of(&text);
+        let mut config: Config = parse_scanned(&text, scan).map_err(within)?;
         if let Some(resources) = resources_of(&mut config) {
-            let other = json::without_capitals(&text, oddities);
+            let other = json::without_capitals(&text, scan);
             if let Some(other) = &other {
                 *resources = resources_again(other).map_err(within)?;
             }
-            correct(resources, other.as_ref().unwrap_or(&text), "linux.resources.");
+            correct(resources, other.as_ref().unwrap_or(&text), &["linux", "resources"]);
         }
         Ok(Self { directory, text, config })
     }
@@ -51,13 +52,13 @@ impl Bundle {
 /// # Errors
 /// The field, the line and the column of what is wrong.
 pub fn resources(text: &[u8]) -> Result<LinuxResources, Fault> {
-    let oddities = Oddities::of(text);
-    let mut resources = parse_odd(text, oddities)?;
-    let other = json::without_capitals(text, oddities);
+    let scan = Scan::of(text);
+    let mut resources = parse_scanned(text, scan)?;
+    let other = json::without_capitals(text, scan);
     if let Some(other) = &other {
         resources = parse(other)?;
     }
-    correct(&mut resources, other.as_deref().unwrap_or(text), "");
+    correct(&mut resources, other.as_deref().unwrap_or(text), &[]);
     Ok(resources)
 }
 
@@ -75,17 +76,21 @@ fn resources_of(config: &mut Config) -> Option<&mut LinuxResources> {
 
 /// A pids limit of 0 is one; `"pids": {}` is none. runc's JSON knows no case, and some files that were written for it
 /// have `pagesize`, without which a limit of huge pages would be lost.
-fn correct(resources: &mut LinuxResources, text: &[u8], section: &str) {
-    let place = |field: &str| format!("{section}{field}");
-    if resources.pids().as_ref().is_some_and(|pids| pids.limit() == 0)
-        && !has_field(text, &place("pids.limit"))
-    {
+fn correct(resources: &mut LinuxResources, text: &[u8], section: &[&str]) {
+    let has_no_limit = resources.pids().as_ref().is_some_and(|pids| pids.limit() == 0);
+    let mut pages = resources.hugepage_limits().iter().flatten();
+    if !has_no_limit && pages.all(|limit| !limit.page_size().is_empty()) {
+        return;
+    }
+    let tree = Tree::read(text);
+    let Some(written) = tree.as_ref().and_then(|tree| tree.down(section)) else { return };
+    if has_no_limit && written.down(&["pids", "limit"]).is_none() {
         resources.set_pids(None);
     }
-    for (index, limit) in resources.hugepage_limits_mut().iter_mut().flatten().enumerate() {
+    let limits = written.get("hugepageLimits").map_or(&[][..], Tree::elements);
+    for (limit, written) in resources.hugepage_limits_mut().iter_mut().flatten().zip(limits) {
         if limit.page_size().is_empty() {
-            let field = place(&format!("hugepageLimits[{index}].pagesize"));
-            limit.set_page_size(text_of(text, &field).unwrap_or_default());
+            limit.set_page_size(written.get("pagesize").and_then(Tree::text).unwrap_or_default().to_string());
         }
     }
 }
@@ -115,15 +120,15 @@ fn absolute(path: &Path) -> anyhow::Result<PathBuf> {
 /// # Errors
 /// The field, the line and the column of what is wrong.
 pub fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, Fault> {
-    parse_odd(text, Oddities::of(text))
+    parse_scanned(text, Scan::of(text))
 }
 
-fn parse_odd<T: DeserializeOwned>(text: &[u8], oddities: Oddities) -> Result<T, Fault> {
+fn parse_scanned<T: DeserializeOwned>(text: &[u8], scan: Scan) -> Result<T, Fault> {
     let parsed = serde_json::from_slice(text).map_err(|error| fault(text, &error))?;
-    if let Some(other) = json::without_odd_lists(text, oddities) {
+    if let Some(other) = json::without_misplaced_lists(text, scan) {
         check::<T>(&other)?;
     }
-    match nul(text, oddities) {
+    match nul(text, scan) {
         Some(place) => {
             Err(Fault::at(place, "a NUL byte ends every name, path and argument").remedy("take it out"))
         }
@@ -138,29 +143,23 @@ fn check<T: DeserializeOwned>(text: &[u8]) -> Result<(), Fault> {
     serde_json::from_slice::<T>(text).map(drop).map_err(|error| fault(text, &error))
 }
 
-/// The first string with a NUL byte that kase reads.
-fn nul(text: &[u8], oddities: Oddities) -> Option<String> {
-    if !oddities.backslash || !json::has_nul(text) {
+/// The place of the first string with a NUL byte that kase reads.
+fn nul(text: &[u8], scan: Scan) -> Option<String> {
+    // JSON has no other way to write it, but a backslash before it makes it something else.
+    const NUL: &[u8] = br"\u0000";
+    if !scan.backslash || !text.windows(NUL.len()).any(|window| window == NUL) {
         return None;
     }
-    let mut found = None;
-    walk(text, |path, seen| {
-        if let Seen::Text(string) = seen
-            && json::has_nul(string)
-        {
-            found = Some(shown(path)).filter(|place| !is_opaque(place));
-        }
-        found.is_some()
-    });
-    found
+    let Some(tree) = Tree::read(text) else { return Some("config.json".to_string()) };
+    let strings = tree.strings().into_iter().filter(|(_, string)| string.contains('\0'));
+    strings.map(|(at, _)| tree.path(at)).find(|place| !is_opaque(place))
 }
 
 /// Whether the text there is nobody's but the user's.
 fn is_opaque(place: &str) -> bool {
-    const READ: [&str; 8] =
-        ["ociVersion", "process", "root", "hostname", "domainname", "mounts", "hooks", "linux"];
     let top = place.split(['.', '[']).next().unwrap_or_default();
-    !READ.contains(&top) || place == "linux.seccomp.listenerMetadata"
+    !fields(FIELDS).any(|field| field.name == top && !field.is_map)
+        || place == "linux.seccomp.listenerMetadata"
 }
 
 fn fault(text: &[u8], error: &serde_json::Error) -> Fault {
@@ -200,115 +199,13 @@ fn fault(text: &[u8], error: &serde_json::Error) -> Fault {
         .remedy("write there what the runtime specification's config.md allows")
 }
 
-/// Which field ends at this line and column, as a path. Walked only after a failure: to keep track while
+/// Which field ends at this line and column, as a path. Read again only after a failure: to keep track while
 /// parsing would cost every container time and kase some 400 kB.
 fn place(text: &[u8], line: usize, column: usize) -> String {
     let start: usize =
         text.split_inclusive(|byte| *byte == b'\n').take(line.saturating_sub(1)).map(<[u8]>::len).sum();
-    let path = walk(&text[..text.len().min(start + column)], |_, _| false);
-    if path.is_empty() { "config.json".to_string() } else { shown(&path) }
-}
-
-/// Whether the text has this field, as `linux.resources.pids.limit`. Some of oci-spec's numbers are 0 where the
-/// field is left out, and mean something else where it is there.
-fn has_field(text: &[u8], field: &str) -> bool {
-    let mut found = false;
-    walk(text, |path, seen| {
-        found = matches!(seen, Seen::Field) && shown(path) == field;
-        found
-    });
-    found
-}
-
-/// What a field of the text says, where that is a string.
-fn text_of(text: &[u8], field: &str) -> Option<String> {
-    let (mut named, mut found) = (false, None);
-    walk(text, |path, seen| {
-        match seen {
-            Seen::Field => named = shown(path) == field,
-            Seen::Text(string) if named => found = Some(String::from_utf8_lossy(string).into_owned()),
-            Seen::Text(_) => {}
-        }
-        found.is_some()
-    });
-    found
-}
-
-/// Follows the text to its end, or to the first thing that `stop` likes; returns the path to there.
-fn walk(text: &[u8], mut stop: impl FnMut(&[Step], Seen<'_>) -> bool) -> Vec<Step> {
-    let mut path: Vec<Step> = Vec::new();
-    let mut at = 0;
-    while at < text.len() {
-        match text[at] {
-            b'{' => path.push(Step::Field(String::new(), Expected::Name)),
-            b'[' => path.push(Step::Element(0)),
-            b'}' | b']' => drop(path.pop()),
-            b':' => {
-                if let Some(Step::Field(_, expected)) = path.last_mut() {
-                    *expected = Expected::Value;
-                }
-                if stop(&path, Seen::Field) {
-                    break;
-                }
-            }
-            b',' => match path.last_mut() {
-                Some(Step::Field(_, expected)) => *expected = Expected::Name,
-                Some(Step::Element(index)) => *index += 1,
-                None => {}
-            },
-            b'"' => {
-                let end = string_end(text, at);
-                let string = text.get(at + 1..end).unwrap_or_default();
-                if let Some(Step::Field(name, Expected::Name)) = path.last_mut() {
-                    *name = String::from_utf8_lossy(string).into_owned();
-                }
-                if stop(&path, Seen::Text(string)) {
-                    break;
-                }
-                at = end;
-            }
-            _ => {}
-        }
-        at += 1;
-    }
-    path
-}
-
-fn shown(path: &[Step]) -> String {
-    let mut shown = String::new();
-    for step in path {
-        match step {
-            Step::Field(name, _) if shown.is_empty() => shown.push_str(name),
-            Step::Field(name, _) => shown.extend([".", name]),
-            Step::Element(index) => shown.push_str(&format!("[{index}]")),
-        }
-    }
-    shown
-}
-
-/// What a walk comes by: the name of a field is a text, and a field when its value is next.
-enum Seen<'text> {
-    Field,
-    Text(&'text [u8]),
-}
-
-enum Step {
-    Field(String, Expected),
-    Element(usize),
-}
-
-enum Expected {
-    Name,
-    Value,
-}
-
-/// Where the string that begins at `start` has its closing quote.
-fn string_end(text: &[u8], start: usize) -> usize {
-    let mut at = start + 1;
-    while at < text.len() && text[at] != b'"' {
-        at += if text[at] == b'\\' { 2 } else { 1 };
-    }
-    at.min(text.len())
+    let path = Tree::read_part(text).map(|tree| tree.path((start + column).saturating_sub(1)));
+    path.filter(|path| !path.is_empty()).unwrap_or_else(|| "config.json".to_string())
 }
 
 #[cfg(test)]

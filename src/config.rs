@@ -1,4 +1,4 @@
-//! config.json's types: oci-spec's, but for the top and for `process`.
+//! config.json's types: oci-spec's, but for the top and for `process`; and the names of all its fields.
 //!
 //! These two are ours because oci-spec's refuse capabilities that are newer than the crate, bring a regular
 //! expression engine for `execCPUAffinity` (600 kB of the binary), and parse other systems' sections, which
@@ -137,4 +137,86 @@ pub struct ExecCpuAffinity {
     /// For the program.
     #[serde(rename = "final")]
     pub last: Option<String>,
+}
+
+/// The fields of version 1.3: `name`, `name{…}` for an object or a list of objects with these fields, `name*` for
+/// one whose names are anybody's, with the fields of what they name behind it. Text, since a tree of pointers
+/// would have to be relocated at each start of kase.
+pub const FIELDS: &str = "ociVersion hostname domainname annotations* solaris* windows* vm* zos* freebsd* \
+    root{path readonly} \
+    process{terminal cwd env args commandLine apparmorProfile noNewPrivileges oomScoreAdj selinuxLabel \
+        consoleSize{height width} \
+        user{uid gid umask additionalGids username} \
+        rlimits{type hard soft} \
+        capabilities{bounding effective inheritable permitted ambient} \
+        ioPriority{class priority} \
+        scheduler{policy nice priority flags runtime deadline period} \
+        execCPUAffinity{initial final}} \
+    mounts{destination type source options \
+        uidMappings{containerID hostID size} gidMappings{containerID hostID size}} \
+    hooks{prestart{path args env timeout} createRuntime{path args env timeout} \
+        createContainer{path args env timeout} startContainer{path args env timeout} \
+        poststart{path args env timeout} poststop{path args env timeout}} \
+    linux{cgroupsPath rootfsPropagation maskedPaths readonlyPaths mountLabel sysctl* \
+        uidMappings{containerID hostID size} gidMappings{containerID hostID size} \
+        namespaces{type path} \
+        devices{type path major minor fileMode uid gid} \
+        netDevices*{name} \
+        timeOffsets*{secs nanosecs} \
+        personality{domain flags} \
+        memoryPolicy{mode nodes flags} \
+        intelRdt{closID schemata l3CacheSchema memBwSchema enableMonitoring enableCMT enableMBM} \
+        seccomp{defaultAction defaultErrnoRet architectures flags listenerPath listenerMetadata \
+            syscalls{names action errnoRet args{index value valueTwo op}}} \
+        resources{unified* \
+            devices{allow type major minor access} \
+            memory{limit reservation swap kernel kernelTCP swappiness disableOOMKiller useHierarchy \
+                checkBeforeUpdate} \
+            cpu{shares quota burst period realtimeRuntime realtimePeriod cpus mems idle} \
+            pids{limit} \
+            blockIO{weight leafWeight weightDevice{major minor weight leafWeight} \
+                throttleReadBpsDevice{major minor rate} throttleWriteBpsDevice{major minor rate} \
+                throttleReadIOPSDevice{major minor rate} throttleWriteIOPSDevice{major minor rate}} \
+            hugepageLimits{pageSize limit} \
+            network{classID priorities{name priority}} \
+            rdma*{hcaHandles hcaObjects}}}";
+
+/// A field that the specification has.
+#[derive(Clone, Copy)]
+pub struct Known {
+    /// Its name.
+    pub name: &'static str,
+    /// Whether it is a map by names that are not the specification's.
+    pub is_map: bool,
+    /// The text between its braces.
+    pub fields: &'static str,
+}
+
+/// The fields in a text like [`FIELDS`].
+pub fn fields(text: &'static str) -> impl Iterator<Item = Known> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        rest = rest.trim_start();
+        let length = rest.find(['{', ' ', '*']).unwrap_or(rest.len());
+        let (name, mut after) = rest.split_at(length);
+        let is_map = after.starts_with('*');
+        after = after.trim_start_matches('*');
+        let mut fields = "";
+        if let Some(inner) = after.strip_prefix('{') {
+            let end = closing(inner);
+            (fields, after) = (&inner[..end], inner.get(end + 1..).unwrap_or(""));
+        }
+        rest = after;
+        (!name.is_empty()).then_some(Known { name, is_map, fields })
+    })
+}
+
+/// Where the brace is that closes what has been opened before the text.
+fn closing(text: &str) -> usize {
+    let mut depth = 1;
+    let end = text.bytes().position(|byte| {
+        depth += i32::from(byte == b'{') - i32::from(byte == b'}');
+        depth == 0
+    });
+    end.unwrap_or(text.len())
 }

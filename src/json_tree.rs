@@ -1,5 +1,6 @@
-//! JSON with the place of everything in it, which serde keeps to itself. Only for text that serde has accepted: of
-//! anything else it makes a part of a tree, or none.
+//! JSON with the place of everything in it, which serde keeps to itself. Whether it is right is serde's to say.
+
+use std::fmt::Write;
 
 /// A value and where it stands.
 #[derive(Debug)]
@@ -36,16 +37,27 @@ pub struct Field {
     pub value: Tree,
 }
 
+impl Field {
+    fn strings(&self) -> Vec<(usize, &str)> {
+        [vec![(self.at, self.name.as_str())], self.value.strings()].concat()
+    }
+}
+
 /// As deep as serde_json goes.
 const DEEPEST: usize = 128;
 
 impl Tree {
     /// Reads a whole text.
     pub fn read(text: &[u8]) -> Option<Self> {
-        let mut reader = Reader { text, at: 0 };
+        let mut reader = Reader { text, at: 0, is_broken: false };
         let tree = reader.value(0)?;
         reader.blank();
-        (reader.at == text.len()).then_some(tree)
+        (!reader.is_broken && reader.at == text.len()).then_some(tree)
+    }
+
+    /// Reads a text as far as it is JSON.
+    pub fn read_part(text: &[u8]) -> Option<Self> {
+        Reader { text, at: 0, is_broken: false }.value(0)
     }
 
     /// The last field of this name, which is the one that counts.
@@ -129,6 +141,35 @@ impl Tree {
         at
     }
 
+    /// The path, as [`find`](Self::find) takes it, to the innermost value whose name or text has the byte at `at`.
+    pub fn path(&self, at: usize) -> String {
+        let (mut here, mut path) = (self, String::new());
+        loop {
+            let field = here.fields().iter().find(|field| (field.at..field.value.end).contains(&at));
+            let element = here.elements().iter().position(|element| (element.at..element.end).contains(&at));
+            here = match (field, element) {
+                (Some(field), _) if path.is_empty() => (path.push_str(&field.name), &field.value).1,
+                (Some(field), _) => (path.extend([".", &field.name]), &field.value).1,
+                (None, Some(index)) => {
+                    // A string takes whatever is written into it.
+                    let _ = write!(path, "[{index}]");
+                    &here.elements()[index]
+                }
+                (None, None) => return path,
+            };
+        }
+    }
+
+    /// Every string with its place, names of fields included.
+    pub fn strings(&self) -> Vec<(usize, &str)> {
+        match &self.node {
+            Node::Object(fields) => fields.iter().flat_map(Field::strings).collect(),
+            Node::List(elements) => elements.iter().flat_map(Self::strings).collect(),
+            Node::Text(text) => vec![(self.at, text)],
+            Node::Plain(_) => Vec::new(),
+        }
+    }
+
     /// `4].source`, `"a.b"]`
     fn element<'tree, 'path>(&'tree self, path: &'path str) -> Option<(usize, &'tree Self, &'path str)> {
         if let Some(quoted) = path.strip_prefix('"') {
@@ -144,6 +185,8 @@ impl Tree {
 struct Reader<'text> {
     text: &'text [u8],
     at: usize,
+    /// Whether what follows is no JSON, and so all behind is left out.
+    is_broken: bool,
 }
 
 impl Reader<'_> {
@@ -168,51 +211,51 @@ impl Reader<'_> {
         let first = self.peek().filter(|_| depth < DEEPEST)?;
         let at = self.at;
         let node = match first {
-            b'{' => Node::Object(self.object(depth)?),
-            b'[' => Node::List(self.list(depth)?),
+            b'{' => {
+                let mut fields = Vec::new();
+                self.is_broken |= self.object(depth, &mut fields).is_none();
+                Node::Object(fields)
+            }
+            b'[' => {
+                let mut elements = Vec::new();
+                self.is_broken |= self.list(depth, &mut elements).is_none();
+                Node::List(elements)
+            }
             b'"' => Node::Text(self.string()?),
             _ => Node::Plain(self.word()?),
         };
-        Some(Tree { at, end: self.at, node })
+        Some(Tree { at, end: if self.is_broken { self.text.len() } else { self.at }, node })
     }
 
-    fn object(&mut self, depth: usize) -> Option<Vec<Field>> {
+    fn object(&mut self, depth: usize, fields: &mut Vec<Field>) -> Option<()> {
         self.at += 1;
-        let mut fields = Vec::new();
         if self.take(b'}') {
-            return Some(fields);
+            return Some(());
         }
         loop {
             self.blank();
             let at = self.at;
             let name = self.string()?;
-            if !self.take(b':') {
-                return None;
-            }
+            self.take(b':').then_some(())?;
             fields.push(Field { at, name, value: self.value(depth + 1)? });
-            if self.take(b'}') {
-                return Some(fields);
+            if self.is_broken || self.take(b'}') {
+                return Some(());
             }
-            if !self.take(b',') {
-                return None;
-            }
+            self.take(b',').then_some(())?;
         }
     }
 
-    fn list(&mut self, depth: usize) -> Option<Vec<Tree>> {
+    fn list(&mut self, depth: usize, elements: &mut Vec<Tree>) -> Option<()> {
         self.at += 1;
-        let mut elements = Vec::new();
         if self.take(b']') {
-            return Some(elements);
+            return Some(());
         }
         loop {
             elements.push(self.value(depth + 1)?);
-            if self.take(b']') {
-                return Some(elements);
+            if self.is_broken || self.take(b']') {
+                return Some(());
             }
-            if !self.take(b',') {
-                return None;
-            }
+            self.take(b',').then_some(())?;
         }
     }
 
@@ -226,8 +269,9 @@ impl Reader<'_> {
             end += if self.text[end] == b'\\' { 2 } else { 1 };
         }
         self.at = end + 1;
-        // Escapes are its business.
-        serde_json::from_slice(&self.text[start..=end]).ok()
+        let quoted = String::from_utf8_lossy(&self.text[start..=end]);
+        // Where nobody reads a field, serde takes any escape.
+        Some(serde_json::from_str(&quoted).unwrap_or_else(|_| quoted.into_owned()))
     }
 
     fn word(&mut self) -> Option<String> {
@@ -303,6 +347,9 @@ mod tests {
         assert_eq!(place("a[7]"), (2, 3));
         assert_eq!(place("a.b"), (3, 14));
         assert_eq!(place("nowhere"), (1, 1));
+        for path in ["a[1].b.c", "a[0]", "ü", "a.b."] {
+            assert_eq!(tree.path(tree.find(path)), path);
+        }
         assert_eq!(tree.down(&["a"]).unwrap().elements()[1].get("b.c").unwrap().text(), Some("x\"y"));
     }
 

@@ -1,6 +1,7 @@
 //! Where the specification's JSON is stricter than serde, and says it in other words.
 
-use super::string_end;
+use crate::config::FIELDS;
+use crate::json_tree::{Node, Tree};
 use serde_json::Value;
 
 /// serde names types as Rust does.
@@ -27,18 +28,18 @@ pub(super) fn in_words_of_json(said: &str) -> Option<String> {
     Some(format!("{found}, expected {wanted} at line {line}"))
 }
 
-/// What of this is in a text, seen in one pass: most have nothing, and are read by serde alone.
+/// What one pass over a text has found: most have nothing of it, and are read by serde alone.
 #[derive(Debug, Default, Clone, Copy)]
-pub(super) struct Oddities {
+pub(super) struct Scan {
     /// A list where no field has one.
-    lists: bool,
+    misplaced_list: bool,
     /// A backslash.
     pub(super) backslash: bool,
     /// A section of limits with capitals.
     capitals: bool,
 }
 
-impl Oddities {
+impl Scan {
     pub(super) fn of(text: &[u8]) -> Self {
         let mut found = Self::default();
         let mut at = 0;
@@ -54,7 +55,7 @@ impl Oddities {
 
     fn see(&mut self, text: &[u8], at: usize) {
         match text[at] {
-            b'[' => self.lists = self.lists || is_odd(text, at),
+            b'[' => self.misplaced_list = self.misplaced_list || is_misplaced(text, at),
             b'\\' => self.backslash = true,
             _ => self.capitals = self.capitals || is_capital(text, at),
         }
@@ -82,73 +83,65 @@ fn is_capital(text: &[u8], at: usize) -> bool {
 ///
 /// serde fills a struct from a list too: the elements would be the object's fields, and what is missing their
 /// defaults. Where the number does not parse either, an object is expected.
-pub(super) fn without_odd_lists(text: &[u8], oddities: Oddities) -> Option<Vec<u8>> {
-    if !oddities.lists {
+pub(super) fn without_misplaced_lists(text: &[u8], scan: Scan) -> Option<Vec<u8>> {
+    if !scan.misplaced_list {
         return None;
     }
-    let mut other = None;
-    let mut at = 0;
-    while at < text.len() {
-        match text[at] {
-            b'"' => at = string_end(text, at),
-            b'[' if is_odd(text, at) => {
-                let end = list_end(text, at);
-                let other = other.get_or_insert_with(|| text.to_vec());
-                // Lines stay where they are.
-                other[at..=end].iter_mut().filter(|byte| **byte != b'\n').for_each(|byte| *byte = b' ');
-                other[at] = b'0';
-                at = end;
-            }
-            _ => {}
+    let mut other = text.to_vec();
+    replace_lists(&Tree::read(text)?, "", &mut other);
+    Some(other)
+}
+
+/// Replaces the lists in a value, the field's of this name, in their text.
+fn replace_lists(tree: &Tree, name: &str, text: &mut [u8]) {
+    match &tree.node {
+        Node::Object(fields) => {
+            fields.iter().for_each(|field| replace_lists(&field.value, &field.name, text));
         }
-        at += 1;
+        Node::List(elements) if is_list(name.as_bytes()) => {
+            elements.iter().for_each(|element| replace_lists(element, "", text));
+        }
+        Node::List(_) => {
+            // Lines stay where they are.
+            text[tree.at..tree.end].iter_mut().filter(|byte| **byte != b'\n').for_each(|byte| *byte = b' ');
+            text[tree.at] = b'0';
+        }
+        Node::Text(_) | Node::Plain(_) => {}
     }
-    other
 }
 
 /// Whether the list that begins here is an element of another, or the value of a field that is no list. In a
 /// string, the answer means nothing.
-fn is_odd(text: &[u8], at: usize) -> bool {
+fn is_misplaced(text: &[u8], at: usize) -> bool {
     let before = text[..at].trim_ascii_end();
     match before.split_last() {
         Some((b':', name)) => {
             let name = name.trim_ascii_end().strip_suffix(b"\"").unwrap_or_default();
             let name = name.rsplit(|byte| *byte == b'"').next().unwrap_or_default();
-            !LISTS.as_bytes().split(|byte| *byte == b' ').any(|list| list == name)
+            !is_list(name)
         }
         Some((b'[' | b',', _)) | None => true,
         Some(_) => false,
     }
 }
 
-/// The fields of the specification that are lists.
+/// Whether a field of this name is a list.
+fn is_list(name: &[u8]) -> bool {
+    LISTS.as_bytes().split(|byte| *byte == b' ').any(|list| list == name)
+}
+
+/// The fields of the specification that are lists: apart from the table of all, since each list of a text is looked up.
 const LISTS: &str = "env args mounts options names syscalls architectures flags namespaces devices bounding \
     effective permitted inheritable ambient rlimits additionalGids maskedPaths readonlyPaths uidMappings \
     gidMappings prestart createRuntime createContainer startContainer poststart poststop hugepageLimits \
     weightDevice throttleReadBpsDevice throttleWriteBpsDevice throttleReadIOPSDevice throttleWriteIOPSDevice \
     priorities schemata";
 
-/// Where the list that begins at `start` has its closing bracket.
-fn list_end(text: &[u8], start: usize) -> usize {
-    let (mut at, mut depth) = (start, 0);
-    while at < text.len() {
-        match text[at] {
-            b'"' => at = string_end(text, at),
-            b'[' => depth += 1,
-            b']' if depth == 1 => return at,
-            b']' => depth -= 1,
-            _ => {}
-        }
-        at += 1;
-    }
-    text.len() - 1
-}
-
 /// The text with the names of limits as the specification writes them, if a section of them is there with capitals:
 /// of all of it if it is the resources themselves, else of `linux.resources`. runc's JSON knows no case, and a limit
 /// that a file has had for runc must not be lost. What is there by two names is one.
-pub(super) fn without_capitals(text: &[u8], oddities: Oddities) -> Option<Vec<u8>> {
-    if !oddities.capitals {
+pub(super) fn without_capitals(text: &[u8], scan: Scan) -> Option<Vec<u8>> {
+    if !scan.capitals {
         return None;
     }
     let mut whole: Value = serde_json::from_slice(text).ok()?;
@@ -163,7 +156,8 @@ fn name_as_specified(value: &mut Value) {
     match value {
         Value::Object(fields) => {
             for (key, mut value) in std::mem::take(fields) {
-                let name = LIMITS.split(' ').find(|name| name.eq_ignore_ascii_case(&key)).unwrap_or(&key);
+                let mut names = FIELDS.split([' ', '{', '}', '*']);
+                let name = names.find(|name| name.eq_ignore_ascii_case(&key)).unwrap_or(&key);
                 // Its names are the kernel's files.
                 if name != "unified" {
                     name_as_specified(&mut value);
@@ -177,25 +171,6 @@ fn name_as_specified(value: &mut Value) {
         Value::Array(values) => values.iter_mut().for_each(name_as_specified),
         _ => {}
     }
-}
-
-/// Sections of resources, and what is in them.
-const LIMITS: &str = "cpu memory pids blockIO shares quota burst period realtimeRuntime realtimePeriod cpus mems idle \
-    limit reservation swap kernel kernelTCP swappiness disableOOMKiller useHierarchy checkBeforeUpdate weight \
-    leafWeight weightDevice throttleReadBpsDevice throttleWriteBpsDevice throttleReadIOPSDevice \
-    throttleWriteIOPSDevice major minor rate";
-
-/// Whether a string has a NUL byte, which JSON can only write as `\u0000`.
-pub(super) fn has_nul(text: &[u8]) -> bool {
-    let mut ahead = text;
-    while let Some(at) = ahead.iter().position(|byte| *byte == b'\\') {
-        if ahead[at..].starts_with(br"\u0000") {
-            return true;
-        }
-        // Past what it escapes, which may be a backslash.
-        ahead = ahead.get(at + 2..).unwrap_or_default();
-    }
-    false
 }
 
 #[cfg(test)]

@@ -1,6 +1,5 @@
-//! The locks on a container's record: its creation and its removal each have it alone.
+//! The file of a container's record and the locks on it: its creation and its removal each have it alone.
 
-use super::record::{FILE, GUARDED, is_link};
 use crate::fault::{Fault, OrFault};
 use crate::kernel::path::openat;
 use crate::kernel::uninterrupted;
@@ -9,6 +8,12 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::stat::Mode;
 use std::fs::File;
 use std::os::fd::BorrowedFd;
+
+/// The record's name in the state directory.
+pub const FILE: &str = "record";
+
+/// Whoever may write to the directory must not lead us to another file, nor have us wait for one that never answers.
+pub const GUARDED: OFlag = OFlag::O_NOFOLLOW.union(OFlag::O_NONBLOCK).union(OFlag::O_CLOEXEC);
 
 /// Whether somebody holds the record's lock for the time of the creation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +29,12 @@ pub fn deleted() -> anyhow::Error {
     Fault::doing("the container was deleted while it was being created")
         .remedy("create it again, or choose another id: somebody else uses this one")
         .into()
+}
+
+/// What is wrong with a record that leads elsewhere.
+pub fn is_link() -> Fault {
+    Fault::doing("the container's record is a symbolic link")
+        .remedy("remove the container's state directory; kase did not make that link")
 }
 
 /// Whoever removes a container: alone, and not while it is being created.

@@ -7,7 +7,7 @@
 //! the one that removes it: one of the two is done before the other begins. A status is never written down, it
 //! follows from these facts, from the living process and from whether that waits at its [gate](crate::gate).
 
-use super::locks::{Lock, deleted, lock_creator, look};
+use super::locks::{FILE, GUARDED, Lock, deleted, is_link, lock_creator, look};
 use crate::cgroup::{CgroupFacts, Freezer};
 use crate::fault::{Fault, OrFault};
 use crate::kernel::path::{Resolve, openat, openat2};
@@ -24,12 +24,6 @@ use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
-
-/// Its name in the state directory.
-pub const FILE: &str = "record";
-
-/// Whoever may write to the directory must not lead us to another file, nor have us wait for one that never answers.
-pub const GUARDED: OFlag = OFlag::O_NOFOLLOW.union(OFlag::O_NONBLOCK).union(OFlag::O_CLOEXEC);
 
 /// No record is longer, in bytes: whoever looks at another's must not read for ever.
 const LONGEST: usize = 16 << 20;
@@ -331,12 +325,6 @@ impl Text {
             length => Ok(length),
         }
     }
-}
-
-/// What is wrong with a record that leads elsewhere.
-pub fn is_link() -> Fault {
-    Fault::doing("the container's record is a symbolic link")
-        .remedy("remove the container's state directory; kase did not make that link")
 }
 
 /// Whether the creation came to its end. No string of JSON has a raw newline in it, so these bytes are that line.

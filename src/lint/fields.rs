@@ -1,96 +1,9 @@
 //! Every field of config.json, and what somebody who wrote another may have meant.
 
 use super::Findings;
+use crate::config::{FIELDS, fields};
 use crate::json_tree::{Field, Node, Tree};
 use std::collections::HashSet;
-
-/// The fields of version 1.3: `name`, `name{…}` for an object or a list of objects with these fields, `name*` for
-/// one whose names are anybody's, with the fields of what they name behind it. Text, since a tree of pointers
-/// would have to be relocated at each start of kase.
-const FIELDS: &str = "ociVersion hostname domainname annotations* solaris* windows* vm* zos* freebsd* \
-    root{path readonly} \
-    process{terminal cwd env args commandLine apparmorProfile noNewPrivileges oomScoreAdj selinuxLabel \
-        consoleSize{height width} \
-        user{uid gid umask additionalGids username} \
-        rlimits{type hard soft} \
-        capabilities{bounding effective inheritable permitted ambient} \
-        ioPriority{class priority} \
-        scheduler{policy nice priority flags runtime deadline period} \
-        execCPUAffinity{initial final}} \
-    mounts{destination type source options \
-        uidMappings{containerID hostID size} gidMappings{containerID hostID size}} \
-    hooks{prestart{path args env timeout} createRuntime{path args env timeout} \
-        createContainer{path args env timeout} startContainer{path args env timeout} \
-        poststart{path args env timeout} poststop{path args env timeout}} \
-    linux{cgroupsPath rootfsPropagation maskedPaths readonlyPaths mountLabel sysctl* \
-        uidMappings{containerID hostID size} gidMappings{containerID hostID size} \
-        namespaces{type path} \
-        devices{type path major minor fileMode uid gid} \
-        netDevices*{name} \
-        timeOffsets*{secs nanosecs} \
-        personality{domain flags} \
-        memoryPolicy{mode nodes flags} \
-        intelRdt{closID schemata l3CacheSchema memBwSchema enableMonitoring enableCMT enableMBM} \
-        seccomp{defaultAction defaultErrnoRet architectures flags listenerPath listenerMetadata \
-            syscalls{names action errnoRet args{index value valueTwo op}}} \
-        resources{unified* \
-            devices{allow type major minor access} \
-            memory{limit reservation swap kernel kernelTCP swappiness disableOOMKiller useHierarchy \
-                checkBeforeUpdate} \
-            cpu{shares quota burst period realtimeRuntime realtimePeriod cpus mems idle} \
-            pids{limit} \
-            blockIO{weight leafWeight weightDevice{major minor weight leafWeight} \
-                throttleReadBpsDevice{major minor rate} throttleWriteBpsDevice{major minor rate} \
-                throttleReadIOPSDevice{major minor rate} throttleWriteIOPSDevice{major minor rate}} \
-            hugepageLimits{pageSize limit} \
-            network{classID priorities{name priority}} \
-            rdma*{hcaHandles hcaObjects}}}";
-
-/// A field that is known.
-#[derive(Clone, Copy)]
-struct Known {
-    name: &'static str,
-    kind: Kind,
-    /// The text between its braces.
-    fields: &'static str,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    /// A value, or an object whose fields are known.
-    Named,
-    /// A map by names that are not the specification's.
-    Map,
-}
-
-/// The fields in a text like [`FIELDS`].
-fn entries(text: &'static str) -> impl Iterator<Item = Known> {
-    let mut rest = text;
-    std::iter::from_fn(move || {
-        rest = rest.trim_start();
-        let length = rest.find(['{', ' ', '*']).unwrap_or(rest.len());
-        let (name, mut after) = rest.split_at(length);
-        let kind = if after.starts_with('*') { Kind::Map } else { Kind::Named };
-        after = after.trim_start_matches('*');
-        let mut fields = "";
-        if let Some(inner) = after.strip_prefix('{') {
-            let end = closing(inner);
-            (fields, after) = (&inner[..end], inner.get(end + 1..).unwrap_or(""));
-        }
-        rest = after;
-        (!name.is_empty()).then_some(Known { name, kind, fields })
-    })
-}
-
-/// Where the brace is that closes what has been opened before the text.
-fn closing(text: &str) -> usize {
-    let mut depth = 1;
-    let end = text.bytes().position(|byte| {
-        depth += i32::from(byte == b'{') - i32::from(byte == b'}');
-        depth == 0
-    });
-    end.unwrap_or(text.len())
-}
 
 /// Reports fields that nobody reads, and names that stand twice in an object.
 pub fn check(config: &Tree, findings: &mut Findings) {
@@ -108,14 +21,14 @@ fn object(tree: &Tree, path: &str, known: &'static str, findings: &mut Findings)
     for field in tree.fields() {
         let at = if path.is_empty() { field.name.clone() } else { format!("{path}.{}", field.name) };
         twice(&mut names, field, &at, findings);
-        match entries(known).find(|known| known.name == field.name) {
-            Some(Known { kind: Kind::Named, fields, .. }) => below(&field.value, &at, fields, findings),
-            Some(Known { kind: Kind::Map, fields, .. }) => {
+        match fields(known).find(|known| known.name == field.name) {
+            Some(known) if !known.is_map => below(&field.value, &at, known.fields, findings),
+            Some(known) => {
                 let mut names = HashSet::new();
                 for entry in field.value.fields() {
                     let at = format!("{at}[{:?}]", entry.name);
                     twice(&mut names, entry, &at, findings);
-                    below(&entry.value, &at, fields, findings);
+                    below(&entry.value, &at, known.fields, findings);
                 }
             }
             None => unknown(field.at, &at, &field.name, known, findings),
@@ -141,7 +54,7 @@ fn unknown(at: usize, path: &str, name: &str, siblings: &'static str, findings: 
     // Of so many none is a slip, and to look for what was meant would take long.
     const SLIPS: usize = 1_000;
     let guessed = findings.count() < SLIPS;
-    let near = || nearest(name, entries(siblings).map(|known| known.name));
+    let near = || nearest(name, fields(siblings).map(|known| known.name));
     let remedy = match guessed.then(near).flatten() {
         Some(meant) => format!("did you mean {meant}?"),
         None => match guessed.then(|| elsewhere(name, FIELDS, "")).flatten() {
@@ -154,7 +67,7 @@ fn unknown(at: usize, path: &str, name: &str, siblings: &'static str, findings: 
 
 /// Where a field of this very name is known.
 fn elsewhere(name: &str, text: &'static str, path: &str) -> Option<String> {
-    entries(text).find_map(|known| {
+    fields(text).find_map(|known| {
         let here = if path.is_empty() { known.name.to_string() } else { format!("{path}.{}", known.name) };
         if known.name == name { Some(here) } else { elsewhere(name, known.fields, &here) }
     })
@@ -205,7 +118,7 @@ mod tests {
     #[test]
     fn the_table_is_well_formed() {
         fn walk(text: &'static str, count: &mut usize) {
-            for known in entries(text) {
+            for known in fields(text) {
                 assert!(known.name.bytes().all(|byte| byte.is_ascii_alphanumeric()), "{:?}", known.name);
                 *count += 1;
                 walk(known.fields, count);

@@ -1,7 +1,6 @@
 //! What confines the process and marks its mounts: AppArmor's profile and SELinux's labels.
 
 use super::adapt::Adapt;
-use super::mounts::{Mount, What};
 use super::notes::Notes;
 use crate::config;
 use crate::fault::Fault;
@@ -114,22 +113,15 @@ pub fn mount_label<'spec>(
     Ok(Some(MountLabel { option, label }))
 }
 
-/// Marks the mounts that take a label: new file systems, except those whose files have labels of their own
-/// (proc, sysfs), or that say theirs themselves. A bind shows the labels of its source.
-pub fn mark<'spec>(mounts: &mut [Mount<'spec>], label: Option<MountLabel<'spec>>) {
-    let Some(label) = label else { return };
-    for mount in mounts {
-        let What::FileSystem { kind, .. } = mount.what else { continue };
-        let has_own = || {
-            let name = |option: &&str| OPTIONS.contains(&option.split('=').next().unwrap_or_default());
-            mount.options.data.iter().any(name)
-        };
-        mount.marking = match kind {
-            "proc" | "sysfs" => None,
-            "mqueue" => Some(Marking::Attribute(label.label)),
-            _ if has_own() => None,
-            _ => Some(Marking::Option(label)),
-        };
+/// How a new file system of this type and with these options takes the label: not if its files have labels of their
+/// own (proc, sysfs), or it says its own itself.
+pub fn marking<'spec>(kind: &str, options: &[&str], label: MountLabel<'spec>) -> Option<Marking<'spec>> {
+    let is_label = |option: &&str| OPTIONS.contains(&option.split('=').next().unwrap_or_default());
+    match kind {
+        "proc" | "sysfs" => None,
+        "mqueue" => Some(Marking::Attribute(label.label)),
+        _ if options.iter().any(is_label) => None,
+        _ => Some(Marking::Option(label)),
     }
 }
 
@@ -144,12 +136,7 @@ impl MountLabel<'_> {
 mod tests {
     use super::*;
     use crate::plan::adapt::Adapt;
-    use crate::plan::mounts;
-    use crate::plan::mounts::Setting;
-    use crate::plan::namespaces::Namespaces;
-    use rootless::caller::Standing;
     use serde_json::json;
-    use std::path::Path;
 
     const LABEL: &str = "system_u:object_r:svirt_sandbox_file_t:s0:c715,c811";
 
@@ -214,30 +201,12 @@ mod tests {
 
     #[test]
     fn new_file_systems_are_marked_each_in_its_way() {
-        let listed = serde_json::from_value::<Vec<_>>(json!([
-            {"destination": "/proc", "type": "proc"},
-            {"destination": "/dev", "type": "tmpfs"},
-            {"destination": "/own", "type": "tmpfs", "options": ["context=\"a\""]},
-            {"destination": "/dev/mqueue", "type": "mqueue"},
-            {"destination": "/bind", "type": "bind", "source": "/"},
-        ]))
-        .unwrap();
-        let setting = Setting {
-            bundle: Path::new("/"),
-            rootfs: Path::new("/b/rootfs"),
-            namespaces: &Namespaces::default(),
-            maps: None,
-            standing: Standing::Root,
-            adapt: Adapt::No,
-        };
-        let mut mounts = mounts::decide(&listed, &setting, &mut Notes::default()).unwrap();
         let label = MountLabel { option: "context", label: LABEL };
-        mark(&mut mounts, Some(label));
-        let markings: Vec<_> = mounts.iter().map(|mount| mount.marking).collect();
-        assert_eq!(
-            markings,
-            [None, Some(Marking::Option(label)), None, Some(Marking::Attribute(LABEL)), None]
-        );
+        let of = |kind: &str, options: &[&str]| marking(kind, options, label);
+        assert_eq!(of("proc", &[]), None);
+        assert_eq!(of("tmpfs", &["mode=755"]), Some(Marking::Option(label)));
+        assert_eq!(of("tmpfs", &["context=\"a\""]), None);
+        assert_eq!(of("mqueue", &[]), Some(Marking::Attribute(LABEL)));
         assert_eq!(label.quoted(), format!("context=\"{LABEL}\""));
     }
 }

@@ -198,7 +198,9 @@ impl<'spec> Plan<'spec> {
         let annotations = config.annotations.as_ref();
         let label = linux.mount_label().as_deref();
         let mount_label = labels::mount_label(label, annotations, &host.facilities, &mut notes)?;
-        labels::mark(&mut mounts, mount_label);
+        if let Some(label) = mount_label {
+            mounts.iter_mut().for_each(|mount| mount.mark(label));
+        }
         let devices = if devices::binds_dev(&mounts) {
             Vec::new()
         } else {

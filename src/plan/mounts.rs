@@ -2,7 +2,7 @@
 
 use super::adapt::Adapt;
 use super::id_maps;
-use super::labels::Marking;
+use super::labels::{self, Marking, MountLabel};
 use super::mount_options::{Extension, Options, Remount};
 use super::namespaces::{Kind, Namespaces};
 use super::notes::Notes;
@@ -29,6 +29,15 @@ pub struct Mount<'spec> {
     pub idmap: Option<IdMapped<'spec>>,
     /// What SELinux is told of it.
     pub marking: Option<Marking<'spec>>,
+}
+
+impl<'spec> Mount<'spec> {
+    /// Labels a new file system. A bind shows the labels of its source.
+    pub fn mark(&mut self, label: MountLabel<'spec>) {
+        if let What::FileSystem { kind, .. } = self.what {
+            self.marking = labels::marking(kind, &self.options.data, label);
+        }
+    }
 }
 
 /// How a mount's ids are mapped; mount_setattr(2), "ID-mapped mounts".

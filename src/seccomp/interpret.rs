@@ -1,7 +1,7 @@
 //! The kernel's side of a filter: runs a program on a call, and checks that the kernel
 //! would take it.
 
-use super::Instruction;
+use super::graph::Instruction;
 
 /// `struct seccomp_data`.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]

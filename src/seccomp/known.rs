@@ -1,6 +1,6 @@
 //! The spec's words that a profile can use, for `features`.
 
-use super::{FLAG_LOG, FLAG_SPEC_ALLOW, FLAG_TSYNC, FLAG_WAIT_KILLABLE_RECV};
+use super::program::{FLAG_LOG, FLAG_SPEC_ALLOW, FLAG_TSYNC, FLAG_WAIT_KILLABLE_RECV};
 use oci_spec::runtime::LinuxSeccompFilterFlag::{self as Flag, *};
 use oci_spec::runtime::{LinuxSeccompAction as Action, LinuxSeccompOperator as Operator};
 

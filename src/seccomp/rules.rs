@@ -8,7 +8,7 @@ use super::answers::{Answer, Answers, Slots};
 use super::arch::Arch;
 use super::calls::{ARM_PRIVATE, Call};
 use super::conditions::{self, Condition, Rule};
-use super::{Execve, MOST_INSTRUCTIONS, Refusal, Unknown};
+use super::program::{Execve, MOST_INSTRUCTIONS, Refusal, Unknown};
 use oci_spec::runtime::{LinuxSeccomp, LinuxSeccompAction, LinuxSyscall};
 
 // include/uapi/linux/seccomp.h: SECCOMP_RET_*, with 16 bits of data in the lower half.

@@ -1,11 +1,11 @@
 //! From answers per number to comparisons: the architecture first, then a search over runs of numbers
 //! that have equal answers.
 
-use super::Refusal;
 use super::answers::Answer;
 use super::arch::{Arch, X32_BIT};
 use super::conditions;
 use super::graph::{Compare, Graph, Node};
+use super::program::Refusal;
 use super::rules::{KILL_THREAD, NO_SUCH_CALL, Rules};
 
 // Offsets in struct seccomp_data.

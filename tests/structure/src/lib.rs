@@ -30,7 +30,7 @@ const ROOMS: &str = "
     interpreter fault kernel
     output_file kernel
     handshake   fault kernel
-    bundle      config fault kernel
+    bundle      config json_tree fault kernel
     config
     json_tree
     host        kernel rootless fault
