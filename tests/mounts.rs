@@ -1,6 +1,6 @@
 //! Mounts: every type and option, and what they look like inside.
 
-use crate::common::{Bundle, Kase, has, json, value, words};
+use crate::common::{Bundle, Kase, Surroundings, has, is_root, json, value, words};
 use std::fs;
 
 deeds! {
@@ -32,7 +32,10 @@ deeds! {
     idmap_takes_the_maps_of_a_user_namespace_that_is_joined,
     what_an_earlier_mount_has_made_can_be_shown_with_other_owners, the_callers_mount_namespace_is_not_joined,
 }
-deeds! { user: sysfs_of_the_hosts_network_is_a_read_only_bind }
+deeds! { user:
+    sysfs_of_the_hosts_network_is_a_read_only_bind,
+    the_hosts_sysfs_in_place_of_a_new_one_is_read_only_to_its_depth,
+}
 
 fn the_default_mounts_are_there_with_their_flags(kase: &Kase) {
     let paths = ["/proc", "/dev", "/dev/pts", "/dev/shm", "/dev/mqueue", "/sys"];
@@ -325,6 +328,21 @@ fn the_callers_mount_namespace_is_not_joined(kase: &Kase) {
 fn assert_nothing_is_mounted(bundle: &Bundle) {
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
     assert!(!mounts.contains(bundle.dir().to_str().unwrap()), "{mounts}");
+}
+
+/// Whoever has something mounted over a part of /sys gets no new one in a user namespace.
+fn the_hosts_sysfs_in_place_of_a_new_one_is_read_only_to_its_depth(kase: &Kase) {
+    if !is_root() {
+        skip!("needs root to cover something");
+    }
+    let host = Surroundings::mounts(kase, "mount -t tmpfs tmpfs /sys/kernel");
+    let bundle = kase.bundle().args(["/probe", "mount", "/sys/kernel"]);
+    let outcome = host.once(&kase.command(words(["run", "-b"], bundle.dir(), [kase.id().as_str()])));
+    let seen = outcome.stdout();
+    assert_eq!(value(seen, "type"), "tmpfs", "{outcome}");
+    for flag in ["ro", "nosuid", "nodev", "noexec"] {
+        assert!(has(value(seen, "options"), flag), "{flag}: {outcome}");
+    }
 }
 
 fn sysfs_of_the_hosts_network_is_a_read_only_bind(kase: &Kase) {

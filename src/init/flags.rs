@@ -57,7 +57,7 @@ fn access_times(given: Attributes) -> u64 {
     if changes { ACCESS_TIMES } else { 0 }
 }
 
-const ACCESS_TIMES: u64 = attribute::ATIME | attribute::NODIRATIME;
+pub const ACCESS_TIMES: u64 = attribute::ATIME | attribute::NODIRATIME;
 
 /// Changes a mount's flags, but for those that the host has locked.
 pub fn change(mount: &Mount<'_>, mounted: BorrowedFd<'_>, wanted: Attributes) -> io::Result<()> {

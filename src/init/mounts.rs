@@ -1,14 +1,14 @@
 //! Carries out `mounts`, each onto a descriptor inside the rootfs.
 
 use super::copy_up;
-use super::flags::{self, Flags};
+use super::flags::{self, ACCESS_TIMES, Flags};
 use super::inside::{self, Shape};
 use super::namespaces::Entry;
 use super::{obstacle, pid_namespace, refusal, symlink};
 use crate::fault::{Fault, OrFault};
 use crate::kernel::descriptor::set_attribute;
 use crate::kernel::file_id::FileId;
-use crate::kernel::mount::{self, Reach, attribute};
+use crate::kernel::mount::{self, Attributes, Reach, attribute};
 use crate::kernel::path::{Resolve, of_descriptor};
 use crate::plan::host_paths::source_refused;
 use crate::plan::labels::Marking;
@@ -150,7 +150,12 @@ impl Mounter<'_> {
                         return Ok(());
                     }
                     tracing::debug!("{}: no new {kind} is allowed here: the host's is bound", mount.at);
-                    return self.bind(mount, clone_source(mount, host, Reach::Recursive)?);
+                    let tree = clone_source(mount, host, Reach::Recursive)?;
+                    // Nothing would be mounted in a new one: what is there on the host gets the flags as well.
+                    let flags = Attributes { set: mount.options.attributes.set & !ACCESS_TIMES, clear: 0 };
+                    mount::set_attributes(tree.as_fd(), flags, Reach::Recursive)
+                        .or_fault(|| Fault::at(mount.at, format!("set the flags of {}", host.display())))?;
+                    return self.bind(mount, tree);
                 }
                 Err(error) => {
                     return Err(refusal::of(mount, kind, source, &mount.options.data, self.flags, error));
