@@ -1,6 +1,6 @@
 //! A container's life: created, running, stopped, gone; and what each command says of it.
 
-use crate::common::{Container, Kase, json, wait_until, words};
+use crate::common::{Container, Kase, is_ours, json, wait_until, words};
 
 deeds! {
     a_container_is_created_started_stopped_and_deleted,
@@ -10,6 +10,7 @@ deeds! {
     run_gives_128_and_the_number_of_the_signal,
     run_passes_standard_input,
     run_leaves_nothing_when_it_ends,
+    run_gives_the_exit_code_of_a_container_that_cannot_be_removed,
     run_detached_comes_back_at_once,
     the_pid_file_holds_the_first_process,
     a_pid_file_is_relative_to_the_working_directory,
@@ -82,6 +83,23 @@ fn run_passes_standard_input(kase: &Kase) {
 fn run_leaves_nothing_when_it_ends(kase: &Kase) {
     kase.run(&kase.bundle()).succeeded();
     assert_eq!(kase.call(["list", "-q"]).stdout(), "");
+}
+
+/// As runc does. What is left can be deleted as any stopped container.
+fn run_gives_the_exit_code_of_a_container_that_cannot_be_removed(kase: &Kase) {
+    if !is_ours() || std::process::Command::new("strace").arg("--version").output().is_err() {
+        skip!("needs strace, and the name of a file of kase's");
+    }
+    let (bundle, id) = (kase.bundle().args(["/probe", "exit", "7"]), kase.id());
+    let run = kase.command(words(["run", "-b"], bundle.dir(), [id.as_str()]));
+    let mut strace = kase.program("strace");
+    strace.args(["-o", "/dev/null", "-P", "record", "-e", "inject=unlinkat:error=EPERM", "--"]);
+    strace.arg(run.get_program()).args(run.get_args());
+    let outcome = kase.finish(strace);
+    let told = format!("warning: remove the container {id:?}, which has ended: ");
+    assert!(outcome.code == 7 && outcome.err.contains(&told), "{outcome}");
+    assert_eq!(kase.call(["list", "-q"]).stdout(), format!("{id}\n"));
+    kase.call(["delete", &id]).succeeded();
 }
 
 fn run_detached_comes_back_at_once(kase: &Kase) {

@@ -5,6 +5,7 @@ use super::delete::{self, Force};
 use super::readiness::Readiness;
 use super::request::{Request, StartedBy, Terminal};
 use super::store::Store;
+use crate::fault::Report;
 use crate::hook;
 use crate::kernel::process::{End, become_subreaper};
 use crate::launch::console::Console;
@@ -53,10 +54,18 @@ pub fn run(store: &Store, caller: Caller, request: &Request, how: How) -> anyhow
     let aside = readiness.as_mut().map(|readiness| readiness as &mut dyn Aside);
     let end = attend(signals, &mut created, aside)?;
     created.keep();
-    let container = created.entry.container()?;
-    match how.keep {
-        true => container.record_exit(end.code()),
-        false => delete::remove(&container, Force::Yes)?,
+    let ended = created.entry.container().and_then(|container| {
+        if how.keep {
+            container.record_exit(end.code());
+            return Ok(());
+        }
+        delete::remove(&container, Force::Yes)
+    });
+    // How the program has ended is known all the same, and what is left can be deleted as any stopped container.
+    if let Err(left) = ended {
+        let left =
+            left.context(format!("remove the container {:?}, which has ended", created.entry.directory.id));
+        tracing::warn!("{}", Report::of(&left).line);
     }
     Ok(end.code())
 }
