@@ -30,11 +30,20 @@ const MEMORY: &[i32] = &[ENOMEM];
 
 /// The name of a call and the errors that it may give.
 pub fn of(number: i64) -> (String, &'static [i32]) {
-    let found = TABLES.iter().copied().flatten().find(|(_, known, _)| *known == number);
-    match found {
+    match rows().find(|(_, known, _)| *known == number) {
         Some((name, _, errnos)) => (name.trim_start_matches("SYS_").to_owned(), errnos),
-        None => (format!("call {number}"), NONE),
+        None => (number.to_string(), NONE),
     }
+}
+
+/// The number of the call with this name, or of one without a name here.
+pub fn number(name: &str) -> Option<i64> {
+    let named = rows().find(|(known, ..)| known.trim_start_matches("SYS_") == name);
+    named.map(|(_, number, _)| *number).or_else(|| name.parse().ok())
+}
+
+fn rows() -> impl Iterator<Item = &'static Row> {
+    TABLES.iter().copied().flatten()
 }
 
 type Row = (&'static str, i64, &'static [i32]);

@@ -11,26 +11,26 @@ pub enum Action {
     Fail(Errno),
 }
 
-/// One of them, at the n-th call of a process.
+/// One of them, at the n-th call with this number of a process.
 #[derive(Clone, Debug)]
 pub struct Point {
     pub process: String,
-    call: u32,
+    number: i64,
+    nth: u32,
     pub action: Action,
-    /// The call's name when it was recorded.
-    pub name: String,
 }
 
 impl Point {
     /// What is written for it on the command line of `make test/chaos`.
     pub fn parse(text: &str) -> Option<Self> {
         let mut words = text.split(':');
-        let (process, call, action) = (words.next()?.to_owned(), words.next()?.parse().ok()?, words.next()?);
-        let action = match action {
+        let process = words.next()?.to_owned();
+        let (number, nth) = (errnos::number(words.next()?)?, words.next()?.parse().ok()?);
+        let action = match words.next()? {
             "KILL" => Action::Kill,
             name => Action::Fail((1..200).map(Errno::from_raw).find(|errno| format!("{errno:?}") == name)?),
         };
-        Some(Self { process, call, action, name: "given".into() })
+        Some(Self { process, number, nth, action })
     }
 
     /// As the tool takes it.
@@ -39,12 +39,17 @@ impl Point {
             Action::Kill => "kill".to_owned(),
             Action::Fail(errno) => (errno as i32).to_string(),
         };
-        format!("at={}:{}:{action}", self.process, self.call)
+        format!("at={}:{}:{}:{action}", self.process, self.number, self.nth)
     }
 
     /// kase itself is killed, so that nobody is left to say anything.
     pub fn kills_kase(&self) -> bool {
         self.action == Action::Kill && self.process == "1"
+    }
+
+    /// As the kernel does in a user namespace, or a security module.
+    pub fn refuses_a_mount(&self) -> bool {
+        self.number == libc::SYS_mount && matches!(self.action, Action::Fail(Errno::EPERM | Errno::EACCES))
     }
 }
 
@@ -54,7 +59,7 @@ impl fmt::Display for Point {
             Action::Kill => "KILL".to_owned(),
             Action::Fail(errno) => format!("{errno:?}"),
         };
-        write!(f, "{}:{}:{action}", self.process, self.call)
+        write!(f, "{}:{}:{}:{action}", self.process, errnos::of(self.number).0, self.nth)
     }
 }
 
@@ -67,8 +72,8 @@ pub fn all(recorded: &str, seed: usize) -> Vec<Point> {
 
 fn of_call(line: &str) -> Option<Vec<Point>> {
     let mut words = line.split(' ');
-    let (process, call, number) = (words.next()?, words.next()?.parse().ok()?, words.next()?.parse().ok()?);
-    let (name, errnos) = errnos::of(number);
+    let (process, number, nth) = (words.next()?, words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+    let errnos = errnos::of(number).1;
     // A helper is not ours: that it fails is enough.
     let errnos = match words.next() {
         None | Some("") => errnos,
@@ -76,7 +81,7 @@ fn of_call(line: &str) -> Option<Vec<Point>> {
     };
     let actions =
         [Action::Kill].into_iter().chain(errnos.iter().map(|errno| Action::Fail(Errno::from_raw(*errno))));
-    let point = |action| Point { process: process.to_owned(), call, action, name: name.clone() };
+    let point = |action| Point { process: process.to_owned(), number, nth, action };
     Some(actions.map(point).collect())
 }
 

@@ -25,7 +25,7 @@ impl Bound {
     #[expect(clippy::cast_possible_truncation, reason = "no machine has so many processors")]
     pub fn chosen(number: usize, tests: u32) -> Self {
         if let Some(point) = variable("KASE_CHAOS_POINT") {
-            return Self::Point(Point::parse(&point).expect("KASE_CHAOS_POINT is PROCESS:N:ERRNO"));
+            return Self::Point(Point::parse(&point).expect("KASE_CHAOS_POINT is PROCESS:CALL:N:ERRNO"));
         }
         let Some(seconds) = variable("KASE_CHAOS_TIME") else { return Self::Number(number) };
         let seconds: u64 = seconds.parse().expect("KASE_CHAOS_TIME is a number of seconds");
@@ -138,7 +138,8 @@ impl<'a> Trial<'a> {
             Some(0)
                 if point.action == Action::Kill && self.deed.executor() == Some(point.process.as_str()) => {}
             Some(code) if code == self.deed.code() => match self.deed.result(self.kase, &subject, &command) {
-                Ok(seen) if seen == wanted => {}
+                Ok(seen) if seen == wanted => amiss.extend(self.left_untold(&subject, &command)),
+                Ok(seen) if point.refuses_a_mount() && has_the_hosts_sysfs(wanted, &seen) => {}
                 Ok(seen) => amiss.push(format!("succeeds, but: {}", difference(wanted, &seen))),
                 Err(why) => amiss.push(format!("succeeds, but {why}")),
             },
@@ -149,13 +150,20 @@ impl<'a> Trial<'a> {
         }
         let subject = self.afterwards(point, subject, &mut amiss);
         let met = fs::read_to_string(self.kase.path("calls")).unwrap();
-        let number = met.split_whitespace().nth(2).and_then(|number| number.parse().ok());
-        let call =
-            number.map_or_else(|| point.name.clone() + " (not met)", |number| super::errnos::of(number).0);
+        let not_met = if met.is_empty() { " (not met)" } else { "" };
         for what in amiss {
-            figures.faults.entry(what).or_default().push(format!("{point} {call}"));
+            figures.faults.entry(what).or_default().push(format!("{point}{not_met}"));
         }
         subject
+    }
+
+    /// What `run` has left of the container that has ended, and not told.
+    fn left_untold(&self, subject: &Subject, command: &Running) -> Option<String> {
+        if self.deed != Deed::Run || command.outcome(7).err.contains("which has ended") {
+            return None;
+        }
+        let left = self.kase.leftovers();
+        (!left.is_empty()).then(|| format!("leaves {} and does not tell", masked(&left, &subject.id)))
     }
 
     /// What is wrong with a command that failed.
@@ -174,7 +182,7 @@ impl<'a> Trial<'a> {
             amiss.push(format!("ends with {code}: {err}"));
         }
         let lines: Vec<&str> = err.lines().filter(|line| !line.starts_with("  help: ")).collect();
-        figures.errors.insert(format!("{}\n    at {} {point} {}", err.trim_end(), self.name, point.name));
+        figures.errors.insert(format!("{}\n    at {} {point}", err.trim_end(), self.name));
         match lines.as_slice() {
             [.., fault] if fault.starts_with("kase: ") && lines.len() <= 2 => {
                 if !self.deed.makes() && fault.contains("does not exist") {
@@ -280,10 +288,26 @@ fn masked(left: &[String], id: &str) -> String {
     left.join("; ").replace(id, "ID")
 }
 
+/// A new sysfs is refused, so that the host's is there, read-only with all that is mounted in it; else they are the same.
+fn has_the_hosts_sysfs(wanted: &str, seen: &str) -> bool {
+    let (gone, new) = different(wanted, seen);
+    let is_read_only = |line: &&str| match line.split(' ').collect::<Vec<_>>().as_slice() {
+        [_, point, options, ..] => point.starts_with("/sys") && options.starts_with("ro,"),
+        _ => false,
+    };
+    gone.iter().all(|line| line.starts_with("/ /sys ")) && new.iter().all(is_read_only)
+}
+
 /// The lines that are not the same.
 fn difference(wanted: &str, seen: &str) -> String {
+    let (gone, new) = different(wanted, seen);
+    let gone = gone.iter().map(|line| format!("\n      - {line}"));
+    gone.chain(new.iter().map(|line| format!("\n      + {line}"))).collect()
+}
+
+/// The lines of one that the other does not have, and the reverse.
+fn different<'a>(wanted: &'a str, seen: &'a str) -> (Vec<&'a str>, Vec<&'a str>) {
     let (wanted, seen): (Vec<&str>, Vec<&str>) = (wanted.lines().collect(), seen.lines().collect());
-    let gone = wanted.iter().filter(|line| !seen.contains(line)).map(|line| format!("\n      - {line}"));
-    let new = seen.iter().filter(|line| !wanted.contains(line)).map(|line| format!("\n      + {line}"));
-    gone.chain(new).collect()
+    let gone = wanted.iter().filter(|line| !seen.contains(line)).copied().collect();
+    (gone, seen.iter().filter(|line| !wanted.contains(line)).copied().collect())
 }

@@ -1,12 +1,14 @@
 //! Runs a command under ptrace and lets one system call of it fail, or kills the process that enters it.
 //!
 //! ```text
-//! inject log=FILE [uid=UID gid=GID] [attach=PID] [at=PROCESS:N:kill | at=PROCESS:N:ERRNO] -- PROGRAM [ARG…]
+//! inject log=FILE [uid=UID gid=GID] [attach=PID] [at=PROCESS:NUMBER:N:kill | at=PROCESS:NUMBER:N:ERRNO]
+//!        -- PROGRAM [ARG…]
 //! ```
 //!
-//! A process is named by its descent: `1` is the command, `1.2` its second child. N counts a process's system calls
-//! from 1. A process that executes the tests' payload is the container's own from there on, and left alone.
-//! Without `at` each call is written to the log as `PROCESS N NUMBER PROGRAM`, where PROGRAM is empty until the process
+//! A process is named by its descent: `1` is the command, `1.2` its second child. N counts, from 1, a process's system
+//! calls with this number, so that one more or less of another call, as when something has to be waited for, changes
+//! nothing. A process that executes the tests' payload is the container's own from there on, and left alone.
+//! Without `at` each call is written to the log as `PROCESS NUMBER N PROGRAM`, where PROGRAM is empty until the process
 //! executes one; with `at`, the call that was met.
 //! It ends as the command does; `128 + N` if a signal ended that.
 
@@ -35,8 +37,10 @@ fn run() -> Result<u8, Error> {
     let end = words.iter().position(|word| word == "--").ok_or_else(|| wrong("there is no --"))?;
     let options: BTreeMap<&str, &str> = words[..end].iter().filter_map(|word| word.split_once('=')).collect();
     let log = options.get("log").ok_or_else(|| wrong("log=FILE is missing"))?;
-    let point =
-        options.get("at").map(|text| point(text).ok_or_else(|| wrong("at=PROCESS:N:ERRNO"))).transpose()?;
+    let point = options
+        .get("at")
+        .map(|text| point(text).ok_or_else(|| wrong("at=PROCESS:NUMBER:N:ERRNO")))
+        .transpose()?;
     let number = |name: &str| options.get(name).and_then(|text| text.parse::<u32>().ok());
     // It waits until it is traced. As it has dropped its rights by then, a setuid helper has those of who traces.
     let mut command = Command::new("/bin/sh");
@@ -52,12 +56,13 @@ fn run() -> Result<u8, Error> {
 
 fn point(text: &str) -> Option<Point> {
     let mut words = text.split(':');
-    let (process, call, deed) = (words.next()?.to_owned(), words.next()?.parse().ok()?, words.next()?);
-    let deed = match deed {
+    let process = words.next()?.to_owned();
+    let (number, nth) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+    let deed = match words.next()? {
         "kill" => Deed::Kill,
         number => Deed::Fail(number.parse().ok()?),
     };
-    Some(Point { process, call, deed })
+    Some(Point { process, number, nth, deed })
 }
 
 fn wrong(why: &str) -> Error {

@@ -20,7 +20,9 @@ pub enum Deed {
 /// Where something is done.
 pub struct Point {
     pub process: String,
-    pub call: u32,
+    /// The call's number, and which of the calls with it.
+    pub number: u64,
+    pub nth: u32,
     pub deed: Deed,
 }
 
@@ -28,7 +30,8 @@ pub struct Point {
 struct Traced {
     name: String,
     children: u32,
-    calls: u32,
+    /// How many it has made of each number.
+    calls: HashMap<u64, u32>,
     in_call: bool,
     /// The call it is in fails with this.
     failing: Option<i32>,
@@ -38,7 +41,14 @@ struct Traced {
 
 impl Traced {
     fn new(name: String) -> Self {
-        Self { name, children: 0, calls: 0, in_call: false, failing: None, program: String::new() }
+        Self {
+            name,
+            children: 0,
+            calls: HashMap::new(),
+            in_call: false,
+            failing: None,
+            program: String::new(),
+        }
     }
 }
 
@@ -175,14 +185,14 @@ impl Tracer {
                 self.let_go();
             }
         } else if self.begun && !self.over {
-            traced.calls += 1;
             let number = registers::number(pid)?;
-            let here = match &self.point {
-                Some(point) => point.call == traced.calls && point.process == traced.name,
-                None => true,
-            };
+            let nth = traced.calls.entry(number).or_default();
+            *nth += 1;
+            let here = self.point.as_ref().is_none_or(|point| {
+                point.number == number && point.nth == *nth && point.process == traced.name
+            });
             if here {
-                writeln!(self.log, "{} {} {number} {}", traced.name, traced.calls, traced.program)
+                writeln!(self.log, "{} {number} {nth} {}", traced.name, traced.program)
                     .map_err(|_| Errno::EIO)?;
             }
             if here && self.point.is_some() {
