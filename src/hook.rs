@@ -33,7 +33,7 @@ use std::time::{Duration, Instant};
 
 /// The specification's kinds, by their names in config.json.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum Name {
     /// By kase, before the root changes. Deprecated, and in use.
     Prestart,
     /// By kase, before the root changes.
@@ -48,7 +48,7 @@ pub enum Kind {
     Poststop,
 }
 
-impl Kind {
+impl Name {
     /// Every kind, in the order of a container's life.
     pub const ALL: [Self; 6] = [
         Self::Prestart,
@@ -141,7 +141,7 @@ impl<'a> Around<'a> {
 ///
 /// # Errors
 /// The first hook that does not start, fails, or takes too long; `hooks.prestart[0]` is its place.
-pub fn run(kind: Kind, hooks: &[Hook], state: &State, around: Around<'_>) -> anyhow::Result<()> {
+pub fn run(kind: Name, hooks: &[Hook], state: &State, around: Around<'_>) -> anyhow::Result<()> {
     if hooks.is_empty() {
         return Ok(());
     }
@@ -150,7 +150,7 @@ pub fn run(kind: Kind, hooks: &[Hook], state: &State, around: Around<'_>) -> any
 }
 
 /// Runs all of `hooks`, whatever becomes of each: failures are warnings.
-pub fn run_all(kind: Kind, hooks: &[Hook], state: &State, around: Around<'_>) {
+pub fn run_all(kind: Name, hooks: &[Hook], state: &State, around: Around<'_>) {
     for numbered in hooks.iter().enumerate() {
         if let Err(error) = one(kind, numbered, state, around) {
             tracing::warn!("{}", Report::of(&error).line);
@@ -158,7 +158,7 @@ pub fn run_all(kind: Kind, hooks: &[Hook], state: &State, around: Around<'_>) {
     }
 }
 
-fn one(kind: Kind, (index, hook): (usize, &Hook), state: &State, around: Around<'_>) -> anyhow::Result<()> {
+fn one(kind: Name, (index, hook): (usize, &Hook), state: &State, around: Around<'_>) -> anyhow::Result<()> {
     execute(kind, hook, &serde_json::to_vec(state)?, around, &state.output).or_fault(|| {
         Fault::at(
             format!("hooks.{}[{index}]", kind.word()),
@@ -177,14 +177,14 @@ fn memory(content: &[u8]) -> io::Result<File> {
     Ok(file)
 }
 
-fn execute(kind: Kind, hook: &Hook, input: &[u8], around: Around<'_>, files: &Output) -> anyhow::Result<()> {
+fn execute(kind: Name, hook: &Hook, input: &[u8], around: Around<'_>, files: &Output) -> anyhow::Result<()> {
     let output = memory(&[])?;
     let mut command = command(hook, around);
     let stdout = files.stdout.as_ref().unwrap_or(&output).try_clone()?;
     let stderr = files.stderr.as_ref().unwrap_or(&output).try_clone()?;
     command.stdin(memory(input)?).stdout(stdout).stderr(stderr);
     // Under the container's filter, which may not know these calls, it is the container's process like any other.
-    if kind != Kind::StartContainer {
+    if kind != Name::StartContainer {
         confine(&mut command);
     }
     let mut child = command.spawn().map_err(|error| not_started(hook, error))?;

@@ -2,6 +2,7 @@
 
 pub mod facilities;
 pub mod hierarchies;
+pub mod mountinfo;
 
 use crate::fault::Fault;
 use facilities::{Facilities, Facility};

@@ -5,6 +5,7 @@
 //! anywhere. Where fs.protected_symlinks is set, the kernel follows none there (proc_sys_fs(5)); kase never does. A
 //! FIFO without a reader is an error, and no wait.
 
+use crate::kernel::errno;
 use crate::kernel::path::{Resolve, of_descriptor, openat, openat2};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, readlinkat, renameat};
@@ -29,7 +30,7 @@ const ANY: Mode = Mode::from_bits_truncate(0o666);
 /// Those of open(2); a symlink that must not be followed.
 pub fn append(path: &Path, mode: Mode, more: OFlag) -> io::Result<File> {
     let flags = OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_CREAT | more;
-    open(Place::of(path), flags, mode)
+    open(RelativePath::of(path), flags, mode)
 }
 
 /// Writes `text` into the file, whole or not at all: others read it as soon as it is there. What is no regular file
@@ -38,7 +39,7 @@ pub fn append(path: &Path, mode: Mode, more: OFlag) -> io::Result<File> {
 /// # Errors
 /// Those of open(2) and write(2); a symlink that must not be followed.
 pub fn write_whole(path: &Path, text: &[u8]) -> io::Result<()> {
-    let mut place = Place::of(path);
+    let mut place = RelativePath::of(path);
     for _ in 0..MOST_SYMLINKS {
         let Some(name) = place.rest.file_name().map(OsStr::to_owned) else { break };
         let parent = match place.rest.parent() {
@@ -46,7 +47,7 @@ pub fn write_whole(path: &Path, text: &[u8]) -> io::Result<()> {
             _ => Path::new("."),
         };
         let directory = match place.open(parent, OFlag::O_PATH | OFlag::O_DIRECTORY, Mode::empty()) {
-            Err(error) if is_symlink(&error) => {
+            Err(error) if errno(&error) == Errno::ELOOP => {
                 place = place.beyond_symlink()?;
                 continue;
             }
@@ -102,18 +103,14 @@ fn rename(directory: BorrowedFd<'_>, name: &OsStr, text: &[u8]) -> io::Result<()
     })
 }
 
-fn open(mut place: Place, flags: OFlag, mode: Mode) -> io::Result<File> {
+fn open(mut place: RelativePath, flags: OFlag, mode: Mode) -> io::Result<File> {
     for _ in 0..MOST_SYMLINKS {
         match place.open(&place.rest, flags | UNKNOWN, mode) {
-            Err(error) if is_symlink(&error) => place = place.beyond_symlink()?,
+            Err(error) if errno(&error) == Errno::ELOOP => place = place.beyond_symlink()?,
             opened => return opened.map(File::from),
         }
     }
     Err(Errno::ELOOP.into())
-}
-
-fn is_symlink(error: &io::Error) -> bool {
-    error.raw_os_error() == Some(libc::ELOOP)
 }
 
 fn kind(stat: &FileStat) -> u32 {
@@ -121,14 +118,14 @@ fn kind(stat: &FileStat) -> u32 {
 }
 
 /// A path from some directory on.
-struct Place {
+struct RelativePath {
     directory: Option<OwnedFd>,
     rest: PathBuf,
     /// `rest` is one name, of a symlink of procfs that is no path: /proc/self/fd/2.
     is_magic: bool,
 }
 
-impl Place {
+impl RelativePath {
     fn of(path: &Path) -> Self {
         Self { directory: None, rest: path.to_owned(), is_magic: false }
     }

@@ -34,10 +34,12 @@
 
 use crate::fault::{Fault, OrFault};
 use crate::kernel::capability;
+use crate::kernel::errno;
 use crate::kernel::file_id::FileId;
 use crate::kernel::mount::is_without_writing;
 use crate::kernel::process::{execute_file, set_name};
 use crate::kernel::text::read_text;
+use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::statfs::{OVERLAYFS_SUPER_MAGIC, statfs};
@@ -65,43 +67,43 @@ pub fn seal(command: &str, caller: &Caller, arguments: &[OsString]) -> anyhow::R
     if !COMMANDS.split_terminator('\0').any(|word| word == command) {
         return Ok(());
     }
-    match decide(reach(caller)?, medium) {
-        Deed::GoOn => Ok(()),
-        Deed::TakeName => take_name(arguments),
-        Deed::ExecuteAgain => execute_again(caller, arguments).map(|never| match never {}),
+    match decide(exposure(caller)?, medium) {
+        Action::GoOn => Ok(()),
+        Action::TakeName => take_name(arguments),
+        Action::ExecuteAgain => execute_again(caller, arguments).map(|never| match never {}),
     }
 }
 
 /// What the container can do to the binary, by who makes it. Root's may be whoever the owner is.
-fn reach(caller: &Caller) -> anyhow::Result<Reach> {
+fn exposure(caller: &Caller) -> anyhow::Result<Exposure> {
     let maker = maker(caller);
-    if maker == Maker::Mighty {
-        return Ok(Reach { maker, owner: Owner::Within, others: Others::Write });
+    if maker == Maker::Privileged {
+        return Ok(Exposure { maker, owner: Owner::Mapped, others: Others::Write });
     }
     let binary = fs::metadata(OWN)
         .or_fault(|| Fault::doing(format!("look at {OWN}")).remedy("mount procfs on /proc"))?;
     let owner = match caller.standing {
-        Standing::Root => Owner::Within,
+        Standing::Root => Owner::Mapped,
         Standing::NamespaceRoot => namespace_holds(binary.uid()),
         Standing::User => user_holds(binary.uid(), caller.uid),
     };
-    Ok(Reach { maker, owner, others: others(&binary) })
+    Ok(Exposure { maker, owner, others: others(&binary) })
 }
 
 /// Who makes the container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Maker {
     /// The host's root, or somebody with a part of its power.
-    Mighty,
+    Privileged,
     /// Whoever can hand on no more than the ids that are mapped.
-    Confined,
+    Unprivileged,
 }
 
 /// Whether the container may have the binary's owner among its ids.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Owner {
-    Within,
-    Beyond,
+    Mapped,
+    Unmapped,
 }
 
 /// What the binary's permissions give to others than its owner.
@@ -113,7 +115,7 @@ enum Others {
 
 /// What a container can do to the binary, by its permissions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Reach {
+struct Exposure {
     maker: Maker,
     owner: Owner,
     others: Others,
@@ -134,7 +136,7 @@ enum Medium {
 
 /// What follows from that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Deed {
+enum Action {
     /// Nothing.
     GoOn,
     /// Nothing but to be called as before: the kernel has named this process after the memfd.
@@ -144,13 +146,15 @@ enum Deed {
 }
 
 /// The table above. The medium is looked at only where it matters.
-fn decide(reach: Reach, medium: impl FnOnce() -> Medium) -> Deed {
-    match reach {
-        Reach { maker: Maker::Confined, owner: Owner::Beyond, others: Others::NoWrite } => Deed::GoOn,
+fn decide(exposure: Exposure, medium: impl FnOnce() -> Medium) -> Action {
+    match exposure {
+        Exposure { maker: Maker::Unprivileged, owner: Owner::Unmapped, others: Others::NoWrite } => {
+            Action::GoOn
+        }
         _ => match medium() {
-            Medium::Ordinary => Deed::ExecuteAgain,
-            Medium::Memfd => Deed::TakeName,
-            Medium::Overlay | Medium::WithoutWriting => Deed::GoOn,
+            Medium::Ordinary => Action::ExecuteAgain,
+            Medium::Memfd => Action::TakeName,
+            Medium::Overlay | Medium::WithoutWriting => Action::GoOn,
         },
     }
 }
@@ -160,9 +164,9 @@ fn maker(caller: &Caller) -> Maker {
     // over what is mapped there only.
     let has_some = || capability::permitted().map_or(true, |set| set != 0);
     match caller.standing {
-        Standing::Root => Maker::Mighty,
-        Standing::User if has_some() => Maker::Mighty,
-        Standing::User | Standing::NamespaceRoot => Maker::Confined,
+        Standing::Root => Maker::Privileged,
+        Standing::User if has_some() => Maker::Privileged,
+        Standing::User | Standing::NamespaceRoot => Maker::Unprivileged,
     }
 }
 
@@ -172,11 +176,11 @@ fn namespace_holds(owner: u32) -> Owner {
     const OVERFLOW: u32 = 65534;
     const FOWNER: u64 = 1 << 3;
     if owner != OVERFLOW || !capability::effective().is_ok_and(|set| set & FOWNER != 0) {
-        return Owner::Within;
+        return Owner::Mapped;
     }
     match OpenOptions::new().read(true).custom_flags(libc::O_NOATIME).open(OWN) {
-        Err(error) if error.raw_os_error() == Some(libc::EPERM) => Owner::Beyond,
-        _ => Owner::Within,
+        Err(error) if errno(&error) == Errno::EPERM => Owner::Unmapped,
+        _ => Owner::Mapped,
     }
 }
 
@@ -187,11 +191,11 @@ fn user_holds(owner: u32, user: u32) -> Owner {
         read => read,
     };
     if owner == user {
-        return Owner::Within;
+        return Owner::Mapped;
     }
     match (read("/etc/subuid"), read("/etc/nsswitch.conf")) {
-        (Ok(subuid), Ok(nsswitch)) if !may_give(&subuid, owner) && !has_service(&nsswitch) => Owner::Beyond,
-        _ => Owner::Within,
+        (Ok(subuid), Ok(nsswitch)) if !may_give(&subuid, owner) && !has_service(&nsswitch) => Owner::Unmapped,
+        _ => Owner::Mapped,
     }
 }
 
@@ -316,54 +320,57 @@ fn memfd(arguments: &[OsString]) -> io::Result<Infallible> {
 mod tests {
     use super::*;
 
-    const MAKERS: [Maker; 2] = [Maker::Mighty, Maker::Confined];
-    const OWNERS: [Owner; 2] = [Owner::Within, Owner::Beyond];
+    const MAKERS: [Maker; 2] = [Maker::Privileged, Maker::Unprivileged];
+    const OWNERS: [Owner; 2] = [Owner::Mapped, Owner::Unmapped];
     const OTHERS: [Others; 2] = [Others::Write, Others::NoWrite];
 
     /// Every row that meets the condition.
-    fn rows(condition: impl Fn(Reach) -> bool) -> Vec<Reach> {
+    fn rows(condition: impl Fn(Exposure) -> bool) -> Vec<Exposure> {
         let all = MAKERS.into_iter().flat_map(|maker| {
-            OWNERS
-                .into_iter()
-                .flat_map(move |owner| OTHERS.into_iter().map(move |others| Reach { maker, owner, others }))
+            OWNERS.into_iter().flat_map(move |owner| {
+                OTHERS.into_iter().map(move |others| Exposure { maker, owner, others })
+            })
         });
         all.filter(|row| condition(*row)).collect()
     }
 
-    fn on(medium: Medium) -> impl Fn(Reach) -> Deed {
-        move |reach| decide(reach, || medium)
+    fn on(medium: Medium) -> impl Fn(Exposure) -> Action {
+        move |exposure| decide(exposure, || medium)
     }
 
     #[test]
     fn whatever_root_makes_needs_another_file() {
-        let rows = rows(|row| row.maker == Maker::Mighty);
-        assert!(rows.into_iter().map(on(Medium::Ordinary)).all(|deed| deed == Deed::ExecuteAgain));
+        let rows = rows(|row| row.maker == Maker::Privileged);
+        assert!(rows.into_iter().map(on(Medium::Ordinary)).all(|action| action == Action::ExecuteAgain));
     }
 
     #[test]
     fn an_owner_that_the_container_can_be_needs_another_file() {
-        let rows = rows(|row| row.owner == Owner::Within);
-        assert!(rows.into_iter().map(on(Medium::Ordinary)).all(|deed| deed == Deed::ExecuteAgain));
+        let rows = rows(|row| row.owner == Owner::Mapped);
+        assert!(rows.into_iter().map(on(Medium::Ordinary)).all(|action| action == Action::ExecuteAgain));
     }
 
     #[test]
     fn a_file_that_others_may_write_needs_another_file() {
         let rows = rows(|row| row.others == Others::Write);
-        assert!(rows.into_iter().map(on(Medium::Ordinary)).all(|deed| deed == Deed::ExecuteAgain));
+        assert!(rows.into_iter().map(on(Medium::Ordinary)).all(|action| action == Action::ExecuteAgain));
     }
 
     #[test]
     fn a_file_that_only_a_foreign_owner_may_write_is_not_even_looked_at() {
-        let reach = Reach { maker: Maker::Confined, owner: Owner::Beyond, others: Others::NoWrite };
-        assert_eq!(decide(reach, || panic!("looked at")), Deed::GoOn);
+        let exposure =
+            Exposure { maker: Maker::Unprivileged, owner: Owner::Unmapped, others: Others::NoWrite };
+        assert_eq!(decide(exposure, || panic!("looked at")), Action::GoOn);
     }
 
     #[test]
     fn a_file_that_nobody_writes_is_never_left_for_another() {
         for medium in [Medium::Overlay, Medium::WithoutWriting] {
-            assert!(rows(|_| true).into_iter().map(on(medium)).all(|deed| deed == Deed::GoOn));
+            assert!(rows(|_| true).into_iter().map(on(medium)).all(|action| action == Action::GoOn));
         }
-        assert!(rows(|_| true).into_iter().map(on(Medium::Memfd)).all(|deed| deed != Deed::ExecuteAgain));
+        assert!(
+            rows(|_| true).into_iter().map(on(Medium::Memfd)).all(|action| action != Action::ExecuteAgain)
+        );
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 use super::directory::is_denied;
 use crate::fault::{Fault, OrFault};
-use crate::kernel::bpf::{self, Instruction};
+use crate::kernel::bpf::{self, BpfInsn};
 use crate::plan::cgroup::devices::{Access, Answer, Kind, Rule};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
@@ -60,17 +60,17 @@ const JUMP_EQUAL_K: u8 = 0x15;
 const JUMP_UNEQUAL_K: u8 = 0x55;
 const EXIT: u8 = 0x95;
 
-fn step(code: u8, destination: u8, source: u8, offset: i16, immediate: u32) -> Instruction {
-    Instruction { code, registers: destination | source << 4, offset, immediate: immediate as i32 }
+fn step(code: u8, destination: u8, source: u8, offset: i16, immediate: u32) -> BpfInsn {
+    BpfInsn { code, registers: destination | source << 4, offset, immediate: immediate as i32 }
 }
 
-fn answer(program: &mut Vec<Instruction>, answer: Answer) {
+fn answer(program: &mut Vec<BpfInsn>, answer: Answer) {
     program.push(step(MOV_K, RESULT, 0, 0, u32::from(answer == Answer::Allow)));
     program.push(step(EXIT, 0, 0, 0, 0));
 }
 
 /// The program. Its argument is `struct bpf_cgroup_dev_ctx`: access and type in one word, major, minor.
-fn compile(rules: &[Rule]) -> Vec<Instruction> {
+fn compile(rules: &[Rule]) -> Vec<BpfInsn> {
     let mut program = vec![
         step(LOAD, KIND, CONTEXT, 0, 0),
         step(MOV_X, UNDECIDED, KIND, 0, 0),
@@ -89,7 +89,7 @@ fn compile(rules: &[Rule]) -> Vec<Instruction> {
     program
 }
 
-fn one(program: &mut Vec<Instruction>, rule: &Rule) {
+fn one(program: &mut Vec<BpfInsn>, rule: &Rule) {
     let kind = rule.kind.map(|kind| match kind {
         Kind::Block => 1,
         Kind::Character => 2,
@@ -132,7 +132,7 @@ mod tests {
     use serde_json::json;
 
     /// Runs the program as the kernel would.
-    fn ask(program: &[Instruction], kind: u32, major: u32, minor: u32, access: u8) -> bool {
+    fn ask(program: &[BpfInsn], kind: u32, major: u32, minor: u32, access: u8) -> bool {
         let mut registers = [0u64; 7];
         let mut at = 0;
         loop {
@@ -161,7 +161,7 @@ mod tests {
         }
     }
 
-    fn program(listed: &serde_json::Value) -> Vec<Instruction> {
+    fn program(listed: &serde_json::Value) -> Vec<BpfInsn> {
         let listed: Vec<_> = serde_json::from_value(listed.clone()).unwrap();
         compile(&decide(&listed, std::iter::empty()).unwrap())
     }

@@ -18,7 +18,7 @@ pub fn run(_: Context, _: &ArgMatches) -> anyhow::Result<ExitCode> {
     let features = json!({
         "ociVersionMin": "1.0.0",
         "ociVersionMax": "1.3.0",
-        "hooks": hook::Kind::ALL.map(hook::Kind::word),
+        "hooks": hook::Name::ALL.map(hook::Name::word),
         "mountOptions": mount_options::known().collect::<Vec<_>>(),
         "linux": linux(),
         "annotations": {

@@ -2,7 +2,7 @@
 
 use super::table::{self, Align};
 use super::{Building, Context, ExitCode};
-use crate::container::processes::{self, Process};
+use crate::container::processes::{self, ListedProcess};
 use crate::container::state::Owners;
 use crate::fault::{Fault, OrFault, printable};
 use anyhow::Context as _;
@@ -45,7 +45,7 @@ pub fn run(context: Context, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
 }
 
 /// The columns of `ps -ef`.
-fn show(processes: &[Process], out: &mut impl Write) -> anyhow::Result<()> {
+fn show(processes: &[ListedProcess], out: &mut impl Write) -> anyhow::Result<()> {
     let now = SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)
         .map_or(0, |since| since.as_secs().cast_signed());

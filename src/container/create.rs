@@ -235,7 +235,7 @@ impl Creation<'_> {
     fn run_hooks(&self, pid: i32) -> anyhow::Result<()> {
         let state = self.state.now("created", Some(pid));
         let around = hook::Around::host(Path::new(&state.bundle));
-        for kind in [hook::Kind::Prestart, hook::Kind::CreateRuntime] {
+        for kind in [hook::Name::Prestart, hook::Name::CreateRuntime] {
             hook::run(kind, self.plan.hooks.of(kind), &state, around)?;
         }
         Ok(())
@@ -365,8 +365,8 @@ fn facts(bundle: &Bundle, plan: &Plan<'_>, id: &str) -> anyhow::Result<Facts> {
         namespaces: plan.namespaces.all(),
         keyring: plan.keyring,
         annotations: hook::State::annotations(bundle.config.annotations.as_ref()),
-        poststart: plan.hooks.of(hook::Kind::Poststart).to_vec(),
-        poststop: plan.hooks.of(hook::Kind::Poststop).to_vec(),
+        poststart: plan.hooks.of(hook::Name::Poststart).to_vec(),
+        poststop: plan.hooks.of(hook::Name::Poststop).to_vec(),
         overlay: super::overlay::directory(plan),
         intel_rdt: plan.intel_rdt.as_ref().map(|rdt| Box::new(Share::choose(rdt, id))),
     })

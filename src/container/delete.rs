@@ -163,5 +163,5 @@ fn after(hooks: &[Hook], state: &hook::State) {
     // The bundle may have gone before its container.
     let bundle = Some(Path::new(&state.bundle)).filter(|bundle| bundle.is_dir());
     let around = hook::Around::host(bundle.unwrap_or(Path::new("/")));
-    hook::run_all(hook::Kind::Poststop, hooks, state, around);
+    hook::run_all(hook::Name::Poststop, hooks, state, around);
 }

@@ -25,7 +25,7 @@ pub fn events(container: &Container, pace: Pace) -> anyhow::Result<()> {
     let status = container.status()?;
     if status == Status::Stopped {
         return Err(Fault::doing(format!("container {:?} is not running", container.id()))
-            .remedy(container.way_out(status))
+            .remedy(container.remedy_for(status))
             .into());
     }
     let cgroup = container.cgroup();

@@ -185,7 +185,7 @@ fn check_status(container: &Container, request: &Request) -> anyhow::Result<()> 
         Status::Paused => format!("cannot exec in a paused container {id:?}"),
         Status::Creating | Status::Stopped => format!("cannot exec in container {id:?}: it is {status}"),
     };
-    Err(Fault::doing(wrong).remedy(container.way_out(status)).into())
+    Err(Fault::doing(wrong).remedy(container.remedy_for(status)).into())
 }
 
 fn attend(signals: Signals, added: &mut Child, console: Console) -> anyhow::Result<i32> {

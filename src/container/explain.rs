@@ -105,7 +105,7 @@ pub fn explain(store: &Store, caller: Caller, request: &Request) -> anyhow::Resu
         let (length, flags) = (filter.program.instructions.len(), filter.program.flags);
         tell("seccomp", &[("instructions", &length), ("flags", &flags), ("listener", &listener.display())]);
     }
-    for kind in hook::Kind::ALL {
+    for kind in hook::Name::ALL {
         for hook in plan.hooks.of(kind) {
             tell("hooks", &[("kind", &kind.word()), ("path", &hook.path().display())]);
         }

@@ -3,6 +3,7 @@
 use super::record::{self, Init, Record};
 use crate::hook::ended_within;
 use crate::kernel::clone::Process;
+use crate::kernel::errno;
 use crate::kernel::pidfd::pidfd_open;
 use crate::kernel::process::End;
 use crate::kernel::text::{read_record, read_value};
@@ -42,7 +43,7 @@ fn stat(pid: i32) -> io::Result<Option<Stat>> {
     // Twice what 52 numbers and a name can be.
     let mut buffer = [0; 2048];
     match read_record(format!("/proc/{pid}/stat"), &mut buffer) {
-        Err(error) if error.kind() == ErrorKind::NotFound || is(&error, Errno::ESRCH) => Ok(None),
+        Err(error) if error.kind() == ErrorKind::NotFound || errno(&error) == Errno::ESRCH => Ok(None),
         text => parse(text?).map(Some).ok_or_else(|| io::Error::from(ErrorKind::InvalidData)),
     }
 }
@@ -59,10 +60,6 @@ fn parse(stat: &[u8]) -> Option<Stat> {
         stat.exit_code = fields.nth(29).and_then(|code| code.parse().ok()).unwrap_or(0);
     }
     Some(stat)
-}
-
-fn is(error: &io::Error, errno: Errno) -> bool {
-    error.raw_os_error() == Some(errno as i32)
 }
 
 /// Who a process is that has just been made; nothing where /proc does not show it.
@@ -137,7 +134,7 @@ impl<F: Booted, C: Default> Record<F, C> {
 pub fn is_alive(init: Init) -> io::Result<bool> {
     match open(init) {
         // Some sandboxes forbid it.
-        Err(error) if is(&error, Errno::EPERM) || is(&error, Errno::ENOSYS) => started_then(init),
+        Err(error) if errno(&error) == Errno::EPERM || errno(&error) == Errno::ENOSYS => started_then(init),
         pidfd => pidfd?.map_or(Ok(false), |pidfd| is_living(init, &pidfd)),
     }
 }
@@ -164,9 +161,7 @@ pub fn is_there(init: Init) -> io::Result<bool> {
 fn open(init: Init) -> io::Result<Option<OwnedFd>> {
     match pidfd_open(init.pid) {
         // The latter of the id of a thread.
-        Err(error) if [Errno::ESRCH, Errno::EINVAL, Errno::ENOENT].iter().any(|errno| is(&error, *errno)) => {
-            Ok(None)
-        }
+        Err(error) if matches!(errno(&error), Errno::ESRCH | Errno::EINVAL | Errno::ENOENT) => Ok(None),
         pidfd => pidfd.map(Some),
     }
 }
@@ -195,7 +190,9 @@ pub fn is_ending(init: Init) -> io::Result<bool> {
 fn is_killed(pid: i32) -> io::Result<bool> {
     // As long as its groups are many.
     let status = match fs::read(format!("/proc/{pid}/status")) {
-        Err(error) if error.kind() == ErrorKind::NotFound || is(&error, Errno::ESRCH) => return Ok(true),
+        Err(error) if error.kind() == ErrorKind::NotFound || errno(&error) == Errno::ESRCH => {
+            return Ok(true);
+        }
         status => status?,
     };
     let status = String::from_utf8_lossy(&status);

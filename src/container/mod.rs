@@ -213,7 +213,7 @@ impl Container {
     }
 
     /// What is to be done where its status is in the way.
-    pub fn way_out(&self, status: Status) -> String {
+    pub fn remedy_for(&self, status: Status) -> String {
         let id = self.id();
         match status {
             Status::Creating => "wait until the command that creates it has ended".to_string(),

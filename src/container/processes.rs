@@ -12,7 +12,7 @@ use std::path::PathBuf;
 
 /// A row of `ps`.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Process {
+pub struct ListedProcess {
     /// Its id, in our pid namespace.
     pub pid: i32,
     /// The id of its parent.
@@ -70,7 +70,7 @@ fn same_namespace(init: i32) -> anyhow::Result<Vec<i32>> {
 }
 
 /// What there is to know of these processes; those that have ended meanwhile are left out.
-pub fn look(pids: &[i32]) -> anyhow::Result<Vec<Process>> {
+pub fn look(pids: &[i32]) -> anyhow::Result<Vec<ListedProcess>> {
     let clock =
         Clock::look().or_fault(|| Fault::doing("read /proc/stat and /proc/uptime").remedy("mount /proc"))?;
     Ok(pids.iter().filter_map(|pid| clock.process(*pid)).collect())
@@ -98,7 +98,7 @@ impl Clock {
         Ok(Self { boot: boot.ok_or_else(strange)?, now: (seconds * rate as f64) as u64, rate })
     }
 
-    fn process(&self, pid: i32) -> Option<Process> {
+    fn process(&self, pid: i32) -> Option<ListedProcess> {
         let directory = PathBuf::from(format!("/proc/{pid}"));
         let uid = fs::metadata(&directory).ok()?.uid();
         // Its name may be no text.
@@ -109,7 +109,7 @@ impl Clock {
 
     /// The fields of proc_pid_stat(5) that follow the name: 4 is the parent, 7 the terminal, 14 and 15 the
     /// processor time in and for the process, 22 the start.
-    fn read(&self, pid: i32, uid: u32, stat: &str, arguments: &[u8]) -> Option<Process> {
+    fn read(&self, pid: i32, uid: u32, stat: &str, arguments: &[u8]) -> Option<ListedProcess> {
         let (front, back) = stat.rsplit_once(") ")?;
         let fields: Vec<&str> = back.split(' ').collect();
         let field = |number: usize| fields.get(number - 3)?.trim().parse::<u64>().ok();
@@ -119,7 +119,7 @@ impl Clock {
             [] => format!("[{}]", front.split_once('(')?.1),
             arguments => shown(arguments),
         };
-        Some(Process {
+        Some(ListedProcess {
             pid,
             parent: fields.get(1)?.parse().ok()?,
             uid,
@@ -182,7 +182,7 @@ mod tests {
         let clock = Clock { boot: 1000, now: 5000, rate: 100 };
         let stat = "7 (a) b (c)) S 1 7 7 34817 7 0 0 0 0 0 1200 300 0 0 20 0 1 0 2000 0 0\n";
         let process = clock.read(7, 5, stat, b"sh\0-c\0a\nb\0").unwrap();
-        let expected = Process {
+        let expected = ListedProcess {
             pid: 7,
             parent: 1,
             uid: 5,

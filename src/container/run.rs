@@ -77,7 +77,7 @@ fn start(created: &mut Created) -> anyhow::Result<()> {
     created.entry.release();
     let state = created.state.now("running", Some(created.init.process.pid));
     hook::run(
-        hook::Kind::Poststart,
+        hook::Name::Poststart,
         &created.poststart,
         &state,
         hook::Around::host(Path::new(&state.bundle)),

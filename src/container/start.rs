@@ -30,7 +30,7 @@ pub fn start(container: &Container, notify_socket: Option<OsString>) -> anyhow::
     open(container, pidfd.as_ref())?;
     let Some(facts) = container.facts() else { return Ok(()) };
     let Some(state) = container.hook_state("running", container.pid()?) else { return Ok(()) };
-    let hooks = hook::run(hook::Kind::Poststart, &facts.poststart, &state, hook::Around::host(&facts.bundle));
+    let hooks = hook::run(hook::Name::Poststart, &facts.poststart, &state, hook::Around::host(&facts.bundle));
     if let Err(error) = hooks {
         // runtime.md, step 9: the container is stopped and destroyed, and the poststop hooks follow.
         if let Err(left) = super::delete::remove(container, Force::Yes) {
@@ -96,5 +96,5 @@ fn check_status(container: &Container) -> anyhow::Result<()> {
             format!("cannot start container {:?}: it is {status}", container.id())
         }
     };
-    Err(Fault::doing(wrong).remedy(container.way_out(status)).into())
+    Err(Fault::doing(wrong).remedy(container.remedy_for(status)).into())
 }

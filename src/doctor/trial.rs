@@ -20,10 +20,10 @@ use std::fs;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-type Deed = fn() -> io::Result<()>;
+type Attempt = fn() -> io::Result<()>;
 
 /// What the process in the new namespaces tries, in this order.
-const DEEDS: [(&str, Deed); 2] = [("proc", proc), ("overlay", overlay)];
+const ATTEMPTS: [(&str, Attempt); 2] = [("proc", proc), ("overlay", overlay)];
 
 /// Namespaces, id maps, and mounts in them.
 pub fn checks(host: &Host) -> Vec<Check> {
@@ -43,7 +43,7 @@ pub fn checks(host: &Host) -> Vec<Check> {
         }
         Ok(Cloned::Caller(process)) => process,
         Err(error) => {
-            let hurdle = error.raw_os_error().and_then(|raw| hurdles::user_namespace(Errno::from_raw(raw)));
+            let hurdle = hurdles::user_namespace(crate::kernel::errno(&error));
             return vec![failed("user namespaces", worst, &error, hurdle)];
         }
     };
@@ -77,13 +77,13 @@ fn map(host: &Host, pid: i32, level: Level) -> Check {
     }
 }
 
-/// Lets the other process go on, and makes checks of what it says of each deed.
+/// Lets the other process go on, and makes checks of what it says of each attempt.
 fn hear(ours: &OwnedFd, worst: Level) -> Vec<Check> {
     if socket::send(ours.as_fd(), b"go", None).is_err() {
         return Vec::new();
     }
     let mut checks = Vec::new();
-    for (name, _) in DEEDS {
+    for (name, _) in ATTEMPTS {
         let mut packet = [0; 4];
         let heard = socket::receive(ours.as_fd(), &mut packet);
         if !matches!(heard, Ok((4, _))) {
@@ -111,12 +111,12 @@ fn hear(ours: &OwnedFd, worst: Level) -> Vec<Check> {
     checks
 }
 
-/// The process in the new namespaces: waits for its maps, then says how each deed ended.
+/// The process in the new namespaces: waits for its maps, then says how each attempt ended.
 fn inside(kase: &OwnedFd) -> ! {
     let mut word = [0; 2];
     if matches!(socket::receive(kase.as_fd(), &mut word), Ok((2, _))) {
-        for (_, deed) in DEEDS {
-            let errno = deed().err().map_or(0, |error| error.raw_os_error().unwrap_or(libc::EIO));
+        for (_, attempt) in ATTEMPTS {
+            let errno = attempt().err().map_or(0, |error| error.raw_os_error().unwrap_or(libc::EIO));
             // Nobody listens any more: nothing is left to do.
             let _ = socket::send(kase.as_fd(), &errno.to_ne_bytes(), None);
         }

@@ -1,9 +1,10 @@
 //! Parts of the kernel that only some configurations need, looked for only then.
 
+use super::mountinfo;
 use crate::fault::{Fault, OrFault};
 use crate::kernel::text::read_text;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// What a configuration can need.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,11 +116,8 @@ impl Resctrl {
 
 /// The first mount point of a file system of this type; proc_pid_mountinfo(5).
 fn mounted(mounts: &str, kind: &str) -> Option<PathBuf> {
-    mounts.lines().find_map(|line| {
-        let (mount, file_system) = line.split_once(" - ")?;
-        let point = mount.split(' ').nth(4)?;
-        (file_system.split(' ').next() == Some(kind)).then(|| Path::new(&unescaped(point)).to_path_buf())
-    })
+    let mount = mountinfo::mounts(mounts).find(|mount| mount.kind == kind)?;
+    Some(PathBuf::from(unescaped(mount.point()?)))
 }
 
 /// Blanks and the like are written in octal.

@@ -1,5 +1,6 @@
 //! The cgroup hierarchies that are mounted, and where the caller is in each.
 
+use super::mountinfo::{self, Mount};
 use std::path::{Path, PathBuf};
 
 /// Where every distribution mounts them.
@@ -75,19 +76,21 @@ fn below(point: &Path, root: &Path, path: &str) -> PathBuf {
 
 /// Every hierarchy in /proc/self/mountinfo, with the caller's place by /proc/self/cgroup; a v2 tree comes last.
 ///
-/// Lines of mountinfo are `ID PARENT MAJ:MIN ROOT POINT … - cgroup SOURCE OPTIONS`; of /proc/self/cgroup
+/// Lines of /proc/self/cgroup are
 /// `N:LIST:PATH`, where LIST has the controllers that are among the mount's options too.
 pub fn parse(mountinfo: &str, own: &str) -> Vec<Hierarchy> {
     let places: Vec<_> = places(own).collect();
     let mut found: Vec<Hierarchy> = Vec::new();
     let mut tree = None;
     for mount in mounts(mountinfo) {
-        let (root, point) = (Path::new(mount.root), Path::new(mount.point));
+        let Some((root, point)) = mount.root().map(Path::new).zip(mount.point().map(Path::new)) else {
+            continue;
+        };
         if mount.kind == "cgroup2" {
             tree.get_or_insert_with(|| unified(own, point, root));
             continue;
         }
-        for (list, path) in places.iter().filter(|(list, _)| mount.has(list)) {
+        for (list, path) in places.iter().filter(|(list, _)| has(&mount, list)) {
             // Of several mounts of one the first at the usual place counts, and else the first: the host's, not one
             // that is bound in a rootfs.
             let earlier = found.iter().position(|earlier| earlier.is(list));
@@ -111,45 +114,9 @@ pub fn parse(mountinfo: &str, own: &str) -> Vec<Hierarchy> {
     found
 }
 
-/// A line of mountinfo that mounts a hierarchy.
-#[derive(Debug)]
-pub struct Line<'a> {
-    /// The whole, without its end.
-    pub text: &'a str,
-    kind: &'a str,
-    root: &'a str,
-    /// The mount point, as the line writes it.
-    pub point: &'a str,
-    options: &'a str,
-}
-
 /// The lines of mountinfo that mount hierarchies.
-pub fn mounts(mountinfo: &str) -> impl Iterator<Item = Line<'_>> {
-    mountinfo.split('\n').filter_map(|text| {
-        // From the end, where all but a few lines turn out to be of other file systems.
-        let (rest, options) = last(text)?;
-        let (rest, _source) = last(rest)?;
-        let (rest, kind) = last(rest).filter(|(_, kind)| matches!(*kind, "cgroup" | "cgroup2"))?;
-        let mut rest = rest;
-        for _ in ["id", "parent", "major:minor"] {
-            rest = first(rest)?.1;
-        }
-        let (root, rest) = first(rest)?;
-        Some(Line { text, kind, root, point: first(rest)?.0, options })
-    })
-}
-
-/// What is before and behind the first space. Byte by byte here and below: the parts are short, and std's search for
-/// characters begins with more work than that.
-fn first(text: &str) -> Option<(&str, &str)> {
-    let space = text.bytes().position(|byte| byte == b' ')?;
-    Some((&text[..space], &text[space + 1..]))
-}
-
-/// What is before and behind the last space.
-fn last(text: &str) -> Option<(&str, &str)> {
-    let space = text.bytes().rposition(|byte| byte == b' ')?;
-    Some((&text[..space], &text[space + 1..]))
+pub fn mounts(mountinfo: &str) -> impl Iterator<Item = Mount<'_>> {
+    mountinfo::mounts(mountinfo).filter(|mount| matches!(mount.kind, "cgroup" | "cgroup2"))
 }
 
 /// The parts between commas.
@@ -157,11 +124,9 @@ fn parts(list: &str) -> impl Iterator<Item = &[u8]> {
     list.as_bytes().split(|byte| *byte == b',')
 }
 
-impl Line<'_> {
-    /// Whether it mounts the controllers of `list`.
-    fn has(&self, list: &str) -> bool {
-        parts(list).all(|part| parts(self.options).any(|option| option == part))
-    }
+/// Whether the mount has the controllers of `list`.
+fn has(mount: &Mount<'_>, list: &str) -> bool {
+    parts(list).all(|part| parts(mount.options).any(|option| option == part))
 }
 
 #[cfg(test)]

@@ -10,9 +10,9 @@ use crate::kernel::descriptor;
 use crate::kernel::path::open;
 use crate::kernel::process::{Dumpable, exit_now, set_dumpable, setns};
 use crate::log;
-use crate::plan::attributes::Attributes;
+use crate::plan::attributes::ProcessAttributes;
 use crate::plan::namespaces::Kind;
-use crate::plan::process::Process;
+use crate::plan::process::ProcessPlan;
 use crate::seccomp::Program;
 use crate::trace::{self, Who};
 use nix::fcntl::OFlag;
@@ -43,7 +43,7 @@ pub struct Added {
 }
 
 /// Runs the added process. Never returns.
-pub fn run(plan: &Process<'_>, attributes: &Attributes<'_>, added: Added) -> ! {
+pub fn run(plan: &ProcessPlan<'_>, attributes: &ProcessAttributes<'_>, added: Added) -> ! {
     trace::enter(Who::Init);
     let Err(error) = recipe(plan, attributes, &added);
     // When kase is gone there is nobody left to tell.
@@ -51,7 +51,11 @@ pub fn run(plan: &Process<'_>, attributes: &Attributes<'_>, added: Added) -> ! {
     exit_now(1)
 }
 
-fn recipe(plan: &Process<'_>, attributes: &Attributes<'_>, added: &Added) -> anyhow::Result<Infallible> {
+fn recipe(
+    plan: &ProcessPlan<'_>,
+    attributes: &ProcessAttributes<'_>,
+    added: &Added,
+) -> anyhow::Result<Infallible> {
     // The host's: what the container has at /proc is its own choice.
     let proc = Procfs::open()?;
     if let Some(score) = plan.oom_score_adj {
@@ -126,7 +130,7 @@ fn not_joined() -> Fault {
 }
 
 /// Root of the user namespace, or, where it maps no root, the user that the process will be.
-fn take_root(plan: &Process<'_>) -> anyhow::Result<()> {
+fn take_root(plan: &ProcessPlan<'_>) -> anyhow::Result<()> {
     session::take_ids(0, 0, plan.groups)
         .or_else(|_| session::take_ids(plan.user.uid, plan.user.gid, plan.groups))
 }

@@ -3,7 +3,7 @@
 use super::sysctl::Procfs;
 use crate::fault::{Fault, OrFault};
 use crate::kernel::schedule;
-use crate::plan::attributes::Attributes;
+use crate::plan::attributes::ProcessAttributes;
 use crate::plan::labels::Labels;
 use crate::plan::memory_policy::MemoryPolicy;
 use crate::plan::personality::Domain;
@@ -22,7 +22,7 @@ pub enum Executor {
 
 /// Sets them all. While this process still has its privileges and no filter: afterwards the kernel, or the
 /// container's own seccomp profile, may refuse them.
-pub fn set(attributes: &Attributes<'_>, proc: &Procfs, executor: Executor) -> anyhow::Result<()> {
+pub fn set(attributes: &ProcessAttributes<'_>, proc: &Procfs, executor: Executor) -> anyhow::Result<()> {
     trace::step("attributes");
     if let Some(scheduler) = &attributes.scheduler
         && (executor == Executor::Own || scheduler.is_inherited())

@@ -138,7 +138,8 @@ impl<'a> Hierarchies<'a> {
                 let mountinfo = read_text("/proc/self/mountinfo")
                     .or_fault(|| Fault::at(entry.at, "read the cgroup hierarchies of the host"))?;
                 // Others are part of a /sys that is bound in the rootfs, which is covered by now.
-                let hosts = hierarchies::mounts(&mountinfo).filter(|line| line.point.starts_with(HOST));
+                let hosts = hierarchies::mounts(&mountinfo)
+                    .filter(|line| line.point().is_some_and(|point| point.starts_with(HOST)));
                 Mounted::Mountinfo(hosts.flat_map(|line| [line.text, "\n"]).collect())
             }
         };

@@ -10,13 +10,13 @@ use crate::fault::{Fault, OrFault};
 use crate::handshake::{InitEnd, ToKase};
 use crate::kernel::capability;
 use crate::kernel::process::set_no_new_privileges;
-use crate::kernel::seccomp::{self, Installed, Instruction};
-use crate::plan::process::Process;
+use crate::kernel::seccomp::{self, Installed, SockFilter};
+use crate::plan::process::ProcessPlan;
 use crate::seccomp::Program;
 use crate::trace;
 
 /// Gives up all privileges that the program does not get, but the one that the filter still needs.
-pub fn reduce(plan: &Process<'_>, program: Option<&Program>) -> anyhow::Result<()> {
+pub fn reduce(plan: &ProcessPlan<'_>, program: Option<&Program>) -> anyhow::Result<()> {
     trace::step("capabilities");
     set_capabilities(&plan.capabilities, capability::permitted()?, needed(plan, program))?;
     if plan.no_new_privileges {
@@ -26,23 +26,23 @@ pub fn reduce(plan: &Process<'_>, program: Option<&Program>) -> anyhow::Result<(
 }
 
 /// Without no_new_privs the kernel asks for CAP_SYS_ADMIN.
-fn needed(plan: &Process<'_>, program: Option<&Program>) -> u64 {
+fn needed(plan: &ProcessPlan<'_>, program: Option<&Program>) -> u64 {
     const SYS_ADMIN: u64 = 1 << 21;
     if program.is_some() && !plan.no_new_privileges { SYS_ADMIN } else { 0 }
 }
 
 /// Whether a privilege that the program does not get is kept for the filter's sake.
-pub fn keeps_surplus(plan: &Process<'_>, program: &Program) -> bool {
+pub fn keeps_surplus(plan: &ProcessPlan<'_>, program: &Program) -> bool {
     surplus(plan, program) != 0
 }
 
-fn surplus(plan: &Process<'_>, program: &Program) -> u64 {
+fn surplus(plan: &ProcessPlan<'_>, program: &Program) -> u64 {
     needed(plan, Some(program)) & !(plan.capabilities.effective & plan.capabilities.permitted)
 }
 
 /// Installs the filter, and gives up what only that needed. What the filter allows from here on is the container's
 /// affair.
-pub fn install(plan: &Process<'_>, program: &Program, kase: Option<&InitEnd>) -> anyhow::Result<()> {
+pub fn install(plan: &ProcessPlan<'_>, program: &Program, kase: Option<&InitEnd>) -> anyhow::Result<()> {
     trace::leave();
     let sets = &plan.capabilities;
     let surplus = surplus(plan, program);
@@ -58,10 +58,10 @@ pub fn install(plan: &Process<'_>, program: &Program, kase: Option<&InitEnd>) ->
 }
 
 fn put(program: &Program, kase: Option<&InitEnd>) -> anyhow::Result<()> {
-    let instructions: Vec<Instruction> = program
+    let instructions: Vec<SockFilter> = program
         .instructions
         .iter()
-        .map(|one| Instruction { code: one.code, jt: one.jt, jf: one.jf, k: one.k })
+        .map(|one| SockFilter { code: one.code, jt: one.jt, jf: one.jf, k: one.k })
         .collect();
     let installed = seccomp::install(&instructions, program.flags).map_err(|error| {
         let (cause, remedy) = match error.raw_os_error() {

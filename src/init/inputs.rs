@@ -40,7 +40,7 @@ impl Inputs {
         kept.extend(trace::descriptor());
         kept.extend(self.gate.as_ref().map(AsFd::as_fd));
         // These are the host's, and only for who runs hooks still.
-        if !plan.hooks.of(hook::Kind::StartContainer).is_empty() {
+        if !plan.hooks.of(hook::Name::StartContainer).is_empty() {
             kept.extend(self.state.output.descriptors());
         }
         Ok(descriptor::close_all_but(&kept, 3 + plan.preserve_fds)?)

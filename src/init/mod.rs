@@ -202,13 +202,13 @@ impl Init<'_> {
         if let (Some(filter), None) = (filter, early) {
             filter::install(&plan.process, filter, None)?;
         }
-        let hooks = plan.hooks.of(hook::Kind::StartContainer);
+        let hooks = plan.hooks.of(hook::Name::StartContainer);
         // Without any, nothing is asked of the filter.
         if !hooks.is_empty() {
             let state = self.inputs.state.now("created", Some(std::process::id().cast_signed()));
             let environment = hook::Environment::OfContainer(&environment);
             let around = hook::Around { directory: Path::new("."), environment, partner: None };
-            hook::run(hook::Kind::StartContainer, hooks, &state, around)?;
+            hook::run(hook::Name::StartContainer, hooks, &state, around)?;
         }
         let Some(program) = program else {
             tracing::warn!("process is not set in config.json: there is nothing to run");
@@ -349,7 +349,7 @@ impl Init<'_> {
             self.inputs.kase.say(&ToKase::RunHooks)?;
             self.inputs.kase.expect(ToInit::HooksDone)?;
         }
-        let listed = hooks.of(hook::Kind::CreateContainer);
+        let listed = hooks.of(hook::Name::CreateContainer);
         if listed.is_empty() {
             return Ok(());
         }
@@ -361,7 +361,7 @@ impl Init<'_> {
             hook::Around { directory: &directory, environment, partner: Some(self.inputs.kase.as_fd()) };
         // What these make has the modes that the caller's mask leaves, as what the other hooks of the host's make.
         let exact = umask(self.umask);
-        let done = hook::run(hook::Kind::CreateContainer, listed, &state, around);
+        let done = hook::run(hook::Name::CreateContainer, listed, &state, around);
         umask(exact);
         done
     }

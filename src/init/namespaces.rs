@@ -222,7 +222,7 @@ fn write_offsets(offsets: &[Offset]) -> anyhow::Result<()> {
 
 /// The fault of a process or namespace that could not be made, with what helps against the limit that it met.
 pub fn not_made(fault: Fault, error: io::Error) -> anyhow::Error {
-    let errno = Errno::from_raw(error.raw_os_error().unwrap_or(0));
+    let errno = crate::kernel::errno(&error);
     let remedy = match errno {
         Errno::ENOSPC | Errno::EUSERS => hurdles::user_namespace(errno).map(|hurdle| hurdle.remedy),
         _ => hurdles::processes(errno),

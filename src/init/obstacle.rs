@@ -10,7 +10,7 @@ use std::path::{Component, Path, PathBuf};
 
 /// The fault of what is being done at `path`, with the cause in its line and a remedy where there is one.
 pub fn fault(at: Place, doing: &str, root: BorrowedFd<'_>, path: &Path, error: io::Error) -> anyhow::Error {
-    let errno = Errno::from_raw(error.raw_os_error().unwrap_or(0));
+    let errno = crate::kernel::errno(&error);
     match explain(root, path, errno) {
         Some((cause, remedy)) => Fault::at(at, format!("{doing}: {cause}")).remedy(remedy),
         None => Fault::at(at, doing),

@@ -177,7 +177,7 @@ fn c_path(fd: BorrowedFd<'_>) -> io::Result<CString> {
 
 /// Whether the kernel has no overlay for us or this file system is none for it, and nothing else is wrong.
 fn is_refusal(error: &io::Error) -> bool {
-    let errno = Errno::from_raw(error.raw_os_error().unwrap_or(0));
+    let errno = crate::kernel::errno(error);
     matches!(
         errno,
         Errno::EINVAL | Errno::EPERM | Errno::EACCES | Errno::ENODEV | Errno::EOPNOTSUPP | Errno::EXDEV

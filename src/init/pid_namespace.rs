@@ -12,9 +12,9 @@ use crate::kernel::clone::{Child, Cloned, SIBLING, clone_sibling, clone3};
 use crate::kernel::descriptor::{close_all_but, close_copies};
 use crate::kernel::mount::{attribute, make_file_system, open_file_system};
 use crate::kernel::process::{End, exit_now, wait_for};
-use crate::kernel::seccomp::{self, Instruction};
+use crate::kernel::seccomp::{self, SockFilter};
 use crate::kernel::socket;
-use crate::plan::process::Process;
+use crate::plan::process::ProcessPlan;
 use crate::seccomp::{Arch, Program};
 use crate::trace;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -31,7 +31,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 /// the new process never has that privilege. Returns the filter that is still to be installed.
 pub fn enter<'a>(
     kase: &InitEnd,
-    plan: &Process<'_>,
+    plan: &ProcessPlan<'_>,
     filter: Option<&'a Program>,
 ) -> anyhow::Result<Option<&'a Program>> {
     let early = filter.filter(|filter| {
@@ -139,7 +139,7 @@ fn send_procfs(entry: &mut Entry, socket: BorrowedFd<'_>) -> io::Result<()> {
 
 /// A filter with the calls of [`send_procfs`] and of each clone, and those of the allocator. Another file system could
 /// be opened under it, but not be made or mounted.
-fn nothing_but_procfs() -> Vec<Instruction> {
+fn nothing_but_procfs() -> Vec<SockFilter> {
     const LOAD: u16 = 0x20;
     const JUMP_IF_EQUAL: u16 = 0x15;
     const RETURN: u16 = 0x06;
@@ -147,8 +147,8 @@ fn nothing_but_procfs() -> Vec<Instruction> {
     const ARCHITECTURE: u32 = 4;
     const KILL: u32 = 0x8000_0000;
     const ALLOW: u32 = 0x7fff_0000;
-    let step = |code, k| Instruction { code, jt: 0, jf: 0, k };
-    let skip_if_equal = |k| Instruction { code: JUMP_IF_EQUAL, jt: 1, jf: 0, k };
+    let step = |code, k| SockFilter { code, jt: 0, jf: 0, k };
+    let skip_if_equal = |k| SockFilter { code: JUMP_IF_EQUAL, jt: 1, jf: 0, k };
     let calls = [
         libc::SYS_clone3,
         libc::SYS_rt_sigaction,
@@ -168,7 +168,7 @@ fn nothing_but_procfs() -> Vec<Instruction> {
     let mut program =
         vec![step(LOAD, ARCHITECTURE), skip_if_equal(native), step(RETURN, KILL), step(LOAD, NUMBER)];
     for call in calls {
-        program.push(Instruction { code: JUMP_IF_EQUAL, jt: 0, jf: 1, k: call as u32 });
+        program.push(SockFilter { code: JUMP_IF_EQUAL, jt: 0, jf: 1, k: call as u32 });
         program.push(step(RETURN, ALLOW));
     }
     program.push(step(RETURN, KILL));

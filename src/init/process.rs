@@ -7,7 +7,7 @@ use crate::fault::{Fault, OrFault};
 use crate::kernel::capability;
 use crate::kernel::process::{self, Dumpable};
 use crate::plan::capabilities::Capabilities;
-use crate::plan::process::{Groups, Ids, Limit, Process};
+use crate::plan::process::{Groups, Ids, Limit, ProcessPlan};
 use crate::trace;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -119,7 +119,7 @@ pub fn replace(number: usize, fd: &OwnedFd) -> nix::Result<()> {
 
 /// Becomes the user in the working directory, with these effective capabilities. Permitted ones are kept: see
 /// [`reduce`](super::filter::reduce).
-pub fn become_user(plan: &Process<'_>, last_capability: u8) -> anyhow::Result<()> {
+pub fn become_user(plan: &ProcessPlan<'_>, last_capability: u8) -> anyhow::Result<()> {
     trace::step("user and capabilities");
     drop_bounding(plan.capabilities.bounding, last_capability)?;
     umask(Mode::from_bits_truncate(plan.user.umask));
@@ -234,7 +234,7 @@ pub fn set_limits(limits: &[Limit]) -> anyhow::Result<()> {
 }
 
 /// The configured environment and, where it lacks one, HOME from the container's own /etc/passwd.
-pub fn environment(plan: &Process<'_>, root: BorrowedFd<'_>) -> Vec<CString> {
+pub fn environment(plan: &ProcessPlan<'_>, root: BorrowedFd<'_>) -> Vec<CString> {
     let mut environment = plan.environment.clone();
     environment.retain(|variable| variable.as_bytes() != b"HOME=");
     if !environment.iter().any(|variable| variable.as_bytes().starts_with(b"HOME=")) {

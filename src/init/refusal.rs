@@ -16,7 +16,7 @@ pub fn of(
     error: io::Error,
 ) -> anyhow::Error {
     let doing = format!("mount {kind} on {}", mount.destination.display());
-    let errno = Errno::from_raw(error.raw_os_error().unwrap_or(0));
+    let errno = crate::kernel::errno(&error);
     // /proc is still the host's here.
     if let Some(hurdle) = rootless::hurdles::file_system(errno, kind, data) {
         return Fault::at(mount.at, format!("{doing} ({})", hurdle.cause))

@@ -3,6 +3,7 @@
 use super::mounts::clone_source;
 use super::{Trees, inside};
 use crate::fault::{Fault, OrFault};
+use crate::host::mountinfo;
 use crate::kernel::mount::{self, Attributes, Propagation, Reach, attribute};
 use crate::kernel::path::{of_descriptor, open};
 use crate::kernel::text::read_text;
@@ -161,13 +162,9 @@ fn move_over(root: BorrowedFd<'_>) -> anyhow::Result<()> {
 
 /// Mount points of proc and sysfs outside of the rootfs.
 fn full_views(mountinfo: &str, rootfs: &Path) -> Vec<String> {
-    mountinfo
-        .lines()
-        .filter(|line| {
-            line.split_once(" - ")
-                .is_some_and(|(_, rest)| rest.starts_with("proc ") || rest.starts_with("sysfs "))
-        })
-        .filter_map(|line| line.split(' ').nth(4))
+    mountinfo::mounts(mountinfo)
+        .filter(|mount| matches!(mount.kind, "proc" | "sysfs"))
+        .filter_map(|mount| mount.point())
         .filter(|point| !Path::new(point).starts_with(rootfs))
         .map(String::from)
         .collect()

@@ -39,7 +39,7 @@ pub fn begin(keyring: Option<&CStr>, label: Option<&str>, proc: &Procfs) -> anyh
 /// Without keys in the kernel, or with the user's quota used up, containers still run.
 fn join_keyring(name: &CStr) {
     let Err(error) = process::join_session_keyring(name) else { return };
-    let errno = Errno::from_raw(error.raw_os_error().unwrap_or(0));
+    let errno = crate::kernel::errno(&error);
     if errno == Errno::ENOSYS {
         return;
     }

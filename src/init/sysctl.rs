@@ -3,7 +3,7 @@
 use crate::fault::{Fault, OrFault};
 use crate::kernel::path::open;
 use crate::kernel::path::{Resolve, openat2};
-use crate::plan::sysctl::Setting;
+use crate::plan::sysctl::Parameter;
 use crate::trace;
 use nix::fcntl::{AtFlags, OFlag};
 use nix::sys::stat::fstatat;
@@ -52,7 +52,7 @@ impl Procfs {
 ///
 /// # Errors
 /// A parameter that the kernel does not have, or a value that it refuses.
-pub fn write(proc: &Procfs, settings: &[Setting<'_>]) -> anyhow::Result<()> {
+pub fn write(proc: &Procfs, settings: &[Parameter<'_>]) -> anyhow::Result<()> {
     if !settings.is_empty() {
         trace::step("sysctl");
     }
@@ -63,7 +63,7 @@ pub fn write(proc: &Procfs, settings: &[Setting<'_>]) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn refused(setting: &Setting<'_>, error: io::Error) -> anyhow::Error {
+fn refused(setting: &Parameter<'_>, error: io::Error) -> anyhow::Error {
     let (value, name) = (setting.value, setting.name);
     let (cause, remedy) = match error.raw_os_error() {
         Some(libc::ENOENT | libc::ENOTDIR | libc::EISDIR) => (

@@ -1,6 +1,6 @@
 //! bpf(2), as far as it decides about devices of a cgroup.
 
-use super::{answer, descriptor};
+use super::{answer, new_descriptor};
 use std::io;
 use std::mem::size_of_val;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
@@ -20,7 +20,7 @@ const REPLACE: u32 = 4;
 /// An instruction: `struct bpf_insn` of linux/bpf.h.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(C)]
-pub struct Instruction {
+pub struct BpfInsn {
     /// What to do.
     pub code: u8,
     /// Destination in the low half, source in the high one.
@@ -43,7 +43,7 @@ fn bpf<T>(command: libc::c_int, attributes: &mut T) -> io::Result<libc::c_long> 
 ///
 /// # Errors
 /// EPERM without CAP_BPF or CAP_SYS_ADMIN, EINVAL for a program that the kernel refuses.
-pub fn load_device_program(instructions: &[Instruction]) -> io::Result<OwnedFd> {
+pub fn load_device_program(instructions: &[BpfInsn]) -> io::Result<OwnedFd> {
     #[repr(C)]
     #[derive(Default)]
     struct Load {
@@ -69,7 +69,7 @@ pub fn load_device_program(instructions: &[Instruction]) -> io::Result<OwnedFd> 
         expected_attach_type: CGROUP_DEVICE,
         ..Load::default()
     };
-    descriptor(bpf(PROG_LOAD, &mut load)?)
+    new_descriptor(bpf(PROG_LOAD, &mut load)?)
 }
 
 #[repr(C)]
@@ -154,5 +154,5 @@ fn by_id(id: u32) -> io::Result<OwnedFd> {
         next: u32,
         flags: u32,
     }
-    descriptor(bpf(PROG_GET_FD_BY_ID, &mut Get { id, ..Get::default() })?)
+    new_descriptor(bpf(PROG_GET_FD_BY_ID, &mut Get { id, ..Get::default() })?)
 }

@@ -1,7 +1,7 @@
 //! clone3(2): the one way in which kase makes a process.
 
 use super::process::outlive_failed_writes;
-use super::{answer, descriptor};
+use super::{answer, new_descriptor};
 use std::io;
 use std::mem::size_of;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
@@ -87,7 +87,7 @@ pub fn clone_sibling() -> io::Result<Cloned> {
 
 fn made(pid: i64, pidfd: libc::c_int) -> io::Result<Cloned> {
     let pid = i32::try_from(pid).expect("the kernel's process ids are ints");
-    Ok(Cloned::Caller(Process { pid, pidfd: descriptor(pidfd.into())? }))
+    Ok(Cloned::Caller(Process { pid, pidfd: new_descriptor(pidfd.into())? }))
 }
 
 /// Not in libc as 64-bit values.

@@ -1,6 +1,6 @@
 //! Mounts by descriptor: open_tree(2), move_mount(2), mount_setattr(2), fsopen(2) and their family.
 
-use super::{answer, descriptor};
+use super::{answer, new_descriptor};
 use nix::fcntl::AT_FDCWD;
 use nix::sys::statfs::FsType;
 use std::ffi::CStr;
@@ -75,7 +75,7 @@ pub mod attribute {
 pub fn clone_tree(directory: BorrowedFd<'_>, path: &CStr, reach: Reach) -> io::Result<OwnedFd> {
     let flags = OPEN_TREE_CLONE | libc::O_CLOEXEC as libc::c_uint | empty_path(path) | reach.flag();
     // SAFETY: `path` is a C string that outlives the call.
-    descriptor(unsafe { libc::syscall(libc::SYS_open_tree, directory.as_raw_fd(), path.as_ptr(), flags) })
+    new_descriptor(unsafe { libc::syscall(libc::SYS_open_tree, directory.as_raw_fd(), path.as_ptr(), flags) })
 }
 
 /// A detached copy of the mount at a path of the host.
@@ -240,7 +240,7 @@ pub fn make_file_system(
 /// What a file system of type `kind` is made from; it belongs to the namespaces that this process is in.
 pub fn open_file_system(kind: &CStr) -> io::Result<OwnedFd> {
     // SAFETY: `kind` is a C string that outlives the call.
-    descriptor(unsafe { libc::syscall(libc::SYS_fsopen, kind.as_ptr(), 1) })
+    new_descriptor(unsafe { libc::syscall(libc::SYS_fsopen, kind.as_ptr(), 1) })
 }
 
 /// As [`make_file_system`], from what [`open_file_system`] has opened.
@@ -255,7 +255,7 @@ pub fn make_from(
     }
     configure(context, FSCONFIG_CMD_CREATE, None, None)?;
     // SAFETY: plain integers; the descriptor is borrowed for the call.
-    descriptor(unsafe { libc::syscall(libc::SYS_fsmount, context.as_raw_fd(), 1, attributes) })
+    new_descriptor(unsafe { libc::syscall(libc::SYS_fsmount, context.as_raw_fd(), 1, attributes) })
 }
 
 fn configure(

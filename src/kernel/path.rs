@@ -1,6 +1,6 @@
 //! Opens paths: of the host, and by openat2(2) those that cannot leave the directory they start in.
 
-use super::{descriptor, uninterrupted};
+use super::{new_descriptor, uninterrupted};
 use nix::NixPath;
 use nix::fcntl::{AT_FDCWD, OFlag};
 use nix::sys::stat::Mode;
@@ -74,7 +74,7 @@ pub fn openat2(
     let mut races = 0;
     loop {
         // SAFETY: `path` is a C string and `how` a struct of the size given; both outlive the call.
-        let opened = descriptor(unsafe {
+        let opened = new_descriptor(unsafe {
             libc::syscall(
                 libc::SYS_openat2,
                 directory.as_raw_fd(),

@@ -3,7 +3,7 @@
 use super::clone::{Child, Cloned, clone3};
 use super::process::{End, exit_now, wait_for};
 use super::text::read_text;
-use super::{answer, descriptor};
+use super::{answer, new_descriptor};
 use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
@@ -15,7 +15,7 @@ use std::ptr;
 /// ESRCH when there is none.
 pub fn pidfd_open(pid: i32) -> io::Result<OwnedFd> {
     // SAFETY: plain integers.
-    descriptor(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })
+    new_descriptor(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })
 }
 
 /// Sends `signal` (0 only asks) to the process behind `pidfd`.

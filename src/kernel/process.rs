@@ -1,7 +1,7 @@
 //! What a process does to itself, and how its children end.
 
 use super::descriptor::close_on_exec_from;
-use super::{answer, descriptor};
+use super::{answer, new_descriptor};
 use nix::sys::signal::SigSet;
 use std::ffi::{CStr, CString, OsString};
 use std::io;
@@ -24,7 +24,7 @@ pub fn setns(fd: BorrowedFd<'_>, kind: u64) -> io::Result<()> {
 pub fn owner_of(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     const NS_GET_USERNS: libc::c_ulong = 0xb701;
     // SAFETY: the request takes no argument and answers with a new descriptor.
-    descriptor(unsafe { libc::ioctl(fd.as_raw_fd(), NS_GET_USERNS as libc::Ioctl) }.into())
+    new_descriptor(unsafe { libc::ioctl(fd.as_raw_fd(), NS_GET_USERNS as libc::Ioctl) }.into())
 }
 
 /// Leaves namespaces for new ones (CLONE_NEW* flags).

@@ -1,13 +1,13 @@
 //! seccomp(2).
 
-use super::{answer, descriptor};
+use super::{answer, new_descriptor};
 use std::io;
 use std::os::fd::OwnedFd;
 
 /// An instruction of classic BPF, `struct sock_filter`.
 #[derive(Debug, Clone, Copy)]
 #[repr(C)]
-pub struct Instruction {
+pub struct SockFilter {
     /// The operation.
     pub code: u16,
     /// How many instructions to skip if the comparison holds.
@@ -35,10 +35,10 @@ const NEW_LISTENER: u32 = 1 << 3;
 /// # Errors
 /// EACCES without CAP_SYS_ADMIN and without no_new_privs; EINVAL for a program that is not sound, or a flag
 /// that the kernel does not know.
-pub fn install(instructions: &[Instruction], flags: u32) -> io::Result<Installed> {
+pub fn install(instructions: &[SockFilter], flags: u32) -> io::Result<Installed> {
     const SECCOMP_SET_MODE_FILTER: libc::c_uint = 1;
     let length = u16::try_from(instructions.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
-    let program = Program { length, instructions: instructions.as_ptr() };
+    let program = SockFprog { length, instructions: instructions.as_ptr() };
     // SAFETY: `program` describes a slice of `struct sock_filter`s; both outlive the call, which copies them.
     let answered = answer(unsafe {
         libc::syscall(libc::SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &raw const program)
@@ -46,7 +46,7 @@ pub fn install(instructions: &[Instruction], flags: u32) -> io::Result<Installed
     if flags & NEW_LISTENER == 0 {
         return Ok(Installed::Silent);
     }
-    descriptor(answered).map(Installed::Listener)
+    new_descriptor(answered).map(Installed::Listener)
 }
 
 /// Whether the kernel knows a flag: with no program, it complains of that and not of the flag.
@@ -55,7 +55,7 @@ pub fn knows_flag(flag: u32) -> bool {
     // WAIT_KILLABLE_RECV is taken only with a listener.
     const WAIT_KILLABLE_RECV: u32 = 1 << 5;
     let flags = if flag == WAIT_KILLABLE_RECV { flag | NEW_LISTENER } else { flag };
-    let none = std::ptr::null::<Program>();
+    let none = std::ptr::null::<SockFprog>();
     // SAFETY: the kernel does not read through a null pointer, and answers EFAULT.
     let answered = answer(unsafe { libc::syscall(libc::SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, none) });
     matches!(answered, Err(error) if error.raw_os_error() == Some(libc::EFAULT))
@@ -63,7 +63,7 @@ pub fn knows_flag(flag: u32) -> bool {
 
 /// `struct sock_fprog`.
 #[repr(C)]
-struct Program {
+struct SockFprog {
     length: libc::c_ushort,
-    instructions: *const Instruction,
+    instructions: *const SockFilter,
 }

@@ -1,6 +1,6 @@
 //! Pseudoterminals: the pair, its size, and the controlling terminal.
 
-use super::{answer, descriptor};
+use super::{answer, new_descriptor};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
@@ -24,7 +24,7 @@ pub fn open_slave(master: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     answer(unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCSPTLCK, &raw const unlock) }.into())?;
     let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
     // SAFETY: TIOCGPTPEER takes open flags and answers with a new descriptor.
-    descriptor(unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCGPTPEER, flags) }.into())
+    new_descriptor(unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCGPTPEER, flags) }.into())
 }
 
 /// Makes `slave` the controlling terminal of this session's leader.

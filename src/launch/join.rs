@@ -10,9 +10,9 @@ use crate::kernel::clone::Cloned;
 use crate::kernel::path::open;
 use crate::kernel::pidfd::pidfd_send_signal;
 use crate::kernel::process::{Dumpable, set_dumpable};
-use crate::plan::attributes::Attributes;
+use crate::plan::attributes::ProcessAttributes;
 use crate::plan::namespaces::Kind;
-use crate::plan::process::Process;
+use crate::plan::process::ProcessPlan;
 use crate::seccomp::Program;
 use crate::trace;
 use nix::fcntl::OFlag;
@@ -46,7 +46,11 @@ pub struct Target<'a> {
 ///
 /// # Errors
 /// A container that has ended meanwhile.
-pub fn join(plan: &Process<'_>, attributes: &Attributes<'_>, target: Target<'_>) -> anyhow::Result<Child> {
+pub fn join(
+    plan: &ProcessPlan<'_>,
+    attributes: &ProcessAttributes<'_>,
+    target: Target<'_>,
+) -> anyhow::Result<Child> {
     trace::step("join namespaces");
     affinity::begin(&attributes.affinity)?;
     let (kase, process_end) = handshake::pair()?;

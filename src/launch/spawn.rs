@@ -23,7 +23,6 @@ use crate::plan::mounts::{Mount, What};
 use crate::plan::namespaces::Kind;
 use crate::plan::overlay::{Overlay, Upper};
 use crate::trace;
-use nix::errno::Errno;
 use rootless::caller::Standing;
 use std::collections::BTreeMap;
 use std::ffi::CString;
@@ -113,8 +112,7 @@ fn refused(plan: &Plan<'_>, host: &Host, error: io::Error) -> anyhow::Error {
     let words: Vec<_> =
         Kind::ALL.into_iter().filter(|kind| plan.namespaces.makes(*kind)).map(Kind::word).collect();
     let doing = format!("make the namespaces {}", words.join(", "));
-    let hurdle =
-        error.raw_os_error().and_then(|number| rootless::hurdles::user_namespace(Errno::from_raw(number)));
+    let hurdle = rootless::hurdles::user_namespace(crate::kernel::errno(&error));
     let fault = match hurdle {
         Some(hurdle) => {
             Fault::at("linux.namespaces", format!("{doing} ({})", hurdle.cause)).remedy(hurdle.remedy)

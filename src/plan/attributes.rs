@@ -14,7 +14,7 @@ use oci_spec::runtime::Linux;
 
 /// Decided; what is nothing stays as kase has it.
 #[derive(Debug, Default)]
-pub struct Attributes<'spec> {
+pub struct ProcessAttributes<'spec> {
     /// `process.scheduler`.
     pub scheduler: Option<Scheduler>,
     /// `process.ioPriority`.
@@ -39,8 +39,8 @@ pub fn decide<'spec>(
     facilities: &Facilities,
     adapt: Adapt,
     notes: &mut Notes,
-) -> Result<Attributes<'spec>, Fault> {
-    let of_linux = Attributes {
+) -> Result<ProcessAttributes<'spec>, Fault> {
+    let of_linux = ProcessAttributes {
         memory_policy: linux
             .and_then(|linux| linux.memory_policy().as_ref())
             .map(memory_policy::decide)
@@ -49,10 +49,10 @@ pub fn decide<'spec>(
             .and_then(|linux| linux.personality().as_ref())
             .map(personality::decide)
             .transpose()?,
-        ..Attributes::default()
+        ..ProcessAttributes::default()
     };
     let Some(process) = process else { return Ok(of_linux) };
-    Ok(Attributes {
+    Ok(ProcessAttributes {
         scheduler: process.scheduler.as_ref().map(scheduling::scheduler).transpose()?,
         io_priority: process.io_priority.as_ref().map(scheduling::io_priority).transpose()?,
         affinity: process

@@ -1,7 +1,7 @@
 //! The process that `exec` adds: the container's own, changed by what the command line says.
 
 use super::notes::Notes;
-use super::process::{self, Process};
+use super::process::{self, ProcessPlan};
 use crate::config;
 use crate::fault::Fault;
 
@@ -96,7 +96,7 @@ pub fn decide<'spec>(
     process: &'spec config::Process,
     last_capability: u8,
     notes: &mut Notes,
-) -> Result<Process<'spec>, Fault> {
+) -> Result<ProcessPlan<'spec>, Fault> {
     process::decide(Some(process), None, last_capability, notes)
 }
 

@@ -1,7 +1,7 @@
 //! The hooks of config.json, by kind.
 
 use crate::fault::Fault;
-use crate::hook::Kind;
+use crate::hook::Name;
 use oci_spec::runtime::{Hook, Hooks as Listed};
 
 /// All six lists; the names are the specification's.
@@ -10,22 +10,22 @@ pub struct Hooks<'spec>(Option<&'spec Listed>);
 
 impl<'spec> Hooks<'spec> {
     /// The hooks of one kind, in order.
-    pub fn of(&self, kind: Kind) -> &'spec [Hook] {
+    pub fn of(&self, kind: Name) -> &'spec [Hook] {
         let Some(listed) = self.0 else { return &[] };
         let hooks = match kind {
-            Kind::Prestart => listed.prestart(),
-            Kind::CreateRuntime => listed.create_runtime(),
-            Kind::CreateContainer => listed.create_container(),
-            Kind::StartContainer => listed.start_container(),
-            Kind::Poststart => listed.poststart(),
-            Kind::Poststop => listed.poststop(),
+            Name::Prestart => listed.prestart(),
+            Name::CreateRuntime => listed.create_runtime(),
+            Name::CreateContainer => listed.create_container(),
+            Name::StartContainer => listed.start_container(),
+            Name::Poststart => listed.poststart(),
+            Name::Poststop => listed.poststop(),
         };
         hooks.as_deref().unwrap_or_default()
     }
 
     /// Whether kase has any to run before the root changes.
     pub fn runtime_has_some(&self) -> bool {
-        !self.of(Kind::Prestart).is_empty() || !self.of(Kind::CreateRuntime).is_empty()
+        !self.of(Name::Prestart).is_empty() || !self.of(Name::CreateRuntime).is_empty()
     }
 }
 
@@ -35,7 +35,7 @@ impl<'spec> Hooks<'spec> {
 /// A path that is not absolute, a timeout that is not positive.
 pub fn decide(listed: Option<&Listed>) -> Result<Hooks<'_>, Fault> {
     let hooks = Hooks(listed);
-    for kind in Kind::ALL {
+    for kind in Name::ALL {
         for (index, hook) in hooks.of(kind).iter().enumerate() {
             let at = |field: &str| format!("hooks.{}[{index}].{field}", kind.word());
             if !hook.path().is_absolute() {

@@ -4,7 +4,7 @@
 //! exists. Pure: no system call, no file, no clock, no environment; everything comes in as an argument.
 //!
 //! The plan borrows from the specification and holds decisions only. A step is an entry of config.json, never
-//! a system call, and carries its [`Place`](crate::fault::Place) so that its deed's error names it too.
+//! a system call, and carries its [`Place`](crate::fault::Place) so that the error of carrying it out names it too.
 
 pub mod adapt;
 pub mod attributes;
@@ -37,7 +37,7 @@ use crate::fault::{Fault, Place};
 use crate::host::Host;
 use crate::kernel::mount::{Propagation, Reach, attribute};
 use adapt::Adapt;
-use attributes::Attributes;
+use attributes::ProcessAttributes;
 use cgroup::CgroupPlan;
 use devices::{Device, Origin};
 use intel_rdt::IntelRdt;
@@ -48,7 +48,7 @@ use net_devices::NetDevice;
 use notes::Notes;
 use oci_spec::runtime::{Linux, LinuxTimeOffset};
 use overlay::Overlay;
-use process::Process;
+use process::ProcessPlan;
 use rootless::caller::Standing;
 use rootless::id_map::IdMaps;
 use std::collections::HashMap;
@@ -127,15 +127,15 @@ pub struct Plan<'spec> {
     /// `linux.readonlyPaths`.
     pub readonly_paths: Vec<(Place, &'spec Path)>,
     /// `linux.sysctl`, sorted by name.
-    pub sysctl: Vec<sysctl::Setting<'spec>>,
+    pub sysctl: Vec<sysctl::Parameter<'spec>>,
     /// `hostname`.
     pub hostname: Option<&'spec str>,
     /// `domainname`.
     pub domainname: Option<&'spec str>,
     /// What is executed.
-    pub process: Process<'spec>,
+    pub process: ProcessPlan<'spec>,
     /// How the kernel treats it.
-    pub attributes: Attributes<'spec>,
+    pub attributes: ProcessAttributes<'spec>,
     /// `linux.mountLabel`, for the mounts that are kase's own.
     pub mount_label: Option<MountLabel<'spec>>,
     /// `linux.netDevices`.

@@ -15,7 +15,7 @@ use std::path::Path;
 
 /// What becomes of init, or of a process that is added.
 #[derive(Debug)]
-pub struct Process<'spec> {
+pub struct ProcessPlan<'spec> {
     /// argv; empty only when config.json has no process.
     pub arguments: Vec<CString>,
     /// `NAME=value`, each name once.
@@ -55,7 +55,7 @@ pub fn groups(annotations: Option<&HashMap<String, String>>) -> Groups {
     }
 }
 
-impl Process<'_> {
+impl ProcessPlan<'_> {
     /// The same process with these groups.
     pub fn with_groups(self, groups: Groups) -> Self {
         Self { groups, ..self }
@@ -116,8 +116,8 @@ pub fn decide<'spec>(
     maps: Option<&IdMaps>,
     last_capability: u8,
     notes: &mut Notes,
-) -> Result<Process<'spec>, Fault> {
-    let Some(process) = process else { return Ok(Process::nothing()) };
+) -> Result<ProcessPlan<'spec>, Fault> {
+    let Some(process) = process else { return Ok(ProcessPlan::nothing()) };
     let arguments = process.args.as_deref().unwrap_or_default();
     if arguments.is_empty() {
         return Err(Fault::at("process.args", "there is no program to run")
@@ -131,7 +131,7 @@ pub fn decide<'spec>(
         )
         .remedy("begin it with /, which is the container's root"));
     }
-    Ok(Process {
+    Ok(ProcessPlan {
         arguments: c_strings(arguments.iter().map(String::as_str), "process.args")?,
         environment: environment(process.env.as_deref().unwrap_or_default())?,
         cwd,

@@ -7,7 +7,7 @@ use std::path::Path;
 
 /// One parameter.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Setting<'spec> {
+pub struct Parameter<'spec> {
     /// With dots or slashes, as given.
     pub name: &'spec str,
     /// What is written.
@@ -16,7 +16,7 @@ pub struct Setting<'spec> {
     pub kind: Kind,
 }
 
-impl Setting<'_> {
+impl Parameter<'_> {
     /// The file below /proc/sys. As in sysctl(8): if the first separator is a slash, dots are part of the
     /// names (`net/ipv4/conf/eth0.100/…`); otherwise dots and slashes change places.
     pub fn file(&self) -> String {
@@ -66,12 +66,12 @@ const IPC: [&str; 7] = [
 pub fn decide<'spec>(
     listed: Option<&'spec HashMap<String, String>>,
     namespaces: &Namespaces<'_>,
-) -> Result<Vec<Setting<'spec>>, Fault> {
+) -> Result<Vec<Parameter<'spec>>, Fault> {
     let mut listed: Vec<_> = listed.into_iter().flatten().collect();
     listed.sort();
     listed
         .into_iter()
-        .map(|(name, value)| Ok(Setting { name, value, kind: kind(name, namespaces)? }))
+        .map(|(name, value)| Ok(Parameter { name, value, kind: kind(name, namespaces)? }))
         .collect()
 }
 

@@ -1,0 +1,48 @@
+//! Lines of /proc/PID/mountinfo; proc_pid_mountinfo(5).
+
+/// `ID PARENT MAJOR:MINOR ROOT POINT OPTIONS … - TYPE SOURCE OPTIONS`
+#[derive(Debug)]
+pub struct Mount<'a> {
+    /// The whole line, without its end.
+    pub text: &'a str,
+    /// The type of the file system.
+    pub kind: &'a str,
+    /// The file system's own options.
+    pub options: &'a str,
+    /// What stands before the type.
+    before: &'a str,
+}
+
+/// The mounts, in their order. A line is taken apart from its end, where most turn out to be of no interest.
+pub fn mounts(mountinfo: &str) -> impl Iterator<Item = Mount<'_>> {
+    mountinfo.split('\n').filter_map(|text| {
+        let (rest, options) = last(text)?;
+        let (rest, _source) = last(rest)?;
+        let (before, kind) = last(rest)?;
+        Some(Mount { text, kind, options, before })
+    })
+}
+
+impl<'a> Mount<'a> {
+    /// What of the file system is mounted.
+    pub fn root(&self) -> Option<&'a str> {
+        self.field(3)
+    }
+
+    /// Where, with blanks and the like in octal.
+    pub fn point(&self) -> Option<&'a str> {
+        self.field(4)
+    }
+
+    fn field(&self, index: usize) -> Option<&'a str> {
+        // By bytes, as below: the fields are short, and a search for characters begins with more work than that.
+        let field = self.before.as_bytes().split(|byte| *byte == b' ').nth(index)?;
+        str::from_utf8(field).ok()
+    }
+}
+
+/// What is before and behind the last space.
+fn last(text: &str) -> Option<(&str, &str)> {
+    let space = text.bytes().rposition(|byte| byte == b' ')?;
+    Some((&text[..space], &text[space + 1..]))
+}
