@@ -364,6 +364,7 @@ fn facts(bundle: &Bundle, plan: &Plan<'_>, id: &str) -> anyhow::Result<Facts> {
         boot: boot()?.to_string(),
         namespaces: plan.namespaces.all(),
         keyring: plan.keyring,
+        tells_apt: plan.tells_apt,
         annotations: hook::State::annotations(bundle.config.annotations.as_ref()),
         poststart: plan.hooks.of(hook::Name::Poststart).to_vec(),
         poststop: plan.hooks.of(hook::Name::Poststop).to_vec(),

@@ -121,6 +121,7 @@ pub fn exec(container: &Container, mut request: Request) -> anyhow::Result<i32> 
         preserve_fds: request.preserve_fds,
         last_capability,
         filter: filter(container)?,
+        tells_apt: facts.tells_apt,
     };
     let listener = config.linux.as_deref().and_then(|linux| linux.seccomp().as_ref()).and_then(Listener::of);
     let agent = match (&target.filter, listener) {

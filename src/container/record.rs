@@ -52,6 +52,9 @@ pub struct Facts {
     pub namespaces: u64,
     /// Whether it has a session keyring of its own.
     pub keyring: bool,
+    /// Whether apt is told of `--fake-root` in it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tells_apt: bool,
     /// config.json's annotations.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,

@@ -8,6 +8,7 @@ use crate::kernel::mount::{self, Reach, attribute};
 use crate::kernel::path::of_descriptor;
 use crate::kernel::text::read_text;
 use crate::plan::mounts::Mount;
+use crate::trace;
 use nix::sys::stat::{Mode, mkdirat};
 use std::ffi::CString;
 use std::io::{self, ErrorKind};
@@ -119,7 +120,8 @@ enum Mounted {
 }
 
 impl<'a> Hierarchies<'a> {
-    fn begin(
+    /// Mounts the tmpfs for them.
+    pub fn begin(
         mounter: &Mounter<'_>,
         entry: &'a Mount<'a>,
         known: Option<&Rc<[Hierarchy]>>,
@@ -146,13 +148,9 @@ impl<'a> Hierarchies<'a> {
         Ok(Self { entry, tmpfs, mounted })
     }
 
-    /// Whether this is a place in it.
-    pub fn holds(&self, destination: &Path) -> bool {
-        destination.starts_with(self.entry.destination)
-    }
-
     /// Mounts them, as [`unified`] does. Returns the tmpfs if it is to be read-only when all else is done.
     pub fn fill(self, view: View, own: &str) -> anyhow::Result<Option<OwnedFd>> {
+        trace::step("cgroup mount");
         let Self { entry, tmpfs, mounted } = self;
         let all = match mounted {
             Mounted::Known(all) => all,

@@ -42,7 +42,7 @@ fn surplus(plan: &ProcessPlan<'_>, program: &Program) -> u64 {
 
 /// Installs the filter, and gives up what only that needed. What the filter allows from here on is the container's
 /// affair.
-pub fn install(plan: &ProcessPlan<'_>, program: &Program, kase: Option<&InitEnd>) -> anyhow::Result<()> {
+pub fn install(plan: &ProcessPlan<'_>, program: &Program, kase: &InitEnd) -> anyhow::Result<()> {
     trace::leave();
     let sets = &plan.capabilities;
     let surplus = surplus(plan, program);
@@ -57,7 +57,7 @@ pub fn install(plan: &ProcessPlan<'_>, program: &Program, kase: Option<&InitEnd>
         .or_fault(|| Fault::doing("give CAP_SYS_ADMIN up under the filter"))
 }
 
-fn put(program: &Program, kase: Option<&InitEnd>) -> anyhow::Result<()> {
+fn put(program: &Program, kase: &InitEnd) -> anyhow::Result<()> {
     let instructions: Vec<SockFilter> = program
         .instructions
         .iter()
@@ -77,8 +77,8 @@ fn put(program: &Program, kase: Option<&InitEnd>) -> anyhow::Result<()> {
         };
         Fault::at("linux.seccomp", format!("install the filter{cause}")).remedy(remedy).caused_by(error)
     })?;
-    match (installed, kase) {
-        (Installed::Listener(listener), Some(kase)) => kase.say(&ToKase::Listener(listener)),
+    match installed {
+        Installed::Listener(listener) => kase.say(&ToKase::Listener(listener)),
         _ => Ok(()),
     }
 }

@@ -5,12 +5,9 @@ use crate::gate::Gate;
 use crate::handshake::InitEnd;
 use crate::hook;
 use crate::host::hierarchies::Hierarchy;
-use crate::kernel::descriptor;
-use crate::plan::Plan;
-use crate::trace;
 use std::collections::BTreeMap;
 use std::ffi::CString;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::rc::Rc;
 
@@ -19,7 +16,7 @@ use std::rc::Rc;
 pub struct Inputs {
     /// The way to speak to kase.
     pub kase: InitEnd,
-    /// Where `start` will knock; nothing for `run`, whose kase says it itself.
+    /// Where `start` will come to; nothing for `run`, whose kase says it itself.
     pub gate: Option<Gate>,
     /// The rootfs and bind sources, where init could not reach them.
     pub trees: Trees,
@@ -31,20 +28,6 @@ pub struct Inputs {
     pub last_capability: u8,
     /// What hooks are told.
     pub state: hook::State,
-}
-
-impl Inputs {
-    /// Closes every descriptor but these, the trace's, the standard ones and those that the program inherits.
-    pub(super) fn close_all_others(&self, plan: &Plan<'_>) -> anyhow::Result<()> {
-        let mut kept = vec![self.kase.as_fd()];
-        kept.extend(trace::descriptor());
-        kept.extend(self.gate.as_ref().map(AsFd::as_fd));
-        // These are the host's, and only for who runs hooks still.
-        if !plan.hooks.of(hook::Name::StartContainer).is_empty() {
-            kept.extend(self.state.output.descriptors());
-        }
-        Ok(descriptor::close_all_but(&kept, 3 + plan.preserve_fds)?)
-    }
 }
 
 /// Detached trees that kase cloned with its own privileges.

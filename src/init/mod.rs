@@ -1,7 +1,8 @@
 //! The container's half: from the clone to the exec, as a recipe that reads from top to bottom.
 //!
 //! Init has the same plan as kase, in copied memory. It must not touch what only kase may (the state, the
-//! cgroup), and everything that it opens is close-on-exec.
+//! cgroup), and everything that it opens is close-on-exec. [`added`] is the recipe of a process that joins a container;
+//! both end in [`execute`].
 
 pub mod added;
 pub mod affinity;
@@ -9,6 +10,7 @@ pub mod attributes;
 mod cgroup_mount;
 mod copy_up;
 mod devices;
+mod execute;
 mod fake_root;
 mod filter;
 mod flags;
@@ -19,8 +21,10 @@ mod mounts;
 pub mod namespaces;
 mod obstacle;
 pub mod overlay;
+mod partner;
 mod paths;
 mod pid_namespace;
+mod placed;
 mod process;
 mod program;
 mod refusal;
@@ -31,71 +35,65 @@ mod sysctl;
 mod tasks_files;
 mod terminal;
 
-use crate::fault::{Fault, OrFault, Report};
-use crate::gate::Starter;
-use crate::handshake::{ToInit, ToKase};
+use crate::fault::{Fault, OrFault};
+use crate::handshake::{InitEnd, ToInit, ToKase};
 use crate::hook;
+use crate::host::hierarchies::Hierarchy;
 use crate::kernel::file_id::FileId;
 use crate::kernel::path::of_descriptor;
-use crate::kernel::process::{Dumpable, exit_now, heed_signals, set_dumpable, unshare};
-use crate::kernel::{descriptor, net};
-use crate::log;
+use crate::kernel::process::{Dumpable, exit_now, set_dumpable, unshare};
+use crate::kernel::{descriptor, mount, net};
 use crate::plan::Plan;
 use crate::plan::mount_options::Extension;
-use crate::plan::mounts::What;
+use crate::plan::mounts::{Mount, What};
 use crate::plan::namespaces::Kind;
 use crate::plan::scheduling::Affinity;
 use crate::trace::{self, Who};
 use attributes::Executor;
 use cgroup_mount::{CgroupMount, Hierarchies, View};
+use execute::{Payload, StartContainer, execute};
 pub use inputs::{Inputs, Trees};
-use namespaces::Entry;
+use mounts::Mounter;
 use nix::sys::stat::{Mode, umask};
+use partner::Partner;
+use placed::Placed;
 use std::convert::Infallible;
-use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::ffi::CStr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
 
 /// Runs init, or the hop and then init. Never returns: the process becomes the container's or ends.
 pub fn run(plan: &Plan<'_>, inputs: Inputs) -> ! {
     let ahead = plan.namespaces.needs_hop() && !plan.namespaces.joins_pid();
     trace::enter(if ahead { Who::Hop } else { Who::Init });
-    let mut init = Init {
-        plan,
-        inputs,
-        begun: false,
-        own_cgroups: String::new(),
-        joined_pid: None,
-        starter: None,
-        umask: Mode::empty(),
-    };
-    let Err(error) = init.recipe();
-    let report = Report::of(&error);
-    match &init.starter {
-        Some(starter) => starter.refuse(&report),
-        // When kase is gone there is nobody left to tell.
-        None => drop(init.inputs.kase.say(&ToKase::Failed(report))),
-    }
+    let mut partner = Partner::new(inputs.kase, inputs.gate);
+    let init = Init { plan, hierarchies: inputs.hierarchies, state: &inputs.state };
+    let keyring = plan.keyring.then_some(inputs.keyring.as_c_str());
+    let Err(error) = init.recipe(inputs.trees, keyring, inputs.last_capability, &mut partner);
+    partner.refuse(&error);
     exit_now(1)
 }
 
 struct Init<'a> {
     plan: &'a Plan<'a>,
-    inputs: Inputs,
-    begun: bool,
-    own_cgroups: String,
-    /// The way into the container's pid namespace, if others are in it: this process stays outside until all is prepared.
-    joined_pid: Option<Entry>,
-    starter: Option<Starter>,
-    /// The caller's.
-    umask: Mode,
+    /// The cgroup hierarchies of v1.
+    hierarchies: Option<Rc<[Hierarchy]>>,
+    /// What hooks are told.
+    state: &'a hook::State,
 }
 
 impl Init<'_> {
-    fn recipe(&mut self) -> anyhow::Result<Infallible> {
+    fn recipe(
+        &self,
+        mut trees: Trees,
+        keyring: Option<&CStr>,
+        last_capability: u8,
+        partner: &mut Partner,
+    ) -> anyhow::Result<Infallible> {
         let plan = self.plan;
         // What kase was started with must not leak, nor be held open until the start; what the container is to
         // inherit comes first.
-        let of_kase = descriptor::close_inherited_from(3 + plan.preserve_fds)
+        descriptor::close_inherited_from(3 + plan.preserve_fds)
             .or_fault(|| Fault::doing("close the descriptors that kase was started with"))?;
         // Only now: later /proc/self is no longer ours to write.
         if let Some(score) = plan.process.oom_score_adj {
@@ -105,225 +103,178 @@ impl Init<'_> {
         if plan.maps.is_none() {
             set_dumpable(Dumpable::No);
         }
-        self.joined_pid = namespaces::beside_pid(plan, &self.inputs.kase)?;
-        match (&self.joined_pid, plan.namespaces.needs_hop()) {
-            (Some(_), _) => {}
-            (None, true) => namespaces::hop(plan, &self.inputs.kase)?,
-            (None, false) => namespaces::join(&plan.namespaces.joined)?,
-        }
+        let joined_pid = namespaces::set_up(plan, &partner.kase)?;
+        let executor = if joined_pid.is_some() { Executor::Successor } else { Executor::Own };
+        let in_user_namespace = plan.namespaces.has(Kind::User);
         // With the ids that kase has, v1 lets this process into its cgroups.
-        if plan.namespaces.has(Kind::User) {
-            self.begin()?;
-        }
+        let placed = in_user_namespace.then(|| self.place(partner)).transpose()?;
         // What is made from here on is its own.
         session::take_root(plan)?;
         // With maps to be written, only now: their helpers have to see that the process is the user's own. And whoever
         // joins a user namespace or changes ids may be looked into again (fs.suid_dumpable).
-        if plan.namespaces.has(Kind::User) {
+        if in_user_namespace {
             set_dumpable(Dumpable::No);
         }
         let proc = sysctl::Procfs::open()?;
-        let keyring = plan.keyring.then_some(self.inputs.keyring.as_c_str());
-        if self.joined_pid.is_none() {
-            session::lead()?;
-        }
-        session::begin(keyring, plan.attributes.labels.selinux, &proc)?;
+        session::begin(executor, keyring, plan.attributes.labels.selinux, &proc)?;
         if plan.namespaces.makes(Kind::Network) {
             trace::step("loopback");
             net::loopback_up().or_fault(|| Fault::doing("bring the loopback interface up"))?;
         }
-        let root = rootfs::prepare(plan, &mut self.inputs.trees)?;
-        let root = self.overlay(root)?;
+        let root = rootfs::prepare(plan, &mut trees)?;
+        let root = self.overlay(root, &mut trees, &partner.kase)?;
         // Mount points and devices get exactly the modes that they are made with.
-        self.umask = umask(Mode::empty());
-        // What is copied out of the image into memory is the container's, and counts as such.
-        if plan.mounts.iter().any(|mount| mount.options.extension == Extension::CopyUp) {
-            self.begin()?;
+        let callers_umask = umask(Mode::empty());
+        let mut mounter = Mounter {
+            root: root.as_fd(),
+            identity: FileId::of(&root)?,
+            sources: trees.sources,
+            flags: match in_user_namespace {
+                true => flags::Flags::Locked,
+                false => flags::Flags::Free,
+            },
+            links: trees.links,
+            joined_pid,
+            late_readonly: Vec::new(),
+        };
+        // Everything of kase's that is still open is closed here: its number may be another descriptor's later.
+        drop((trees.rootfs, trees.layers, trees.checked));
+        self.mount_all(&mut mounter, placed, partner)?;
+        let Mounter { joined_pid, late_readonly, .. } = mounter;
+        devices::make(root.as_fd(), &plan.devices, plan.device_origin)?;
+        if plan.tells_apt {
+            fake_root::write(root.as_fd())
+                .or_fault(|| Fault::at("--fake-root", "tell apt of it in the container's /dev"))?;
         }
-        let late = self.furnish(&root)?;
-        self.begin()?;
-        self.hooks(&root)?;
+        self.hooks(&root, callers_umask, &partner.kase)?;
         rootfs::enter(plan, root.as_fd())?;
         self.names()?;
-        if let Some(size) = plan.process.terminal {
-            let owner = plan.process.user.uid;
-            terminal::take(root.as_fd(), size, owner, terminal::Console::Bound, &self.inputs.kase)?;
+        match plan.process.terminal {
+            Some(size) => {
+                let owner = plan.process.user.uid;
+                terminal::take(root.as_fd(), size, owner, terminal::Console::Bound, &partner.kase)?;
+            }
+            None => {
+                process::adopt_stdio(root.as_fd(), &proc, &plan.process.user, !plan.devices.is_empty())?;
+            }
         }
         // Parameters before paths become read-only: /proc/sys is one of these.
         sysctl::write(&proc, &plan.sysctl)?;
         process::make_cwd(root.as_fd(), plan.process.cwd)?;
-        self.close_paths(&root, late)?;
-        if plan.process.terminal.is_none() {
-            process::adopt_stdio(root.as_fd(), &proc, &plan.process.user, !plan.devices.is_empty())?;
+        self.close_paths(root.as_fd(), late_readonly)?;
+        if plan.process.arguments.is_empty() {
+            tracing::warn!("process is not set in config.json: there is nothing to run");
         }
-        let mut environment = process::environment(&plan.process, root.as_fd());
-        if plan.tells_apt {
-            fake_root::tell(&mut environment, root.as_fd());
-        }
-        // Before the privileges go, and before a filter that may know nothing of these calls.
-        let executor = match self.joined_pid {
-            Some(_) => Executor::Successor,
-            None => Executor::Own,
+        // What this process makes is in the container's pid namespace from here on.
+        joined_pid.map_or(Ok(()), |mut entry| entry.enter())?;
+        let payload = Payload {
+            process: &plan.process,
+            attributes: &plan.attributes,
+            filter: plan.seccomp.as_ref().map(|filter| &filter.program),
+            tells_apt: plan.tells_apt,
+            preserve_fds: plan.preserve_fds,
+            last_capability,
+            executor,
+            // Who made the container may exec in it then, and nothing of the host's is left to be seen. Only in a user
+            // namespace does that take a process that lets itself be looked into.
+            at_gate: if in_user_namespace { Dumpable::Yes } else { Dumpable::No },
         };
-        attributes::set(&plan.attributes, &proc, executor)?;
-        drop((proc, root));
-        process::tell_missing(&plan.process.capabilities)?;
-        match &mut self.joined_pid {
-            Some(entry) => {
-                entry.enter()?;
-                log::leave();
-                self.inputs.close_all_others(plan)?;
-            }
-            None => descriptor::close_directories(&of_kase),
-        }
-        process::become_user(&plan.process, self.inputs.last_capability)?;
-        let filter = plan.seccomp.as_ref().map(|filter| &filter.program);
-        filter::reduce(&plan.process, filter)?;
-        let mut filter = filter;
-        if self.joined_pid.is_some() {
-            filter = pid_namespace::enter(&self.inputs.kase, &plan.process, filter)?;
-            session::lead()?;
-        }
-        // Only now: the path may be one of procfs's, which shows nothing of a process outside.
-        let program = match plan.process.arguments.first() {
-            Some(name) => Some(program::find(name, &environment)?),
-            None => None,
-        };
-        if plan.process.terminal.is_some() {
-            terminal::make_controlling()?;
-        }
-        let early = filter.filter(|filter| filter.notifies());
-        if let Some(filter) = early {
-            filter::install(&plan.process, filter, Some(&self.inputs.kase))?;
-        }
-        self.wait_for_start()?;
-        // The profile need not allow it.
-        process::set_limits(&plan.process.limits)?;
-        if let (Some(filter), None) = (filter, early) {
-            filter::install(&plan.process, filter, None)?;
-        }
         let hooks = plan.hooks.of(hook::Name::StartContainer);
         // Without any, nothing is asked of the filter.
-        if !hooks.is_empty() {
-            let state = self.inputs.state.now("created", Some(std::process::id().cast_signed()));
-            let environment = hook::Environment::OfContainer(&environment);
-            let around = hook::Around { directory: Path::new("."), environment, partner: None };
-            hook::run(hook::Name::StartContainer, hooks, &state, around)?;
-        }
-        let Some(program) = program else {
-            tracing::warn!("process is not set in config.json: there is nothing to run");
-            exit_now(0);
-        };
-        Err(program::execute(&program, &plan.process.arguments, &environment))
+        let hooks = (!hooks.is_empty()).then_some(StartContainer { hooks, state: self.state });
+        execute(&payload, partner, root, proc, hooks)
     }
 
-    /// Waits until kase has recorded this process, mapped its ids and made its cgroup, and is in that then. Whoever
-    /// needs one of these calls it; the second call does nothing.
-    fn begin(&mut self) -> anyhow::Result<()> {
-        if self.begun {
-            return Ok(());
-        }
-        trace::step("wait for ids and cgroup");
-        let tasks = self.inputs.kase.expect(ToInit::Begin)?;
-        trace::step("set-up");
-        self.begun = true;
-        tasks_files::enter(tasks)?;
-        affinity::settle(&Affinity::default())?;
+    /// Waits until this process is in its cgroup, and makes the cgroup namespace, whose root is that.
+    fn place(&self, partner: &Partner) -> anyhow::Result<Placed> {
+        let mut placed = Placed::wait(&partner.kase, &Affinity::default())?;
         if self.plan.mounts.iter().any(|mount| mount.what == What::Cgroup) {
-            self.own_cgroups = cgroup_mount::own()?;
+            placed.own_cgroups = cgroup_mount::own()?;
         }
-        // Its root is the cgroup that this process is in, so not before that is the right one.
         if self.plan.namespaces.makes(Kind::Cgroup) {
             unshare(Kind::Cgroup.flag())
                 .or_fault(|| Fault::at("linux.namespaces", "make a cgroup namespace"))?;
         }
-        Ok(())
+        Ok(placed)
     }
 
     /// What the container changes from here on goes elsewhere.
-    fn overlay(&mut self, root: OwnedFd) -> anyhow::Result<OwnedFd> {
+    fn overlay(&self, root: OwnedFd, trees: &mut Trees, kase: &InitEnd) -> anyhow::Result<OwnedFd> {
         match &self.plan.overlay {
             Some(overlay) => overlay::lay(
                 overlay,
                 overlay::Ground {
                     rootfs: root.as_fd(),
-                    layers: self.inputs.trees.layers.take(),
-                    checked: self.inputs.trees.checked.take(),
+                    layers: trees.layers.take(),
+                    checked: trees.checked.take(),
                     label: self.plan.mount_label,
-                    kase: &self.inputs.kase,
+                    kase,
                 },
             ),
             None => Ok(root),
         }
     }
 
-    /// Mounts and devices. Returns what becomes read-only when the rest is done.
-    fn furnish(&mut self, root: &OwnedFd) -> anyhow::Result<Vec<OwnedFd>> {
-        let plan = self.plan;
+    /// Makes the mounts. While kase is still at the cgroups, those that do not need them; then the rest.
+    fn mount_all(
+        &self,
+        mounter: &mut Mounter<'_>,
+        placed: Option<Placed>,
+        partner: &Partner,
+    ) -> anyhow::Result<()> {
         trace::step("mounts");
-        let mut mounter = mounts::Mounter {
-            root: root.as_fd(),
-            identity: FileId::of(root)?,
-            sources: std::mem::take(&mut self.inputs.trees.sources),
-            flags: match plan.namespaces.has(Kind::User) {
-                true => flags::Flags::Locked,
-                false => flags::Flags::Free,
-            },
-            links: std::mem::take(&mut self.inputs.trees.links),
-            joined_pid: self.joined_pid.take(),
-            late_readonly: Vec::new(),
-        };
-        let mut waiting: Vec<Hierarchies<'_>> = Vec::new();
-        for (index, mount) in plan.mounts.iter().enumerate() {
-            let shows = matches!(mount.what, What::Inside { .. });
-            if waiting.iter().any(|hierarchies| shows || hierarchies.holds(mount.destination)) {
-                self.fill(&mut waiting, &mut mounter)?;
-            }
-            match (&mount.what, &mount.idmap) {
-                (What::Inside { path, reach }, Some(_)) => {
-                    let tree = mounter.clone_inside(mount, path, *reach)?;
-                    mounter.bind(mount, self.map_ids(index, tree)?)?;
-                }
-                (What::Cgroup, _) => {
-                    match CgroupMount::begin(&mounter, mount, self.inputs.hierarchies.as_ref())? {
-                        CgroupMount::None => {}
-                        CgroupMount::Unified => {
-                            self.begin()?;
-                            cgroup_mount::unified(&mounter, mount, self.view(), &self.own_cgroups)?;
-                        }
-                        CgroupMount::Legacy(hierarchies) => {
-                            waiting.push(hierarchies);
-                            // Where kase may still be at its cgroups, there is other work to do.
-                            if self.begun {
-                                self.fill(&mut waiting, &mut mounter)?;
-                            }
-                        }
-                    }
+        let first = if placed.is_some() { 0 } else { self.before_placed() };
+        let (before, after) = self.plan.mounts.split_at(first);
+        let mut unfilled = Vec::new();
+        for (index, mount) in before.iter().enumerate() {
+            match mount.what {
+                What::Cgroup => {
+                    unfilled.push(Hierarchies::begin(mounter, mount, self.hierarchies.as_ref())?);
                 }
                 _ => mounter.mount(index, mount)?,
             }
         }
-        devices::make(root.as_fd(), &plan.devices, plan.device_origin)?;
-        if plan.tells_apt {
-            fake_root::write(root.as_fd())
-                .or_fault(|| Fault::at("--fake-root", "tell apt of it in the container's /dev"))?;
+        let placed = placed.map_or_else(|| self.place(partner), Ok)?;
+        for hierarchies in unfilled {
+            mounter.late_readonly.extend(hierarchies.fill(self.view(), &placed.own_cgroups)?);
         }
-        self.fill(&mut waiting, &mut mounter)?;
-        self.joined_pid = mounter.joined_pid;
-        Ok(mounter.late_readonly)
-    }
-
-    fn fill(
-        &mut self,
-        waiting: &mut Vec<Hierarchies<'_>>,
-        mounter: &mut mounts::Mounter<'_>,
-    ) -> anyhow::Result<()> {
-        for hierarchies in waiting.drain(..) {
-            self.begin()?;
-            trace::step("cgroup mount");
-            mounter.late_readonly.extend(hierarchies.fill(self.view(), &self.own_cgroups)?);
+        for (index, mount) in (first..).zip(after) {
+            match (&mount.what, &mount.idmap) {
+                (What::Inside { path, reach }, Some(_)) => {
+                    let tree = mounter.clone_inside(mount, path, *reach)?;
+                    mounter.bind(mount, map_ids(index, tree, &partner.kase)?)?;
+                }
+                (What::Cgroup, _) => match CgroupMount::begin(mounter, mount, self.hierarchies.as_ref())? {
+                    CgroupMount::None => {}
+                    CgroupMount::Unified => {
+                        cgroup_mount::unified(mounter, mount, self.view(), &placed.own_cgroups)?;
+                    }
+                    CgroupMount::Legacy(hierarchies) => {
+                        let filled = hierarchies.fill(self.view(), &placed.own_cgroups)?;
+                        mounter.late_readonly.extend(filled);
+                    }
+                },
+                _ => mounter.mount(index, mount)?,
+            }
         }
         Ok(())
+    }
+
+    /// How many mounts come before the first that needs this process to be placed: one that fills memory of the
+    /// container's, or asks kase for its ids, or shows the cgroups. v1's directories can be made before, and are filled
+    /// when all that comes before is mounted, unless it is to be mounted on them.
+    fn before_placed(&self) -> usize {
+        let mounts = &self.plan.mounts;
+        let is_v1 = |mount: &Mount<'_>| mount.what == What::Cgroup && self.hierarchies.is_some();
+        let needs = |(index, mount): (usize, &Mount<'_>)| {
+            let inside = matches!(mount.what, What::Inside { .. });
+            let mut v1 = mounts[..index].iter().filter(|before| is_v1(before));
+            mount.options.extension == Extension::CopyUp
+                || inside && mount.idmap.is_some()
+                || mount.what == What::Cgroup && !is_v1(mount)
+                || v1.any(|v1| inside || mount.destination.starts_with(v1.destination))
+        };
+        mounts.iter().enumerate().position(needs).unwrap_or(mounts.len())
     }
 
     fn view(&self) -> View {
@@ -333,34 +284,25 @@ impl Init<'_> {
         }
     }
 
-    /// Has kase map a tree's ids: it asks for rights over the file system that init may have given up.
-    fn map_ids(&mut self, index: usize, tree: OwnedFd) -> anyhow::Result<OwnedFd> {
-        self.begin()?;
-        self.inputs.kase.say(&ToKase::MapMountIds(u32::try_from(index)?, tree.try_clone()?))?;
-        self.inputs.kase.expect(ToInit::IdsMapped)?;
-        Ok(tree)
-    }
-
     /// The hooks before the root changes: kase's own first, then ours, in the container's namespaces.
-    fn hooks(&self, root: &OwnedFd) -> anyhow::Result<()> {
+    fn hooks(&self, root: &OwnedFd, callers_umask: Mode, kase: &InitEnd) -> anyhow::Result<()> {
         let hooks = &self.plan.hooks;
         if hooks.runtime_has_some() {
             trace::step("wait for hooks");
-            self.inputs.kase.say(&ToKase::RunHooks)?;
-            self.inputs.kase.expect(ToInit::HooksDone)?;
+            kase.say(&ToKase::RunHooks)?;
+            kase.expect(ToInit::HooksDone)?;
         }
         let listed = hooks.of(hook::Name::CreateContainer);
         if listed.is_empty() {
             return Ok(());
         }
-        let state = self.inputs.state.now("created", Some(std::process::id().cast_signed()));
+        let state = self.state.now("created", Some(std::process::id().cast_signed()));
         // In the rootfs, as with runc: its mounts are there, wherever its path leads outside.
         let directory = of_descriptor(root);
         let environment = hook::Environment::Empty;
-        let around =
-            hook::Around { directory: &directory, environment, partner: Some(self.inputs.kase.as_fd()) };
+        let around = hook::Around { directory: &directory, environment, partner: Some(kase.as_fd()) };
         // What these make has the modes that the caller's mask leaves, as what the other hooks of the host's make.
-        let exact = umask(self.umask);
+        let exact = umask(callers_umask);
         let done = hook::run(hook::Name::CreateContainer, listed, &state, around);
         umask(exact);
         done
@@ -378,42 +320,23 @@ impl Init<'_> {
         Ok(())
     }
 
-    fn close_paths(&self, root: &OwnedFd, late: Vec<OwnedFd>) -> anyhow::Result<()> {
-        let change =
-            crate::kernel::mount::Attributes { set: crate::kernel::mount::attribute::RDONLY, clear: 0 };
+    fn close_paths(&self, root: BorrowedFd<'_>, late: Vec<OwnedFd>) -> anyhow::Result<()> {
+        let change = mount::Attributes { set: mount::attribute::RDONLY, clear: 0 };
         for mounted in late {
-            crate::kernel::mount::set_attributes(mounted.as_fd(), change, crate::kernel::mount::Reach::One)
+            mount::set_attributes(mounted.as_fd(), change, mount::Reach::One)
                 .or_fault(|| Fault::at("mounts", "make a tmpfs read-only"))?;
         }
         if self.plan.readonly {
-            rootfs::make_readonly(root.as_fd())?;
+            rootfs::make_readonly(root)?;
         }
-        paths::readonly(root.as_fd(), &self.plan.readonly_paths)?;
-        paths::mask(root.as_fd(), &self.plan.masked, self.plan.mount_label)
+        paths::readonly(root, &self.plan.readonly_paths)?;
+        paths::mask(root, &self.plan.masked, self.plan.mount_label)
     }
+}
 
-    fn wait_for_start(&mut self) -> anyhow::Result<()> {
-        match self.inputs.gate {
-            Some(_) => {
-                // Who made a container may end it before its start, and not by SIGKILL alone: at once, so this
-                // is before kase is told that it is there.
-                heed_signals();
-                // Who made the container may exec in it now, and nothing of the host's is left to be seen. Only in a user
-                // namespace does that take a process that lets itself be looked into.
-                if self.plan.namespaces.has(Kind::User) {
-                    set_dumpable(Dumpable::Yes);
-                }
-                // Whoever knocks comes after the trace.
-                trace::leave();
-            }
-            None => trace::step("wait for the start"),
-        }
-        self.inputs.kase.say(&ToKase::Ready)?;
-        match &self.inputs.gate {
-            // It stays until the exec, which is the start.
-            Some(gate) => self.starter = Some(gate.wait()?),
-            None => drop(self.inputs.kase.expect(ToInit::Start)?),
-        }
-        Ok(())
-    }
+/// Has kase map a tree's ids: it asks for rights over the file system that init may have given up.
+fn map_ids(index: usize, tree: OwnedFd, kase: &InitEnd) -> anyhow::Result<OwnedFd> {
+    kase.say(&ToKase::MapMountIds(u32::try_from(index)?, tree.try_clone()?))?;
+    kase.expect(ToInit::IdsMapped)?;
+    Ok(tree)
 }

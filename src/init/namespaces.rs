@@ -15,15 +15,27 @@ use rootless::hurdles;
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, OwnedFd};
 
+/// Enters and makes what clone3(2) has not made, through the hop where the kernel forces one: see
+/// [`needs_hop`](Namespaces::needs_hop). Returns the way into a pid namespace that others are in, which comes last: see
+/// [`pid_namespace`](super::pid_namespace).
+///
+/// # Errors
+/// A path that is missing, of another kind, or not ours to join; what the kernel refuses.
+pub fn set_up(plan: &Plan<'_>, kase: &InitEnd) -> anyhow::Result<Option<Entry>> {
+    let namespaces = &plan.namespaces;
+    match (namespaces.join(Kind::Pid), namespaces.needs_hop()) {
+        (Some(pid), _) => beside_pid(pid, plan, kase).map(Some),
+        (None, true) => hop(plan, kase).map(|()| None),
+        (None, false) => join(&namespaces.joined).map(|()| None),
+    }
+}
+
 /// Joins everything that `linux.namespaces` gives a path for, but for the pid namespace, which counts only for what
 /// this process makes.
 ///
 /// Before the user namespace, whatever our privileges outside allow; the rest after it, with those inside. So
 /// a namespace that the user namespace does not own can be joined too.
-///
-/// # Errors
-/// A path that is missing, of another kind, or not ours to join.
-pub fn join(joins: &[Join<'_>]) -> anyhow::Result<()> {
+fn join(joins: &[Join<'_>]) -> anyhow::Result<()> {
     trace::step("join namespaces");
     // All are opened first: joining a mount namespace changes what the paths mean.
     let joins = joins.iter().filter(|join| join.kind != Kind::Pid);
@@ -100,11 +112,9 @@ fn refused(join: &Join<'_>, error: io::Error) -> anyhow::Error {
         .caused_by(error)
 }
 
-/// Enters all namespaces but the pid namespace that others are in, and makes those that are new. What is returned is the
-/// way into that one, for the end: see [`pid_namespace`](super::pid_namespace).
-pub fn beside_pid(plan: &Plan<'_>, kase: &InitEnd) -> anyhow::Result<Option<Entry>> {
+/// Enters all namespaces but the pid namespace that others are in, and makes those that are new.
+fn beside_pid(join_pid: &Join<'_>, plan: &Plan<'_>, kase: &InitEnd) -> anyhow::Result<Entry> {
     let namespaces = &plan.namespaces;
-    let Some(join_pid) = namespaces.join(Kind::Pid) else { return Ok(None) };
     let mut entry = Entry { namespace: open_one(join_pid)?, at: join_pid.at, entered: Entered::No };
     // While our privileges outside may allow it, if the container's user namespace does not own it. Then what this
     // process makes is in there from now on, hooks too.
@@ -117,7 +127,7 @@ pub fn beside_pid(plan: &Plan<'_>, kase: &InitEnd) -> anyhow::Result<Option<Entr
     process::unshare(made)
         .map_err(|error| not_made(Fault::at("linux.namespaces", "make the namespaces"), error))?;
     kase.say(&ToKase::Namespaces)?;
-    Ok(Some(entry))
+    Ok(entry)
 }
 
 /// Whether the user namespace that is joined owns the pid namespace, so that its root may enter that at any time.
@@ -163,7 +173,7 @@ impl Entry {
 
 /// Runs as the hop: enters what must be entered before init exists, makes init as kase's child, and ends.
 /// Returns only as init.
-pub fn hop(plan: &Plan<'_>, kase: &InitEnd) -> anyhow::Result<()> {
+fn hop(plan: &Plan<'_>, kase: &InitEnd) -> anyhow::Result<()> {
     join(&plan.namespaces.joined)?;
     let made = owned_offsets(plan, kase)?;
     match clone3(made, Child::OfOurParent, None)

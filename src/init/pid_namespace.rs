@@ -43,7 +43,7 @@ pub fn enter<'a>(
     close_copies(trace::descriptor().as_slice());
     let cloned = match early {
         Some(early) => {
-            filter::install(plan, early, None)?;
+            filter::install(plan, early, kase)?;
             clone_sibling()
         }
         None => clone3(0, Child::OfOurParent, None),

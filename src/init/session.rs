@@ -1,6 +1,6 @@
 //! What tells a container's process from whoever started it: session, signals, keyring, ids.
 
-use super::attributes;
+use super::attributes::{self, Executor};
 use super::sysctl::Procfs;
 use crate::fault::{Fault, OrFault};
 use crate::kernel::process;
@@ -19,13 +19,22 @@ pub fn lead() -> anyhow::Result<()> {
     setsid().or_fault(|| Fault::doing("start a session")).map(drop)
 }
 
-/// Takes signals by default, and joins the session keyring of this name, if one is given, with this label of SELinux's.
-/// All that this process makes inherits both.
+/// Begins a session if this process is the one that executes the program, takes signals by default, and joins the
+/// session keyring of this name, if one is given, with this label of SELinux's. All that this process makes inherits
+/// the last two.
 ///
 /// # Errors
 /// A label that the policy does not have; not that there are no keys to be had.
-pub fn begin(keyring: Option<&CStr>, label: Option<&str>, proc: &Procfs) -> anyhow::Result<()> {
+pub fn begin(
+    executor: Executor,
+    keyring: Option<&CStr>,
+    label: Option<&str>,
+    proc: &Procfs,
+) -> anyhow::Result<()> {
     trace::step("session");
+    if executor == Executor::Own {
+        lead()?;
+    }
     // The handlers are the defaults already (CLONE_CLEAR_SIGHAND), but what kase's caller ignores stays ignored, as by
     // a shell for what it starts in the background.
     process::reset_signals()?;

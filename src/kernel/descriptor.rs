@@ -18,11 +18,11 @@ pub fn close_on_exec_from(first: u32) -> io::Result<()> {
 }
 
 /// Closes the descriptors from `first` up that this process was started with: whoever opened them may wait for
-/// their end. They are those without close-on-exec, which all of kase's own have. Returns the numbers of kase's own.
+/// their end. They are those without close-on-exec, which all of kase's own have.
 ///
 /// # Errors
 /// Those of /proc/self/fd, and what it does not show is at least marked: close_range(2).
-pub fn close_inherited_from(first: u32) -> io::Result<Vec<i32>> {
+pub fn close_inherited_from(first: u32) -> io::Result<()> {
     let mut listed: Vec<i32> = Vec::new();
     let directory = open("/proc/self/fd", OFlag::O_RDONLY | OFlag::O_DIRECTORY)?;
     let number_of = |name: &CStr| name.to_str().ok()?.parse::<i32>().ok();
@@ -33,33 +33,15 @@ pub fn close_inherited_from(first: u32) -> io::Result<Vec<i32>> {
         Ok(())
     })?;
     drop(directory);
-    listed.retain(|number| {
+    for number in listed {
         // SAFETY: F_GETFD only looks.
-        let flags = unsafe { libc::fcntl(*number, libc::F_GETFD) };
-        let inherited = flags != -1 && flags & libc::FD_CLOEXEC == 0;
-        if inherited {
+        let flags = unsafe { libc::fcntl(number, libc::F_GETFD) };
+        if flags != -1 && flags & libc::FD_CLOEXEC == 0 {
             // SAFETY: what kase owns has close-on-exec, so nothing here owns this descriptor.
-            unsafe { libc::close(*number) };
-        }
-        !inherited
-    });
-    close_on_exec_from(first).map(|()| listed)
-}
-
-/// Closes those of these numbers, kase's in a process that it was copied into, that are directories. The
-/// path of the program to be executed could lead through them and out of the container, which close-on-exec comes
-/// too late for (CVE-2024-21626).
-pub fn close_directories(numbers: &[i32]) {
-    for number in numbers {
-        // SAFETY: plain integers, for which zero is a value.
-        let mut stat: libc::stat = unsafe { std::mem::zeroed() };
-        // SAFETY: `stat` outlives the call, which only looks.
-        let is_there = unsafe { libc::fstat(*number, &raw mut stat) } == 0;
-        if is_there && stat.st_mode & libc::S_IFMT == libc::S_IFDIR {
-            // SAFETY: its owner is in a frame of kase's, to which a copy of the process never comes back.
-            unsafe { libc::close(*number) };
+            unsafe { libc::close(number) };
         }
     }
+    close_on_exec_from(first)
 }
 
 /// Closes every descriptor from `first` up but `kept`, and those below it, standard ones aside, that no exec would

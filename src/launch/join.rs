@@ -3,7 +3,7 @@
 use super::child::{Child, Successor, clone_into};
 use crate::fault::{Fault, OrFault};
 use crate::handshake;
-use crate::init::added::{self, Added};
+use crate::init::added::{self, Container};
 use crate::init::affinity;
 use crate::init::namespaces::not_made;
 use crate::kernel::clone::Cloned;
@@ -40,6 +40,8 @@ pub struct Target<'a> {
     pub last_capability: u8,
     /// The container's system call filter.
     pub filter: Option<Program>,
+    /// Whether apt is told of `--fake-root` in it.
+    pub tells_apt: bool,
 }
 
 /// Makes the process, which waits until it is let go on.
@@ -54,28 +56,29 @@ pub fn join(
     trace::step("join namespaces");
     affinity::begin(&attributes.affinity)?;
     let (kase, process_end) = handshake::pair()?;
-    let root = match target.namespaces & Kind::Mount.flag() {
-        0 => Some(open_root(target.pid, target.pidfd.as_fd())?),
-        _ => None,
+    let joins = |kind: Kind| target.namespaces & kind.flag() != 0;
+    let root = match joins(Kind::Mount) {
+        true => None,
+        false => Some(open_root(target.pid, target.pidfd.as_fd())?),
     };
     // In the container's user namespace, those who are root there could trace the process, if this did not forbid it
     // (CVE-2016-9962).
     set_dumpable(Dumpable::No);
-    let added = Added {
-        kase: process_end,
-        target: target.pidfd,
+    let container = Container {
+        init: target.pidfd,
         root,
         namespaces: target.namespaces,
         keyring: target.keyring.then(|| CString::new(format!("_ses.{}", target.id))).transpose()?,
+        filter: target.filter,
+        tells_apt: target.tells_apt,
         preserve_fds: target.preserve_fds,
         last_capability: target.last_capability,
-        filter: target.filter,
     };
     trace::step("clone");
     let process = match clone_into(0, target.cgroup.as_ref().map(AsFd::as_fd)) {
         Ok((Cloned::New, _)) => {
             drop(kase);
-            added::run(plan, attributes, added)
+            added::run(plan, attributes, &container, process_end)
         }
         Ok((Cloned::Caller(process), place)) => (process, place),
         Err(error) => {
@@ -86,9 +89,7 @@ pub fn join(
             return Err(not_made(Fault::doing(doing), error));
         }
     };
-    drop(added);
-    let joins_pid = target.namespaces & Kind::Pid.flag() != 0;
-    let successor = if joins_pid { Successor::Awaited } else { Successor::None };
+    let successor = if joins(Kind::Pid) { Successor::Awaited } else { Successor::None };
     Ok(Child::new("the added process", process, kase, successor))
 }
 
