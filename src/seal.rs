@@ -307,12 +307,15 @@ fn memfd(arguments: &[OsString]) -> io::Result<Infallible> {
     };
     let mut copy = File::from(memfd);
     io::copy(&mut File::open(OWN)?, &mut copy)?;
-    fcntl(
-        &copy,
-        FcntlArg::F_ADD_SEALS(
-            SealFlag::F_SEAL_SEAL | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_WRITE,
-        ),
-    )?;
+    let seals =
+        SealFlag::F_SEAL_SEAL | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_WRITE;
+    // On a busy host something else in the kernel may hold one of the pages, and for longer than fcntl waits.
+    let mut again = 0..20;
+    while let Err(errno) = fcntl(&copy, FcntlArg::F_ADD_SEALS(seals)) {
+        if errno != Errno::EBUSY || again.next().is_none() {
+            return Err(errno.into());
+        }
+    }
     Err(execute_file(copy.as_fd(), arguments))
 }
 

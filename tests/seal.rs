@@ -18,6 +18,7 @@ deeds! {
 deeds! { user:
     a_binary_of_root_is_executed_once,
     a_binary_of_the_users_is_executed_again,
+    a_copy_that_is_busy_for_a_moment_is_sealed_all_the_same,
     a_binary_of_a_subordinate_id_is_executed_again,
     root_of_a_namespace_executes_again_what_its_namespace_owns,
     a_hidden_proc_is_enough,
@@ -93,6 +94,26 @@ fn a_binary_of_root_is_executed_once(kase: &Kase) {
 fn a_binary_of_the_users_is_executed_again(kase: &Kase) {
     needs!("strace");
     assert_eq!(executions_of(kase, &[], &own_binary(kase)), 1);
+}
+
+/// The kernel answers EBUSY where it still holds a page of the copy itself.
+fn a_copy_that_is_busy_for_a_moment_is_sealed_all_the_same(kase: &Kase) {
+    needs!("strace");
+    let binary = own_binary(kase);
+    let traced = |inject: &[&str]| {
+        let mut strace = kase.program("strace");
+        strace.args(["-qq", "-e", "trace=fcntl", "-o", "trace"]).args(inject).arg("--");
+        let command = with(kase, &binary, ["run", "-b", "/nowhere", "x"]);
+        strace.arg(command.get_program()).args(command.get_args());
+        let outcome = kase.finish(strace);
+        (fs::read_to_string(kase.path("trace")).unwrap(), outcome)
+    };
+    let (trace, _) = traced(&[]);
+    let seal =
+        trace.lines().position(|line| line.contains("F_ADD_SEALS")).expect("a user's binary is copied") + 1;
+    let (trace, outcome) = traced(&["-e", &format!("inject=fcntl:error=EBUSY:when={seal}")]);
+    assert!(trace.contains("EBUSY"), "{trace}");
+    outcome.fails(&["/nowhere/config.json"]);
 }
 
 fn a_binary_of_a_subordinate_id_is_executed_again(kase: &Kase) {
