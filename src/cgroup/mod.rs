@@ -26,6 +26,7 @@ mod write;
 
 pub use directory::Reach;
 pub use freezer::{Host, State};
+pub use join::Join;
 pub use oom::Heard;
 
 use crate::fault::{Fault, OrFault};

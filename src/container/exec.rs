@@ -4,6 +4,7 @@ use super::announcement::Announcement;
 use super::{Container, Status};
 use crate::accounts;
 use crate::bundle;
+use crate::cgroup::Join;
 use crate::config::{self, Config};
 use crate::fault::{Fault, OrFault};
 use crate::handshake::ToInit;
@@ -27,12 +28,13 @@ use crate::plan::attributes;
 use crate::plan::exec::{self, Changes};
 use crate::plan::namespaces::Kind;
 use crate::plan::notes::Notes;
-use crate::plan::process::groups;
+use crate::plan::process::{Limit, groups};
 use crate::plan::seccomp::Listener;
 use crate::seccomp::Program;
 use crate::trace;
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
+use oci_spec::runtime::Linux;
 use rootless::caller::Standing;
 use std::ffi::CStr;
 use std::fs::File;
@@ -123,22 +125,10 @@ pub fn exec(container: &Container, mut request: Request) -> anyhow::Result<i32> 
         filter: filter(container)?,
         tells_apt: facts.tells_apt,
     };
-    let listener = config.linux.as_deref().and_then(|linux| linux.seccomp().as_ref()).and_then(Listener::of);
-    let agent = match (&target.filter, listener) {
-        (Some(filter), Some(listener)) if filter.notifies() => Some(Agent::connect(listener)?),
-        _ => None,
-    };
+    let agent = agent(target.filter.as_ref(), linux)?;
     let state = container.hook_state("running", Some(pid)).ok_or_else(gone)?;
     let mut added = join(&plan, &attributes, target)?;
-    trace::step("cgroup and limits");
-    let pid = added.process.pid;
-    tracing::debug!("the process that is added to container {:?} is process {pid}", container.id());
-    if added.place == Place::Outside {
-        cgroup.attach(pid)?;
-    }
-    container.share().map_or(Ok(()), |share| share.add(pid))?;
-    limits::raise(&plan.limits, pid)?;
-    added.say(ToInit::Begin, &cgroup.tasks_files())?;
+    place(container, &added, cgroup, &plan.limits)?;
     serve(&mut added, &mut console, agent.as_ref(), &state)?;
     if facts.namespaces & Kind::Pid.flag() != 0 {
         added.set_scheduler(attributes.scheduler.as_ref())?;
@@ -153,6 +143,28 @@ pub fn exec(container: &Container, mut request: Request) -> anyhow::Result<i32> 
             added.keep();
             Ok(0)
         }
+    }
+}
+
+/// Puts the process where the container's are, and lets it go on.
+fn place(container: &Container, added: &Child, mut cgroup: Join, limits: &[Limit]) -> anyhow::Result<()> {
+    trace::step("cgroup and limits");
+    let pid = added.process.pid;
+    tracing::debug!("the process that is added to container {:?} is process {pid}", container.id());
+    if added.place == Place::Outside {
+        cgroup.attach(pid)?;
+    }
+    container.share().map_or(Ok(()), |share| share.add(pid))?;
+    limits::raise(limits, pid)?;
+    added.say(ToInit::Begin, &cgroup.tasks_files())
+}
+
+/// The agent that the listener of the filter goes to, if it has one.
+fn agent<'a>(filter: Option<&Program>, linux: Option<&'a Linux>) -> anyhow::Result<Option<Agent<'a>>> {
+    let listener = linux.and_then(|linux| linux.seccomp().as_ref()).and_then(Listener::of);
+    match filter {
+        Some(filter) if filter.notifies() => listener.map(Agent::connect).transpose(),
+        _ => Ok(None),
     }
 }
 

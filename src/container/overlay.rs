@@ -58,7 +58,7 @@ pub fn ready(plan: &Plan<'_>, caller: &Caller, store: &Store, id: &str) -> anyho
     let lower = stat(&plan.rootfs).or_fault(doing)?;
     for name in ["upper", "work"] {
         if let Some(new) = make(top.as_fd(), name).or_fault(doing)? {
-            furnish(&new, name, &lower, owner(overlay, plan, caller, &lower)).or_fault(doing)?;
+            give_owner_and_mode(&new, name, &lower, owner(overlay, plan, caller, &lower)).or_fault(doing)?;
             continue;
         }
         // A symlink is told of where the layers are opened.
@@ -201,7 +201,12 @@ fn make(top: BorrowedFd<'_>, name: &str) -> nix::Result<Option<OwnedFd>> {
     }
 }
 
-fn furnish(new: &OwnedFd, name: &str, lower: &FileStat, owner: Option<(u32, u32)>) -> nix::Result<()> {
+fn give_owner_and_mode(
+    new: &OwnedFd,
+    name: &str,
+    lower: &FileStat,
+    owner: Option<(u32, u32)>,
+) -> nix::Result<()> {
     if let Some((uid, gid)) = owner {
         fchown(new, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
     }

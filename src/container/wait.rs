@@ -24,7 +24,7 @@ use std::time::Duration;
 /// # Errors
 /// A container that does not exist.
 pub fn wait(store: &Store, id: &str) -> anyhow::Result<Option<i32>> {
-    let container = born(store, id)?;
+    let container = once_begun(store, id)?;
     if let Some(code) = container.exit() {
         return Ok(Some(code));
     }
@@ -45,8 +45,8 @@ pub fn wait(store: &Store, id: &str) -> anyhow::Result<Option<i32>> {
     }
 }
 
-/// Whoever creates it may not have come to its init yet, which is soon or, if it hangs, never.
-fn born(store: &Store, id: &str) -> anyhow::Result<Container> {
+/// The container once it has an init, which whoever creates it may not have come to yet.
+fn once_begun(store: &Store, id: &str) -> anyhow::Result<Container> {
     const LONGEST: Duration = Duration::from_millis(200);
     let mut moment = Duration::from_millis(5);
     loop {

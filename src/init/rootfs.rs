@@ -1,4 +1,4 @@
-//! Makes the rootfs a mount of its own and, once it is furnished, the root.
+//! Makes the rootfs a mount of its own and, once all is mounted in it, the root.
 
 use super::mounts::clone_source;
 use super::{Trees, inside};
