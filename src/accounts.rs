@@ -11,9 +11,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 /// An entry of passwd.
 #[derive(Debug, PartialEq, Eq)]
 pub struct User {
-    /// Its name.
     pub name: String,
-    /// Its id.
     pub uid: u32,
     /// Its group's id.
     pub gid: u32,

@@ -77,10 +77,8 @@ pub struct Process {
 /// In characters.
 #[derive(Debug, Clone, Copy, Deserialize)]
 pub struct ConsoleSize {
-    /// Rows.
     #[serde(default)]
     pub height: u64,
-    /// Columns.
     #[serde(default)]
     pub width: u64,
 }
@@ -184,7 +182,6 @@ pub const FIELDS: &str = "ociVersion hostname domainname annotations* solaris* w
 /// A field that the specification has.
 #[derive(Clone, Copy)]
 pub struct Known {
-    /// Its name.
     pub name: &'static str,
     /// Whether it is a map by names that are not the specification's.
     pub is_map: bool,

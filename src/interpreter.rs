@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 /// What a program names as such.
 #[derive(Debug)]
 pub struct Interpreter {
-    /// Its path.
     pub path: PathBuf,
     kind: Kind,
 }

@@ -31,7 +31,6 @@ pub enum Node {
 pub struct Field {
     /// Where its name begins.
     pub at: usize,
-    /// Its name.
     pub name: String,
     /// Its value.
     pub value: Tree,

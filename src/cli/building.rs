@@ -25,7 +25,6 @@ impl<'a> Building<'a> {
         building.with(|command| command.disable_help_flag(!helps))
     }
 
-    /// The command.
     pub fn done(self) -> Command {
         self.command
     }

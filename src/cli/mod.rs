@@ -55,7 +55,6 @@ const ABOUT: &str = "A rootless-first OCI container runtime";
 
 /// What every command knows.
 pub struct Context {
-    /// Who calls.
     pub caller: Caller,
     /// `--root`.
     root: Option<PathBuf>,

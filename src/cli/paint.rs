@@ -30,7 +30,6 @@ pub enum Colour {
     Green,
     /// Worth a look.
     Yellow,
-    /// Wrong.
     Red,
 }
 

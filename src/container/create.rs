@@ -41,9 +41,7 @@ use std::time::SystemTime;
 #[derive(Debug)]
 pub struct Created {
     // Dropped from the first to the last: a cgroup can go when nothing is in it any more.
-    /// Its init.
     pub init: Child,
-    /// Its cgroup.
     pub cgroup: Cgroup,
     /// Its place in the state root.
     pub entry: Entry,

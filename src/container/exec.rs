@@ -48,7 +48,6 @@ use std::path::PathBuf;
 pub struct Request {
     /// `--rootless`.
     pub adapt: Adapt,
-    /// Who asks.
     pub standing: Standing,
     /// `--process`, which replaces all that `changes` could say.
     pub process: Option<PathBuf>,

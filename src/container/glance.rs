@@ -41,7 +41,6 @@ impl Booted for Facts<'_> {
 /// A container at a glance.
 #[derive(Debug)]
 pub struct Sight<'a> {
-    /// Its id.
     pub id: &'a str,
     /// Whose it is.
     pub owner: &'a str,

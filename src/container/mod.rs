@@ -77,7 +77,6 @@ pub enum Status {
     Created,
     /// Its program runs.
     Running,
-    /// Frozen.
     Paused,
     /// Init has ended, or never came to be.
     Stopped,
@@ -103,7 +102,6 @@ impl fmt::Display for Status {
 }
 
 impl Container {
-    /// Its id.
     pub fn id(&self) -> &str {
         &self.directory.id
     }

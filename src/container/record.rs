@@ -119,7 +119,6 @@ enum Line<F, C> {
 pub struct Record<F = Facts, C = CgroupFacts> {
     /// What was asked for.
     pub facts: F,
-    /// Its cgroup.
     pub cgroup: C,
     /// Who init is, once it was made.
     pub init: Option<Init>,

@@ -8,7 +8,6 @@ use std::path::PathBuf;
 /// What the command line says about a container that is to be made.
 #[derive(Debug)]
 pub struct Request {
-    /// Its id.
     pub id: String,
     /// `--bundle`.
     pub bundle: PathBuf,

@@ -15,7 +15,6 @@ use std::path::Path;
 pub struct State<'a> {
     /// config.json's version.
     pub oci_version: &'a str,
-    /// The id.
     pub id: &'a str,
     /// Init's id; 0 when it has ended.
     pub pid: i32,

@@ -45,7 +45,6 @@ pub enum Choice {
 pub struct Request {
     /// Whose configuration it is.
     pub engine: Engine,
-    /// Who asks.
     pub uid: u32,
     /// Where the configuration lies, if not in the usual directory.
     pub directory: Option<PathBuf>,

@@ -8,13 +8,11 @@ use std::os::fd::OwnedFd;
 #[derive(Debug, Clone, Copy)]
 #[repr(C)]
 pub struct SockFilter {
-    /// The operation.
     pub code: u16,
     /// How many instructions to skip if the comparison holds.
     pub jt: u8,
     /// How many to skip if it does not.
     pub jf: u8,
-    /// The operand.
     pub k: u32,
 }
 

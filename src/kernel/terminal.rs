@@ -7,9 +7,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 /// Rows and columns, in characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Size {
-    /// Height.
     pub rows: u16,
-    /// Width.
     pub columns: u16,
 }
 

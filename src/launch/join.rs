@@ -24,9 +24,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 pub struct Target<'a> {
     /// The cgroup v2 directory to clone the process into.
     pub cgroup: Option<OwnedFd>,
-    /// Its init.
     pub pid: i32,
-    /// Its init.
     pub pidfd: OwnedFd,
     /// Its id, which names the session keyring.
     pub id: &'a str,

@@ -63,7 +63,6 @@ pub struct Setting<'a> {
     pub driver: Driver,
     /// Which of systemd's properties annotations may set.
     pub properties: Properties,
-    /// Who calls.
     pub standing: Standing,
     /// The container's id.
     pub id: &'a str,
@@ -75,7 +74,6 @@ pub struct Setting<'a> {
 /// What is decided about a container's cgroup.
 #[derive(Debug)]
 pub struct CgroupPlan {
-    /// Where.
     pub location: Location,
     /// What asked for a cgroup, if anything did. Else a caller who may not make one does without.
     pub asked: Option<Place>,
@@ -88,7 +86,6 @@ pub struct CgroupPlan {
 /// Where a cgroup is.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Location {
-    /// Nowhere.
     Nowhere,
     /// From the root of each hierarchy.
     FromRoot(PathBuf),

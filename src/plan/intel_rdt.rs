@@ -5,7 +5,6 @@ use crate::host::facilities::{Facilities, Presence, Resctrl};
 use oci_spec::runtime::LinuxIntelRdt;
 use std::path::PathBuf;
 
-/// Decided.
 #[derive(Debug, PartialEq, Eq)]
 pub struct IntelRdt<'spec> {
     /// Where resctrl is mounted.

@@ -29,7 +29,6 @@ pub struct Options<'spec> {
 /// What becomes of what is there already.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub enum Extension {
-    /// None.
     #[default]
     None,
     /// A new tmpfs begins with what the mount point held.

@@ -21,9 +21,7 @@ pub struct Mount<'spec> {
     pub at: Place,
     /// Where, inside the rootfs; resolved there when it is done.
     pub destination: &'spec Path,
-    /// What.
     pub what: What<'spec>,
-    /// How.
     pub options: Options<'spec>,
     /// Other owners than its source has.
     pub idmap: Option<IdMapped<'spec>>,
@@ -98,7 +96,6 @@ pub struct Setting<'a, 'spec> {
     pub namespaces: &'a Namespaces<'spec>,
     /// The ids of a user namespace that is made.
     pub maps: Option<&'a IdMaps>,
-    /// Who calls.
     pub standing: Standing,
     /// Whether entries may be changed to what can work.
     pub adapt: Adapt,

@@ -89,7 +89,6 @@ pub struct Join<'spec> {
 pub struct Offset {
     /// `monotonic` or `boottime`.
     pub clock: &'static str,
-    /// Seconds.
     pub seconds: i64,
     /// Nanoseconds, below 1,000,000,000.
     pub nanoseconds: u32,

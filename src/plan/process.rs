@@ -81,9 +81,7 @@ impl ProcessPlan<'_> {
 /// Who the process is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ids<'spec> {
-    /// User.
     pub uid: u32,
-    /// Group.
     pub gid: u32,
     /// Supplementary groups.
     pub additional_gids: &'spec [u32],

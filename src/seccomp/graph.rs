@@ -10,13 +10,11 @@ use std::hash::{BuildHasherDefault, Hasher};
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(C)]
 pub struct Instruction {
-    /// The operation.
     pub code: u16,
     /// How many instructions to skip if the comparison holds.
     pub jt: u8,
     /// How many to skip if it does not.
     pub jf: u8,
-    /// The operand.
     pub k: u32,
 }
 

@@ -6,11 +6,9 @@ use super::graph::Instruction;
 /// `struct seccomp_data`.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Data {
-    /// The call.
     pub number: u32,
     /// The architecture's audit number.
     pub audit: u32,
-    /// Its arguments.
     pub args: [u64; 6],
 }
 

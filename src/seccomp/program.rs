@@ -46,7 +46,6 @@ pub enum Execve {
 pub struct Unknown {
     /// Where it stands, as a path into config.json.
     pub place: String,
-    /// The name.
     pub name: String,
 }
 

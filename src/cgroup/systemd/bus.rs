@@ -36,9 +36,7 @@ pub struct Bus {
 pub struct Target {
     /// The name on the bus.
     pub destination: &'static str,
-    /// The object.
     pub path: &'static str,
-    /// The interface.
     pub interface: &'static str,
 }
 
@@ -59,7 +57,6 @@ pub struct Message {
 }
 
 impl Message {
-    /// Its arguments.
     pub fn reader(&self) -> Reader<'_> {
         Reader::new(&self.body)
     }

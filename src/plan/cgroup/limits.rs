@@ -33,7 +33,6 @@ pub struct Write {
     pub at: At,
     /// Whose file it is, in the version's own word: `io`, `blkio`.
     pub controller: Cow<'static, str>,
-    /// The file.
     pub file: Cow<'static, str>,
     /// What is written, a write(2) for each line.
     pub value: Value,
