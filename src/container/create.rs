@@ -24,10 +24,12 @@ use crate::launch::intel_rdt::Share;
 use crate::launch::notify::Agent;
 use crate::launch::own_terminal::OwnTerminal;
 use crate::launch::pidfd::Receiver;
-use crate::launch::spawn::{Given, spawn};
+use crate::launch::spawn::{self, Inputs};
 use crate::launch::{fuse, id_mapped, limits, net_devices};
 use crate::plan::Plan;
 use crate::plan::cgroup::Version;
+use crate::plan::namespaces::Kind;
+use crate::plan::payload::{self, Payload};
 use crate::trace;
 use oci_spec::runtime::Hook;
 use rootless::caller::Caller;
@@ -144,7 +146,16 @@ impl Creation<'_> {
         let plan = self.plan;
         let mut written = CgroupFacts::default();
         let target = self.begin_cgroup(cgroup, &mut written)?;
-        let mut init = spawn(plan, self.host, self.given(gate, target)?, &mut ids)?;
+        let mut init = spawn::spawn(
+            plan,
+            self.host,
+            &self.payload(),
+            self.inputs(gate)?,
+            target.as_ref().map(AsFd::as_fd),
+            &self.entry.descriptors(),
+            &mut ids,
+        )?;
+        drop(target);
         let pid = init.process.pid;
         trace::step("record and cgroup");
         tracing::debug!("init of container {:?} is process {pid}", self.entry.directory.id);
@@ -168,20 +179,29 @@ impl Creation<'_> {
         Ok((init, console))
     }
 
-    fn given(&self, gate: Option<Gate>, cgroup: Option<OwnedFd>) -> anyhow::Result<Given<'_>> {
+    fn inputs(&self, gate: Option<Gate>) -> anyhow::Result<Inputs> {
         let hierarchies = match self.layout.version() {
-            Some(Version::V1) => Some(Rc::clone(self.layout.all()?)),
+            // Init has other mounts than these in a mount namespace that it joins.
+            Some(Version::V1) if self.plan.namespaces.join(Kind::Mount).is_none() => {
+                Some(Rc::clone(self.layout.all()?))
+            }
             _ => None,
         };
-        Ok(Given {
-            gate,
-            private: self.entry.descriptors(),
-            id: &self.entry.directory.id,
-            state: self.state.clone(),
-            cgroup,
-            hierarchies,
-            checked: self.overlay,
-        })
+        let trees = spawn::trees(self.plan, self.host, self.overlay)?;
+        Ok(Inputs { gate, trees, hierarchies, state: self.state.clone() })
+    }
+
+    fn payload(&self) -> Payload<'_> {
+        let plan = self.plan;
+        Payload {
+            process: &plan.process,
+            attributes: &plan.attributes,
+            filter: plan.seccomp.as_ref().map(|filter| &filter.program),
+            keyring: if plan.keyring { payload::keyring(&self.entry.directory.id) } else { None },
+            tells_apt: plan.tells_apt,
+            preserve_fds: plan.preserve_fds,
+            last_capability: self.host.last_capability,
+        }
     }
 
     /// Gives init what it asks for, until it is ready.

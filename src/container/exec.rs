@@ -17,7 +17,7 @@ use crate::kernel::process::become_subreaper;
 use crate::kernel::text::read_bytes;
 use crate::launch::child::{Asked, Child, Place};
 use crate::launch::console::Console;
-use crate::launch::join::{Target, join};
+use crate::launch::join;
 use crate::launch::limits;
 use crate::launch::notify::Agent;
 use crate::launch::own_terminal::OwnTerminal;
@@ -28,6 +28,7 @@ use crate::plan::attributes;
 use crate::plan::exec::{self, Changes};
 use crate::plan::namespaces::Kind;
 use crate::plan::notes::Notes;
+use crate::plan::payload::{self, Payload};
 use crate::plan::process::{Limit, groups};
 use crate::plan::seccomp::Listener;
 use crate::seccomp::Program;
@@ -112,26 +113,28 @@ pub fn exec(container: &Container, mut request: Request) -> anyhow::Result<i32> 
     }
     trace::step("cgroup");
     let mut cgroup = container.cgroup().join(&request.cgroups, pid)?;
-    let target = Target {
-        cgroup: cgroup.clone_target(),
-        pid,
-        pidfd,
-        id: container.id(),
-        keyring: facts.keyring,
-        namespaces: facts.namespaces,
+    let filter = filter(container)?;
+    let payload = Payload {
+        process: &plan,
+        attributes: &attributes,
+        filter: filter.as_ref(),
+        keyring: if facts.keyring { payload::keyring(container.id()) } else { None },
+        tells_apt: facts.tells_apt,
         preserve_fds: request.preserve_fds,
         last_capability,
-        filter: filter(container)?,
-        tells_apt: facts.tells_apt,
     };
-    let agent = agent(target.filter.as_ref(), linux)?;
+    let agent = agent(payload.filter, linux)?;
     let state = container.hook_state("running", Some(pid)).ok_or_else(gone)?;
-    let mut added = join(&plan, &attributes, target)?;
+    let joined = join::open_container(pid, pidfd, facts.namespaces)?;
+    let target = cgroup.clone_target();
+    let mut added = join::join(&payload, &joined, target.as_ref().map(AsFd::as_fd))?;
     place(container, &added, cgroup, &plan.limits)?;
     serve(&mut added, &mut console, agent.as_ref(), &state)?;
-    if facts.namespaces & Kind::Pid.flag() != 0 {
+    if joined.joins(Kind::Pid) {
         added.set_scheduler(attributes.scheduler.as_ref())?;
     }
+    // Not to be held open as long as the process lives.
+    drop((joined, target));
     announcement.make(&added, b"setns")?;
     trace::step("start");
     added.start()?;

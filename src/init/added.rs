@@ -1,7 +1,7 @@
 //! The recipe of a process that joins a container which runs already.
 
 use super::attributes::Executor;
-use super::execute::{Payload, execute};
+use super::execute::execute;
 use super::partner::Partner;
 use super::placed::Placed;
 use super::sysctl::Procfs;
@@ -11,15 +11,13 @@ use crate::fault::{Fault, OrFault};
 use crate::handshake::InitEnd;
 use crate::kernel::path::open;
 use crate::kernel::process::{Dumpable, exit_now, set_dumpable, setns};
-use crate::plan::attributes::ProcessAttributes;
 use crate::plan::namespaces::Kind;
+use crate::plan::payload::Payload;
 use crate::plan::process::ProcessPlan;
-use crate::seccomp::Program;
 use crate::trace::{self, Who};
 use nix::fcntl::OFlag;
 use nix::unistd::{chdir, chroot, fchdir};
 use std::convert::Infallible;
-use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
 
 /// The container that is joined.
@@ -31,44 +29,20 @@ pub struct Container {
     pub root: Option<OwnedFd>,
     /// CLONE_NEW* flags of the namespaces that it does not share with us.
     pub namespaces: u64,
-    /// Its session keyring, if it has one.
-    pub keyring: Option<CString>,
-    /// Its system call filter.
-    pub filter: Option<Program>,
-    /// Whether apt is told of `--fake-root`.
-    pub tells_apt: bool,
-    /// Descriptors from 3 on that the process inherits.
-    pub preserve_fds: u32,
-    /// The highest capability that the kernel knows.
-    pub last_capability: u8,
 }
 
 /// Runs the added process. Never returns.
-pub fn run(
-    plan: &ProcessPlan<'_>,
-    attributes: &ProcessAttributes<'_>,
-    container: &Container,
-    kase: InitEnd,
-) -> ! {
+pub fn run(payload: &Payload<'_>, container: &Container, kase: InitEnd) -> ! {
     trace::enter(Who::Init);
-    let payload = Payload {
-        process: plan,
-        attributes,
-        filter: container.filter.as_ref(),
-        tells_apt: container.tells_apt,
-        preserve_fds: container.preserve_fds,
-        last_capability: container.last_capability,
-        executor: if container.joins(Kind::Pid) { Executor::Successor } else { Executor::Own },
-        at_gate: Dumpable::No,
-    };
-    let mut partner = Partner::new(kase, None);
-    let Err(error) = recipe(&payload, container, &mut partner);
+    let mut partner = Partner::new(kase, None, Dumpable::No);
+    let Err(error) = recipe(payload, container, &mut partner);
     partner.refuse(&error);
     exit_now(1)
 }
 
 fn recipe(payload: &Payload<'_>, container: &Container, partner: &mut Partner) -> anyhow::Result<Infallible> {
     let plan = payload.process;
+    let executor = if container.joins(Kind::Pid) { Executor::Successor } else { Executor::Own };
     // The host's: what the container has at /proc is its own choice.
     let proc = Procfs::open()?;
     if let Some(score) = plan.oom_score_adj {
@@ -81,17 +55,18 @@ fn recipe(payload: &Payload<'_>, container: &Container, partner: &mut Partner) -
         take_root(plan)?;
         set_dumpable(Dumpable::No);
     }
-    session::begin(payload.executor, container.keyring.as_deref(), payload.attributes.labels.selinux, &proc)?;
+    session::begin(executor, payload.keyring.as_deref(), payload.attributes.labels.selinux, &proc)?;
     let root = open("/", OFlag::O_PATH | OFlag::O_DIRECTORY)?;
     match plan.terminal {
         Some(size) => terminal::take(root.as_fd(), size, plan.user.uid, Console::Untouched, &partner.kase)?,
         None => process::adopt_stdio(root.as_fd(), &proc, &plan.user, false)?,
     }
-    execute(payload, partner, root, proc, None)
+    execute(payload, executor, partner, root, proc, None)
 }
 
 impl Container {
-    fn joins(&self, kind: Kind) -> bool {
+    /// Whether the process enters a namespace of this kind.
+    pub fn joins(&self, kind: Kind) -> bool {
         self.namespaces & kind.flag() != 0
     }
 

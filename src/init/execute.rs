@@ -9,38 +9,15 @@ use super::sysctl::Procfs;
 use super::{fake_root, filter, pid_namespace, process, program, session, terminal};
 use crate::hook;
 use crate::kernel::descriptor::close_all_but;
-use crate::kernel::process::{Dumpable, exit_now};
+use crate::kernel::process::exit_now;
 use crate::log;
-use crate::plan::attributes::ProcessAttributes;
-use crate::plan::process::ProcessPlan;
-use crate::seccomp::Program;
+use crate::plan::payload::Payload;
 use crate::trace;
 use oci_spec::runtime::Hook;
 use std::convert::Infallible;
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
-
-/// What a process of a container has to be, whether it is the first or is added.
-#[derive(Debug)]
-pub struct Payload<'a> {
-    /// What is executed, and as whom.
-    pub process: &'a ProcessPlan<'a>,
-    /// How the kernel treats it.
-    pub attributes: &'a ProcessAttributes<'a>,
-    /// The container's system call filter.
-    pub filter: Option<&'a Program>,
-    /// Whether apt is told of `--fake-root`.
-    pub tells_apt: bool,
-    /// Descriptors from 3 on that the program inherits.
-    pub preserve_fds: u32,
-    /// The highest capability that the kernel knows.
-    pub last_capability: u8,
-    /// Who executes the program.
-    pub executor: Executor,
-    /// Whether it may be looked into while it waits at the gate.
-    pub at_gate: Dumpable,
-}
 
 /// The hooks in the container right before its first program.
 #[derive(Debug, Clone, Copy)]
@@ -51,9 +28,11 @@ pub struct StartContainer<'a> {
     pub state: &'a hook::State,
 }
 
-/// Becomes the program. `root` is the container's, `proc` the host's.
+/// Becomes the program, in this process or, as `executor` has it, in one that it makes. `root` is the container's, `proc`
+/// the host's.
 pub fn execute(
     payload: &Payload<'_>,
+    executor: Executor,
     partner: &mut Partner,
     root: OwnedFd,
     proc: Procfs,
@@ -65,7 +44,7 @@ pub fn execute(
         fake_root::tell(&mut environment, root.as_fd());
     }
     // Before the privileges go, and before a filter that may know nothing of these calls.
-    attributes::set(payload.attributes, &proc, payload.executor)?;
+    attributes::set(payload.attributes, &proc, executor)?;
     drop((proc, root));
     process::tell_missing(&plan.capabilities)?;
     log::leave();
@@ -75,7 +54,7 @@ pub fn execute(
     close_all_but(&kept, 3 + payload.preserve_fds)?;
     process::become_user(plan, payload.last_capability)?;
     filter::reduce(plan, payload.filter)?;
-    let filter = match payload.executor {
+    let filter = match executor {
         Executor::Own => payload.filter,
         Executor::Successor => {
             let filter = pid_namespace::enter(&partner.kase, plan, payload.filter)?;
@@ -93,7 +72,7 @@ pub fn execute(
         filter => (None, filter),
     };
     early.map_or(Ok(()), |filter| filter::install(plan, filter, &partner.kase))?;
-    partner.wait_for_start(payload.at_gate)?;
+    partner.wait_for_start()?;
     // The profile need not allow it.
     process::set_limits(&plan.limits)?;
     last.map_or(Ok(()), |filter| filter::install(plan, filter, &partner.kase))?;

@@ -2,30 +2,22 @@
 
 use super::overlay;
 use crate::gate::Gate;
-use crate::handshake::InitEnd;
 use crate::hook;
 use crate::host::hierarchies::Hierarchy;
 use std::collections::BTreeMap;
-use std::ffi::CString;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::rc::Rc;
 
-/// What kase inputs to init beside the plan.
+/// What kase gives to init beside the plan.
 #[derive(Debug)]
 pub struct Inputs {
-    /// The way to speak to kase.
-    pub kase: InitEnd,
     /// Where `start` will come to; nothing for `run`, whose kase says it itself.
     pub gate: Option<Gate>,
     /// The rootfs and bind sources, where init could not reach them.
     pub trees: Trees,
     /// The cgroup hierarchies of v1, where init has the mounts that kase has found them among.
     pub hierarchies: Option<Rc<[Hierarchy]>>,
-    /// The session keyring's name.
-    pub keyring: CString,
-    /// The highest capability that the kernel knows.
-    pub last_capability: u8,
     /// What hooks are told.
     pub state: hook::State,
 }

@@ -47,29 +47,32 @@ use crate::plan::Plan;
 use crate::plan::mount_options::Extension;
 use crate::plan::mounts::{Mount, What};
 use crate::plan::namespaces::Kind;
+use crate::plan::payload::Payload;
 use crate::plan::scheduling::Affinity;
 use crate::trace::{self, Who};
 use attributes::Executor;
 use cgroup_mount::{CgroupMount, Hierarchies, View};
-use execute::{Payload, StartContainer, execute};
+use execute::{StartContainer, execute};
 pub use inputs::{Inputs, Trees};
 use mounts::Mounter;
 use nix::sys::stat::{Mode, umask};
 use partner::Partner;
 use placed::Placed;
 use std::convert::Infallible;
-use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
 /// Runs init, or the hop and then init. Never returns: the process becomes the container's or ends.
-pub fn run(plan: &Plan<'_>, inputs: Inputs) -> ! {
+pub fn run(plan: &Plan<'_>, payload: &Payload<'_>, inputs: Inputs, kase: InitEnd) -> ! {
     let ahead = plan.namespaces.needs_hop() && !plan.namespaces.joins_pid();
     trace::enter(if ahead { Who::Hop } else { Who::Init });
-    let mut partner = Partner::new(inputs.kase, inputs.gate);
-    let init = Init { plan, hierarchies: inputs.hierarchies, state: &inputs.state };
-    let keyring = plan.keyring.then_some(inputs.keyring.as_c_str());
-    let Err(error) = init.recipe(inputs.trees, keyring, inputs.last_capability, &mut partner);
+    let Inputs { gate, trees, hierarchies, state } = inputs;
+    // Who made the container may exec in it while it waits for its start, and nothing of the host's is left to be seen
+    // then. Only in a user namespace does that take a process that lets itself be looked into.
+    let at_gate = if plan.namespaces.has(Kind::User) { Dumpable::Yes } else { Dumpable::No };
+    let mut partner = Partner::new(kase, gate, at_gate);
+    let init = Init { plan, hierarchies, state: &state };
+    let Err(error) = init.recipe(payload, trees, &mut partner);
     partner.refuse(&error);
     exit_now(1)
 }
@@ -85,9 +88,8 @@ struct Init<'a> {
 impl Init<'_> {
     fn recipe(
         &self,
+        payload: &Payload<'_>,
         mut trees: Trees,
-        keyring: Option<&CStr>,
-        last_capability: u8,
         partner: &mut Partner,
     ) -> anyhow::Result<Infallible> {
         let plan = self.plan;
@@ -116,7 +118,7 @@ impl Init<'_> {
             set_dumpable(Dumpable::No);
         }
         let proc = sysctl::Procfs::open()?;
-        session::begin(executor, keyring, plan.attributes.labels.selinux, &proc)?;
+        session::begin(executor, payload.keyring.as_deref(), plan.attributes.labels.selinux, &proc)?;
         if plan.namespaces.makes(Kind::Network) {
             trace::step("loopback");
             net::loopback_up().or_fault(|| Fault::doing("bring the loopback interface up"))?;
@@ -167,22 +169,10 @@ impl Init<'_> {
         }
         // What this process makes is in the container's pid namespace from here on.
         joined_pid.map_or(Ok(()), |mut entry| entry.enter())?;
-        let payload = Payload {
-            process: &plan.process,
-            attributes: &plan.attributes,
-            filter: plan.seccomp.as_ref().map(|filter| &filter.program),
-            tells_apt: plan.tells_apt,
-            preserve_fds: plan.preserve_fds,
-            last_capability,
-            executor,
-            // Who made the container may exec in it then, and nothing of the host's is left to be seen. Only in a user
-            // namespace does that take a process that lets itself be looked into.
-            at_gate: if in_user_namespace { Dumpable::Yes } else { Dumpable::No },
-        };
         let hooks = plan.hooks.of(hook::Name::StartContainer);
         // Without any, nothing is asked of the filter.
         let hooks = (!hooks.is_empty()).then_some(StartContainer { hooks, state: self.state });
-        execute(&payload, partner, root, proc, hooks)
+        execute(payload, executor, partner, root, proc, hooks)
     }
 
     /// Waits until this process is in its cgroup, and makes the cgroup namespace, whose root is that.

@@ -14,14 +14,16 @@ pub struct Partner {
     pub kase: InitEnd,
     /// Where `start` comes to; nothing where that kase says it itself.
     gate: Option<Gate>,
+    /// Whether this process may be looked into while it waits there.
+    at_gate: Dumpable,
     /// The `start` that waits for the outcome.
     starter: Option<Starter>,
 }
 
 impl Partner {
     /// With a gate, the container is to be started through that.
-    pub fn new(kase: InitEnd, gate: Option<Gate>) -> Self {
-        Self { kase, gate, starter: None }
+    pub fn new(kase: InitEnd, gate: Option<Gate>, at_gate: Dumpable) -> Self {
+        Self { kase, gate, at_gate, starter: None }
     }
 
     /// The descriptors that they are reached by.
@@ -29,9 +31,8 @@ impl Partner {
         [self.kase.as_fd()].into_iter().chain(self.gate.as_ref().map(AsFd::as_fd))
     }
 
-    /// Says that nothing is missing but the start, and waits for that. At the gate the process lets itself be looked
-    /// into as `at_gate` has it.
-    pub fn wait_for_start(&mut self, at_gate: Dumpable) -> anyhow::Result<()> {
+    /// Says that nothing is missing but the start, and waits for that.
+    pub fn wait_for_start(&mut self) -> anyhow::Result<()> {
         let Some(gate) = &self.gate else {
             trace::step("wait for the start");
             self.kase.say(&ToKase::Ready)?;
@@ -40,8 +41,8 @@ impl Partner {
         // Who made a container may end it before its start, and not by SIGKILL alone: at once, so this is before kase
         // is told that it is there.
         heed_signals();
-        if at_gate == Dumpable::Yes {
-            set_dumpable(at_gate);
+        if self.at_gate == Dumpable::Yes {
+            set_dumpable(Dumpable::Yes);
         }
         // Whoever comes to the gate does so after the trace.
         trace::leave();

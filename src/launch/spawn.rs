@@ -4,14 +4,12 @@ use super::child::{Asked, Child, Successor, clone_into};
 use super::id_mapped;
 use super::ids::Unmapped;
 use crate::fault::Fault;
-use crate::gate::Gate;
 use crate::handshake::{self, ToInit};
-use crate::hook;
 use crate::host::Host;
-use crate::host::hierarchies::Hierarchy;
+pub use crate::init::Inputs;
 use crate::init::namespaces::not_made;
 use crate::init::overlay::Layers;
-use crate::init::{self, Inputs, Trees};
+use crate::init::{self, Trees};
 use crate::kernel::clone::Cloned;
 use crate::kernel::descriptor::close_copies;
 use crate::kernel::mount::{Propagation, Reach, clone_host_tree, set_propagation};
@@ -22,6 +20,7 @@ use crate::plan::mount_options::Extension;
 use crate::plan::mounts::{Mount, What};
 use crate::plan::namespaces::Kind;
 use crate::plan::overlay::{Overlay, Upper};
+use crate::plan::payload::Payload;
 use crate::trace;
 use rootless::caller::Standing;
 use std::collections::BTreeMap;
@@ -30,16 +29,19 @@ use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 
-/// Makes init, in its namespaces, or on its way into them as far as it has to go there itself.
+/// Makes init, in its namespaces, or on its way into them as far as it has to go there itself; in `cgroup`, a directory
+/// of v2, if there is one. It gets no copy of the descriptors that are `private`.
 ///
 /// # Errors
 /// Namespaces that this host does not give, with the host setting that is behind it.
 pub fn spawn(
     plan: &Plan<'_>,
     host: &Host,
-    given: Given<'_>,
+    payload: &Payload<'_>,
+    inputs: Inputs,
+    cgroup: Option<BorrowedFd<'_>>,
+    private: &[BorrowedFd<'_>],
     ids: &mut Unmapped<'_>,
 ) -> anyhow::Result<Child> {
     // Nobody may look into init while it is made (CVE-2016-9962). Who maps ids for a user has to see that the process is
@@ -47,33 +49,23 @@ pub fn spawn(
     if host.caller.standing != Standing::User {
         set_dumpable(Dumpable::No);
     }
-    let trees = trees(plan, host, &given)?;
     let (kase, init) = handshake::pair()?;
-    let inputs = Inputs {
-        kase: init,
-        gate: given.gate,
-        trees,
-        hierarchies: given.hierarchies.filter(|_| plan.namespaces.join(Kind::Mount).is_none()),
-        keyring: CString::new(format!("_ses.{}", given.id))?,
-        last_capability: host.last_capability,
-        state: given.state,
-    };
     // The cgroup namespace is made by init itself, once it is in its cgroup.
     let namespaces = match plan.namespaces.needs_hop() {
         true => 0,
         false => plan.namespaces.made() & !Kind::Cgroup.flag(),
     };
     trace::step("clone");
-    let process = match clone_into(namespaces, given.cgroup.as_ref().map(AsFd::as_fd)) {
+    let process = match clone_into(namespaces, cgroup) {
         Ok((Cloned::New, _)) => {
             drop(kase);
-            close_copies(&given.private);
-            init::run(plan, inputs)
+            close_copies(private);
+            init::run(plan, payload, inputs, init)
         }
         Ok((Cloned::Caller(process), place)) => (process, place),
         Err(error) => return Err(refused(plan, host, error)),
     };
-    drop(inputs);
+    drop((inputs, init));
     let successor = if plan.namespaces.needs_hop() { Successor::Awaited } else { Successor::None };
     let mut child = Child::new("the container's init", process, kase, successor);
     while plan.namespaces.needs_hop() {
@@ -87,25 +79,6 @@ pub fn spawn(
         }
     }
     Ok(child)
-}
-
-/// What [`spawn`] makes init from, beside the plan.
-#[derive(Debug)]
-pub struct Given<'a> {
-    /// For a container that `start` starts.
-    pub gate: Option<Gate>,
-    /// Descriptors of the container's state, which init must never have.
-    pub private: [BorrowedFd<'a>; 3],
-    /// Names the session keyring.
-    pub id: &'a str,
-    /// For the hooks that init runs.
-    pub state: hook::State,
-    /// The cgroup v2 directory to clone init into.
-    pub cgroup: Option<OwnedFd>,
-    /// The cgroup hierarchies of v1.
-    pub hierarchies: Option<Rc<[Hierarchy]>>,
-    /// The overlay's directory, which was checked.
-    pub checked: Option<BorrowedFd<'a>>,
 }
 
 fn refused(plan: &Plan<'_>, host: &Host, error: io::Error) -> anyhow::Error {
@@ -137,11 +110,13 @@ pub fn rootfs_tree(plan: &Plan<'_>) -> anyhow::Result<OwnedFd> {
     tree(&plan.rootfs, Reach::Recursive).map_err(|error| rootfs_refused(&plan.rootfs, error))
 }
 
-/// What a blind init needs is opened before, and ids of mounts are mapped, which it has no right to either.
-fn trees(plan: &Plan<'_>, host: &Host, given: &Given<'_>) -> anyhow::Result<Trees> {
+/// What init has no right to open is opened before, and ids of mounts are mapped, which it has no right to either;
+/// `checked` is the overlay's directory, which was checked.
+pub fn trees(plan: &Plan<'_>, host: &Host, checked: Option<BorrowedFd<'_>>) -> anyhow::Result<Trees> {
     let links = links(plan)?;
     let blind = is_blind(plan, host);
-    let checked = given.checked.map(|checked| checked.try_clone_to_owned()).transpose()?;
+    let of_overlay = checked;
+    let checked = checked.map(|checked| checked.try_clone_to_owned()).transpose()?;
     if !blind && plan.mounts.iter().all(|mount| mount.idmap.is_none()) {
         return Ok(Trees { links, checked, ..Trees::default() });
     }
@@ -151,7 +126,7 @@ fn trees(plan: &Plan<'_>, host: &Host, given: &Given<'_>) -> anyhow::Result<Tree
     };
     let layers = match &plan.overlay {
         Some(Overlay { upper: Upper::Directory(directory), .. }) if blind => {
-            Some(Layers::of_host(directory, given.checked)?)
+            Some(Layers::of_host(directory, of_overlay)?)
         }
         _ => None,
     };

@@ -26,6 +26,7 @@ pub mod net_devices;
 pub mod notes;
 pub mod number_list;
 pub mod overlay;
+pub mod payload;
 pub mod personality;
 pub mod process;
 pub mod scheduling;
