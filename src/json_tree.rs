@@ -140,12 +140,13 @@ impl Tree {
         at
     }
 
-    /// The path, as [`find`](Self::find) takes it, to the innermost value whose name or text has the byte at `at`.
+    /// The path, as [`find`](Self::find) takes it, to the innermost value whose name or text has the byte at `at`, or
+    /// before which, in a list, that byte stands.
     pub fn path(&self, at: usize) -> String {
         let (mut here, mut path) = (self, String::new());
         loop {
             let field = here.fields().iter().find(|field| (field.at..field.value.end).contains(&at));
-            let element = here.elements().iter().position(|element| (element.at..element.end).contains(&at));
+            let element = here.elements().iter().position(|element| (here.at..element.end).contains(&at));
             here = match (field, element) {
                 (Some(field), _) if path.is_empty() => (path.push_str(&field.name), &field.value).1,
                 (Some(field), _) => (path.extend([".", &field.name]), &field.value).1,
