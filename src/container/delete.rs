@@ -1,6 +1,7 @@
 //! Deletes a container and all that kase made for it.
 
 use super::locks::Remover;
+use super::record::Record;
 use super::store::{Store, absent};
 use super::{Container, Status, kill};
 use crate::fault::{Fault, OrFault};
@@ -46,7 +47,7 @@ pub fn remove(entry: &Container, force: Force) -> anyhow::Result<()> {
     if !entry.directory.is(entry.own.as_fd())? {
         return Ok(());
     }
-    let container = &entry.read_again(force)?;
+    let container = &read_again(entry, force)?;
     if force == Force::No {
         check_status(container)?;
     }
@@ -63,6 +64,15 @@ pub fn remove(entry: &Container, force: Force) -> anyhow::Result<()> {
         .or_fault(|| Fault::doing(format!("remove the state of container {:?}", container.id())))?;
     poststop(container);
     Ok(())
+}
+
+/// The container of this entry as its record tells it now; with force, of a damaged one what can be read.
+fn read_again(entry: &Container, force: Force) -> anyhow::Result<Container> {
+    let read = match force {
+        Force::Yes => Record::remains,
+        Force::No => Record::read,
+    };
+    Container::read(entry.directory.clone(), entry.own.try_clone()?, read)
 }
 
 /// Without force, a container that is created or stopped may go, as with runc and crun.
@@ -89,7 +99,7 @@ fn end_creation(entry: &Container, alone: &Remover, force: Force) -> anyhow::Res
     const MOMENT: Duration = Duration::from_millis(2);
     let deadline = Instant::now() + PATIENCE;
     while let Some(creator) = alone.creator()? {
-        let container = entry.read_again(force)?;
+        let container = read_again(entry, force)?;
         if force == Force::No {
             return Err(not_stopped(&container, Status::Creating));
         }

@@ -1,14 +1,12 @@
 //! A container's directory in the state root.
 
-use super::Container;
-use super::record::Record;
 use crate::fault::{Fault, OrFault};
 use crate::kernel::file_id::FileId;
 use crate::kernel::listing::list;
 use crate::kernel::path::{of_descriptor, openat};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag};
-use nix::sys::stat::{Mode, fstat, fstatat};
+use nix::sys::stat::{Mode, fstatat};
 use nix::unistd::{UnlinkatFlags, Whence, lseek, unlinkat};
 use std::ffi::{CStr, CString, OsStr};
 use std::fs::File;
@@ -16,9 +14,6 @@ use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::rc::Rc;
-
-/// How much is asked of a record.
-pub type Read = fn(BorrowedFd<'_>) -> anyhow::Result<Option<Record>>;
 
 /// Puts a file beside the record: later changes of the bundle must not reach the container.
 pub fn keep(directory: BorrowedFd<'_>, name: &str, content: &[u8]) -> anyhow::Result<()> {
@@ -50,17 +45,6 @@ impl Directory {
     pub fn open(&self) -> nix::Result<OwnedFd> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         openat(&self.root, self.id.as_str(), flags, Mode::empty())
-    }
-
-    /// The container with this directory, open as `own`.
-    pub fn with_record(&self, own: OwnedFd, read: Read) -> anyhow::Result<Container> {
-        let looked = || {
-            let owner = fstat(&own)?.st_uid;
-            let record = read(own.as_fd())?.map(Record::of_this_boot).transpose()?;
-            anyhow::Ok((record, owner))
-        };
-        let (record, owner) = looked().or_fault(|| Fault::doing(format!("container {:?}", self.id)))?;
-        Ok(Container { directory: self.clone(), own, record, owner })
     }
 
     /// Puts a file into it.

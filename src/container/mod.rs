@@ -37,15 +37,15 @@ use crate::hook;
 use crate::launch::intel_rdt::Share;
 use crate::plan::cgroup::Version;
 use crate::plan::namespaces::Kind;
-use delete::Force;
 use directory::Directory;
 use identity::{is_alive, living};
 use locks::Lock;
+use nix::sys::stat::fstat;
 use nix::unistd::geteuid;
 use record::{Complete, Facts, Init, Record};
 use serde::Serialize;
 use std::fmt;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
 /// Whether this host's controllers are those of cgroup v2.
@@ -101,18 +101,23 @@ impl fmt::Display for Status {
     }
 }
 
+/// How much is asked of a record.
+pub type Read = fn(BorrowedFd<'_>) -> anyhow::Result<Option<Record>>;
+
 impl Container {
-    pub fn id(&self) -> &str {
-        &self.directory.id
+    /// The container whose directory this is, open as `own`.
+    pub fn read(directory: Directory, own: OwnedFd, read: Read) -> anyhow::Result<Self> {
+        let looked = || {
+            let owner = fstat(&own)?.st_uid;
+            let record = read(own.as_fd())?.map(Record::of_this_boot).transpose()?;
+            anyhow::Ok((record, owner))
+        };
+        let (record, owner) = looked().or_fault(|| Fault::doing(format!("container {:?}", directory.id)))?;
+        Ok(Self { directory, own, record, owner })
     }
 
-    /// The container of this entry as its record tells it now; with force, of a damaged one what can be read.
-    fn read_again(&self, force: Force) -> anyhow::Result<Self> {
-        let read = match force {
-            Force::Yes => Record::remains,
-            Force::No => Record::read,
-        };
-        self.directory.with_record(self.own.try_clone()?, read)
+    pub fn id(&self) -> &str {
+        &self.directory.id
     }
 
     /// What was asked for; nothing when its creation was interrupted before that was written.
@@ -193,7 +198,7 @@ impl Container {
     }
 
     /// The state directory, open.
-    pub fn directory_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+    pub fn directory_fd(&self) -> BorrowedFd<'_> {
         self.own.as_fd()
     }
 

@@ -1,11 +1,11 @@
 //! The directory that holds one directory for each container, and who may have which id.
 
-use super::directory::{self, Directory, Read};
+use super::directory::{self, Directory};
 use super::glance::Sight;
 use super::locks::{Remover, deleted, is_awaited_by_remover};
 use super::record::{Facts, Journal, Record, Text};
 use super::state::Owners;
-use super::{Container, id};
+use super::{Container, Read, id};
 use crate::cgroup::Host;
 use crate::fault::{Fault, OrFault};
 use crate::kernel::listing::list;
@@ -222,7 +222,7 @@ fn look(root: Rc<OwnedFd>, id: String, read: Read) -> anyhow::Result<Option<Cont
         Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(None),
         own => own.or_fault(|| Fault::doing(format!("open the state of container {:?}", directory.id)))?,
     };
-    directory.with_record(own, read).map(Some)
+    Container::read(directory, own, read).map(Some)
 }
 
 /// The ids of all entries of a root, sorted.
@@ -287,7 +287,7 @@ impl Entry {
 
     /// The container, its record unread. Others may have deleted it, and its id be a later container's by now.
     pub fn container(&self) -> anyhow::Result<Container> {
-        self.directory.with_record(self.own.try_clone()?, |_| Ok(None))
+        Container::read(self.directory.clone(), self.own.try_clone()?, |_| Ok(None))
     }
 
     /// Leaves the entry when this is dropped.

@@ -1,7 +1,6 @@
 //! kase in the config.toml of containerd: a block of its own at the end, between two comments.
 
-use super::registered;
-use super::toml::Document;
+use super::toml::{Document, registered};
 use crate::fault::{Fault, OrFault};
 use std::io::ErrorKind;
 use std::path::Path;

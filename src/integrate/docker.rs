@@ -1,6 +1,7 @@
 //! kase in the daemon.json of Docker.
 
-use super::{Choice, json};
+use super::engine::Choice;
+use super::json;
 use crate::fault::Fault;
 
 const RUNTIME: [&str; 2] = ["runtimes", "kase"];

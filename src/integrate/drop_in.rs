@@ -1,8 +1,8 @@
 //! Files of our own that Podman and CRI-O read beside the user's.
 
+use super::engine::Choice;
 use super::file::read;
-use super::toml::Document;
-use super::{Choice, registered};
+use super::toml::{Document, registered};
 use crate::fault::{Fault, OrFault};
 use std::ffi::OsStr;
 use std::fs;

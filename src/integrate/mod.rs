@@ -5,6 +5,7 @@
 mod containerd;
 mod docker;
 mod drop_in;
+mod engine;
 mod file;
 mod json;
 mod reload;
@@ -16,29 +17,7 @@ use crate::fault::{Fault, OrFault};
 use file::Configuration;
 use std::path::{Path, PathBuf};
 
-/// Who is to run its containers with kase.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Engine {
-    /// Docker of the whole machine.
-    Docker,
-    /// Docker of one user.
-    DockerRootless,
-    /// Podman and buildah.
-    Podman,
-    /// containerd, for Kubernetes.
-    Containerd,
-    /// CRI-O.
-    Crio,
-}
-
-/// When the engine takes kase.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Choice {
-    /// For each container, unless another runtime is asked for. Not so containerd, whose default stays.
-    Default,
-    /// For those that ask for it.
-    OnRequest,
-}
+pub use engine::{Choice, Engine};
 
 /// What is asked for.
 #[derive(Debug)]
@@ -54,44 +33,6 @@ pub struct Request {
     pub choice: Choice,
     /// Where a dockerd has its process id, if not in the usual file.
     pub pid_file: Option<PathBuf>,
-}
-
-impl Engine {
-    /// The names by which they are asked for.
-    pub const NAMES: [&'static str; 5] = ["docker", "docker-rootless", "podman", "containerd", "crio"];
-
-    /// The engine of this name.
-    pub fn named(name: &str) -> Option<Self> {
-        let all = [Self::Docker, Self::DockerRootless, Self::Podman, Self::Containerd, Self::Crio];
-        all.into_iter().find(|engine| Self::NAMES[*engine as usize] == name)
-    }
-
-    /// The usual directory of its configuration.
-    fn directory(self, uid: u32) -> anyhow::Result<PathBuf> {
-        let users = |name| {
-            let none =
-                || Fault::doing("your home directory is not known").remedy("set HOME, or use --config-dir");
-            dirs::config_dir().map(|directory| directory.join(name)).ok_or_else(none)
-        };
-        Ok(match self {
-            Self::Docker => "/etc/docker".into(),
-            Self::Podman if uid == 0 => "/etc/containers".into(),
-            Self::Containerd => "/etc/containerd".into(),
-            Self::Crio => "/etc/crio".into(),
-            Self::DockerRootless => users("docker")?,
-            Self::Podman => users("containers")?,
-        })
-    }
-
-    /// The file in it, and how the names of the records begin that lie in the directory too.
-    fn files(self) -> (&'static str, &'static str) {
-        match self {
-            Self::Docker | Self::DockerRootless => ("daemon.json", "daemon.json"),
-            Self::Podman => ("containers.conf.d/kase.conf", "podman-kase.conf"),
-            Self::Containerd => ("config.toml", "config.toml"),
-            Self::Crio => ("crio.conf.d/kase.conf", "crio-kase.conf"),
-        }
-    }
 }
 
 impl Request {
@@ -213,9 +154,4 @@ fn quoted(program: &Path) -> anyhow::Result<String> {
             Err(Fault::doing(said).remedy("install kase elsewhere, or name it with --binary").into())
         }
     }
-}
-
-/// An example of `extras/` with this program, in quotes, for the usual one.
-fn registered(example: &str, program: &str) -> String {
-    example.replace("\"/usr/local/bin/kase\"", program)
 }

@@ -51,3 +51,8 @@ impl<'text> Document<'text> {
         parent?.get(*name)
     }
 }
+
+/// An example of `extras/` with this program, in quotes, for the usual one.
+pub fn registered(example: &str, program: &str) -> String {
+    example.replace("\"/usr/local/bin/kase\"", program)
+}

@@ -1,6 +1,6 @@
 //! Every field of config.json, and what somebody who wrote another may have meant.
 
-use super::Findings;
+use super::findings::Findings;
 use crate::config::{FIELDS, fields};
 use crate::json_tree::{Field, Node, Tree};
 use std::collections::HashSet;

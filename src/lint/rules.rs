@@ -1,6 +1,6 @@
 //! Settings that contradict each other, beside those that planning refuses.
 
-use super::Findings;
+use super::findings::Findings;
 use super::words::list;
 use crate::json_tree::Tree;
 use std::collections::BTreeMap;

@@ -1,6 +1,6 @@
 //! Settings that leave a container more open than one expects of it.
 
-use super::Findings;
+use super::findings::Findings;
 use super::words::list;
 use crate::json_tree::Tree;
 

@@ -1,7 +1,7 @@
 //! Words that the kernel would have to know: capabilities, system calls, mount options.
 
-use super::Findings;
 use super::fields::nearest;
+use super::findings::Findings;
 use crate::json_tree::Tree;
 use crate::plan::mount_options;
 use crate::seccomp;
