@@ -88,9 +88,9 @@ fn rooms(read: &Crate, table: &str) -> BTreeSet<String> {
         let Some(allowed) = table.get(room) else {
             continue;
         };
-        let other = match naming.path[0].as_str() {
+        let other = match naming.written[0].as_str() {
             "rootless" => "rootless",
-            "kase" => naming.path.get(1).map_or("main", String::as_str),
+            "kase" => naming.written.get(1).map_or("main", String::as_str),
             _ => continue,
         };
         // A name that is no room is an item of main.rs.

@@ -19,6 +19,8 @@ pub struct Naming {
     pub line: usize,
     /// The whole path from the crate's name on, as `kase::plan::Plan` or `std::fs::read`.
     pub path: Vec<String>,
+    /// As it is written, with the module's own names replaced: the names that others hand on are not followed.
+    pub written: Vec<String>,
     /// The file that defines it, if that is one of the crate's and it is more than a module's name.
     pub definer: Option<String>,
     /// Whether it is a module.
@@ -119,9 +121,10 @@ impl Modules {
         let mut found = Vec::new();
         for (here, module) in &self.modules {
             let mut name = |path: &[String], line: usize, is_called: bool| {
-                if let Some((path, definer, is_module)) = self.resolve(here, path, 0) {
+                if let Some(found_path) = self.resolve(here, path, 0) {
+                    let Resolved { path, written, definer, is_module } = found_path;
                     let file = module.file.clone();
-                    found.push(Naming { file, line, path, definer, is_module, is_called });
+                    found.push(Naming { file, line, path, written, definer, is_module, is_called });
                 }
             };
             for one in &module.uses {
@@ -138,14 +141,9 @@ impl Modules {
         found
     }
 
-    /// The whole of a path that is named in the module `here`, the file that defines what it leads to, and whether
-    /// that is a module. Nothing for a name of no crate, such as a type's own function.
-    fn resolve(
-        &self,
-        here: &[String],
-        path: &[String],
-        depth: usize,
-    ) -> Option<(Vec<String>, Option<String>, bool)> {
+    /// What a path leads to that is named in the module `here`. Nothing for a name of no crate, such as a type's own
+    /// function.
+    fn resolve(&self, here: &[String], path: &[String], depth: usize) -> Option<Resolved> {
         let (first, rest) = path.split_first()?;
         // Two names that are each other's would never end.
         if depth > 8 {
@@ -165,7 +163,8 @@ impl Modules {
                     return self.resolve(here, &[behind.as_slice(), rest].concat(), depth + 1);
                 }
                 let is_crate = name.starts_with(|first: char| first.is_ascii_lowercase()) && !rest.is_empty();
-                return (is_crate && !module.defined.contains(first)).then(|| (path.to_vec(), None, false));
+                return (is_crate && !module.defined.contains(first))
+                    .then(|| Resolved::at(path, None, false));
             }
         };
         for (index, name) in rest.iter().enumerate() {
@@ -176,18 +175,32 @@ impl Modules {
                 at.pop();
             } else if module.children.contains(name) && !(is_last && is_item) {
                 at = child(&at, name);
-            } else if let Some(behind) = module.imported.get(name).filter(|_| !module.defined.contains(name))
-            {
-                let behind = [behind.as_slice(), &rest[index + 1..]].concat();
-                return self.resolve(&at, &behind, depth + 1);
             } else {
+                let written = [at.as_slice(), &rest[index..]].concat();
+                if let Some(behind) = module.imported.get(name).filter(|_| !module.defined.contains(name)) {
+                    let behind = [behind.as_slice(), &rest[index + 1..]].concat();
+                    return self.resolve(&at, &behind, depth + 1).map(|found| Resolved { written, ..found });
+                }
                 // Macros that are exported are the crate's wherever they stand.
                 let is_known = at.len() > 1 || module.defined.contains(name);
-                let file = is_known.then(|| module.file.clone());
-                return Some(([at.as_slice(), &rest[index..]].concat(), file, false));
+                return Some(Resolved::at(&written, is_known.then(|| module.file.clone()), false));
             }
         }
-        Some((at, None, true))
+        Some(Resolved::at(&at, None, true))
+    }
+}
+
+/// What a path leads to; see [`Naming`].
+struct Resolved {
+    path: Vec<String>,
+    written: Vec<String>,
+    definer: Option<String>,
+    is_module: bool,
+}
+
+impl Resolved {
+    fn at(path: &[String], definer: Option<String>, is_module: bool) -> Self {
+        Self { path: path.to_vec(), written: path.to_vec(), definer, is_module }
     }
 }
 

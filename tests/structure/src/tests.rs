@@ -138,6 +138,14 @@ fn a_forbidden_import_is_found_however_it_is_written() {
             "{text}: {found:?}"
         );
     }
+    // A name that a room hands on is that room's.
+    let handed = [
+        ("src/main.rs", "mod a; mod b; mod d;"),
+        ("src/a.rs", "pub use crate::d::f;"),
+        ("src/b.rs", "use crate::a::f;"),
+        ("src/d.rs", "pub fn f() {}"),
+    ];
+    none(rooms(&small(&handed), "main\n a d\n b a\n d"));
     let unknown = rooms(&small(&[("src/main.rs", "mod c;"), ("src/c.rs", "")]), table);
     assert!(unknown.first().unwrap().starts_with("src/c.rs: this room is not in the table"), "{unknown:?}");
 }
