@@ -43,7 +43,7 @@ pub fn read_inside(root: BorrowedFd<'_>, path: &CStr) -> io::Result<String> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(String::new()),
         found => found?,
     };
-    // The files of procfs and tracefs are empty by their size, and some act as they are read.
+    // Files of procfs and tracefs have a size of 0, and to read some of them changes something.
     if size(found.as_fd())? == 0 {
         return Ok(String::new());
     }

@@ -169,7 +169,7 @@ fn fault(text: &[u8], error: &serde_json::Error) -> Fault {
         Category::Data | Category::Io => json::in_words_of_json(&said).unwrap_or(said),
         // Where a word is expected, serde_json takes any other type for broken JSON.
         Category::Syntax | Category::Eof if serde_json::from_slice::<IgnoredAny>(text).is_ok() => {
-            // Of a list it has seen the bracket, not what is behind.
+            // serde_json has stopped behind the bracket of a list: the column of the bracket is meant.
             if text
                 .split(|byte| *byte == b'\n')
                 .nth(line.saturating_sub(1))

@@ -116,7 +116,7 @@ impl<T, E: Into<anyhow::Error>> OrFault<T> for Result<T, E> {
         self.map_err(|cause| {
             let cause = cause.into();
             let fault = fault();
-            // Its remedy is for what usually goes wrong there.
+            // The fault's own remedy is for what usually goes wrong there.
             let remedy = lacking(&*cause).or(fault.remedy);
             anyhow::Error::new(Fault { remedy, cause: Some(cause), ..fault })
         })

@@ -183,7 +183,7 @@ fn execute(kind: Name, hook: &Hook, input: &[u8], around: Around<'_>, files: &Ou
     let stdout = files.stdout.as_ref().unwrap_or(&output).try_clone()?;
     let stderr = files.stderr.as_ref().unwrap_or(&output).try_clone()?;
     command.stdin(memory(input)?).stdout(stdout).stderr(stderr);
-    // Under the container's filter, which may not know these calls, it is the container's process like any other.
+    // A startContainer hook runs under the container's filter, which may refuse these calls, as any of its processes.
     if kind != Name::StartContainer {
         confine(&mut command);
     }
@@ -283,9 +283,9 @@ fn watch(
     partner: Option<BorrowedFd<'_>>,
     limit: Option<Duration>,
 ) -> io::Result<Watched> {
-    // One that lies further off than the clock reaches is none.
+    // A deadline beyond the end of the clock is none.
     let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
-    // POLLHUP comes unasked.
+    // poll(2) reports POLLHUP without being asked for it.
     let mut fds = vec![PollFd::new(pidfd, PollFlags::POLLIN)];
     fds.extend(partner.map(|partner| PollFd::new(partner, PollFlags::empty())));
     loop {

@@ -61,10 +61,7 @@ pub enum Subids {
 }
 
 impl Host {
-    /// Looks.
-    ///
-    /// # Errors
-    /// When /proc, or what is there of a facility that is needed, cannot be read.
+    /// Looks up the facts, and of the facilities those that are needed.
     pub fn look(caller: Caller, subids: Subids, needs: &[Facility]) -> anyhow::Result<Self> {
         let subordinate = if caller.standing == Standing::Root || subids == Subids::Unneeded {
             Subordinate::default()

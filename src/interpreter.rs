@@ -24,7 +24,7 @@ enum Kind {
 pub fn named(path: &Path) -> Option<Interpreter> {
     let head = head(path)?;
     let (kind, name) = match head.strip_prefix(b"#!") {
-        // As the kernel takes it: a carriage return is part of the name.
+        // For the kernel a carriage return is a part of the name.
         Some(line) => {
             let line = line.split(|byte| *byte == b'\n').next()?;
             let blank = |byte: &u8| matches!(byte, b' ' | b'\t');
@@ -54,7 +54,7 @@ impl Interpreter {
             Kind::Script if dos => {
                 fault.remedy(format!("take the carriage returns out: sed -i 's/\\r$//' {path}"))
             }
-            // A remedy could only repeat the line, and this is what engines show of a container's end.
+            // There is no remedy: it could only repeat the line, which is what engines show of a container's end.
             Kind::Script => fault,
             Kind::Loader => fault.remedy(format!(
                 "add the C library's package, which has {name}, to the image, or link the program statically"

@@ -123,7 +123,7 @@ impl Tree {
             let bare = rest.trim_start_matches('.');
             let next = match bare.strip_prefix('[') {
                 Some(index) => here.element(index),
-                // The longest name: those of parameters and annotations have dots in them.
+                // The longest name that fits is meant, since names of parameters and annotations have dots in them.
                 None => {
                     let fitting = here.fields().iter().filter(|field| {
                         bare.strip_prefix(field.name.as_str())
@@ -151,7 +151,7 @@ impl Tree {
                 (Some(field), _) if path.is_empty() => (path.push_str(&field.name), &field.value).1,
                 (Some(field), _) => (path.extend([".", &field.name]), &field.value).1,
                 (None, Some(index)) => {
-                    // A string takes whatever is written into it.
+                    // Writing into a string cannot fail.
                     let _ = write!(path, "[{index}]");
                     &here.elements()[index]
                 }
@@ -270,7 +270,7 @@ impl Reader<'_> {
         }
         self.at = end + 1;
         let quoted = String::from_utf8_lossy(&self.text[start..=end]);
-        // Where nobody reads a field, serde takes any escape.
+        // serde accepts escapes that are no character in fields that nobody reads, so they stay as written.
         Some(serde_json::from_str(&quoted).unwrap_or_else(|_| quoted.into_owned()))
     }
 
@@ -300,7 +300,7 @@ impl<'text> Cursor<'text> {
 
     /// The line and the column in it, from 1, the column in characters.
     pub fn line_and_column(&mut self, at: usize) -> (usize, usize) {
-        // The bytes of UTF-8 that do not begin a character.
+        // In UTF-8, these bytes continue a character.
         const CONTINUED: std::ops::Range<u8> = 0x80..0xc0;
         let at = at.clamp(self.at, self.text.len());
         for byte in &self.text[self.at..at] {

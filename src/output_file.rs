@@ -82,7 +82,7 @@ fn replace(directory: BorrowedFd<'_>, name: &OsStr, text: &[u8]) -> io::Result<(
             linked => Ok(linked?),
         }
     };
-    // Not every file system has files without a name, nor every host a /proc here.
+    // Not every file system has files without a name, and /proc may be missing.
     link().or_else(|_| rename(directory, name, text))
 }
 
@@ -92,13 +92,14 @@ fn rename(directory: BorrowedFd<'_>, name: &OsStr, text: &[u8]) -> io::Result<()
     hidden.push(format!(".{}", std::process::id()));
     let hidden = hidden.as_os_str();
     let remove = || unlinkat(directory, hidden, UnlinkatFlags::NoRemoveDir);
-    // Left by a kase that had the same id and was killed, or put there to lead us elsewhere; mostly there is none.
+    // A kase with the same process id that was killed may have left it, or somebody has put it there to lead us
+    // elsewhere. Mostly there is none, which is no error.
     let _ = remove();
     let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
     let mut file = File::from(openat(directory, hidden, flags, ANY)?);
     let written = file.write_all(text).and_then(|()| Ok(renameat(directory, hidden, directory, name)?));
     written.inspect_err(|_| {
-        // The first error is told.
+        // The error that is returned is the first one.
         let _ = remove();
     })
 }
@@ -164,7 +165,7 @@ impl RelativePath {
             let below = components.as_path();
             if fstatfs(&directory)?.filesystem_type() != PROC_SUPER_MAGIC {
                 let mut rest = PathBuf::from(readlinkat(&directory, name)?);
-                // Of nothing, it would be a slash.
+                // `extend`, since joining an empty path would add a slash.
                 rest.extend(below);
                 return Ok(Self { directory: Some(directory), rest, is_magic: false });
             }
@@ -173,7 +174,7 @@ impl RelativePath {
             }
             directory = openat(&directory, name, LOOK, Mode::empty())?;
         }
-        // It was replaced meanwhile.
+        // The symlink was replaced by something else meanwhile.
         Ok(self)
     }
 }

@@ -160,8 +160,8 @@ fn decide(exposure: Exposure, medium: impl FnOnce() -> Medium) -> Action {
 }
 
 fn maker(caller: &Caller) -> Maker {
-    // Ambient capabilities, or a real uid of 0 behind the effective one. The root of a namespace has its own
-    // over what is mapped there only.
+    // A user may have ambient capabilities, or a real uid of 0 behind the effective one. The capabilities of a
+    // namespace's root reach only what is mapped there.
     let has_some = || capability::permitted().map_or(true, |set| set != 0);
     match caller.standing {
         Standing::Root => Maker::Privileged,
@@ -202,7 +202,7 @@ fn user_holds(owner: u32, user: u32) -> Owner {
 /// Whether a line of subuid(5) may cover `id`. Whose line it is does not matter here: nobody has a range with
 /// an owner of programs in it, so that the user's name need not be looked up.
 fn may_give(subuid: &str, id: u32) -> bool {
-    // newuidmap takes octal and hexadecimal numbers; those we do not even try.
+    // newuidmap takes octal and hexadecimal numbers too. A line with one is taken for one that may cover the id.
     let number = |text: &str| match text.strip_prefix('0') {
         Some(rest) if !rest.is_empty() => None,
         _ => text.parse::<u64>().ok(),
@@ -245,7 +245,7 @@ fn medium() -> Medium {
 fn is_sealed() -> bool {
     let wanted = SealFlag::F_SEAL_WRITE | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW;
     let seals = File::open(OWN).map(|file| fcntl(&file, FcntlArg::F_GET_SEALS));
-    // EINVAL is the answer for what is no memfd.
+    // The kernel answers EINVAL where the file is no memfd.
     seals.is_ok_and(|seals| seals.is_ok_and(|seals| SealFlag::from_bits_retain(seals).contains(wanted)))
 }
 
@@ -261,7 +261,7 @@ fn is_our_overlay() -> bool {
 
 fn leads_here(path: &Path) -> bool {
     let Ok(found) = FileId::at(path) else { return false };
-    // What cannot be looked at is not known to be nowhere.
+    // Of a file system that cannot be looked at, the worst is assumed.
     FileId::at(OWN).map_or(true, |own| own == found)
 }
 
@@ -297,8 +297,7 @@ fn remedy(standing: Standing, error: &io::Error) -> &'static str {
 
 /// Executes a copy of the binary in memory that is sealed.
 fn memfd(arguments: &[OsString]) -> io::Result<Infallible> {
-    // Not in nix. Says that it is meant to be executed, which vm.memfd_noexec=1 asks for and 2 forbids; kernels
-    // before 6.3 do not know it.
+    // MFD_EXEC, which nix lacks: vm.memfd_noexec=1 asks for it, 2 forbids it, and kernels before 6.3 do not know it.
     let executable = MFdFlags::from_bits_retain(0x10);
     let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
     let memfd = match memfd_create(c"kase", flags | executable) {

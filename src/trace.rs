@@ -105,7 +105,7 @@ impl Trace {
             let mut event =
                 format!(",\n{{\"name\":\"{name}\",\"ph\":\"X\",\"pid\":1,\"tid\":{}", now.who as u32);
             for (key, time) in [("ts", since), ("dur", time.saturating_sub(since))] {
-                // Microseconds; a string takes all that is written into it.
+                // In microseconds. Writing into a string cannot fail.
                 let _ = write!(event, ",\"{key}\":{}.{:03}", time.as_micros(), time.as_nanos() % 1000);
             }
             event.push('}');
@@ -122,7 +122,7 @@ impl Trace {
     }
 
     fn write(&self, text: &str) {
-        // A full disk spoils the trace, not the container.
+        // A full disk costs the trace and not the container.
         let _ = (&self.file).write_all(text.as_bytes());
     }
 }

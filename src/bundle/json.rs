@@ -43,7 +43,7 @@ impl Scan {
     pub(super) fn of(text: &[u8]) -> Self {
         let mut found = Self::default();
         let mut at = 0;
-        // By hand: each byte of a profile of 14 kB passes here.
+        // An iterator was measurably slower, and each byte of an engine's config.json of 14 kB passes here.
         while at < text.len() {
             if SEEN[usize::from(text[at])] {
                 found.see(text, at);
@@ -102,7 +102,7 @@ fn replace_lists(tree: &Tree, name: &str, text: &mut [u8]) {
             elements.iter().for_each(|element| replace_lists(element, "", text));
         }
         Node::List(_) => {
-            // Lines stay where they are.
+            // Newlines stay, so that an error has the same line as in the file.
             text[tree.at..tree.end].iter_mut().filter(|byte| **byte != b'\n').for_each(|byte| *byte = b' ');
             text[tree.at] = b'0';
         }
@@ -158,7 +158,7 @@ fn name_as_specified(value: &mut Value) {
             for (key, mut value) in std::mem::take(fields) {
                 let mut names = FIELDS.split([' ', '{', '}', '*']);
                 let name = names.find(|name| name.eq_ignore_ascii_case(&key)).unwrap_or(&key);
-                // Its names are the kernel's files.
+                // The names in it are those of the kernel's files, in which case matters.
                 if name != "unified" {
                     name_as_specified(&mut value);
                 }

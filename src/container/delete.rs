@@ -79,7 +79,7 @@ fn read_again(entry: &Container, force: Force) -> anyhow::Result<Container> {
 fn check_status(container: &Container) -> anyhow::Result<()> {
     match container.status()? {
         Status::Stopped | Status::Created => Ok(()),
-        // Whoever has just killed it need not wait for the kernel.
+        // A caller that has just killed it need not wait until the kernel has ended it.
         Status::Running if kill::ends_soon(container)? => Ok(()),
         status => Err(not_stopped(container, status)),
     }
@@ -104,7 +104,7 @@ fn end_creation(entry: &Container, alone: &Remover, force: Force) -> anyhow::Res
             return Err(not_stopped(&container, Status::Creating));
         }
         if let Some(init) = container.pidfd()? {
-            // It may end by itself meanwhile.
+            // It may have ended by itself, which is what is wanted.
             let _ = pidfd_send_signal(init.as_fd(), libc::SIGKILL);
         }
         if Instant::now() > deadline {
@@ -124,12 +124,12 @@ fn kill_creator(container: &Container, alone: &Remover, pid: i32) -> anyhow::Res
         return Err(doing().into());
     }
     let pidfd = pidfd_open(pid).or_fault(doing)?;
-    // The id may have passed to another process; not after this, since the descriptor holds it.
+    // The id may have passed to another process before it was opened; the descriptor keeps that from happening later.
     if alone.creator()? == Some(pid) {
         tracing::warn!("process {pid}, which creates container {:?}, is killed", container.id());
         pidfd_send_signal(pidfd.as_fd(), libc::SIGKILL).or_fault(doing)?;
         if !ended_within(pidfd.as_fd(), Duration::from_secs(10)).or_fault(doing)? {
-            // The kernel holds it, at a disk or a server that does not answer, and nobody knows for how long.
+            // It waits in the kernel for a disk or a server that does not answer, which can take any time.
             return Err(doing().into());
         }
     }
@@ -170,7 +170,7 @@ impl Drop for Poststop {
 }
 
 fn after(hooks: &[Hook], state: &hook::State) {
-    // The bundle may have gone before its container.
+    // The bundle may have been removed before its container.
     let bundle = Some(Path::new(&state.bundle)).filter(|bundle| bundle.is_dir());
     let around = hook::Around::host(bundle.unwrap_or(Path::new("/")));
     hook::run_all(hook::Name::Poststop, hooks, state, around);

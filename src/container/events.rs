@@ -50,7 +50,7 @@ pub fn events(container: &Container, pace: Pace) -> anyhow::Result<()> {
             Heard::Nothing => print(&stats()?),
         };
         match heard {
-            // Nobody listens any more.
+            // Whoever read the events has closed the pipe.
             Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(()),
             printed => printed?,
         }

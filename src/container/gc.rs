@@ -59,11 +59,11 @@ fn reason(container: &Container) -> anyhow::Result<Option<Reason>> {
         return Ok(abandoned(container)?.then_some(Reason::Interrupted));
     };
     let (now, then) = (boot()?, &record.facts.boot);
-    // Without a word of the boot it was made by an older kase, or where none could be had.
+    // Records of older versions have no id of the boot, nor have those of hosts on which it could not be read.
     if !now.is_empty() && !then.is_empty() && then != now {
         return Ok(Some(Reason::Rebooted));
     }
-    // An init may still wait for a start that nobody asks for.
+    // The init of an interrupted creation may still wait for a start that will not come.
     Ok((record.complete == Complete::No && record.lock == Lock::Free).then_some(Reason::Interrupted))
 }
 

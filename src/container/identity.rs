@@ -40,7 +40,7 @@ impl Stat {
 
 /// Nothing when there is no such process.
 fn stat(pid: i32) -> io::Result<Option<Stat>> {
-    // Twice what 52 numbers and a name can be.
+    // The 52 numbers and the name take half of this at most.
     let mut buffer = [0; 2048];
     match read_record(format!("/proc/{pid}/stat"), &mut buffer) {
         Err(error) if error.kind() == ErrorKind::NotFound || errno(&error) == Errno::ESRCH => Ok(None),
@@ -65,7 +65,7 @@ fn parse(stat: &[u8]) -> Option<Stat> {
 /// Who a process is that has just been made; nothing where /proc does not show it.
 pub fn of(process: &Process) -> io::Result<Option<Init>> {
     let Some(stat) = stat(process.pid)? else { return Ok(None) };
-    // Older kernels give all of them one inode.
+    // Before Linux 6.9, all pidfds had one inode number.
     let inode = match fstatfs(&process.pidfd)?.filesystem_type() {
         PIDFS => Some(inode(&process.pidfd)?),
         _ => None,
@@ -114,7 +114,7 @@ impl<F: Booted, C: Default> Record<F, C> {
     pub fn of_this_boot(mut self) -> io::Result<Self> {
         let Some(init) = &mut self.init else { return Ok(self) };
         match (boot()?, self.facts.boot()) {
-            // Only the time of the start is left to tell one boot's processes from another's.
+            // Without an id of the boot, only the time of the start tells this process from one of an earlier boot.
             ("", _) | (_, "") => init.inode = None,
             (now, then) if now == then => {}
             _ => {
@@ -133,7 +133,7 @@ impl<F: Booted, C: Default> Record<F, C> {
 /// The kernel does not say, or too many descriptors are open.
 pub fn is_alive(init: Init) -> io::Result<bool> {
     match open(init) {
-        // Some sandboxes forbid it.
+        // The seccomp filters of some sandboxes forbid pidfd_open(2).
         Err(error) if errno(&error) == Errno::EPERM || errno(&error) == Errno::ENOSYS => started_then(init),
         pidfd => pidfd?.map_or(Ok(false), |pidfd| is_living(init, &pidfd)),
     }
@@ -142,7 +142,7 @@ pub fn is_alive(init: Init) -> io::Result<bool> {
 /// A descriptor for it, while it lives.
 pub fn living(init: Init) -> io::Result<Option<OwnedFd>> {
     let Some(pidfd) = open(init)? else { return Ok(None) };
-    // The id may have passed to another process; not after this, since the descriptor holds it.
+    // The id may have passed to another process before it was opened; the descriptor keeps that from happening later.
     Ok(is_living(init, &pidfd)?.then_some(pidfd))
 }
 
@@ -160,7 +160,7 @@ pub fn is_there(init: Init) -> io::Result<bool> {
 /// Whoever has its id now.
 fn open(init: Init) -> io::Result<Option<OwnedFd>> {
     match pidfd_open(init.pid) {
-        // The latter of the id of a thread.
+        // The kernel answers ENOENT for the id of a thread that leads no process.
         Err(error) if matches!(errno(&error), Errno::ESRCH | Errno::EINVAL | Errno::ENOENT) => Ok(None),
         pidfd => pidfd.map(Some),
     }
@@ -188,7 +188,7 @@ pub fn is_ending(init: Init) -> io::Result<bool> {
 
 /// Whether SIGKILL waits for it, which the kernel also sends in place of any other signal that ends it.
 fn is_killed(pid: i32) -> io::Result<bool> {
-    // As long as its groups are many.
+    // The file has the process's groups, of which there may be many, so its length has no useful bound.
     let status = match fs::read(format!("/proc/{pid}/status")) {
         Err(error) if error.kind() == ErrorKind::NotFound || errno(&error) == Errno::ESRCH => {
             return Ok(true);
@@ -208,7 +208,7 @@ pub fn ended_with(init: Init) -> io::Result<Option<End>> {
     let Some(stat) = stat(init.pid)?.filter(|stat| stat.is(init) && stat.has_ended()) else {
         return Ok(None);
     };
-    // What may not be seen reads as 0; this file, under the same rule, cannot be read at all.
+    // Where we may not look, the exit code reads as 0. /proc/PID/io follows the same rule and cannot be opened then.
     let may_look = || fs::read(format!("/proc/{}/io", init.pid)).is_ok();
     Ok((stat.exit_code != 0 || may_look()).then(|| End::of_status(stat.exit_code)))
 }

@@ -69,31 +69,31 @@ fn realtime(name: &str) -> Option<i32> {
 pub fn kill(container: &Container, signal: i32, whom: Whom) -> anyhow::Result<()> {
     let status = container.status()?;
     let running = status != Status::Stopped;
-    // Before any signal: the one to all may end init before it could be found.
+    // Init is looked up before any signal is sent, since the signal to all may end it.
     let init = container.pidfd()?.filter(|_| running);
-    // Without a pid namespace, the end of init alone would leave the others running.
+    // Without a pid namespace of the container's, killing init alone would leave its other processes running.
     let all = whom == Whom::All || (signal == libc::SIGKILL && !container.ends_with_init());
-    // Those that an init in the host's pid namespace has left behind are still the container.
+    // Processes that outlive an init in the host's pid namespace still belong to the container.
     let left = !running && all && has_processes(container)?;
     if all {
         container.cgroup().signal_all(signal)?;
     }
     match init {
-        // It was among them, and may have ended already.
+        // Init was among those that were signalled, and may have ended.
         Some(pidfd) if all => {
             let _ = pidfd_send_signal(pidfd.as_fd(), signal_once(container, signal));
             Ok(())
         }
         Some(pidfd) => {
             pidfd_send_signal(pidfd.as_fd(), signal).map_err(|error| refused(container, error))?;
-            // With cgroup v1, what is frozen does not even end.
+            // In a frozen cgroup v1, even SIGKILL takes effect only once the cgroup is thawed.
             match status {
                 Status::Paused if signal == libc::SIGKILL => container.cgroup().set_state(State::Thawed),
                 _ => Ok(()),
             }
         }
         None if left => Ok(()),
-        // Asked for all of them, and there are none: done.
+        // There is no process left to signal, which is no error where all were meant.
         None if whom == Whom::All => Ok(()),
         None => Err(Fault::doing("container not running")
             .remedy(format!("see its status with `kase state {}`", container.id()))
@@ -156,14 +156,14 @@ fn end_held(container: &Container) -> anyhow::Result<()> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let pidfd = container.pidfd()?;
-        // Also what is frozen, and what a container without a pid namespace has left in its cgroup.
+        // This reaches frozen processes too, and those that a container without a pid namespace has left in its cgroup.
         if (pidfd.is_some() || !container.ends_with_init())
             && let Err(error) = container.cgroup().signal_all(libc::SIGKILL)
         {
             tracing::warn!("{}", Report::of(&error).line);
         }
         let Some(pidfd) = pidfd else { return Ok(()) };
-        // It may end by itself meanwhile.
+        // It may have ended by itself, which is what is wanted.
         let _ = pidfd_send_signal(pidfd.as_fd(), libc::SIGKILL);
         if ended_within(pidfd.as_fd(), MOMENT)? {
             return Ok(());

@@ -69,7 +69,7 @@ impl Remover {
             Err(errno) => return Err(errno).or_fault(|| Fault::doing("lock the container's record")),
         }
         fcntl(&self.0, FcntlArg::F_OFD_GETLK(&mut lock))?;
-        // It may have ended between the two.
+        // The creator may have ended between the two calls.
         Ok(Some(if lock.l_type == libc::F_UNLCK as libc::c_short { 0 } else { lock.l_pid.max(0) }))
     }
 }

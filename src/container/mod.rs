@@ -258,7 +258,7 @@ impl<F, C> Record<F, C> {
     ) -> anyhow::Result<(Status, Option<i32>)> {
         let pid = self.init.map_or(Ok(None), alive)?;
         let status = match (self.complete, self.lock, pid) {
-            // Also where whoever created it has ended before it was done, and its init has not heard of that yet.
+            // The second case is a creation that was killed, whose init has not noticed yet.
             (Complete::No, Lock::Held, _) | (Complete::No, _, Some(_)) => Status::Creating,
             (_, _, None) => Status::Stopped,
             _ if state(&self.cgroup)? == State::Frozen => Status::Paused,

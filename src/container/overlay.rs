@@ -61,7 +61,7 @@ pub fn ready(plan: &Plan<'_>, caller: &Caller, store: &Store, id: &str) -> anyho
             give_owner_and_mode(&new, name, &lower, owner(overlay, plan, caller, &lower)).or_fault(doing)?;
             continue;
         }
-        // A symlink is told of where the layers are opened.
+        // A symlink is refused where the layers are opened, with a message of its own.
         let flags = DIRECTORY | OFlag::O_NOFOLLOW;
         let Ok(there) = openat(&top, name, flags, Mode::empty()) else { continue };
         let stat = fstat(&there).or_fault(doing)?;
@@ -75,7 +75,7 @@ pub fn ready(plan: &Plan<'_>, caller: &Caller, store: &Store, id: &str) -> anyho
 
 /// The directory itself, which may be named by a symlink.
 fn open_top(directory: &Path) -> nix::Result<File> {
-    // What the container marks set-user-ID in it is nobody else's to execute.
+    // Nobody else may reach into it: the container could leave set-user-ID programs there.
     let flags = match nix::unistd::mkdir(directory, Mode::S_IRWXU) {
         Ok(()) => DIRECTORY | OFlag::O_NOFOLLOW,
         Err(Errno::EEXIST) => DIRECTORY,
@@ -125,7 +125,7 @@ const USER: &str = "container";
 /// Takes the directory for the container whose state is at `place`: another's may be in any state root. The lock
 /// is for as long as the container is being made; from then on its state shows whether it lives.
 fn take(top: &File, directory: &Path, place: &Path) -> anyhow::Result<()> {
-    // A file system without locks (NFS) does with the file alone.
+    // On a file system without locks, such as some NFS, the file alone has to do.
     let locked = !matches!(top.try_lock(), Err(TryLockError::WouldBlock));
     let shown = directory.join(USER);
     let doing = || Fault::doing(format!("write who uses {}", shown.display()));
@@ -183,7 +183,7 @@ fn lives(place: &Path, top: &FileStat) -> anyhow::Result<bool> {
         return Ok(false);
     }
     let found = match Store::at(root).look(id) {
-        // No kase of ours has a container where we may not look.
+        // A container of this user's would be in a directory that this user may look into.
         Err(error) if error.downcast_ref() == Some(&Errno::EACCES) => None,
         found => found?,
     };

@@ -51,7 +51,7 @@ pub fn pids(container: &Container) -> anyhow::Result<Vec<i32>> {
 /// Without a cgroup: everything in init's pid namespace, or init alone if that is ours.
 fn same_namespace(init: i32) -> anyhow::Result<Vec<i32>> {
     let namespace = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
-    // One that has not been started lets nobody look, but is alone then.
+    // Nobody may look at an init that has not been started, but then there is no other process either.
     let own = namespace("self");
     let Some(inside) = namespace(&init.to_string()).filter(|inside| Some(inside) != own.as_ref()) else {
         return Ok(vec![init]);
@@ -101,7 +101,7 @@ impl Clock {
     fn process(&self, pid: i32) -> Option<ListedProcess> {
         let directory = PathBuf::from(format!("/proc/{pid}"));
         let uid = fs::metadata(&directory).ok()?.uid();
-        // Its name may be no text.
+        // The name of a command may be bytes that are no text.
         let stat = fs::read(directory.join("stat")).ok()?;
         let arguments = fs::read(directory.join("cmdline")).ok()?;
         self.read(pid, uid, &String::from_utf8_lossy(&stat), &arguments)
@@ -125,7 +125,7 @@ impl Clock {
             uid,
             share: (100 * used).checked_div(life).unwrap_or(0).min(99),
             started: self.boot + i64::try_from(start / self.rate).ok()?,
-            // Signed: a process without a terminal has 0, or in some kernels -1.
+            // The number is signed: for a process without a terminal it is 0, or -1 on some kernels.
             terminal: fields
                 .get(4)?
                 .parse::<i64>()

@@ -76,7 +76,7 @@ impl Readiness {
         let path = directory.join(SOCKET);
         let listen = || {
             let socket = UnixDatagram::bind(&path)?;
-            // Whoever the container's user is on the host.
+            // The container's user may be any user of the host's.
             fs::set_permissions(&path, Permissions::from_mode(0o777))?;
             socket.set_nonblocking(true)?;
             std::io::Result::Ok(socket)

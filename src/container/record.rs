@@ -157,7 +157,7 @@ impl Journal {
             anyhow::Ok(journal)
         };
         begin().map_err(|error| match error.downcast_ref() {
-            // Whoever removes it was quicker.
+            // Somebody has removed the entry meanwhile.
             Some(Errno::EEXIST | Errno::EAGAIN | Errno::ENOENT) => deleted(),
             _ => Fault::doing("write the container's record").caused_by(error),
         })
@@ -293,7 +293,7 @@ impl Text {
             return Err(doing().caused_by(io::Error::other("it is no regular file")));
         }
         let filled = self.fill(&mut file);
-        // What the kernel says is not the record's fault.
+        // An error of the kernel's is one of reading; any other is about what the record is.
         let mut length = filled.map_err(|error| match error.raw_os_error() {
             Some(_) => read().caused_by(error),
             None => doing().caused_by(error),
@@ -301,7 +301,7 @@ impl Text {
         let mut lock = Lock::Free;
         if !is_complete(&self.0[..length]) {
             lock = look(&file)?;
-            // Its creator may have come to the end in between.
+            // The creation may have been completed between the read and the look at the lock.
             if lock == Lock::Free {
                 file.rewind()?;
                 length = self.fill(&mut file).or_fault(doing)?;
@@ -341,9 +341,9 @@ where
     C: Part<'a>,
 {
     let mut record = None;
-    // What has no newline was not written to its end.
+    // A last line without a newline was not written to its end.
     let end = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
-    // Once for all of it: a parser of bytes asks it of each string.
+    // UTF-8 is checked once for the whole text: a parser of bytes would check each string again.
     let (lines, broken) = match str::from_utf8(&text[..end]) {
         Ok(lines) => (lines, None),
         Err(error) => (str::from_utf8(&text[..error.valid_up_to()]).unwrap_or_default(), Some(error)),
@@ -366,7 +366,7 @@ fn add<F, C: Default>(record: &mut Option<Record<F, C>>, line: Line<F, C>, lock:
         (Line::Init(init), Some(record)) => record.init = Some(init),
         (Line::Ready, Some(record)) => record.complete = Complete::Yes,
         (Line::Share(share), Some(record)) => record.share = Some(share),
-        // Each of several who waited may have written it.
+        // Several commands may have waited and written it, all the same.
         (Line::Exit(code), Some(record)) => record.exit = Some(code),
         _ => anyhow::bail!("a line is out of order"),
     }

@@ -63,10 +63,10 @@ fn open(container: &Container, pidfd: Option<&OwnedFd>) -> anyhow::Result<()> {
         }
         Err(error) if refused(&error) => {
             check_status(container)?;
-            // Somebody who was killed since has knocked before.
+            // A start that was killed meanwhile has connected before, and init takes one connection only.
             Err(Fault::doing("cannot start a container that is being started").into())
         }
-        // It may wait for the next start.
+        // Init may still wait for another start.
         Err(error) => Err(error),
     }
 }

@@ -30,10 +30,10 @@ impl Strays {
         }
         let Some(init) = container.pid()? else { return Ok(None) };
         match open_namespace(format!("/proc/{init}/ns/mnt").as_str()) {
-            // Never those that share ours, whatever the record says.
+            // Whatever the record says, processes that share our mounts are never killed.
             Ok(mounts) if is_ours(&mounts)? => Ok(None),
             Ok(mounts) if container.pid()? == Some(init) => Ok(Some(Self(mounts))),
-            // One that has not been started lets nobody look, but is alone then.
+            // Nobody may look at an init that has not been started, but then there is no other process either.
             Ok(_) | Err(Errno::ENOENT | Errno::EACCES | Errno::EPERM) => Ok(None),
             Err(errno) => Err(errno).or_fault(|| Fault::doing("open the mount namespace of the container")),
         }
@@ -51,10 +51,10 @@ impl Strays {
         loop {
             let left = sharing(own)?;
             for pid in &left {
-                // The number may be another's until it is looked at again.
+                // The id may have passed to another process, so it is checked again once the descriptor holds it.
                 let Ok(pidfd) = pidfd_open(*pid) else { continue };
                 if shares(*pid, own) {
-                    // It may have ended meanwhile.
+                    // That the process has ended meanwhile is what is wanted.
                     let _ = pidfd_send_signal(pidfd.as_fd(), libc::SIGKILL);
                     ended_within(pidfd.as_fd(), MOMENT)?;
                 }
@@ -72,7 +72,7 @@ impl Strays {
 
 /// Whether the container was made with mounts of its own, and has not joined another's.
 fn has_own_mounts(container: &Container) -> bool {
-    // Without its configuration it has to go all the same.
+    // A container whose configuration cannot be read is deleted all the same.
     let Ok(config) = exec::stored(container) else { return false };
     let namespaces = config.linux.as_deref().and_then(|linux| linux.namespaces().as_deref());
     namespaces

@@ -97,7 +97,7 @@ fn share(container: &Container, rdt: &IntelRdt<'_>) -> anyhow::Result<()> {
         return share.change(rdt, &[]);
     }
     let share = Share::choose(rdt, container.id());
-    // Before it is made, so that it goes with the container in any case.
+    // It is written down before it is made, so that delete removes it in any case.
     Journal::share(container.directory_fd(), share.clone())?;
     share.change(rdt, &processes::pids(container)?)
 }

@@ -63,7 +63,7 @@ fn once_begun(store: &Store, id: &str) -> anyhow::Result<Container> {
 fn reaped(pidfd: BorrowedFd<'_>, init: Init) -> anyhow::Result<Option<End>> {
     const MOMENT: u16 = 100;
     loop {
-        // Asked first: what is kept is there before the process is gone.
+        // The order matters: the kernel keeps the exit code before the process disappears.
         let there = is_there(init)?;
         match pidfd_end(pidfd) {
             Ok(end) => return Ok(Some(end)),

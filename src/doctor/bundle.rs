@@ -27,7 +27,7 @@ pub fn outlook(caller: Caller, request: &Request) -> Outlook {
 fn look(caller: Caller, request: &Request, adaptations: &mut Vec<(Level, String)>) -> anyhow::Result<()> {
     let bundle = Bundle::open(&request.bundle, request.config.as_deref())?;
     let (_, layout, plan) = draft::draw(&bundle, caller, request)?;
-    // Not an adaptation: what runc's tests want to see in the log.
+    // This note is no adaptation: it is there for runc's tests, which look for it in the log.
     let told = plan.notes.iter().filter(|(_, text)| !text.starts_with("seccomp filter flags"));
     adaptations.extend(told.cloned());
     check_process(&bundle.config)?;

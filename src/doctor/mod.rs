@@ -45,7 +45,7 @@ pub fn host(caller: &Caller) -> anyhow::Result<Vec<Check>> {
 
 fn kernel() -> Check {
     const NAME: &str = "kernel";
-    // By the system call, which works without /proc.
+    // The system call works without /proc too.
     let release =
         uname().map_or_else(|_| String::new(), |names| names.release().to_string_lossy().into_owned());
     let mut numbers = release.split(['.', '-']).map(|part| part.parse::<u32>().unwrap_or(0));

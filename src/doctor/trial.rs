@@ -27,7 +27,7 @@ const ATTEMPTS: [(&str, Attempt); 2] = [("proc", proc), ("overlay", overlay)];
 
 /// Namespaces, id maps, and mounts in them.
 pub fn checks(host: &Host) -> Vec<Check> {
-    // Root's containers need none of it.
+    // Containers of root's need no user namespace.
     let worst = if host.caller.standing == Standing::Root { Level::Warning } else { Level::Failure };
     let (ours, theirs) = match socket::pair() {
         Ok(pair) => pair,
@@ -54,7 +54,7 @@ pub fn checks(host: &Host) -> Vec<Check> {
         checks.extend(hear(&ours, worst));
     }
     drop(ours);
-    // Killed or not, it has ended: its socket has closed.
+    // The process has ended, since its end of the socket has closed.
     let _ = wait_for(process.pid);
     checks
 }
@@ -93,7 +93,7 @@ fn hear(ours: &OwnedFd, worst: Level) -> Vec<Check> {
         checks.push(match (name, errno) {
             ("proc", Errno::UnknownErrno) => Check::ok("proc", "a container gets one of its own"),
             ("proc", errno) => {
-                // AppArmor's restriction lets namespaces be made, and nothing be done in them.
+                // AppArmor's restriction of user namespaces lets them be made, but gives them no capabilities.
                 let hurdle =
                     hurdles::file_system(errno, "proc", &[]).or_else(|| hurdles::user_namespace(errno));
                 failed("proc", worst, &io::Error::from(errno), hurdle)
@@ -117,7 +117,7 @@ fn inside(kase: &OwnedFd) -> ! {
     if matches!(socket::receive(kase.as_fd(), &mut word), Ok((2, _))) {
         for (_, attempt) in ATTEMPTS {
             let errno = attempt().err().map_or(0, |error| error.raw_os_error().unwrap_or(libc::EIO));
-            // Nobody listens any more: nothing is left to do.
+            // The other process has ended, so there is nobody to tell.
             let _ = socket::send(kase.as_fd(), &errno.to_ne_bytes(), None);
         }
     }

@@ -93,7 +93,7 @@ fn selinux(mounts: &str) -> anyhow::Result<Presence> {
     if mounted(mounts, "selinuxfs").is_none() {
         return Ok(Presence::Missing);
     }
-    // EINVAL is what a kernel says in which no security module has labels.
+    // The answer is EINVAL on a kernel without a security module that has labels.
     let label = read("/proc/self/attr/current", &[libc::ENOENT, libc::EINVAL])?;
     let label = label.trim_end_matches(['\0', '\n']);
     Ok(presence(!label.is_empty() && label != "kernel"))

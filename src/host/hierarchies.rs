@@ -91,8 +91,8 @@ pub fn parse(mountinfo: &str, own: &str) -> Vec<Hierarchy> {
             continue;
         }
         for (list, path) in places.iter().filter(|(list, _)| has(&mount, list)) {
-            // Of several mounts of one the first at the usual place counts, and else the first: the host's, not one
-            // that is bound in a rootfs.
+            // A hierarchy may be mounted several times, also below a rootfs. The first mount at the usual place
+            // counts, or else the first.
             let earlier = found.iter().position(|earlier| earlier.is(list));
             let is_usual = |point: &Path| point.starts_with(USUAL);
             if earlier.is_some_and(|earlier| is_usual(&found[earlier].point) || !is_usual(point)) {

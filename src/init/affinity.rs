@@ -30,7 +30,7 @@ pub fn settle(affinity: &Affinity) -> anyhow::Result<()> {
                 .remedy("name processors of linux.resources.cpu.cpus and of the host's /sys/devices/system/cpu/online")
         });
     }
-    // With `initial` alone the kernel decides, which keeps it as far as the cgroup has these processors.
+    // With `initial` alone nothing is set again: the kernel keeps it as far as the cgroup has these processors.
     if affinity.initial.is_empty()
         && let Err(error) = set_affinity(0, processors().words())
     {

@@ -155,6 +155,6 @@ pub fn label_keys(label: Option<&str>, proc: &Procfs, make: impl FnOnce()) -> an
     };
     proc.write(FILE, label).or_fault(|| fault("set"))?;
     make();
-    // A NUL byte means none; for an empty text no write(2) would be made at all.
+    // A NUL byte clears the label; of an empty text, std would write nothing.
     proc.write(FILE, "\0").or_fault(|| fault("reset"))
 }

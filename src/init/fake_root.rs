@@ -25,7 +25,7 @@ pub fn write(root: BorrowedFd<'_>) -> io::Result<()> {
     let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL;
     let name = CString::new(NAME)?;
     match openat2(directory.as_fd(), &name, flags, 0o644, Resolve::NO_SYMLINKS) {
-        // The config's own mount.
+        // config.json mounts a file of its own there.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         file => File::from(file?).write_all(TEXT),
     }

@@ -28,7 +28,7 @@ pub fn find(name: &CStr, environment: &[CString]) -> anyhow::Result<CString> {
         };
     }
     let (mut denied, mut closed) = (None, None);
-    // A directory is no program, and the empty name would be that of each.
+    // An empty name would lead to the directories of PATH themselves, and a directory is no program.
     let names = search_path(environment).filter(|_| !name.is_empty());
     for candidate in names.map(|directory| directory.join(program)) {
         match executable(&candidate) {
@@ -55,7 +55,7 @@ pub fn find(name: &CStr, environment: &[CString]) -> anyhow::Result<CString> {
 
 fn executable(path: &Path) -> io::Result<()> {
     if fs::metadata(path)?.is_dir() {
-        // What execve(2) says of a directory too.
+        // execve(2) has the same answer for a directory.
         return Err(ErrorKind::PermissionDenied.into());
     }
     Ok(may_execute(path)?)
@@ -123,7 +123,7 @@ pub fn execute(path: &CStr, arguments: &[CString], environment: &[CString]) -> a
     let file = Path::new(OsStr::from_bytes(path.to_bytes()));
     let fault = |said: String| Fault::doing(format!("exec {shown}: {said}"));
     match error.raw_os_error() {
-        // Without a remedy where it could only repeat the line: this is what engines show of a container's end.
+        // There is no remedy where it could only repeat the line, which is what engines show of a container's end.
         Some(libc::ENOENT) => match interpreter::missing(file) {
             Some(missing) => missing.fault(file),
             None => fault(NONE.into()),
@@ -137,7 +137,7 @@ pub fn execute(path: &CStr, arguments: &[CString], environment: &[CString]) -> a
              (RLIMIT_STACK), 6 MiB at most",
         ),
         Some(libc::EACCES) => {
-            // It may be executed, as was seen before; so it is its interpreter that may not.
+            // The search has found the program executable, so it is its interpreter that is not.
             match interpreter::named(file).and_then(|interpreter| denied(&interpreter.path)) {
                 Some((said, remedy)) => fault(said).remedy(remedy),
                 None => fault("permission denied".into())

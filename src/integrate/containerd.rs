@@ -39,7 +39,7 @@ pub fn add(text: &str, program: &str) -> anyhow::Result<String> {
         return Err(fault.remedy("remove it there, or leave it as it is").into());
     }
     let mut block = registered(example, program);
-    // Where somebody has listed runtimes, or chosen another default one, runc is not ours to add.
+    // Where somebody has listed runtimes or chosen another default, runc is not added.
     let chosen = ["plugins", plugin, "containerd", "default_runtime_name"];
     if document.get(&runtime("runc")).or(document.get(&chosen)).is_some() {
         block.truncate(block.find(ALONE).unwrap_or(block.len()));

@@ -191,7 +191,7 @@ impl Unplaced {
 
 impl Drop for Unplaced {
     fn drop(&mut self) {
-        // Mostly it is not there any more; if it cannot be removed, an error was told before.
+        // After success it is not there any more, and where it cannot be removed an error was returned before.
         let _ = fs::remove_file(&self.path);
     }
 }

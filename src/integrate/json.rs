@@ -62,7 +62,7 @@ pub fn remove(text: &str, path: &[&str]) -> Result<String, Fault> {
 
 fn read(text: &str) -> Result<Tree, Fault> {
     let value: Value = serde_json::from_str(text).map_err(|error| Fault::doing(error.to_string()))?;
-    // serde goes as deep as the tree does.
+    // The tree and serde have the same limit of depth.
     let tree = Tree::read(text.as_bytes()).ok_or_else(|| no_object(text, 0))?;
     if value.is_object() { Ok(tree) } else { Err(no_object(text, tree.at)) }
 }

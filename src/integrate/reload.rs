@@ -32,7 +32,7 @@ pub fn dockerd(pid_file: &Path) -> anyhow::Result<Option<i32>> {
     if !told {
         return Ok(None);
     }
-    // Whoever asks it next should hear of the change, and nothing says when it has read the file.
+    // dockerd should know of the change when it is asked next, and nothing tells when it has read the file.
     sleep(Duration::from_secs(1));
     Ok(Some(pid))
 }
@@ -43,7 +43,7 @@ fn signal(pid: i32) -> io::Result<bool> {
         Err(error) if error.raw_os_error() == Some(libc::ESRCH) => return Ok(false),
         process => process?,
     };
-    // The name is that of the process behind the descriptor, or of one that the signal does not reach.
+    // The name is that of the process behind the descriptor: if the id has passed on, the signal reaches nobody.
     match fs::read_to_string(format!("/proc/{pid}/comm")) {
         Ok(name) if name.trim_end() == "dockerd" => {}
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),

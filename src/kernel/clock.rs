@@ -6,7 +6,7 @@ use std::mem::MaybeUninit;
 /// A time as people here read it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Local {
-    /// As 2026.
+    /// In full, as in 2026.
     pub year: i32,
     /// 0 is January.
     pub month: usize,

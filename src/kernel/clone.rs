@@ -44,7 +44,7 @@ pub fn clone3(namespaces: u64, child: Child, cgroup: Option<BorrowedFd<'_>>) -> 
     let mut flags = namespaces | libc::CLONE_PIDFD as u64 | CLONE_CLEAR_SIGHAND;
     let mut exit_signal = libc::SIGCHLD as u64;
     if child == Child::OfOurParent {
-        // The kernel takes the exit signal from the caller's own clone then, and refuses another.
+        // With CLONE_PARENT the exit signal is that of the caller, and the kernel refuses another.
         flags |= libc::CLONE_PARENT as u64;
         exit_signal = 0;
     }

@@ -74,7 +74,7 @@ impl Rtnetlink {
     /// # Errors
     /// EEXIST when it has it.
     pub fn add_address(&self, index: u32, address: &Address) -> io::Result<()> {
-        // What else the flags say is the kernel's own, about the old place.
+        // The kernel keeps all other flags by itself.
         let flags = address.flags & (libc::IFA_F_NODAD | libc::IFA_F_NOPREFIXROUTE);
         let mut header = vec![address.family, address.prefix, 0, address.scope];
         header.extend(index.to_ne_bytes());
@@ -131,7 +131,7 @@ impl Rtnetlink {
         send(self.0.as_raw_fd(), &request, MsgFlags::empty())?;
         let mut answers = Vec::new();
         let mut interrupted = false;
-        // The kernel fits its answers into what is asked for, but not above this.
+        // The kernel makes an answer as large as the buffer of the last recv(2), up to this.
         let mut buffer = vec![0; 32 << 10];
         loop {
             let length = match recv(self.0.as_raw_fd(), &mut buffer, MsgFlags::empty()) {
@@ -211,7 +211,7 @@ fn no_device() -> io::Error {
 fn messages(mut packet: &[u8]) -> Vec<(u16, u16, &[u8])> {
     let mut found = Vec::new();
     while let Some(length) = word(packet, 0) {
-        // A length below the header's gives no body, so that this ends whatever the packet holds.
+        // A message that is shorter than its header has no body, which ends the loop whatever the packet holds.
         let Some(body) = packet.get(HEADER..length as usize) else { break };
         found.push((half(packet, 4).unwrap_or_default(), half(packet, 6).unwrap_or_default(), body));
         packet = packet.get(aligned(length as usize)..).unwrap_or_default();

@@ -24,8 +24,8 @@ pub fn pidfd_open(pid: i32) -> io::Result<OwnedFd> {
 /// ESRCH when it has ended and was waited for, EPERM, EINVAL.
 pub fn pidfd_send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
     match send(pidfd, signal) {
-        // Only a security module answers so. The engines' AppArmor profiles let containers have signals from what is
-        // unconfined, runc and crun, by these names: not from a profile of kase's, though it confines nothing.
+        // Only a security module answers EACCES. The engines' AppArmor profiles let containers have signals from
+        // processes that are unconfined, runc or crun, but not from one that has a profile by kase's name.
         Err(error) if error.raw_os_error() == Some(libc::EACCES) => send_unconfined(pidfd, signal, error),
         sent => sent,
     }

@@ -238,8 +238,8 @@ pub fn set_name(name: &CStr) {
 pub fn exit_now(code: i32) -> ! {
     // SAFETY: a plain integer.
     unsafe { libc::syscall(libc::SYS_exit_group, code) };
-    // It comes back where the container's filter refuses it; libc's _exit(2) would try again for ever. The kernel
-    // ends whoever executes this with SIGILL, also the first process of a pid namespace.
+    // exit_group(2) returns where the container's filter refuses it, and libc's _exit(2) would try again for ever.
+    // This instruction makes the kernel end the process with SIGILL, even the first one of a pid namespace.
     #[cfg(target_arch = "x86_64")]
     // SAFETY: never returns.
     unsafe {
@@ -265,7 +265,7 @@ pub fn confine(command: &mut Command) {
     let parent = std::process::id();
     let prepare = move || {
         end_with_parent()?;
-        // 0 where the parent is not in this pid namespace, so that nobody can tell.
+        // The id is 0 where the parent is in another pid namespace, and then there is no way to tell.
         if ![parent, 0].contains(&parent_id()) {
             exit_now(1);
         }
@@ -278,7 +278,7 @@ pub fn confine(command: &mut Command) {
 
 /// Sleeps until a signal ends this process, or its parent does.
 pub fn pause() -> ! {
-    // The kernel knows the call, so that it does not fail.
+    // prctl(2) PR_SET_PDEATHSIG fails for a signal that is none, which SIGKILL is not.
     let _ = end_with_parent();
     loop {
         // SAFETY: takes nothing.

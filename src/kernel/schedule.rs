@@ -71,7 +71,7 @@ pub fn set_affinity(pid: i32, processors: &[libc::c_ulong]) -> io::Result<()> {
 /// # Errors
 /// Those of set_mempolicy(2): EINVAL when no node is there, ENOSYS without NUMA in the kernel.
 pub fn set_memory_policy(mode: i32, nodes: &[libc::c_ulong]) -> io::Result<()> {
-    // The kernel takes one off again.
+    // The kernel reads one bit less than it is told.
     let bits = size_of_val(nodes) * 8 + 1;
     // SAFETY: the mask has as many bits as are named, less one, and outlives the call.
     answer(unsafe { libc::syscall(libc::SYS_set_mempolicy, mode, nodes.as_ptr(), bits) }).map(drop)

@@ -65,7 +65,7 @@ fn receive_into(
     let mut slices = [IoSliceMut::new(buffer)];
     let message = loop {
         match recvmsg::<()>(socket.as_raw_fd(), &mut slices, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC) {
-            // The other end closed with words of ours unread. That is reported once, before what it had said.
+            // The other end has closed without reading all; the kernel reports that once, before what it had sent.
             Err(nix::Error::EINTR | nix::Error::ECONNRESET) => {}
             message => break message?,
         }

@@ -90,13 +90,13 @@ fn open_standard() -> io::Result<()> {
     let standard = [0, 1, 2].map(|number| unsafe { BorrowedFd::borrow_raw(number) });
     let mut standard = standard.map(|fd| PollFd::new(fd, PollFlags::empty()));
     match super::uninterrupted(|| poll(&mut standard, PollTimeout::ZERO)) {
-        // No more than two descriptors may be open.
+        // The limit of open files may be as low as two.
         Err(Errno::EINVAL) => return Err(Errno::EMFILE.into()),
         polled => polled?,
     };
     for number in standard {
         if number.revents().is_some_and(|events| events.contains(PollFlags::POLLNVAL)) {
-            // The lowest number that is free, which is this one.
+            // open(2) takes the lowest free number, which is this one.
             let null = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null")?;
             let number = null.into_raw_fd();
             // SAFETY: plain integers. std has opened it close-on-exec.

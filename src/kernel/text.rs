@@ -82,7 +82,7 @@ pub fn last_lines(mut file: &File) -> String {
         file.take(BYTES).read_to_end(&mut bytes)?;
         Ok(start > 0)
     };
-    // What cannot be read is only missing from a message.
+    // The text is for a message, which does without it where it cannot be read.
     let mut cut = read().unwrap_or(false);
     let text = String::from_utf8_lossy(&bytes);
     let mut lines: Vec<&str> = text.trim_end().lines().collect();

@@ -144,7 +144,7 @@ impl Share {
     /// Takes away what was made. What holds others' processes or has gone is left alone.
     pub fn leave(&self) -> io::Result<()> {
         let own = self.own.then_some(&self.group);
-        // A monitoring group goes with its class of service.
+        // The kernel removes a monitoring group together with its class of service.
         let Some(directory) = own.or(self.monitoring.as_ref()) else { return Ok(()) };
         match fs::remove_dir(directory) {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),

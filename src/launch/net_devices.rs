@@ -23,7 +23,7 @@ pub fn hand_over(plan: &Plan<'_>, pid: i32) -> anyhow::Result<()> {
         return Ok(());
     }
     let doing = || Fault::at("linux.netDevices", "open the container's network namespace");
-    // One that is joined may not have been entered yet.
+    // Init may not have entered a namespace yet that it joins.
     let path = match plan.namespaces.join(Kind::Network) {
         Some(join) => join.path.to_path_buf(),
         None => format!("/proc/{pid}/ns/net").into(),
@@ -119,7 +119,7 @@ fn one<'a>(
     moved: &mut Vec<Moved<'a>>,
 ) -> anyhow::Result<()> {
     let fault = |doing: &str| Fault::at(device.at(), format!("{doing} {}", device.name));
-    // The kernel takes the addresses away with the move.
+    // The kernel removes the addresses of a device that is moved.
     let addresses = host.addresses(index).or_fault(|| fault("read the addresses of"))?;
     let was_up = host.is_up(index).or_fault(|| fault("see whether it is up:"))?;
     let before = container.indices()?;
@@ -131,7 +131,7 @@ fn one<'a>(
         };
         fault("move").remedy(remedy).caused_by(error)
     })?;
-    // The index may be another one there, and with a template so is the name.
+    // The device may get another index there, and with a template (`eth%d`) another name.
     let index = match is_template(device.inside) {
         false => container.index(device.inside),
         true => container.indices().and_then(|after| {

@@ -51,7 +51,7 @@ fn twice<'tree>(names: &mut HashSet<&'tree str>, field: &'tree Field, path: &str
 }
 
 fn unknown(at: usize, path: &str, name: &str, siblings: &'static str, findings: &mut Findings) {
-    // Of so many none is a slip, and to look for what was meant would take long.
+    // So many unknown fields are no slips, and looking for what was meant would take long.
     const SLIPS: usize = 1_000;
     let guessed = findings.count() < SLIPS;
     let near = || nearest(name, fields(siblings).map(|known| known.name));

@@ -56,7 +56,7 @@ impl Findings {
 
     /// Adds one; of several errors at one place the first is told.
     pub fn add(&mut self, level: Level, at: usize, place: &str, what: String, remedy: Option<String>) {
-        // A rule and the plan may see the same.
+        // A rule and the plan may find the same error.
         if level == Level::Error && !self.wrong.insert(place.to_string()) {
             return;
         }

@@ -121,7 +121,7 @@ fn planned(config: &Config) -> Option<Fault> {
         };
         Plan::draw(config, &host, &options).map(drop)
     };
-    // What one version of cgroups cannot do, the other perhaps can.
+    // Some limits exist in one version of cgroups only.
     draw(Version::V2).err().filter(|_| draw(Version::V1).is_err())
 }
 

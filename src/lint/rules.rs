@@ -42,11 +42,11 @@ fn destination(mount: &Tree) -> Option<&Path> {
 }
 
 fn mounts(listed: &[Tree], findings: &mut Findings) {
-    // In this order what lies below a path follows it.
+    // In this order, the paths below a path follow it.
     let mut earlier: BTreeMap<&Path, usize> = BTreeMap::new();
     for (index, mount) in listed.iter().enumerate() {
         let Some(here) = destination(mount) else { continue };
-        // A remount changes a mount, and covers nothing.
+        // A remount changes a mount that is there, and covers nothing.
         let words = |word: &str| {
             mount.get("options").is_some_and(|options| options.words().any(|(_, _, other)| other == word))
         };

@@ -60,7 +60,7 @@ fn system_calls(entry: &Tree, path: &str, findings: &mut Findings) {
             continue;
         }
         let remedy = did_you_mean(name, seccomp::names(), "leave it out: it is passed over");
-        // Engines' profiles name calls of kernels to come.
+        // Engines' profiles name system calls of kernels that are newer than this table.
         let what = format!("no architecture has the system call {name}");
         findings.warning(place.at, &format!("{path}[{index}]"), what, remedy);
     }
@@ -154,7 +154,7 @@ pub const PATHS: [&str; 19] = [
 
 fn paths(config: &Tree, name: &str, findings: &mut Findings) {
     let Some(listed) = config.down(&["linux", name]) else { return };
-    // Of these names, short ones are near to each other.
+    // These paths are known too, so that none of them is taken for a slip of one in the list.
     let others = ["/proc/cmdline", "/proc/mounts", "/proc/net", "/proc/stat", "/proc/tty", "/proc/self"];
     for (index, place, path) in listed.words() {
         let known = PATHS.iter().chain(&others).any(|known| {

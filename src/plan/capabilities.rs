@@ -37,8 +37,8 @@ pub fn decide(listed: Option<&config::Capabilities>, last: u8, notes: &mut Notes
             "process.capabilities.ambient: left out what is not both permitted and inheritable: {}",
             names(sets.ambient & !allowed)
         );
-        // buildah lists what it grants in every set but the inheritable one: nobody is to be told at each step
-        // of a build. A list of its own was meant.
+        // buildah lists what it grants in every set but the inheritable one, and a warning at each step of a build
+        // would help nobody. A list that differs from the bounding set was meant, so its user is warned.
         if sets.ambient == sets.bounding {
             notes.debug(message);
         } else {
@@ -66,7 +66,7 @@ fn mask(set: &[String], last: u8, notes: &mut Notes) -> u64 {
                 let text = format!(
                     "process.capabilities: {name} is unknown to kase or to the kernel; it is left out"
                 );
-                // Said once, whichever sets have it.
+                // The same name is often in several sets, and one message is enough.
                 if notes.iter().all(|(_, said)| *said != text) {
                     notes.warn(text);
                 }

@@ -68,7 +68,7 @@ pub fn decide<'spec>(
         let at = Place::nth("linux.devices", index);
         let device = one(entry, at)?;
         mapped(&device, at, maps)?;
-        // The link to the container's own devpts is there instead, as in runc.
+        // /dev/ptmx becomes a link to the container's own devpts instead, as in runc.
         if device.path == Path::new("/dev/ptmx") {
             continue;
         }
@@ -107,7 +107,7 @@ fn one(entry: &LinuxDevice, at: Place) -> Result<Device<'_>, Fault> {
     let number = if kind == libc::S_IFIFO {
         0
     } else {
-        // The kernel's own limits: 12 bits and 20 bits.
+        // The kernel has 12 bits for the major number and 20 for the minor one.
         let part = |value: i64, most: i64, field| match u32::try_from(value) {
             Ok(number) if value <= most => Ok(number),
             _ => Err(Fault::at(at.field(field), format!("{value} is no device number"))

@@ -58,7 +58,7 @@ pub fn change(container: &config::Process, changes: Changes) -> config::Process 
     for set in [&mut sets.bounding, &mut sets.effective, &mut sets.permitted] {
         set.get_or_insert_default().extend(changes.capabilities.iter().map(|name| full_name(name)));
     }
-    // Ambient needs inheritable, which nothing is added to.
+    // The kernel takes an ambient capability only if it is inheritable too, and that set stays as it is.
     let inheritable = sets.inheritable.clone().unwrap_or_default();
     let named = changes.capabilities.iter().map(|name| full_name(name));
     sets.ambient.get_or_insert_default().extend(named.filter(|name| inheritable.contains(name)));

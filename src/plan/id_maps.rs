@@ -65,7 +65,7 @@ pub fn default(host: &Host) -> IdMaps {
         Standing::Root => whole(),
         Standing::NamespaceRoot => match host.caller.maps() {
             Ok(own) => {
-                // Our ids as seen from here map to themselves.
+                // The container gets every id that our own namespace has, each mapped to itself.
                 let same = |map: &IdMap| {
                     IdMap(map.0.iter().map(|line| Line { outside: line.inside, ..*line }).collect())
                 };

@@ -158,11 +158,12 @@ fn c_strings<'a>(texts: impl Iterator<Item = &'a str>, list: &'static str) -> Re
 /// Of a repeated name the last wins, in the first one's place, as in runc.
 fn environment(listed: &[String]) -> Result<Vec<CString>, Fault> {
     let mut variables: Vec<&str> = Vec::with_capacity(listed.len() + 1);
-    // A pod has some for each service of its namespace: thousands, where there are many.
+    // Kubernetes adds variables for each service of a namespace, which can be thousands: a list would be searched
+    // for each of them.
     let mut places = BTreeMap::new();
     for (index, entry) in listed.iter().enumerate() {
         let Some((name, _)) = entry.split_once('=').filter(|(name, _)| !name.is_empty()) else {
-            // Without the entry, which may be a secret.
+            // The message leaves the entry out, since it may be a secret.
             return Err(Fault::at(Place::nth("process.env", index), "this is no NAME=value")
                 .remedy("write it as NAME=value; the value may be empty"));
         };

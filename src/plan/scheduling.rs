@@ -127,7 +127,7 @@ fn nice(value: i32) -> Result<i32, Fault> {
 
 fn priority(value: i32, policy: &str, number: libc::c_int, flags: u64) -> Result<u32, Fault> {
     let at = "process.scheduler.priority";
-    // The number is not looked at then.
+    // The kernel ignores the priority with these flags.
     if flags & (KEEP_POLICY | KEEP_PARAMS) != 0 && value == 0 {
         return Ok(0);
     }

@@ -101,7 +101,7 @@ impl Slots {
         let index = *self.at(number);
         match &mut self.answers[usize::from(index)] {
             Answer::Action(_) => return,
-            // Nobody has them any more.
+            // No number leads to these rules any more, so nothing has to be made for them.
             superseded => *superseded = Answer::Default,
         }
         *self.at(number) = self.action(action);

@@ -5,9 +5,9 @@ use super::conditions::Condition;
 use super::table::{ABSENT, CALLS};
 use oci_spec::runtime::LinuxSeccompOperator;
 
-/// arm's private calls are from here on,
+/// The number of the first of arm's private calls.
 pub(super) const ARM_PRIVATE: u32 = 0x0f_0000;
-// and here the table keeps them.
+/// The table has 16 bits for a number, and keeps arm's private calls from this one on.
 const ARM_PRIVATE_KEPT: u16 = 0xf000;
 
 /// A system call by its name, on whatever architecture: a row of the table.

@@ -184,12 +184,12 @@ impl<'a> State<'a> {
 /// Decide by `rules` in their order. `loaded` is the word that the accumulator holds whichever way the
 /// program comes here.
 fn choose(graph: &mut Graph, rules: &[State], otherwise: Node, loaded: Option<u32>) -> Node {
-    // Forward: cut the rules into groups that share a look, and see what each leaves loaded.
+    // Forward: rules in a row that compare the same word are a group, and each group leaves some word loaded.
     let mut groups = Vec::new();
     let (mut rest, mut here, mut after) = (rules, loaded, otherwise);
     while let Some(first) = rest.first() {
         let Some(step) = first.next else {
-            // This rule holds without looking further: what comes after it is never asked.
+            // This rule holds without a further comparison, so those behind it are never reached.
             after = first.answer;
             break;
         };
@@ -206,7 +206,7 @@ fn choose(graph: &mut Graph, rules: &[State], otherwise: Node, loaded: Option<u3
         };
         rest = others;
     }
-    // Backward: a group leads to the next one where none of its rules holds.
+    // Backward: where none of a group's rules holds, the program goes on with the next group, which is made by then.
     for (step, group, here) in groups.into_iter().rev() {
         after = match step {
             Step::Word(look, _) => choose_by_word(graph, look, group, after, here),

@@ -152,7 +152,7 @@ impl Graph {
     /// else a jump, and whoever comes next finds that one.
     fn bring_near(&self, layout: &mut Layout, yes: Node, no: Node) {
         let far = usize::from(u8::MAX);
-        // Two at most: bringing one near moves the other one away by one.
+        // This loop ends after two rounds at most, although each moves the other target one instruction further away.
         while let Some(node) = [yes, no].into_iter().find(|&node| layout.distance(node) > far) {
             match self.parts[node.0 as usize] {
                 Part::Return(value) => layout.push(RETURN, 0, 0, value),

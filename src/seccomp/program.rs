@@ -107,7 +107,7 @@ impl Program {
                 .collect(),
             flags: u32::from_ne_bytes(*flags),
             unknown: Vec::new(),
-            // No container would have been made with another.
+            // A container is not created under a filter that refuses execve(2).
             execve: Execve::MayPass,
         })
     }

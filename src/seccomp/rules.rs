@@ -71,7 +71,7 @@ impl Rules {
             (place("defaultAction"), place("defaultErrnoRet"))
         })?;
         if default == NOTIFY {
-            // The fd of the listener could not leave the process.
+            // Init could not send the listener's descriptor to kase any more.
             return Err(Refusal {
                 place: "linux.seccomp.defaultAction".into(),
                 what: "SCMP_ACT_NOTIFY cannot be used as default action: the process could not hand \

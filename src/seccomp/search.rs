@@ -28,11 +28,11 @@ struct Run {
 /// The whole program: which architecture, then which call.
 pub(super) fn dispatch(graph: &mut Graph, rules: &Rules) -> Result<Node, Refusal> {
     let mut architectures = rules.architectures.clone();
-    // x32 is asked for together with x86_64.
+    // x32 has the same AUDIT_ARCH as x86_64, so one branch of the program serves both.
     if architectures.contains(&Arch::X86_64) {
         architectures.retain(|&arch| arch != Arch::X32);
     }
-    // The first one asked for is the host's own, so it is the last one made.
+    // A program is made from its end. The host's own architecture is compared first, so it is made last.
     let mut next = graph.answer(KILL_THREAD);
     for arch in architectures.into_iter().rev() {
         let calls = match arch {
@@ -85,11 +85,11 @@ fn runs(graph: &mut Graph, rules: &Rules, arch: Arch) -> Result<Vec<Run>, Refusa
             runs.push(Run::new(start, to));
         }
     };
-    // x32's numbers begin in the middle of x86_64's.
+    // The numbers of x32 are those of x86_64 with this bit set.
     let mut next = if arch == Arch::X32 { X32_BIT } else { 0 };
     let mut latest = None;
     answers.calls(|number, index| {
-        // Most go on with a run.
+        // Most numbers only make the run before them longer.
         if number == next && latest == Some(index) {
             next += 1;
             return;
@@ -100,7 +100,7 @@ fn runs(graph: &mut Graph, rules: &Rules, arch: Arch) -> Result<Vec<Run>, Refusa
                 add(newer_from, newer);
             }
         }
-        // The first number that has an answer makes it, since the program lies in the order of the making.
+        // An answer is made for the first number that has it: instructions lie in the order in which they are made.
         let to = *made[index].get_or_insert_with(|| match &answers.each()[index] {
             Answer::Default => default,
             Answer::Action(value) => graph.answer(*value),
@@ -160,7 +160,7 @@ fn search(graph: &mut Graph, runs: &[Run], before: u64) -> Node {
         return run.to;
     }
     if let Some(usual) = usual(runs) {
-        // The last one made is the first one asked for.
+        // What is made last is compared first.
         let single = runs.iter().rev().filter(|run| run.to != usual);
         return single.fold(usual, |others, run| graph.test(Compare::Equal, run.start, run.to, others));
     }
@@ -184,7 +184,8 @@ fn usual(runs: &[Run]) -> Option<Node> {
 fn middle(runs: &[Run], before: u64) -> usize {
     let total = runs[runs.len() - 1].weight - before;
     let left = |at: usize| runs[at - 1].weight - before;
-    // The first of which the left has half of it or more, or the one before that, whichever is nearer to half.
+    // Of the first place that has half of the weight or more on its left, and the one before it, the one that is
+    // nearer to half.
     let over = 1 + runs[..runs.len() - 1].partition_point(|run| 2 * (run.weight - before) < total);
     let near = |at: usize| (2 * left(at)).abs_diff(total);
     match over {
