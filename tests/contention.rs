@@ -1,6 +1,6 @@
 //! Two commands on one container at once: one of the two wins, the other says so, and nothing is left.
 
-use crate::common::{Bundle, Kase, Running, is_ours, wait_until, words};
+use crate::common::{Bundle, Kase, Outcome, Running, is_ours, patience, wait_until, words};
 use std::ffi::OsStr;
 use std::fs;
 use std::path::PathBuf;
@@ -66,14 +66,13 @@ fn of_a_creation_and_a_deletion_at_once_nothing_is_lost(kase: &Kase) {
         let id = kase.id();
         let verb: &[&str] = if round % 2 == 0 { &["create"] } else { &["run", "-d"] };
         let creation = kase.spawn(kase.command(creating(&bundle, verb, &id)));
-        let begun = Instant::now();
-        let mut deleted = false;
-        while !deleted && begun.elapsed() < Duration::from_secs(10) {
+        let (begun, mut deleted) = (Instant::now(), None);
+        while deleted.as_ref().is_none_or(|deleted: &Outcome| deleted.code != 0) {
+            assert!(begun.elapsed() < patience() / 3, "{deleted:?}: {}", creation.finish());
             std::thread::sleep(Duration::from_micros(round * 100));
-            deleted = entry(kase, &id).exists() && kase.call(["delete", "--force", &id]).code == 0;
+            deleted = entry(kase, &id).exists().then(|| kase.call(["delete", "--force", &id]));
         }
         let created = creation.finish();
-        assert!(deleted, "{created}");
         assert!(!entry(kase, &id).exists(), "{created}");
         // What is lost keeps the id from use by its cgroup.
         kase.call(creating(&bundle, &["create"], &id)).succeeded();

@@ -38,6 +38,7 @@ impl Deed {
     pub fn executor(self) -> Option<&'static str> {
         match self {
             Self::ExecDetached => Some("1.1.1"),
+            Self::RunDetached => Some("1.1"),
             Self::Start => Some("init"),
             _ => None,
         }

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 /// No command of a test takes longer than this; what does hangs. `KASE_PATIENCE` has other seconds, for machines
 /// that are emulated.
-pub(super) fn patience() -> Duration {
+pub fn patience() -> Duration {
     let seconds = std::env::var("KASE_PATIENCE").ok().and_then(|seconds| seconds.parse().ok());
     Duration::from_secs(seconds.unwrap_or(30))
 }

@@ -24,7 +24,7 @@ pub use bundle::Bundle;
 pub use caller::{Caller, is_root, ranges};
 pub use container::Container;
 pub use ground::{Ground, Setting, cgroups_of};
-pub use kase::{Kase, Running, wait_until, words};
+pub use kase::{Kase, Running, patience, wait_until, words};
 pub use outcome::{Outcome, has, value};
 pub use peer::{Peer, is_ours, map_ids, peer};
 pub use schema::assert_fits;
