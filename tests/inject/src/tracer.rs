@@ -35,7 +35,7 @@ struct Traced {
     in_call: bool,
     /// The call it is in fails with this.
     failing: Option<i32>,
-    /// What it has executed, unless that is the command.
+    /// What it has executed, unless that is the command's own program once more.
     program: String,
 }
 
@@ -60,8 +60,8 @@ pub struct Tracer {
     followed: HashMap<Pid, Traced>,
     /// Children that stopped before their parent's stop told of them.
     early: HashSet<Pid>,
-    /// The command itself is under way, no longer the shell that waited.
-    begun: bool,
+    /// The command's program, once that is under way, no longer the shell that waited.
+    own: Option<String>,
     /// Nothing is left to do: everybody is let go at their next stop.
     over: bool,
 }
@@ -86,7 +86,7 @@ impl Tracer {
             followed.insert(init, Traced::new("init".into()));
         }
         kill(command, Signal::SIGCONT)?;
-        Ok(Self { command, point, log, followed, early: HashSet::new(), begun: false, over: false })
+        Ok(Self { command, point, log, followed, early: HashSet::new(), own: None, over: false })
     }
 
     /// Follows everybody to the command's end, and gives that.
@@ -158,16 +158,20 @@ impl Tracer {
                     self.resume(child, None)?;
                 }
             }
-            libc::PTRACE_EVENT_EXEC if pid == self.command && !self.begun => self.begun = true,
             libc::PTRACE_EVENT_EXEC => {
                 let program = read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
-                let program = program.file_name().unwrap_or_default().to_string_lossy();
+                let program = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
                 if program == "probe" {
                     self.followed.remove(&pid);
                     return ptrace::detach(pid, None);
                 }
-                if let Some(traced) = self.followed.get_mut(&pid) {
-                    traced.program = program.into_owned();
+                // kase executes a sealed copy of itself: its calls are the command's all the same.
+                if pid == self.command && self.own.is_none() {
+                    self.own = Some(program);
+                } else if let Some(traced) = self.followed.get_mut(&pid)
+                    && self.own.as_ref() != Some(&program)
+                {
+                    traced.program = program;
                 }
             }
             _ => {}
@@ -184,7 +188,7 @@ impl Tracer {
                 registers::fail(pid, errno)?;
                 self.let_go();
             }
-        } else if self.begun && !self.over {
+        } else if self.own.is_some() && !self.over {
             let number = registers::number(pid)?;
             let nth = traced.calls.entry(number).or_default();
             *nth += 1;
