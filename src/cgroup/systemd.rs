@@ -198,19 +198,23 @@ fn of_values(values: &[(String, String)], bus: &mut Bus) -> io::Result<Vec<(Stri
     Ok(all)
 }
 
+/// Such as 252. What it does not say is an error.
 fn version(bus: &mut Bus) -> io::Result<u32> {
+    let message = ask_version(bus)?.map_err(io::Error::other)?;
+    let mut reader = message.reader();
+    let text = reader.signature().and_then(|_| reader.text()).unwrap_or_default();
+    let mut numbers = text.split(|letter: char| !letter.is_ascii_digit());
+    numbers
+        .find_map(|digits| digits.parse().ok())
+        .ok_or_else(|| io::Error::other(format!("systemd's Version is {text:?}, which has no number")))
+}
+
+fn ask_version(bus: &mut Bus) -> io::Result<Result<bus::Message, Refused>> {
     let mut body = Body::of("ss");
     body.text(MANAGER.interface);
     body.text("Version");
     let call = bus.call(PROPERTIES, "Get", body);
-    let answer = bus.answer(call)?;
-    let text = answer.ok().and_then(|message| {
-        let mut reader = message.reader();
-        reader.signature().and_then(|_| reader.text())
-    });
-    let text = text.unwrap_or_default();
-    let digits = text.trim_start_matches(|letter: char| !letter.is_ascii_digit());
-    Ok(digits.split(|letter: char| !letter.is_ascii_digit()).next().unwrap_or("0").parse().unwrap_or(0))
+    bus.answer(call)
 }
 
 /// Waits for a job; tells how it ended.
@@ -252,7 +256,7 @@ pub fn update(unit: &UnitFacts, written: &[(String, String)]) -> anyhow::Result<
     let call = bus.call(MANAGER, "SetUnitProperties", body);
     bus.answer(call).or_fault(doing)?.map(drop).or_fault(doing)?;
     // It writes its files after this answer, and before the next one.
-    version(&mut bus).map(drop).or_fault(doing)
+    ask_version(&mut bus).map(drop).or_fault(doing)
 }
 
 /// Has systemd move a process into the unit, or into a cgroup below it, where the caller may not.
