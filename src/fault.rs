@@ -5,7 +5,7 @@
 //! and carries the remedy.
 
 use nix::errno::Errno;
-use rootless::hurdles;
+use rootless::diagnose;
 use std::borrow::Cow;
 use std::error::Error;
 use std::fmt::{self, Display};
@@ -129,7 +129,7 @@ fn lacking(link: &(dyn Error + 'static)) -> Option<String> {
         Some(errno) => *errno,
         None => Errno::from_raw(link.downcast_ref::<io::Error>()?.raw_os_error()?),
     };
-    hurdles::shortage(errno)
+    diagnose::shortage(errno).or_else(|| diagnose::of_space(errno))
 }
 
 /// An error as a person sees it.

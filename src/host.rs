@@ -7,7 +7,6 @@ pub mod mountinfo;
 use crate::fault::Fault;
 use facilities::{Facilities, Facility};
 use rootless::caller::{Caller, Standing};
-use rootless::id_map::IdMaps;
 use rootless::id_writer::{self, Means};
 use rootless::subid::Subordinate;
 
@@ -72,7 +71,7 @@ impl Host {
             })?
         };
         let helpers = match caller.standing {
-            Standing::User if !subordinate.is_lacking() => {
+            Standing::User if !subordinate.is_incomplete() => {
                 match Means::helpers(std::env::var_os("PATH").as_deref()) {
                     Ok(_) => Helpers::Found,
                     Err(id_writer::Error::Unmapped(_)) => Helpers::Powerless,
@@ -88,14 +87,6 @@ impl Host {
             last_capability: crate::kernel::capability::last(),
             facilities: Facilities::look(needs)?,
         })
-    }
-
-    /// The ids that exist for the caller: those of the user namespace that it is root of.
-    pub fn own_ids(&self) -> Option<&IdMaps> {
-        match self.caller.standing {
-            Standing::NamespaceRoot => self.caller.maps().ok(),
-            Standing::Root | Standing::User => None,
-        }
     }
 
     /// A host that is told, without looking: for what is to be said of any host, and for tests of decisions.

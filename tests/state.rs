@@ -23,6 +23,7 @@ deeds! {
     a_root_that_does_not_exist_is_refused_when_given,
     a_root_that_is_a_link_of_the_callers_is_followed,
     a_link_to_state_that_is_anothers_is_refused,
+    a_link_of_roots_to_state_is_followed_where_nobody_else_may_write,
     a_runtime_directory_that_cannot_be_looked_at_is_an_error,
 }
 deeds! { user: a_fallback_directory_is_looked_at_when_it_is_open }
@@ -252,6 +253,27 @@ fn a_link_to_state_that_is_anothers_is_refused(kase: &Kase) {
         assert_ne!(outcome.code, 0, "{outcome}");
         assert!(outcome.err.contains("is a symbolic link of uid"), "{outcome}");
     }
+}
+
+fn a_link_of_roots_to_state_is_followed_where_nobody_else_may_write(kase: &Kase) {
+    if !is_root() {
+        skip!("needs root");
+    }
+    let (target, place) = (kase.directory("elsewhere"), kase.directory("roots"));
+    std::os::unix::fs::chown(&place, Some(0), Some(0)).unwrap();
+    let link = place.join("state");
+    std::os::unix::fs::symlink(target, &link).unwrap();
+    let list = || {
+        let mut command = kase.program(&crate::common::program());
+        command.args(["--root", link.to_str().unwrap(), "list"]);
+        kase.finish(command)
+    };
+    list().succeeded();
+    fs::set_permissions(&place, fs::Permissions::from_mode(0o777)).unwrap();
+    match kase.is_root() {
+        true => list().succeeded(),
+        false => list().refused(&["is a symbolic link of uid 0"]),
+    };
 }
 
 fn a_runtime_directory_that_cannot_be_looked_at_is_an_error(kase: &Kase) {

@@ -15,6 +15,7 @@ deeds! { user:
     a_file_that_cannot_be_read_is_named,
     a_namespace_without_uid_0_maps_one_id_and_it_is_said,
     one_subordinate_id_may_be_mapped_alone,
+    maps_that_cannot_be_read_are_an_error,
 }
 
 fn the_users_ranges_are_mapped_behind_the_own_id(kase: &Kase) {
@@ -155,6 +156,30 @@ fn a_namespace_without_uid_0_maps_one_id_and_it_is_said(kase: &Kase) {
     let expected = format!("uid_map: 0 {} 1\ngid_map: 0 {} 1\nsetgroups: deny\n", own.uid, own.gid);
     assert_eq!(outcome.stdout(), expected, "{outcome}");
     assert!(outcome.err.contains("does not map uid 0"), "{outcome}");
+}
+
+/// To take the namespace's root for uid 0 outside too would look for its containers in another place.
+fn maps_that_cannot_be_read_are_an_error(kase: &Kase) {
+    let list = kase.command(["list"]);
+    let mut unshare = kase.program("unshare");
+    if unshare.args(["--user", "--map-root-user", "strace", "--version"]).output().is_err() {
+        skip!("needs strace");
+    }
+    let mut unshare = kase.program("unshare");
+    unshare.args([
+        "--user",
+        "--map-root-user",
+        "strace",
+        "-qqq",
+        "-o",
+        "/dev/null",
+        "-P",
+        "/proc/self/uid_map",
+    ]);
+    unshare.args(["-e", "inject=openat,open:error=EIO", "--"]).arg(list.get_program()).args(list.get_args());
+    let outcome = kase.finish(unshare);
+    assert_eq!(outcome.code, 1, "{outcome}");
+    assert!(outcome.err.contains("kase: read /proc/self/uid_map: Input/output error"), "{outcome}");
 }
 
 /// Not the user's own id, which needs no help to be mapped.

@@ -1,13 +1,13 @@
 //! Who calls: root, the root of a user namespace, or an ordinary user.
 
 use std::cell::OnceCell;
-use std::io;
+use std::io::{Error, ErrorKind};
 use std::os::unix::fs::MetadataExt;
 
 use nix::unistd::{getegid, geteuid};
 
-use crate::id_map::{IdMap, IdMaps};
-use crate::root::{Root, Unreadable};
+use crate::id_map::{IdMap, IdMaps, Line};
+use crate::sysroot::{Sysroot, Unreadable};
 
 /// The inode of the initial user namespace in nsfs. It is the same on every kernel since 3.8 and is
 /// `USER_NS_INIT_INO` in <linux/nsfs.h>.
@@ -26,7 +26,7 @@ pub enum Standing {
 
 /// The process that calls, by its effective ids.
 ///
-/// The name and the maps are found out when first asked for, and once.
+/// The name is found out when first asked for, and once; so are the maps, but for those of a namespace's root.
 #[derive(Debug, Clone)]
 pub struct Caller {
     /// What the caller is allowed to be.
@@ -47,16 +47,19 @@ impl Caller {
     /// outside (systemd's `PrivateUsers=full`).
     ///
     /// # Errors
-    /// `/proc/self/ns/user` cannot be looked at, for another reason than a kernel without user
-    /// namespaces. It is only asked for effective uid 0.
-    pub fn look() -> io::Result<Self> {
+    /// Effective uid 0, and a file in `/proc/self` that would tell over what it rules cannot be read.
+    pub fn look() -> Result<Self, Unreadable> {
         let (uid, gid) = (geteuid().as_raw(), getegid().as_raw());
         let standing = match uid {
             0 if in_initial_namespace()? => Standing::Root,
             0 => Standing::NamespaceRoot,
             _ => Standing::User,
         };
-        Ok(Self::assumed(standing, uid, gid))
+        let caller = Self::assumed(standing, uid, gid);
+        if standing == Standing::NamespaceRoot {
+            caller.maps()?;
+        }
+        Ok(caller)
     }
 
     /// A caller of these facts, without looking: for planning and for tests.
@@ -89,9 +92,7 @@ impl Caller {
     /// `/etc/passwd` is there and cannot be read.
     pub fn name(&self) -> Result<Option<&str>, Unreadable> {
         if self.name.get().is_none() {
-            let path = "/etc/passwd";
-            let passwd = Root::host().read(path).map_err(|source| Unreadable { path, source })?;
-            let passwd = passwd.unwrap_or_default();
+            let passwd = Sysroot::host().read("/etc/passwd")?.unwrap_or_default();
             let variables = ["USER", "LOGNAME"].map(|variable| std::env::var(variable).ok());
             let claimed: Vec<&str> = variables.iter().flatten().map(String::as_str).collect();
             return Ok(self.name.get_or_init(|| name_of(self.uid, &passwd, &claimed)).as_deref());
@@ -110,7 +111,7 @@ impl Caller {
     ///
     /// # Errors
     /// `/proc/self/uid_map` or `gid_map` cannot be read or understood.
-    pub fn maps(&self) -> io::Result<&IdMaps> {
+    pub fn maps(&self) -> Result<&IdMaps, Unreadable> {
         if self.maps.get().is_none() {
             let maps = IdMaps { uids: own_map("/proc/self/uid_map")?, gids: own_map("/proc/self/gid_map")? };
             return Ok(self.maps.get_or_init(|| maps));
@@ -118,31 +119,47 @@ impl Caller {
         Ok(self.maps.get().expect("just seen to be set"))
     }
 
+    /// The maps of the namespace that the caller is root of, to whom no other ids exist; `None` for others.
+    #[must_use]
+    pub fn namespace_maps(&self) -> Option<&IdMaps> {
+        self.maps.get().filter(|_| self.standing == Standing::NamespaceRoot)
+    }
+
     /// The uid by which the world outside knows this caller: for a namespace's root, the one that
     /// its 0 is mapped to.
     #[must_use]
     pub fn uid_outside(&self) -> u32 {
-        match self.standing {
-            Standing::NamespaceRoot => {
-                self.maps().ok().and_then(|maps| maps.uids.outside(self.uid)).unwrap_or(self.uid)
-            }
-            Standing::Root | Standing::User => self.uid,
-        }
+        self.namespace_maps().and_then(|maps| maps.uids.outside(self.uid)).unwrap_or(self.uid)
+    }
+
+    /// Maps of the caller's own ids alone, as these ids inside: what needs no privilege and no helper.
+    #[must_use]
+    pub fn own_maps(&self, inside_uid: u32, inside_gid: u32) -> IdMaps {
+        let one = |inside, outside| IdMap(vec![Line { inside, outside, count: 1 }]);
+        IdMaps { uids: one(inside_uid, self.uid), gids: one(inside_gid, self.gid) }
+    }
+
+    /// Whether these maps have only the caller's own ids, one of each kind.
+    #[must_use]
+    pub fn are_own(&self, maps: &IdMaps) -> bool {
+        maps.uids.is_single(self.uid) && maps.gids.is_single(self.gid)
     }
 }
 
-fn in_initial_namespace() -> io::Result<bool> {
-    match std::fs::metadata("/proc/self/ns/user") {
+fn in_initial_namespace() -> Result<bool, Unreadable> {
+    const FILE: &str = "/proc/self/ns/user";
+    match std::fs::metadata(FILE) {
         Ok(namespace) => Ok(namespace.ino() == INITIAL_USER_NAMESPACE),
         // A kernel without CONFIG_USER_NS has only the one.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
-        Err(error) => Err(error),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(true),
+        Err(error) => Err(Unreadable::new(FILE, error)),
     }
 }
 
-fn own_map(path: &str) -> io::Result<IdMap> {
-    let text = std::fs::read_to_string(path)?;
-    text.parse().map_err(|error| io::Error::new(io::ErrorKind::InvalidData, format!("{path}: {error}")))
+fn own_map(path: &str) -> Result<IdMap, Unreadable> {
+    let map = std::fs::read_to_string(path)
+        .and_then(|text| text.parse().map_err(|error| Error::new(ErrorKind::InvalidData, error)));
+    map.map_err(|source| Unreadable::new(path, source))
 }
 
 /// The name of `uid` in passwd(5) text, else the first claimed name that nobody else has there.
@@ -198,6 +215,16 @@ mod tests {
     fn nobody_is_named_without_passwd_or_environment() {
         assert_eq!(name_of(1000, "", &[]), None);
         assert_eq!(Caller::assumed(Standing::User, 1000, 1000).with_name(None).called(), "1000");
+    }
+
+    #[test]
+    fn one_own_id_of_each_kind_needs_no_helper() {
+        let caller = Caller::assumed(Standing::User, 1000, 100);
+        let maps = caller.own_maps(5, 6);
+        assert_eq!((maps.uids.to_string(), maps.gids.to_string()), ("5 1000 1\n".into(), "6 100 1\n".into()));
+        assert!(caller.are_own(&maps));
+        let others = IdMaps { gids: "0 101 1\n".parse().unwrap(), ..maps };
+        assert!(!caller.are_own(&others));
     }
 
     #[test]

@@ -1,20 +1,22 @@
-//! What this host gives this user, asked before anything fails: the same facts and remedies as [`hurdles`] has
+//! What this host gives this user, asked before anything fails: the same facts and remedies as [`diagnose`] has
 //! after a failure.
 //!
 //! A check that is no more than a file or a directory is here. What only a try can tell (namespaces, maps,
-//! mounts) is for whoever can make system calls; they make a [`Check`] of the hurdle that they meet.
+//! mounts) is for whoever can make system calls; they make a [`Check`] of the diagnosis that they meet.
 
 use std::io::{Error, ErrorKind};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use crate::caller::{Caller, Standing};
-use crate::delegation::{self, Given, Unified};
-use crate::hurdles::{self, Hurdle, Package};
-use crate::id_writer::{self, Means};
-use crate::root::Root;
+use crate::delegation::{self, Delegation};
+use crate::diagnose::{self, Package};
+use crate::diagnosis::Diagnosis;
+use crate::id_writer::Means;
+use crate::program::program;
+use crate::range::Range;
 use crate::state_dir::StateDir;
-use crate::subid::{Range, Subordinate};
+use crate::subid::Subordinate;
 
 /// How a check ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,6 +31,7 @@ pub enum Level {
 
 /// One thing that was looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Check {
     /// What it is about, in a word or two.
     pub name: &'static str,
@@ -47,10 +50,17 @@ impl Check {
         Self { name, level: Level::Ok, found: found.into(), remedy: None }
     }
 
+    /// Containers run with less, for this reason.
+    #[must_use]
+    pub fn warning(name: &'static str, diagnosis: impl Into<Diagnosis>) -> Self {
+        Self::not_ok(name, Level::Warning, diagnosis)
+    }
+
     /// Not as it should be.
     #[must_use]
-    pub fn hurdle(name: &'static str, level: Level, hurdle: Hurdle) -> Self {
-        Self { name, level, found: hurdle.cause, remedy: Some(hurdle.remedy) }
+    pub fn not_ok(name: &'static str, level: Level, diagnosis: impl Into<Diagnosis>) -> Self {
+        let Diagnosis { cause, remedy } = diagnosis.into();
+        Self { name, level, found: cause, remedy: Some(remedy) }
     }
 }
 
@@ -62,26 +72,19 @@ pub fn subordinate_ids(caller: &Caller) -> Check {
         return Check::ok(NAME, "root may map any id");
     }
     match Subordinate::look(caller) {
-        Ok(found) => match hurdles::unread_lines(&found.passed_over) {
-            Some(hurdle) => Check::hurdle(NAME, Level::Warning, hurdle),
-            None if found.is_lacking() => {
-                let mut hurdle = hurdles::no_ranges(caller);
-                hurdle.cause.push_str(": a container has one id only");
-                Check::hurdle(NAME, Level::Warning, hurdle)
+        Ok(found) => match diagnose::unread_lines(&found.passed_over) {
+            Some(diagnosis) => Check::warning(NAME, diagnosis),
+            None if found.is_incomplete() => {
+                let mut diagnosis = diagnose::no_ranges(caller);
+                diagnosis.cause.push_str(": a container has one id only");
+                Check::warning(NAME, diagnosis)
             }
             None => {
                 let count = |ranges: &[Range]| ranges.iter().map(|range| u64::from(range.count)).sum::<u64>();
                 Check::ok(NAME, format!("{} uids, {} gids", count(&found.uids), count(&found.gids)))
             }
         },
-        Err(error) => Check::hurdle(
-            NAME,
-            Level::Failure,
-            Hurdle::new(
-                format!("{} cannot be read: {}", error.path, error.source),
-                error.remedy().unwrap_or_else(|| format!("have root repair {}", error.path)),
-            ),
-        ),
+        Err(error) => Check::not_ok(NAME, Level::Failure, error),
     }
 }
 
@@ -94,16 +97,16 @@ pub fn helpers(caller: &Caller) -> Check {
     }
     match Means::helpers(std::env::var_os("PATH").as_deref()) {
         Ok(Means::Helpers { newuidmap, newgidmap }) => {
-            let hurdle =
-                [&newuidmap, &newgidmap].into_iter().find_map(|path| hurdles::powerless_helper(path));
-            match hurdle {
-                Some(hurdle) => Check::hurdle(NAME, Level::Failure, hurdle),
+            let diagnosis =
+                [&newuidmap, &newgidmap].into_iter().find_map(|path| diagnose::powerless_helper(path));
+            match diagnosis {
+                Some(diagnosis) => Check::not_ok(NAME, Level::Failure, diagnosis),
                 None => Check::ok(NAME, format!("{}, {}", newuidmap.display(), newgidmap.display())),
             }
         }
         Ok(Means::Direct(_)) => Check::ok(NAME, "not needed"),
-        Err(error) => match error.hurdle(caller) {
-            Some(hurdle) => Check::hurdle(NAME, Level::Warning, hurdle),
+        Err(error) => match error.diagnosis(caller) {
+            Some(diagnosis) => Check::warning(NAME, diagnosis),
             None => Check::ok(NAME, error.to_string()),
         },
     }
@@ -112,17 +115,18 @@ pub fn helpers(caller: &Caller) -> Check {
 /// The cgroup that the caller has for containers, one check a controller.
 #[must_use]
 pub fn delegation(caller: &Caller) -> Vec<Check> {
-    let given = Given::look(caller);
+    let given = match Delegation::look(caller) {
+        Ok(given) => given,
+        Err(error) => return vec![Check::not_ok("cgroups", Level::Failure, error)],
+    };
     if caller.standing == Standing::Root {
-        let version = if given.unified == Unified::Yes { "version 2" } else { "version 1, or none" };
+        let version = if given.unified { "version 2" } else { "version 1, or none" };
         return vec![Check::ok("cgroups", format!("root may make them ({version})"))];
     }
-    let lacking = |name, controller| {
-        delegation::missing_in(&Root::host(), caller, controller)
-            .map(|hurdle| Check::hurdle(name, Level::Warning, hurdle))
-    };
+    let missing =
+        |name, controller| given.missing(caller, controller).map(|diagnosis| Check::warning(name, diagnosis));
     if given.controllers.is_none() {
-        return lacking("cgroups", "memory").into_iter().collect();
+        return missing("cgroups", "memory").into_iter().collect();
     }
     let shown = given.cgroup.display().to_string();
     let controllers = [
@@ -134,7 +138,7 @@ pub fn delegation(caller: &Caller) -> Vec<Check> {
     ];
     let check = |(name, controller)| match given.has(controller) {
         true => Some(Check::ok(name, format!("{controller} is delegated in {shown}"))),
-        false => lacking(name, controller),
+        false => missing(name, controller),
     };
     controllers.into_iter().filter_map(check).collect()
 }
@@ -150,12 +154,11 @@ pub fn session_bus(caller: &Caller) -> Check {
     match delegation::user_bus(caller) {
         Some(path) => match UnixStream::connect(&path) {
             Ok(_) => Check::ok(NAME, path.display().to_string()),
-            Err(error) => Check::hurdle(NAME, Level::Warning, delegation::dead_bus(uid, &path, &error)),
+            Err(error) => Check::warning(NAME, delegation::dead_bus(uid, &path, &error)),
         },
-        None if Given::look(caller).controllers.is_some() => Check::hurdle(
+        None if Delegation::look(caller).is_ok_and(|given| given.controllers.is_some()) => Check::warning(
             NAME,
-            Level::Warning,
-            Hurdle::new(
+            Diagnosis::new(
                 format!("the manager of uid {uid} runs, but has no bus at /run/user/{uid}/bus"),
                 Package::SessionBus.remedy_and(&format!("systemctl restart user@{uid}")),
             ),
@@ -163,10 +166,9 @@ pub fn session_bus(caller: &Caller) -> Check {
         None if !Path::new("/run/systemd/system").exists() => {
             Check::ok(NAME, "none, as systemd does not run here: cgroups are made without it")
         }
-        None => Check::hurdle(
+        None => Check::warning(
             NAME,
-            Level::Warning,
-            Hurdle::new(
+            Diagnosis::new(
                 format!("none for uid {uid}: there is no /run/user/{uid}/bus"),
                 Package::SessionBus.remedy_and(&format!("loginctl enable-linger {uid}")),
             ),
@@ -185,10 +187,9 @@ pub fn linger(caller: &Caller) -> Check {
     if Path::new("/var/lib/systemd/linger").join(&user).exists() {
         return Check::ok(NAME, format!("the manager of {user} stays when no session is left"));
     }
-    Check::hurdle(
+    Check::warning(
         NAME,
-        Level::Warning,
-        Hurdle::new(
+        Diagnosis::new(
             format!("when {user} logs out, systemd stops its manager and the containers in it"),
             format!("run as root: loginctl enable-linger {user}"),
         ),
@@ -202,26 +203,23 @@ pub fn state_directory(caller: &Caller, product: &str) -> Check {
     let found = match StateDir::find(caller, product) {
         Ok(found) => found,
         Err(error) => {
-            let hurdle = Hurdle::new(error.to_string(), error.remedy(caller));
-            return Check::hurdle(NAME, Level::Failure, hurdle);
+            let diagnosis = Diagnosis::new(error.to_string(), error.remedy(caller));
+            return Check::not_ok(NAME, Level::Failure, diagnosis);
         }
     };
     let shown = found.path.display().to_string();
     match found.note {
-        None if found.path.starts_with("/tmp") => Check::hurdle(
+        None if found.path.starts_with("/tmp") => Check::warning(
             NAME,
-            Level::Warning,
-            Hurdle::new(
+            Diagnosis::new(
                 format!("{shown}, since XDG_RUNTIME_DIR is not set"),
                 "log in instead of su or sudo, or set it to a directory of your own that goes with the boot",
             ),
         ),
         None => Check::ok(NAME, shown),
-        Some(note) => Check::hurdle(
-            NAME,
-            Level::Warning,
-            Hurdle::new(note, "set XDG_RUNTIME_DIR to a directory of your own"),
-        ),
+        Some(note) => {
+            Check::warning(NAME, Diagnosis::new(note, "set XDG_RUNTIME_DIR to a directory of your own"))
+        }
     }
 }
 
@@ -229,46 +227,41 @@ pub fn state_directory(caller: &Caller, product: &str) -> Check {
 #[must_use]
 pub fn keys(caller: &Caller) -> Check {
     const NAME: &str = "keys";
-    match hurdles::keys_in(&Root::host(), caller) {
-        Some(hurdle) => Check::hurdle(NAME, Level::Warning, hurdle),
+    match diagnose::keys(caller) {
+        Some(diagnosis) => Check::warning(NAME, diagnosis),
         None => Check::ok(NAME, "the quota is not used up"),
     }
 }
 
-/// The program that lays an overlay where the kernel refuses to, if this caller can use it.
+/// The program that serves an overlay where the kernel refuses to, if this caller can use it.
 ///
 /// # Errors
 /// The program is missing, or the device through which it serves file systems is not the caller's to open.
-pub fn fuse_overlayfs() -> Result<std::path::PathBuf, Hurdle> {
-    const PROGRAM: &str = "fuse-overlayfs";
-    let program = program(PROGRAM);
-    let device = std::fs::File::options().read(true).write(true).open(FUSE);
+pub fn fuse_overlayfs() -> Result<std::path::PathBuf, Diagnosis> {
     let install = || Package::FuseOverlayfs.remedy();
-    match (program, device) {
-        (Some(program), Ok(_)) => Ok(program),
-        (None, Ok(_)) => Err(Hurdle::new("fuse-overlayfs is not installed", install())),
-        (Some(_), Err(error)) => {
-            let remedy = match open_device(&error) {
-                Some(command) => format!("run as root: {command}"),
-                None => ALLOW_DEVICE.to_string(),
-            };
-            Err(Hurdle::new(format!("{FUSE} cannot be opened: {error}"), remedy))
-        }
-        (None, Err(error)) => {
-            let remedy = match open_device(&error) {
+    let device = std::fs::File::options().read(true).write(true).open(FUSE);
+    let refused =
+        device.err().map(|error| (format!("{FUSE} cannot be opened: {error}"), open_device(&error)));
+    let (cause, remedy) = match (program("fuse-overlayfs"), refused) {
+        (Some(program), None) => return Ok(program),
+        (None, None) => ("fuse-overlayfs is not installed".to_owned(), install()),
+        (Some(_), Some((cause, Some(command)))) => (cause, format!("run as root: {command}")),
+        (Some(_), Some((cause, None))) => (cause, ALLOW_DEVICE.to_owned()),
+        (None, Some((cause, command))) => (
+            format!("fuse-overlayfs is not installed, and {cause}"),
+            match command {
                 Some(command) => Package::FuseOverlayfs.remedy_and(command),
                 None => format!("{}, and {ALLOW_DEVICE}", install()),
-            };
-            let cause = format!("fuse-overlayfs is not installed, and {FUSE} cannot be opened: {error}");
-            Err(Hurdle::new(cause, remedy))
-        }
-    }
+            },
+        ),
+    };
+    Err(Diagnosis::new(cause, remedy))
 }
 
 /// The device of file systems that a program serves; fuse(4).
 pub const FUSE: &str = "/dev/fuse";
 
-const ALLOW_DEVICE: &str = "let what kase runs in have the device (systemd: DeviceAllow=/dev/fuse rw)";
+const ALLOW_DEVICE: &str = "let what surrounds this have the device (systemd: DeviceAllow=/dev/fuse rw)";
 
 /// The command that makes the device one to be opened; nothing where the rules of a cgroup forbid it.
 fn open_device(error: &Error) -> Option<&'static str> {
@@ -281,10 +274,4 @@ fn open_device(error: &Error) -> Option<&'static str> {
         ErrorKind::NotFound if known() => Some("mknod -m 666 /dev/fuse c 10 229"),
         _ => Some("modprobe fuse"),
     }
-}
-
-/// The first program of this name in `$PATH`.
-#[must_use]
-pub fn program(name: &str) -> Option<std::path::PathBuf> {
-    id_writer::find(name, std::env::var_os("PATH").as_deref(), &[]).map(|(path, _)| path)
 }

@@ -5,12 +5,11 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::caller::{Caller, Standing};
-use crate::hurdles::Hurdle;
-use crate::root::Root;
+use crate::diagnosis::Diagnosis;
+use crate::sysroot::{Sysroot, Unreadable};
 
 /// What every cgroup v2 limit of a container may need.
 const CONTROLLERS: &str = "cpu cpuset io memory pids";
@@ -26,13 +25,11 @@ const CONTROLLERS: &str = "cpu cpuset io memory pids";
 #[must_use]
 pub fn user_bus(caller: &Caller) -> Option<PathBuf> {
     let variable = |name| env::var_os(name).filter(|value| !value.is_empty());
-    user_bus_in(&Root::host(), variable("DBUS_SESSION_BUS_ADDRESS"), variable("XDG_RUNTIME_DIR"), caller)
+    user_bus_in(&Sysroot::host(), variable("DBUS_SESSION_BUS_ADDRESS"), variable("XDG_RUNTIME_DIR"), caller)
 }
 
-/// As [`user_bus`], with `/run` below another root and other variables.
-#[must_use]
-pub fn user_bus_in(
-    root: &Root,
+fn user_bus_in(
+    root: &Sysroot,
     address: Option<OsString>,
     runtime_dir: Option<OsString>,
     caller: &Caller,
@@ -56,44 +53,35 @@ pub fn manager_cgroup(caller: &Caller) -> PathBuf {
     PathBuf::from(format!("user.slice/user-{uid}.slice/user@{uid}.service"))
 }
 
-/// What systemd has given the caller, as far as cgroup v2 shows it.
+/// What systemd has given the caller, as far as cgroup v2 shows it: cgroups(7).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Given {
+#[non_exhaustive]
+pub struct Delegation {
     /// The cgroup of the caller's manager, absolute.
     pub cgroup: PathBuf,
     /// Its controllers; nothing where no manager runs.
     pub controllers: Option<Vec<String>>,
-    /// Whether cgroup v2 has the controllers of this host.
-    pub unified: Unified,
+    /// Whether cgroup v2 has the controllers of this host: version 1 cannot be delegated safely.
+    pub unified: bool,
 }
 
-/// Which version has the controllers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unified {
-    /// v2.
-    Yes,
-    /// v1, which cannot be delegated safely, or none.
-    No,
-}
-
-impl Given {
+impl Delegation {
     /// Looks.
-    #[must_use]
-    pub fn look(caller: &Caller) -> Self {
-        Self::look_in(&Root::host(), caller)
+    ///
+    /// # Errors
+    /// A file of cgroup v2 is there and cannot be read.
+    pub fn look(caller: &Caller) -> Result<Self, Unreadable> {
+        Self::look_in(&Sysroot::host(), caller)
     }
 
-    /// As [`Given::look`], with `/sys` below another root.
-    #[must_use]
-    pub fn look_in(root: &Root, caller: &Caller) -> Self {
-        let cgroup = Path::new("/sys/fs/cgroup").join(manager_cgroup(caller));
-        let text = root.read(&cgroup.join("cgroup.controllers").to_string_lossy()).ok().flatten();
+    fn look_in(root: &Sysroot, caller: &Caller) -> Result<Self, Unreadable> {
+        const MOUNT: &str = "/sys/fs/cgroup";
+        const FILE: &str = "cgroup.controllers";
+        let cgroup = Path::new(MOUNT).join(manager_cgroup(caller));
+        let text = root.read(cgroup.join(FILE))?;
         let controllers = text.map(|text| text.split_whitespace().map(str::to_owned).collect());
-        let unified = match root.join("/sys/fs/cgroup/cgroup.controllers").exists() {
-            true => Unified::Yes,
-            false => Unified::No,
-        };
-        Self { cgroup, controllers, unified }
+        let unified = controllers.is_some() || root.read(Path::new(MOUNT).join(FILE))?.is_some();
+        Ok(Self { cgroup, controllers, unified })
     }
 
     /// Whether the caller may limit containers by this controller.
@@ -101,72 +89,68 @@ impl Given {
     pub fn has(&self, controller: &str) -> bool {
         self.controllers.iter().flatten().any(|given| given == controller)
     }
+
+    /// Why `caller` has no limits by `controller`, as [`missing`] tells.
+    pub(crate) fn missing(&self, caller: &Caller, controller: &str) -> Option<Diagnosis> {
+        if caller.standing == Standing::Root {
+            return None;
+        }
+        let uid = caller.uid_outside();
+        let file = self.cgroup.join("cgroup.controllers");
+        let shown = file.display();
+        Some(match &self.controllers {
+            Some(_) if self.has(controller) => Diagnosis::new(
+                format!("uid {uid} was given {controller} in {shown}, but we are not below it"),
+                "run this in the user's own systemd (systemd-run --user --scope), or set XDG_RUNTIME_DIR so that \
+                 its bus is found",
+            ),
+            _ if self.unified && !is_systemds(controller) => Diagnosis::new(
+                format!("systemd delegates {CONTROLLERS} to users, but never {controller}"),
+                "run this as root",
+            ),
+            Some(list) => {
+                let remedy = drop_in(&format!("systemctl restart user@{uid}"));
+                Diagnosis::new(
+                    format!("uid {uid} was given {:?} only ({shown})", list.join(" ")),
+                    format!("this ends that user's services, not its logins; run as root: {remedy}"),
+                )
+            }
+            None => Diagnosis::new(
+                format!("no cgroup was delegated to uid {uid} (there is no {shown})"),
+                match self.unified {
+                    true if BY_DEFAULT.contains(&controller) => {
+                        format!("log in as that user, or run as root: loginctl enable-linger {uid}")
+                    }
+                    true => format!("run as root: {}", drop_in(&format!("loginctl enable-linger {uid}"))),
+                    false => {
+                        "run this as root, have root give you a directory in the controller's v1 hierarchy, \
+                              or boot with cgroup v2 (systemd.unified_cgroup_hierarchy=1)"
+                            .to_owned()
+                    }
+                },
+            ),
+        })
+    }
 }
 
 /// A bus whose socket is there and where nobody answers, as after its user's manager was killed.
 #[must_use]
-pub fn dead_bus(uid: u32, path: &Path, error: &std::io::Error) -> Hurdle {
-    Hurdle::new(
+pub fn dead_bus(uid: u32, path: &Path, error: &std::io::Error) -> Diagnosis {
+    Diagnosis::new(
         format!("nobody answers at {}: {error}", path.display()),
         format!("unset DBUS_SESSION_BUS_ADDRESS, log in again, or run as root: systemctl restart user@{uid}"),
     )
 }
 
-/// Why an ordinary user lacks `controller`, and what delegates it. Nothing for root, to whom nothing needs to be
-/// delegated.
+/// Why an ordinary user has no limits by `controller`, and what delegates it. Nothing for root, to whom nothing needs
+/// to be delegated.
 #[must_use]
-pub fn missing(controller: &str) -> Option<Hurdle> {
-    let caller = Caller::look().ok()?;
-    missing_in(&Root::host(), &caller, controller)
-}
-
-/// As [`missing`], with `/sys` below another root.
-#[must_use]
-pub fn missing_in(root: &Root, caller: &Caller, controller: &str) -> Option<Hurdle> {
-    if caller.standing == Standing::Root {
-        return None;
-    }
-    let uid = caller.uid_outside();
-    let given = Given::look_in(root, caller);
-    let file = given.cgroup.join("cgroup.controllers");
-    let shown = file.display();
-    Some(match &given.controllers {
-        Some(_) if given.has(controller) => Hurdle::new(
-            format!("uid {uid} was given {controller} in {shown}, but we are not below it"),
-            "run kase in the user's own systemd: `systemd-run --user --scope kase …`, \
-             or set XDG_RUNTIME_DIR so that kase finds its bus",
-        ),
-        _ if matches!(given.unified, Unified::Yes) && !is_systemds(controller) => Hurdle::new(
-            format!("systemd delegates {CONTROLLERS} to users, but never {controller}"),
-            "leave this limit out, or run kase as root",
-        ),
-        Some(list) => {
-            let remedy = drop_in(&format!("systemctl restart user@{uid}"));
-            Hurdle::new(
-                format!("uid {uid} was given {:?} only ({shown})", list.join(" ")),
-                format!("this ends that user's services, not its logins; run as root: {remedy}"),
-            )
-        }
-        None => {
-            let cause = format!("no cgroup was delegated to uid {uid} (there is no {shown})");
-            // The unified hierarchy is what can be delegated safely; cgroup v1 cannot be.
-            let remedy = match given.unified {
-                Unified::Yes if BY_DEFAULT.contains(&controller) => {
-                    format!("log in as that user, or run as root: loginctl enable-linger {uid}")
-                }
-                Unified::Yes => {
-                    format!("run as root: {}", drop_in(&format!("loginctl enable-linger {uid}")))
-                }
-                Unified::No => {
-                    "leave linux.resources out, run kase as root, have root give you a directory in the \
-                                controller's v1 hierarchy, or boot with cgroup v2 \
-                                (systemd.unified_cgroup_hierarchy=1)"
-                        .to_owned()
-                }
-            };
-            Hurdle::new(cause, remedy)
-        }
-    })
+pub fn missing(controller: &str) -> Option<Diagnosis> {
+    let look = || {
+        let caller = Caller::look()?;
+        Ok(Delegation::look(&caller)?.missing(&caller, controller))
+    };
+    look().unwrap_or_else(|error: Unreadable| Some(error.into()))
 }
 
 /// What systemd delegates to a user's manager without being told.
@@ -188,43 +172,13 @@ fn drop_in(last: &str) -> String {
 /// Where systemd reads what is added to every user's manager.
 const DIRECTORY: &str = "/etc/systemd/system/user@.service.d";
 
-/// The caller's cgroup at `directory` is theirs: they own it and its process list.
-#[must_use]
-pub fn is_delegated(directory: &Path, caller: &Caller) -> bool {
-    let owner = |path: &Path| path.metadata().map(|found| found.uid()).ok();
-    owner(directory) == Some(caller.uid) && owner(&directory.join("cgroup.procs")) == Some(caller.uid)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs;
+    use crate::sysroot::stand_in::StandIn;
 
-    struct Stand(PathBuf);
-
-    impl Stand {
-        fn new(name: &str) -> Self {
-            let path = env::temp_dir().join(format!("delegation-{name}-{}", std::process::id()));
-            fs::create_dir_all(&path).unwrap();
-            Self(path)
-        }
-
-        fn with(self, path: &str, text: &str) -> Self {
-            let path = self.root().join(path);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, text).unwrap();
-            self
-        }
-
-        fn root(&self) -> Root {
-            Root::at(&self.0)
-        }
-    }
-
-    impl Drop for Stand {
-        fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.0);
-        }
+    fn missing_in(stand: &StandIn, controller: &str) -> Diagnosis {
+        Delegation::look_in(&stand.root(), &alice()).unwrap().missing(&alice(), controller).unwrap()
     }
 
     fn alice() -> Caller {
@@ -235,7 +189,7 @@ mod tests {
 
     #[test]
     fn a_bus_is_found_though_the_environment_was_lost() {
-        let stand = Stand::new("bus").with("/run/user/1000/bus", "");
+        let stand = StandIn::new().file("/run/user/1000/bus", "");
         let lost = user_bus_in(&stand.root(), None, None, &alice());
         assert_eq!(lost, Some(stand.root().join("/run/user/1000/bus")));
         let elsewhere = Some(OsString::from("unix:abstract=/tmp/x;unix:path=/nowhere/bus,guid=1"));
@@ -245,28 +199,34 @@ mod tests {
 
     #[test]
     fn a_missing_controller_names_the_drop_in_that_delegates_it() {
-        let stand =
-            Stand::new("given").with("/sys/fs/cgroup/cgroup.controllers", "").with(GIVEN, "memory pids\n");
-        let hurdle = missing_in(&stand.root(), &alice(), "cpu").unwrap();
-        assert_eq!(hurdle.cause, format!("uid 1000 was given \"memory pids\" only ({GIVEN})"));
-        assert!(hurdle.remedy.contains("Delegate=cpu cpuset io memory pids\\n"), "{}", hurdle.remedy);
-        assert!(hurdle.remedy.contains("/etc/systemd/system/user@.service.d/delegate.conf"));
-        let odd = missing_in(&stand.root(), &alice(), "hugetlb").unwrap();
+        let stand = StandIn::new().file("/sys/fs/cgroup/cgroup.controllers", "").file(GIVEN, "memory pids\n");
+        let diagnosis = missing_in(&stand, "cpu");
+        assert_eq!(diagnosis.cause, format!("uid 1000 was given \"memory pids\" only ({GIVEN})"));
+        assert!(diagnosis.remedy.contains("Delegate=cpu cpuset io memory pids\\n"), "{}", diagnosis.remedy);
+        assert!(diagnosis.remedy.contains("/etc/systemd/system/user@.service.d/delegate.conf"));
+        let odd = missing_in(&stand, "hugetlb");
         assert!(odd.cause.contains("never hugetlb") && odd.remedy.contains("as root"), "{odd:?}");
-        let outside = missing_in(&stand.root(), &alice(), "memory").unwrap();
+        let outside = missing_in(&stand, "memory");
         assert!(outside.cause.ends_with("but we are not below it"), "{}", outside.cause);
     }
 
     #[test]
     fn without_a_manager_or_without_v2_the_remedy_says_so() {
-        let v2 = Stand::new("v2").with("/sys/fs/cgroup/cgroup.controllers", "");
-        assert!(missing_in(&v2.root(), &alice(), "cpu").unwrap().remedy.contains("enable-linger 1000"));
-        let v1 = Stand::new("v1");
-        assert!(missing_in(&v1.root(), &alice(), "cpu").unwrap().remedy.contains("boot with cgroup v2"));
+        let v2 = StandIn::new().file("/sys/fs/cgroup/cgroup.controllers", "");
+        assert!(missing_in(&v2, "cpu").remedy.contains("enable-linger 1000"));
+        let v1 = StandIn::new();
+        assert!(missing_in(&v1, "cpu").remedy.contains("boot with cgroup v2"));
     }
 
     #[test]
     fn root_is_not_told_about_delegation() {
-        assert_eq!(missing_in(&Root::host(), &Caller::assumed(Standing::Root, 0, 0), "cpu"), None);
+        let root = Caller::assumed(Standing::Root, 0, 0);
+        assert_eq!(Delegation::look_in(&StandIn::new().root(), &root).unwrap().missing(&root, "cpu"), None);
+    }
+
+    #[test]
+    fn controllers_that_cannot_be_read_are_an_error() {
+        let stand = StandIn::new().directory(GIVEN);
+        assert!(Delegation::look_in(&stand.root(), &alice()).is_err());
     }
 }

@@ -3,11 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::caller::Caller;
-use crate::subid::{Range, Subordinate, subtract};
-
-/// 4294967295 means "no id" to the kernel, so no range may reach it.
-pub(crate) const FIRST_INVALID: u64 = u32::MAX as u64;
+use crate::range::{FIRST_INVALID, Range};
 
 /// The kernel's `UID_GID_MAP_MAX_EXTENTS`, since Linux 4.15.
 pub const MOST_LINES: usize = 340;
@@ -19,11 +15,11 @@ pub const MOST_BYTES: usize = 4095;
 /// One line of a map: `count` ids from `inside` on are those from `outside` on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Line {
-    /// The first id in the namespace (`containerID` in config.json).
+    /// The first id in the namespace.
     pub inside: u32,
-    /// The first id in the namespace around it (`hostID` in config.json).
+    /// The first id in the namespace around it.
     pub outside: u32,
-    /// How many (`size` in config.json).
+    /// How many.
     pub count: u32,
 }
 
@@ -50,14 +46,14 @@ impl fmt::Display for Line {
 
 /// Uids or gids.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum IdKind {
     /// User ids.
     Uid,
     /// Group ids.
     Gid,
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for IdKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Uid => "uid",
@@ -100,10 +96,7 @@ impl IdMap {
         matches!(self.0[..], [line] if line.count == 1 && line.outside == id)
     }
 
-    /// Whether the kernel would take this map, whoever writes it.
-    ///
-    /// # Errors
-    /// The first flaw, and the line that has it.
+    /// Whether the kernel would take this map, whoever writes it; if not, the first flaw.
     pub fn check(&self) -> Result<(), Flaw> {
         let whole = |wrong| Err(Flaw { line: None, wrong });
         if self.0.is_empty() {
@@ -124,10 +117,10 @@ impl IdMap {
                 return flawed(Wrong::OutsideTooHigh);
             }
             for (earlier, other) in self.0[..index].iter().enumerate() {
-                if overlap(line.inside_range(), other.inside_range()) {
+                if line.inside_range().overlaps(other.inside_range()) {
                     return flawed(Wrong::InsideTwice(earlier));
                 }
-                if overlap(line.outside_range(), other.outside_range()) {
+                if line.outside_range().overlaps(other.outside_range()) {
                     return flawed(Wrong::OutsideTwice(earlier));
                 }
             }
@@ -142,13 +135,13 @@ impl IdMap {
     ///
     /// The kernel refuses an id that is outside twice, so `own` is left out of the ranges. It also
     /// refuses more than so many lines and bytes: the ranges that do not fit are left out.
-    fn of(own: u32, ranges: &[Range]) -> Self {
+    pub(crate) fn of(own: u32, ranges: &[Range]) -> Self {
         let first = Line { inside: 0, outside: own, count: 1 };
         let mut lines = vec![first];
         let mut bytes = first.to_string().len();
         let mut inside = 1;
         let own = [Range { start: own, count: 1 }];
-        for range in ranges.iter().flat_map(|range| subtract(*range, &own)) {
+        for range in ranges.iter().flat_map(|range| range.subtract(&own)) {
             let room = Range::between(inside, FIRST_INVALID).map_or(0, |room| room.count);
             let count = range.count.min(room);
             let (Ok(first), true) = (u32::try_from(inside), count > 0 && lines.len() < MOST_LINES) else {
@@ -173,22 +166,34 @@ impl fmt::Display for IdMap {
 }
 
 impl FromStr for IdMap {
-    type Err = String;
+    type Err = NotAMap;
 
     /// Reads `/proc/PID/uid_map` or `gid_map`.
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, NotAMap> {
         let line = |text: &str| {
             let mut numbers = text.split_ascii_whitespace().map(str::parse);
             match (numbers.next(), numbers.next(), numbers.next(), numbers.next()) {
                 (Some(Ok(inside)), Some(Ok(outside)), Some(Ok(count)), None) => {
                     Ok(Line { inside, outside, count })
                 }
-                _ => Err(format!("{text:?} is not three numbers")),
+                _ => Err(NotAMap(text.to_owned())),
             }
         };
         text.lines().map(line).collect::<Result<_, _>>().map(Self)
     }
 }
+
+/// A line of text that is no line of a map.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotAMap(String);
+
+impl fmt::Display for NotAMap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} is not three numbers", self.0)
+    }
+}
+
+impl std::error::Error for NotAMap {}
 
 /// The maps of a user namespace.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -200,50 +205,25 @@ pub struct IdMaps {
 }
 
 impl IdMaps {
-    /// Everything the caller may map: 0 is the caller's own id, the subordinate ids follow from 1
-    /// on, in their order and without gaps.
-    #[must_use]
-    pub fn of(caller: &Caller, subordinate: &Subordinate) -> Self {
-        Self {
-            uids: IdMap::of(caller.uid, &subordinate.uids),
-            gids: IdMap::of(caller.gid, &subordinate.gids),
-        }
-    }
-
-    /// The caller's own ids alone, as these ids inside: what needs no privilege and no helper.
-    #[must_use]
-    pub fn one(caller: &Caller, inside_uid: u32, inside_gid: u32) -> Self {
-        let one = |inside, outside| IdMap(vec![Line { inside, outside, count: 1 }]);
-        Self { uids: one(inside_uid, caller.uid), gids: one(inside_gid, caller.gid) }
-    }
-
     /// The map of this kind.
     #[must_use]
-    pub fn kind(&self, kind: Kind) -> &IdMap {
+    pub fn kind(&self, kind: IdKind) -> &IdMap {
         match kind {
-            Kind::Uid => &self.uids,
-            Kind::Gid => &self.gids,
+            IdKind::Uid => &self.uids,
+            IdKind::Gid => &self.gids,
         }
     }
 
-    /// Whether only the caller's own ids are mapped, one of each kind.
-    #[must_use]
-    pub fn is_single_own(&self, caller: &Caller) -> bool {
-        self.uids.is_single(caller.uid) && self.gids.is_single(caller.gid)
-    }
-
-    /// Whether the kernel would take both maps, whoever writes them.
-    ///
-    /// # Errors
-    /// The first flaw, and in which of the two maps: `linux.uidMappings` or `gidMappings`.
-    pub fn check(&self) -> Result<(), (Kind, Flaw)> {
-        self.uids.check().map_err(|flaw| (Kind::Uid, flaw))?;
-        self.gids.check().map_err(|flaw| (Kind::Gid, flaw))
+    /// Whether the kernel would take both maps, whoever writes them; if not, the first flaw and which map has it.
+    pub fn check(&self) -> Result<(), (IdKind, Flaw)> {
+        self.uids.check().map_err(|flaw| (IdKind::Uid, flaw))?;
+        self.gids.check().map_err(|flaw| (IdKind::Gid, flaw))
     }
 }
 
 /// Why the kernel would refuse a map.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Flaw {
     /// Which line, from 0; `None` where it is the map as a whole.
     pub line: Option<usize>,
@@ -253,6 +233,7 @@ pub struct Flaw {
 
 /// What is wrong with a map.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Wrong {
     /// No line at all.
     Empty,
@@ -289,14 +270,9 @@ impl fmt::Display for Flaw {
 
 impl std::error::Error for Flaw {}
 
-fn overlap(one: Range, other: Range) -> bool {
-    u64::from(one.start) < other.end() && u64::from(other.start) < one.end()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::caller::Standing;
 
     const LAST: u32 = u32::MAX - 1;
 
@@ -310,21 +286,6 @@ mod tests {
 
     fn ranges(ranges: &[(u32, u32)]) -> Vec<Range> {
         ranges.iter().map(|&(start, count)| Range { start, count }).collect()
-    }
-
-    #[test]
-    fn the_caller_is_0_and_its_ranges_follow_without_gaps() {
-        let caller = Caller::assumed(Standing::User, 1000, 100);
-        let have = Subordinate {
-            uids: ranges(&[(100_000, 65_536), (300_000, 10)]),
-            gids: vec![],
-            passed_over: vec![],
-        };
-        let maps = IdMaps::of(&caller, &have);
-        assert_eq!(maps.uids, map(&[(0, 1000, 1), (1, 100_000, 65_536), (65_537, 300_000, 10)]));
-        assert_eq!(maps.gids, map(&[(0, 100, 1)]));
-        assert_eq!(maps.check(), Ok(()));
-        assert!(!maps.is_single_own(&caller));
     }
 
     #[test]
@@ -344,16 +305,6 @@ mod tests {
         let long: Vec<(u32, u32)> = (0..300).map(|index| (100_000 + index * 200_000, 65_536)).collect();
         let long = IdMap::of(1000, &ranges(&long));
         assert_eq!((long.check(), long.to_string().len() > MOST_BYTES - 30), (Ok(()), true));
-    }
-
-    #[test]
-    fn one_own_id_of_each_kind_needs_no_helper() {
-        let caller = Caller::assumed(Standing::User, 1000, 100);
-        let maps = IdMaps::one(&caller, 5, 6);
-        assert_eq!((&maps.uids, &maps.gids), (&map(&[(5, 1000, 1)]), &map(&[(6, 100, 1)])));
-        assert!(maps.is_single_own(&caller));
-        let others = IdMaps { gids: map(&[(0, 101, 1)]), ..maps };
-        assert!(!others.is_single_own(&caller));
     }
 
     #[test]
@@ -409,7 +360,7 @@ mod tests {
     #[test]
     fn a_flaw_tells_which_of_the_maps_has_it() {
         let maps = IdMaps { uids: map(&[(0, 0, 1)]), gids: map(&[]) };
-        assert_eq!(maps.check(), Err((Kind::Gid, Flaw { line: None, wrong: Wrong::Empty })));
+        assert_eq!(maps.check(), Err((IdKind::Gid, Flaw { line: None, wrong: Wrong::Empty })));
     }
 
     /// Every map of two lines in a small universe, against sets of ids.

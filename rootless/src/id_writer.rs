@@ -2,16 +2,24 @@
 
 use std::ffi::OsStr;
 use std::fmt;
-use std::fs::{Metadata, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
+use nix::errno::Errno;
+
 use crate::caller::{Caller, Standing};
-use crate::hurdles::{self, Hurdle};
-use crate::id_map::{IdMap, IdMaps, Kind, Line};
-use crate::subid::{Range, Subordinate, subtract};
+use crate::diagnose::helpers;
+use crate::diagnose::namespaces::{lacks_capability, user_namespace_in};
+use crate::diagnose::ranges::{no_ranges, unread_lines};
+use crate::diagnosis::Diagnosis;
+use crate::id_map::{IdKind, IdMap, IdMaps, Line};
+use crate::program::{self, find};
+use crate::range::Range;
+use crate::subid::Subordinate;
+use crate::sysroot::Sysroot;
 
 /// Where the helpers are when `PATH` does not say: engines may call without one. The last is
 /// NixOS's, which has setuid programs nowhere else.
@@ -19,6 +27,7 @@ const USUAL_DIRECTORIES: [&str; 5] = ["/usr/bin", "/usr/sbin", "/bin", "/usr/loc
 
 /// How maps get written.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Means {
     /// By this process, into `/proc/PID`.
     Direct(Setgroups),
@@ -52,7 +61,7 @@ impl Means {
     pub fn choose(caller: &Caller, maps: &IdMaps) -> Result<Self, Error> {
         match caller.standing {
             Standing::Root | Standing::NamespaceRoot => Ok(Self::Direct(Setgroups::Keep)),
-            Standing::User if maps.is_single_own(caller) => Ok(Self::Direct(Setgroups::Deny)),
+            Standing::User if caller.are_own(maps) => Ok(Self::Direct(Setgroups::Deny)),
             Standing::User => Self::helpers(std::env::var_os("PATH").as_deref()),
         }
     }
@@ -68,18 +77,18 @@ impl Means {
     }
 
     fn helpers_among(path: Option<&OsStr>, usual: &[&Path]) -> Result<Self, Error> {
-        let newuidmap = program("newuidmap", path, usual)?;
+        let newuidmap = helper("newuidmap", path, usual)?;
         // One package brings both, so the search is rarely made twice.
         let beside = newuidmap.with_file_name("newgidmap");
-        let newgidmap = match runnable(&beside) {
+        let newgidmap = match program::runnable(&beside) {
             Some(_) => beside,
-            None => program("newgidmap", path, usual)?,
+            None => helper("newgidmap", path, usual)?,
         };
         Ok(Self::Helpers { newuidmap, newgidmap })
     }
 
-    /// Whether setgroups(2) is denied in a namespace whose maps are written so, and with it the
-    /// supplementary groups (`process.user.additionalGids`).
+    /// Whether setgroups(2) is denied in a namespace whose maps are written so, and with it
+    /// supplementary groups.
     ///
     /// newgidmap(1) denies it as well, when the only gid is the caller's own.
     #[must_use]
@@ -98,7 +107,7 @@ impl Means {
 /// for somebody else's.
 ///
 /// # Errors
-/// What failed, with the path or the command line; [`Error::hurdle`] then tells why and what to do.
+/// What failed, with the path or the command line; [`Error::diagnosis`] then tells why and what to do.
 pub fn write(pid: u32, maps: &IdMaps, means: &Means) -> Result<(), Error> {
     match means {
         Means::Direct(setgroups) => {
@@ -130,16 +139,16 @@ pub fn write(pid: u32, maps: &IdMaps, means: &Means) -> Result<(), Error> {
 /// # Errors
 /// The first line that is not the caller's to map.
 pub fn permitted(caller: &Caller, subordinate: &Subordinate, maps: &IdMaps) -> Result<(), NotYours> {
-    for kind in [Kind::Uid, Kind::Gid] {
+    for kind in [IdKind::Uid, IdKind::Gid] {
         let (own, have) = match kind {
-            Kind::Uid => (caller.uid, &subordinate.uids),
-            Kind::Gid => (caller.gid, &subordinate.gids),
+            IdKind::Uid => (caller.uid, &subordinate.uids),
+            IdKind::Gid => (caller.gid, &subordinate.gids),
         };
         let yours = |line: &Line| match caller.standing {
             Standing::Root => true,
-            Standing::NamespaceRoot => have.iter().any(|r| subtract(line.outside_range(), &[*r]).is_empty()),
+            Standing::NamespaceRoot => have.iter().any(|r| line.outside_range().subtract(&[*r]).is_empty()),
             Standing::User => {
-                (line.count == 1 && line.outside == own) || subtract(line.outside_range(), have).is_empty()
+                (line.count == 1 && line.outside == own) || line.outside_range().subtract(have).is_empty()
             }
         };
         if let Some((index, line)) = maps.kind(kind).0.iter().enumerate().find(|(_, line)| !yours(line)) {
@@ -158,9 +167,10 @@ pub fn permitted(caller: &Caller, subordinate: &Subordinate, maps: &IdMaps) -> R
 
 /// A line of a map that the caller may not write.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct NotYours {
     /// Which map.
-    pub kind: Kind,
+    pub kind: IdKind,
     /// Which line of it, from 0.
     pub line: usize,
     /// The ids that the line asks for, outside.
@@ -177,14 +187,14 @@ impl NotYours {
     /// What to do. Reads the host, so that a range it proposes is nobody's.
     #[must_use]
     pub fn remedy(&self, caller: &Caller) -> String {
-        if let Some(hurdle) = hurdles::unread_lines(&self.passed_over) {
-            return hurdle.remedy;
+        if let Some(diagnosis) = unread_lines(&self.passed_over) {
+            return diagnosis.remedy;
         }
         let kind = self.kind;
         let have: Vec<String> = self.have.iter().map(ToString::to_string).collect();
         let have = have.join(", ");
         match caller.standing {
-            Standing::User if self.have.is_empty() => hurdles::no_ranges(caller).remedy,
+            Standing::User if self.have.is_empty() => no_ranges(caller).remedy,
             Standing::User => {
                 format!("map {kind}s out of {have}, or have root add a range to /etc/sub{kind}")
             }
@@ -207,6 +217,7 @@ impl std::error::Error for NotYours {}
 
 /// Why maps were not written.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum Error {
     /// A helper is nowhere.
     NoHelper(&'static str),
@@ -244,8 +255,27 @@ pub enum Error {
 impl Error {
     /// The host setting behind this failure, if one is to blame: for a message, after failing.
     #[must_use]
-    pub fn hurdle(&self, caller: &Caller) -> Option<Hurdle> {
-        hurdles::id_writer(self, caller)
+    pub fn diagnosis(&self, caller: &Caller) -> Option<Diagnosis> {
+        self.diagnosis_in(&Sysroot::host(), caller)
+    }
+
+    /// The helpers themselves are looked at where the error says that they are.
+    fn diagnosis_in(&self, root: &Sysroot, caller: &Caller) -> Option<Diagnosis> {
+        match self {
+            Self::NoHelper(name) => Some(helpers::missing(root, name)),
+            Self::Unmapped(_) => Some(Diagnosis::new(
+                self.to_string(),
+                "run this outside of the user namespace, or in one that maps uid 0 and your subordinate ids, as of \
+                 unshare --map-root-user --map-auto",
+            )),
+            Self::Helper { program, said, .. } => helpers::failed(root, program, said, caller),
+            Self::Start { .. } => None,
+            Self::Write { source, .. } => match Errno::from_raw(source.raw_os_error()?) {
+                Errno::EPERM if caller.uid == 0 => lacks_capability(root),
+                errno @ (Errno::EPERM | Errno::EACCES) => user_namespace_in(root, errno),
+                _ => None,
+            },
+        }
     }
 }
 
@@ -283,7 +313,7 @@ fn write_file(pid: u32, name: &str, text: &str) -> Result<(), Error> {
     written.map_err(|source| Error::Write { path, text: text.to_owned(), source })
 }
 
-fn program(name: &'static str, path: Option<&OsStr>, usual: &[&Path]) -> Result<PathBuf, Error> {
+fn helper(name: &'static str, path: Option<&OsStr>, usual: &[&Path]) -> Result<PathBuf, Error> {
     /// What the kernel shows for an owner that is not mapped (`/proc/sys/kernel/overflowuid`).
     const NOBODY: u32 = 65_534;
     match find(name, path, usual) {
@@ -291,21 +321,6 @@ fn program(name: &'static str, path: Option<&OsStr>, usual: &[&Path]) -> Result<
         Some((path, _)) => Ok(path),
         None => Err(Error::NoHelper(name)),
     }
-}
-
-/// The first program of this name on a search path, or else in the usual directories.
-pub(crate) fn find(name: &str, path: Option<&OsStr>, usual: &[&Path]) -> Option<(PathBuf, Metadata)> {
-    let on_path = path.into_iter().flat_map(std::env::split_paths);
-    on_path
-        // A relative entry would mean whatever directory the engine happens to be in.
-        .filter(|directory| directory.is_absolute())
-        .chain(usual.iter().map(PathBuf::from))
-        .map(|directory| directory.join(name))
-        .find_map(|path| runnable(&path).map(|found| (path, found)))
-}
-
-fn runnable(path: &Path) -> Option<Metadata> {
-    path.metadata().ok().filter(|found| found.is_file() && found.mode() & 0o111 != 0)
 }
 
 /// A running newuidmap or newgidmap.
@@ -326,7 +341,7 @@ impl Helper {
         let command = format!("{} {shown}", program.display());
         let child = Command::new(program)
             .args(&arguments)
-            // What it says is matched by the hurdles, and wants to be English.
+            // What it says is matched by `diagnose`, and wants to be English.
             .env_clear()
             .env("LC_ALL", "C")
             .stdin(Stdio::null())
@@ -362,7 +377,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
-    use crate::root::stand_in::StandIn;
+    use crate::sysroot::stand_in::StandIn;
 
     const ALICE: u32 = 1000;
 
@@ -373,14 +388,14 @@ mod tests {
 
     fn ranges(ranges: &[(u32, u32)]) -> Subordinate {
         let ranges: Vec<Range> = ranges.iter().map(|&(start, count)| Range { start, count }).collect();
-        Subordinate { uids: ranges.clone(), gids: ranges, ..Subordinate::default() }
+        Subordinate::new(ranges.clone(), ranges)
     }
 
     fn maps(uids: &str, gids: &str) -> IdMaps {
         IdMaps { uids: uids.parse().unwrap(), gids: gids.parse().unwrap() }
     }
 
-    fn refused(standing: Standing, have: &Subordinate, maps: &IdMaps) -> Option<(Kind, usize)> {
+    fn refused(standing: Standing, have: &Subordinate, maps: &IdMaps) -> Option<(IdKind, usize)> {
         permitted(&caller(standing), have, maps).err().map(|refusal| (refusal.kind, refusal.line))
     }
 
@@ -443,9 +458,9 @@ mod tests {
         }
         for (uids, line) in [("0 1000 2", 0), ("0 1000 1\n1 100015 6", 1), ("0 0 1", 0), ("0 99999 2", 0)] {
             let found = refused(Standing::User, &have, &maps(uids, own));
-            assert_eq!(found, Some((Kind::Uid, line)), "{uids}");
+            assert_eq!(found, Some((IdKind::Uid, line)), "{uids}");
         }
-        assert_eq!(refused(Standing::User, &have, &maps(own, "0 1001 1")), Some((Kind::Gid, 0)));
+        assert_eq!(refused(Standing::User, &have, &maps(own, "0 1001 1")), Some((IdKind::Gid, 0)));
     }
 
     #[test]
@@ -459,7 +474,7 @@ mod tests {
         let whole = maps("0 0 1\n1 1 65536", "0 0 1");
         assert_eq!(refused(Standing::NamespaceRoot, &have, &whole), None);
         let across = maps("0 0 1", "0 0 65537");
-        assert_eq!(refused(Standing::NamespaceRoot, &have, &across), Some((Kind::Gid, 0)));
+        assert_eq!(refused(Standing::NamespaceRoot, &have, &across), Some((IdKind::Gid, 0)));
     }
 
     #[test]
@@ -495,5 +510,19 @@ mod tests {
         let error = write(0, &maps("0 1 1", "0 1 1"), &Means::Direct(Setgroups::Keep)).unwrap_err();
         assert_eq!(error.to_string(), "write \"0 1 1\" to /proc/0/uid_map");
         assert!(std::error::Error::source(&error).is_some());
+    }
+
+    #[test]
+    fn root_without_its_capabilities_cannot_write_maps() {
+        let host = StandIn::new().file("/proc/self/status", "CapEff:\t00000000a80425fb\n");
+        let refused = |errno: Errno| Error::Write {
+            path: "/proc/1/uid_map".into(),
+            text: String::new(),
+            source: errno.into(),
+        };
+        let root = Caller::assumed(Standing::NamespaceRoot, 0, 0);
+        let diagnosis = refused(Errno::EPERM).diagnosis_in(&host.root(), &root).unwrap();
+        assert_eq!(diagnosis.remedy, "start what surrounds this with CAP_SYS_ADMIN");
+        assert_eq!(refused(Errno::EINVAL).diagnosis_in(&host.root(), &root), None);
     }
 }

@@ -3,20 +3,23 @@
 use std::ffi::OsString;
 use std::fs::DirBuilder;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::{env, fmt};
 
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, openat, readlinkat};
-use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat};
+use nix::sys::stat::{Mode, SFlag, fchmod, fstat};
 
 use crate::caller::{Caller, Standing};
-use crate::root::Root;
+use crate::diagnose::{of_space, shortage};
+use crate::symlink::may_follow;
+use crate::sysroot::Sysroot;
 
-/// The state directory of a caller. It need not exist yet: [`StateDir::make`].
+/// The state directory of a caller. It need not exist yet: [`make`].
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct StateDir {
     /// Where.
     pub path: PathBuf,
@@ -42,60 +45,49 @@ impl StateDir {
     /// # Errors
     /// No place is fit: the last one tried, and what is wrong with it and `XDG_RUNTIME_DIR`.
     pub fn find(caller: &Caller, product: &str) -> Result<Self, Error> {
-        Self::find_in(&Root::host(), env::var_os("XDG_RUNTIME_DIR"), caller, product)
+        Self::find_in(&Sysroot::host(), env::var_os("XDG_RUNTIME_DIR"), caller, product)
     }
 
-    /// As [`StateDir::find`], with `/run` and `/tmp` below another root and another
-    /// `XDG_RUNTIME_DIR`.
-    pub fn find_in(
-        root: &Root,
+    fn find_in(
+        root: &Sysroot,
         runtime_dir: Option<OsString>,
         caller: &Caller,
         product: &str,
     ) -> Result<Self, Error> {
-        if caller.standing == Standing::Root {
-            return Ok(Self { path: root.join(format!("/run/{product}")), note: None });
-        }
-        let broken = match runtime_dir.filter(|value| !value.is_empty()).map(PathBuf::from) {
-            None => None,
-            Some(directory) => match usable(&directory, caller) {
-                Ok(()) => return Ok(Self { path: directory.join(product), note: None }),
-                Err(why) if !why.stays() => return Err(Error::at(&directory, why)),
-                Err(why) => Some(format!("XDG_RUNTIME_DIR={} {why}", directory.display())),
-            },
-        };
-        let placed = |path: PathBuf| {
-            let note = broken.as_ref().map(|broken| format!("{broken}; using {}", path.display()));
-            Self { path, note }
-        };
-
         let run = root.join("/run");
-        if caller.standing == Standing::NamespaceRoot && usable(&run, caller).is_ok() {
-            return Ok(placed(run.join(product)));
+        if caller.standing == Standing::Root {
+            return Ok(Self { path: run.join(product), note: None });
         }
         let uid = caller.uid_outside();
-        let run_user = root.join(format!("/run/user/{uid}"));
-        match usable(&run_user, caller) {
-            Ok(()) => return Ok(placed(run_user.join(product))),
-            Err(why) if !why.stays() => return Err(Error::at(&run_user, why)),
-            Err(_) => {}
+        let named = runtime_dir.filter(|value| !value.is_empty()).map(PathBuf::from);
+        let own_run = (caller.standing == Standing::NamespaceRoot).then(|| run.clone());
+        let places = [named.clone(), own_run, Some(run.join(format!("user/{uid}")))];
+        let mut broken = None;
+        let placed = |path: PathBuf, broken: Option<String>| {
+            let note = broken.map(|broken| format!("{broken}; using {}", path.display()));
+            Ok(Self { path, note })
+        };
+        for directory in places.into_iter().flatten() {
+            match usable(&directory, caller) {
+                Ok(()) => return placed(directory.join(product), broken),
+                Err(why) if !why.stays() => return Err(Error::at(&directory, why)),
+                Err(why) if named.as_ref() == Some(&directory) => {
+                    broken = Some(format!("XDG_RUNTIME_DIR={} {why}", directory.display()));
+                }
+                Err(_) => {}
+            }
         }
         let temporary = root.join(format!("/tmp/{product}-{uid}"));
         match open_fit(&temporary, caller.uid) {
-            Ok(_) => Ok(placed(temporary)),
+            Ok(_) => placed(temporary, broken),
             Err(why) => Err(Error { path: temporary, why, broken }),
         }
-    }
-
-    /// Makes the directory, if it is not there: [`make`].
-    pub fn make(&self, caller: &Caller) -> Result<OwnedFd, Error> {
-        make(&self.path, caller)
     }
 }
 
 /// Makes a state directory, mode 0700, and those above it that are missing, and opens it.
 ///
-/// One that is there must be a directory of the caller's, or a symbolic link of the caller's to one,
+/// One that is there must be a directory of the caller's, or a symbolic link to one, as of [`open`],
 /// and not writable to others: whoever can write it can have the caller signal or delete anything.
 ///
 /// Except for root the sticky bit is set too, by which clean-up services know what to keep in
@@ -121,11 +113,7 @@ pub fn make(path: &Path, caller: &Caller) -> Result<OwnedFd, Error> {
 
 /// Opens a state directory for reading; `None` where there is none.
 ///
-/// It may be a symbolic link, if that is of `uid`, the caller: another's would choose which state the
-/// caller acts on.
-///
-/// # Errors
-/// No directory, or what open(2) says.
+/// It may be a symbolic link that [`may_follow`] lets `uid`, the caller, follow.
 pub fn open(path: &Path, uid: u32) -> Result<Option<OwnedFd>, Error> {
     open_any(path, uid).map_err(|why| Error::at(path, why))
 }
@@ -140,37 +128,47 @@ pub fn open_own(path: &Path, uid: u32) -> Result<Option<OwnedFd>, Error> {
 }
 
 fn open_any(path: &Path, uid: u32) -> Result<Option<OwnedFd>, Unfit> {
-    // A slash at the end would have a link followed.
-    let path: PathBuf = path.components().collect();
-    let flags = OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
-    let directory = flags | OFlag::O_RDONLY | OFlag::O_DIRECTORY;
-    match open_at(&path, directory) {
-        Ok(directory) => return Ok(Some(directory)),
-        Err(Errno::ENOENT) => return Ok(None),
-        Err(Errno::ENOTDIR) => {}
-        Err(error) => return Err(error.into()),
+    /// As many as the kernel follows.
+    const MOST_SYMLINKS: usize = 40;
+    const DIRECTORY: OFlag = OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFOLLOW);
+    let mut start = None;
+    let mut rest = path.to_path_buf();
+    for followed in 0..=MOST_SYMLINKS {
+        // A slash at the end would have a link followed.
+        rest = rest.components().collect();
+        match open_at(&start, &rest, DIRECTORY) {
+            Ok(directory) => return Ok(Some(directory)),
+            Err(Errno::ENOENT) if followed == 0 => return Ok(None),
+            Err(Errno::ENOTDIR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let parent = rest.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
+        let holder = Some(open_at(&start, parent, OFlag::O_PATH | OFlag::O_DIRECTORY)?);
+        let link = open_at(
+            &holder,
+            Path::new(rest.file_name().unwrap_or_default()),
+            OFlag::O_PATH | OFlag::O_NOFOLLOW,
+        )?;
+        let found = fstat(&link)?;
+        if SFlag::from_bits_truncate(found.st_mode & SFlag::S_IFMT.bits()) != SFlag::S_IFLNK {
+            return Err(Unfit::NotADirectory);
+        }
+        if !may_follow(&found, &fstat(directory_of(&holder))?, uid) {
+            return Err(Unfit::Symlink(found.st_uid));
+        }
+        (start, rest) = (holder, readlinkat(&link, "")?.into());
     }
-    let link = open_at(&path, flags | OFlag::O_PATH)?;
-    let found = fstat(&link)?;
-    if kind(&found) != SFlag::S_IFLNK {
-        return Err(Unfit::NotADirectory);
-    }
-    if found.st_uid != uid {
-        return Err(Unfit::Symlink(found.st_uid));
-    }
-    let target = readlinkat(&link, "")?;
-    let target = path.parent().unwrap_or(Path::new("/")).join(target);
-    match open_at(&target, directory - OFlag::O_NOFOLLOW) {
-        Ok(directory) => Ok(Some(directory)),
-        Err(Errno::ENOTDIR) => Err(Unfit::NotADirectory),
-        Err(error) => Err(error.into()),
-    }
+    Err(Errno::ELOOP.into())
+}
+
+fn directory_of(start: &Option<OwnedFd>) -> BorrowedFd<'_> {
+    start.as_ref().map_or(AT_FDCWD, AsFd::as_fd)
 }
 
 /// Repeated when a signal interrupts it.
-fn open_at(path: &Path, flags: OFlag) -> nix::Result<OwnedFd> {
+fn open_at(start: &Option<OwnedFd>, path: &Path, flags: OFlag) -> nix::Result<OwnedFd> {
     loop {
-        match openat(AT_FDCWD, path, flags, Mode::empty()) {
+        match openat(directory_of(start), path, flags | OFlag::O_CLOEXEC, Mode::empty()) {
             Err(Errno::EINTR) => {}
             opened => return opened,
         }
@@ -189,12 +187,9 @@ fn open_fit(path: &Path, uid: u32) -> Result<Option<OwnedFd>, Unfit> {
     Ok(Some(directory))
 }
 
-fn kind(found: &FileStat) -> SFlag {
-    SFlag::from_bits_truncate(found.st_mode & SFlag::S_IFMT.bits())
-}
-
 /// No fit state directory.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Error {
     /// Which place.
     pub path: PathBuf,
@@ -206,16 +201,17 @@ pub struct Error {
 
 /// What is wrong with a directory.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum Unfit {
     /// Not an absolute path.
     Relative,
     /// Not there.
     Missing,
-    /// A symbolic link of this uid, which is not the caller's.
+    /// A symbolic link of this uid that the caller must not follow.
     Symlink(u32),
     /// Something else than a directory.
     NotADirectory,
-    /// Owned by this uid, not by the caller's.
+    /// Owned by the first uid, not by the second, the caller's.
     Owner(u32, u32),
     /// Others may write to it, by this mode.
     Mode(u32),
@@ -229,9 +225,7 @@ impl Unfit {
     fn stays(&self) -> bool {
         const ANSWERS: [Errno; 4] = [Errno::EACCES, Errno::ELOOP, Errno::ENAMETOOLONG, Errno::ENOTDIR];
         match self {
-            Self::Other(error) => {
-                error.raw_os_error().map(Errno::from_raw).is_some_and(|it| ANSWERS.contains(&it))
-            }
+            Self::Other(error) => ANSWERS.iter().any(|answer| error.raw_os_error() == Some(*answer as i32)),
             _ => true,
         }
     }
@@ -257,6 +251,12 @@ impl Error {
     /// What to do about it, for the caller that it stopped.
     #[must_use]
     pub fn remedy(&self, caller: &Caller) -> String {
+        if let Unfit::Other(error) = &self.why {
+            let errno = Errno::from_raw(error.raw_os_error().unwrap_or(0));
+            if let Some(remedy) = shortage(errno).or_else(|| of_space(errno)) {
+                return remedy;
+            }
+        }
         let path = self.path.display();
         let here = match &self.why {
             Unfit::Mode(_) => return format!("run chmod go-w {path}, if you trust what is in it"),
@@ -324,7 +324,7 @@ mod tests {
     use nix::unistd::geteuid;
 
     use super::*;
-    use crate::root::stand_in::StandIn;
+    use crate::sysroot::stand_in::StandIn;
 
     fn user() -> Caller {
         Caller::assumed(Standing::User, geteuid().as_raw(), 1000).with_name(Some("alice"))
@@ -346,7 +346,7 @@ mod tests {
             Some(path) => host.path().join(path).into_os_string(),
             None => path.into(),
         });
-        StateDir::find_in(&host.root(), runtime_dir, caller, "kase")
+        StateDir::find_in(&host.root(), runtime_dir, caller, "engine")
     }
 
     fn found(host: &StandIn, runtime_dir: Option<&str>, caller: &Caller) -> (String, bool) {
@@ -358,29 +358,29 @@ mod tests {
     fn root_keeps_its_state_in_run_whatever_the_environment_says() {
         let root = Caller::assumed(Standing::Root, 0, 0);
         let host = StandIn::new().directory("/run/user/0");
-        assert_eq!(found(&host, Some("/run/user/0"), &root), ("run/kase".into(), false));
+        assert_eq!(found(&host, Some("/run/user/0"), &root), ("run/engine".into(), false));
     }
 
     #[test]
     fn the_runtime_directory_is_the_first_choice() {
         let host = StandIn::new().directory("/xdg");
-        assert_eq!(found(&host, Some("/xdg"), &user()), ("xdg/kase".into(), false));
-        assert_eq!(found(&host, Some("/xdg"), &namespace_root()), ("xdg/kase".into(), false));
+        assert_eq!(found(&host, Some("/xdg"), &user()), ("xdg/engine".into(), false));
+        assert_eq!(found(&host, Some("/xdg"), &namespace_root()), ("xdg/engine".into(), false));
     }
 
     #[test]
     fn an_empty_runtime_directory_counts_as_unset() {
         let host = StandIn::new();
         let uid = geteuid();
-        assert_eq!(found(&host, Some(""), &user()), (format!("tmp/kase-{uid}"), false));
-        assert_eq!(found(&host, None, &user()), (format!("tmp/kase-{uid}"), false));
+        assert_eq!(found(&host, Some(""), &user()), (format!("tmp/engine-{uid}"), false));
+        assert_eq!(found(&host, None, &user()), (format!("tmp/engine-{uid}"), false));
     }
 
     #[test]
     fn run_user_is_used_where_the_variable_is_unset() {
         let uid = geteuid();
         let host = StandIn::new().directory(&format!("/run/user/{uid}"));
-        assert_eq!(found(&host, None, &user()), (format!("run/user/{uid}/kase"), false));
+        assert_eq!(found(&host, None, &user()), (format!("run/user/{uid}/engine"), false));
     }
 
     #[test]
@@ -402,8 +402,8 @@ mod tests {
     #[test]
     fn the_root_of_a_system_container_keeps_its_state_in_run() {
         let host = StandIn::new().directory("/run");
-        assert_eq!(found(&host, None, &namespace_root()), ("run/kase".into(), false));
-        assert_eq!(found(&host, Some("/missing"), &namespace_root()), ("run/kase".into(), true));
+        assert_eq!(found(&host, None, &namespace_root()), ("run/engine".into(), false));
+        assert_eq!(found(&host, Some("/missing"), &namespace_root()), ("run/engine".into(), true));
     }
 
     #[test]
@@ -411,14 +411,14 @@ mod tests {
         let host = StandIn::new();
         assert_eq!(
             found(&host, None, &namespace_root()).0,
-            format!("tmp/kase-{}", namespace_root().uid_outside())
+            format!("tmp/engine-{}", namespace_root().uid_outside())
         );
     }
 
     #[test]
     fn no_fit_place_is_an_error_that_names_both() {
         let user = user();
-        let name = format!("/tmp/kase-{}", user.uid);
+        let name = format!("/tmp/engine-{}", user.uid);
         let host = StandIn::new().file(&name, "");
         let error = find(&host, Some("/missing"), &user).unwrap_err();
         let text = error.to_string();
@@ -430,8 +430,10 @@ mod tests {
     fn a_link_is_followed_if_it_is_the_callers() {
         let user = user();
         let host = StandIn::new().directory("/tmp").directory("/elsewhere");
-        let link = host.path().join(format!("tmp/kase-{}", user.uid));
+        let link = host.path().join(format!("tmp/engine-{}", user.uid));
         symlink("../elsewhere", &link).unwrap();
+        // Else root's would be the stranger's to follow too.
+        std::fs::set_permissions(host.path().join("tmp"), Permissions::from_mode(0o777)).unwrap();
         for path in [link.clone(), link.join("")] {
             let opened = make(&path, &user).unwrap();
             let elsewhere = host.path().join("elsewhere").metadata().unwrap();

@@ -1,55 +1,12 @@
 //! The ids that a user may map besides its own: subuid(5) and subgid(5).
 
-use std::fmt;
-use std::path::Path;
+use std::io::ErrorKind;
 use std::process::{Command, Stdio};
 
 use crate::caller::{Caller, Standing};
-use crate::id_map::{FIRST_INVALID, IdMap};
-use crate::root::{Root, Unreadable};
-
-/// A run of ids that is not empty and ends below 4294967295, which is no id.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Range {
-    /// The first id.
-    pub start: u32,
-    /// How many.
-    pub count: u32,
-}
-
-impl Range {
-    /// The first id behind the range; fits u64 whatever the fields hold.
-    #[must_use]
-    pub fn end(self) -> u64 {
-        u64::from(self.start) + u64::from(self.count)
-    }
-
-    /// Whether `id` is one of these.
-    #[must_use]
-    pub fn contains(self, id: u64) -> bool {
-        (u64::from(self.start)..self.end()).contains(&id)
-    }
-
-    /// What is left of this range when `other` is taken out, lower part first.
-    fn without(self, other: Self) -> impl Iterator<Item = Self> {
-        let (start, end) = (u64::from(self.start), self.end());
-        let below = (start, end.min(u64::from(other.start)));
-        let above = (start.max(other.end()), end);
-        [below, above].into_iter().filter_map(|(start, end)| Self::between(start, end))
-    }
-
-    pub(crate) fn between(start: u64, end: u64) -> Option<Self> {
-        let count = end.checked_sub(start).filter(|count| *count > 0)?;
-        Some(Self { start: start.try_into().ok()?, count: count.try_into().ok()? })
-    }
-}
-
-impl fmt::Display for Range {
-    /// `100000-165535`, as usermod(8) writes it.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}", self.start, self.end().saturating_sub(1))
-    }
-}
+use crate::id_map::{IdMap, IdMaps, Line};
+use crate::range::{FIRST_INVALID, Range};
+use crate::sysroot::{Sysroot, Unreadable};
 
 /// The ids that a caller may map into a user namespace of its own, besides its own id.
 ///
@@ -57,6 +14,7 @@ impl fmt::Display for Range {
 /// user namespace, every id that is mapped there, one range a line of its map: the kernel lets it
 /// hand out these and no others.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Subordinate {
     /// Ranges of uids, in the file's order, none overlapping another.
     pub uids: Vec<Range>,
@@ -75,51 +33,72 @@ impl Subordinate {
     /// # Errors
     /// A file that is there cannot be read: one of these, or /etc/passwd, by which the caller has its name.
     pub fn look(caller: &Caller) -> Result<Self, Unreadable> {
-        Self::look_in(&Root::host(), caller)
+        Self::look_in(&Sysroot::host(), caller)
     }
 
-    /// As [`Subordinate::look`], with `/etc` below another root.
-    pub fn look_in(root: &Root, caller: &Caller) -> Result<Self, Unreadable> {
+    pub(crate) fn look_in(root: &Sysroot, caller: &Caller) -> Result<Self, Unreadable> {
         if caller.standing == Standing::NamespaceRoot {
-            let maps = caller.maps().map_err(|source| Unreadable { path: "/proc/self/uid_map", source })?;
-            return Ok(Self { uids: known(&maps.uids), gids: known(&maps.gids), passed_over: Vec::new() });
+            let known = |map: &IdMap| map.0.iter().copied().map(Line::inside_range).collect();
+            let maps = caller.maps()?;
+            return Ok(Self::new(known(&maps.uids), known(&maps.gids)));
         }
         let name = caller.name()?;
         let mut passed_over = Vec::new();
         let mut ranges = |path| {
-            let text = root.read(path).map_err(|source| Unreadable { path, source })?.unwrap_or_default();
+            let text = root.read(path)?.unwrap_or_default();
             passed_over.extend(unread(&text, name, caller.uid).map(|line| format!("line {line} of {path}")));
             Ok::<_, Unreadable>(parse(&text, name, caller.uid))
         };
         // subgid(5) is keyed by the user too, not by the group.
         let (uids, gids) = (ranges("/etc/subuid")?, ranges("/etc/subgid")?);
         let found = Self { uids, gids, passed_over };
-        if found.is_lacking()
+        if found.is_incomplete()
             && caller.standing == Standing::User
             && let Some(name) = name
-            && let Ok(Some(configuration)) = root.read("/etc/nsswitch.conf")
+            && let Some(configuration) = root.read("/etc/nsswitch.conf")?
             && has_service(&configuration)
         {
-            return Ok(Self::served(&root.join("/usr/bin/getsubids"), name).unwrap_or(found));
+            return Ok(Self::served(root, name)?.unwrap_or(found));
         }
         Ok(found)
     }
 
     /// What a directory service holds, asked through getsubids(1): the library behind it cannot be
-    /// loaded into a static binary. `None` where it cannot be run or knows nobody by that name.
-    fn served(getsubids: &Path, name: &str) -> Option<Self> {
+    /// loaded into a static binary. `None` where that program is missing or knows nobody by that name.
+    fn served(root: &Sysroot, name: &str) -> Result<Option<Self>, Unreadable> {
+        let getsubids = root.join("/usr/bin/getsubids");
         let ask = |options: &[&str]| {
-            let mut command = Command::new(getsubids);
+            let mut command = Command::new(&getsubids);
             command.args(options).arg(name).stdin(Stdio::null()).stderr(Stdio::null());
-            let answer = command.output().ok().filter(|answer| answer.status.success())?;
-            Some(answered(&String::from_utf8(answer.stdout).ok()?, name))
+            match command.output() {
+                Ok(answer) if answer.status.success() => {
+                    Ok(Some(answered(&String::from_utf8_lossy(&answer.stdout), name)))
+                }
+                Ok(_) => Ok(None),
+                Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+                Err(source) => Err(Unreadable::new(&getsubids, source)),
+            }
         };
-        Some(Self { uids: ask(&[])?, gids: ask(&["-g"])?, passed_over: Vec::new() })
+        let Some(uids) = ask(&[])? else { return Ok(None) };
+        Ok(ask(&["-g"])?.map(|gids| Self::new(uids, gids)))
+    }
+
+    /// These ranges, without a look at the host.
+    #[must_use]
+    pub fn new(uids: Vec<Range>, gids: Vec<Range>) -> Self {
+        Self { uids, gids, passed_over: Vec::new() }
+    }
+
+    /// Maps of everything that the caller may map: 0 is the caller's own id, the subordinate ids follow from 1
+    /// on, in their order and without gaps.
+    #[must_use]
+    pub fn maps(&self, caller: &Caller) -> IdMaps {
+        IdMaps { uids: IdMap::of(caller.uid, &self.uids), gids: IdMap::of(caller.gid, &self.gids) }
     }
 
     /// Whether there is no range of one kind or the other, so that only own ids can be mapped.
     #[must_use]
-    pub fn is_lacking(&self) -> bool {
+    pub fn is_incomplete(&self) -> bool {
         self.uids.is_empty() || self.gids.is_empty()
     }
 }
@@ -129,8 +108,7 @@ impl Subordinate {
 /// They keep the file's order, since that is the order in which ids inside a container are given
 /// out. What overlaps an earlier range is cut off, and what continues the one before is added to it:
 /// to newuidmap(1) both are the same. Lines that it does not read are passed over: see [`unread`].
-#[must_use]
-pub fn parse(text: &str, name: Option<&str>, uid: u32) -> Vec<Range> {
+pub(crate) fn parse(text: &str, name: Option<&str>, uid: u32) -> Vec<Range> {
     let uid = uid.to_string();
     let entries = text.split('\n').filter_map(entry);
     let ours = entries.filter(|(owner, _)| Some(*owner) == name || *owner == uid);
@@ -178,7 +156,7 @@ fn entry(line: &str) -> Option<(&str, Range)> {
 fn apart(ranges: impl Iterator<Item = Range>) -> Vec<Range> {
     let mut apart: Vec<Range> = Vec::new();
     for range in ranges {
-        for new in subtract(range, &apart) {
+        for new in range.subtract(&apart) {
             match apart.last_mut() {
                 Some(last) if last.end() == u64::from(new.start) => last.count += new.count,
                 _ => apart.push(new),
@@ -206,18 +184,10 @@ fn answered(text: &str, name: &str) -> Vec<Range> {
     apart(text.lines().filter_map(range))
 }
 
-/// What is left of `range` when each of `taken` is taken out.
-pub(crate) fn subtract(range: Range, taken: &[Range]) -> Vec<Range> {
-    taken.iter().fold(vec![range], |left, other| left.into_iter().flat_map(|r| r.without(*other)).collect())
-}
-
-fn known(map: &IdMap) -> Vec<Range> {
-    map.0.iter().map(|line| Range { start: line.inside, count: line.count }).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sysroot::stand_in::StandIn;
 
     fn range(start: u32, count: u32) -> Range {
         Range { start, count }
@@ -289,10 +259,9 @@ mod tests {
     #[test]
     fn a_missing_file_holds_no_ranges() {
         let caller = Caller::assumed(Standing::User, 1000, 1000).with_name(Some("alice"));
-        let root = Root::at(Path::new("/nowhere/at/all"));
-        let found = Subordinate::look_in(&root, &caller).unwrap();
+        let found = Subordinate::look_in(&StandIn::new().root(), &caller).unwrap();
         assert_eq!(found, Subordinate::default());
-        assert!(found.is_lacking());
+        assert!(found.is_incomplete());
     }
 
     #[test]
@@ -310,17 +279,33 @@ mod tests {
     }
 
     #[test]
-    fn a_service_that_does_not_answer_gives_nothing() {
-        assert_eq!(Subordinate::served(Path::new("/nowhere/getsubids"), "alice"), None);
-        assert_eq!(Subordinate::served(Path::new("/bin/false"), "alice"), None);
+    fn a_service_that_is_not_there_or_knows_nobody_gives_nothing_and_one_that_cannot_be_asked_is_an_error() {
+        let host = StandIn::new();
+        assert_eq!(Subordinate::served(&host.root(), "alice").unwrap(), None);
+        let closed = StandIn::new().file("/usr/bin/getsubids", "");
+        assert!(Subordinate::served(&closed.root(), "alice").is_err());
+        let host = host.directory("/usr/bin");
+        std::os::unix::fs::symlink("/bin/false", host.path().join("usr/bin/getsubids")).unwrap();
+        assert_eq!(Subordinate::served(&host.root(), "alice").unwrap(), None);
     }
 
     #[test]
     fn a_namespace_root_may_hand_out_what_is_mapped_there() {
         let map: IdMap = "0 1000 1\n1 100000 65536\n".parse().unwrap();
-        let caller = Caller::assumed(Standing::NamespaceRoot, 0, 0)
-            .with_maps(crate::IdMaps { uids: map.clone(), gids: map });
+        let caller =
+            Caller::assumed(Standing::NamespaceRoot, 0, 0).with_maps(IdMaps { uids: map.clone(), gids: map });
         let found = Subordinate::look(&caller).unwrap();
         assert_eq!(found.uids, vec![range(0, 1), range(1, 65_536)]);
+    }
+
+    #[test]
+    fn the_caller_is_0_and_its_ranges_follow_without_gaps() {
+        let caller = Caller::assumed(Standing::User, 1000, 100);
+        let have = Subordinate::new(vec![range(100_000, 65_536), range(300_000, 10)], vec![]);
+        let maps = have.maps(&caller);
+        assert_eq!(maps.uids.to_string(), "0 1000 1\n1 100000 65536\n65537 300000 10\n");
+        assert_eq!(maps.gids.to_string(), "0 100 1\n");
+        assert_eq!(maps.check(), Ok(()));
+        assert!(!caller.are_own(&maps));
     }
 }

@@ -9,7 +9,7 @@ use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use rootless::id_writer::{permitted, write};
-use rootless::{Caller, IdMap, IdMaps, Kind, Means, Range, Standing, Subordinate};
+use rootless::{Caller, IdKind, IdMap, IdMaps, Means, Range, Standing, Subordinate};
 
 /// `sleep` in a user namespace of its own, without maps; killed when dropped.
 struct Sleeper(Child);
@@ -54,11 +54,11 @@ fn the_maps_of_everything_that_the_caller_has_are_written() {
     let have = match caller.standing {
         Standing::Root => {
             let ranges = vec![Range { start: 100_000, count: 65_536 }, Range { start: 500_000, count: 7 }];
-            Subordinate { uids: ranges.clone(), gids: ranges, ..Subordinate::default() }
+            Subordinate::new(ranges.clone(), ranges)
         }
         _ => Subordinate::look(&caller).unwrap(),
     };
-    let maps = IdMaps::of(&caller, &have);
+    let maps = have.maps(&caller);
     maps.check().unwrap();
     permitted(&caller, &have, &maps).unwrap();
     let means = Means::choose(&caller, &maps).unwrap();
@@ -73,7 +73,7 @@ fn the_maps_of_everything_that_the_caller_has_are_written() {
 #[test]
 fn the_own_ids_alone_are_written_without_help() {
     let caller = Caller::look().unwrap();
-    let maps = IdMaps::one(&caller, 5, 6);
+    let maps = caller.own_maps(5, 6);
     let means = Means::choose(&caller, &maps).unwrap();
     assert!(matches!(means, Means::Direct(_)));
     let Some(sleeper) = Sleeper::new() else { return };
@@ -96,10 +96,10 @@ fn a_helper_refuses_ids_that_are_not_the_callers_and_the_hurdle_says_why() {
         return println!("skipped: newuidmap is not installed");
     };
     let refusal = permitted(&caller, &Subordinate::look(&caller).unwrap(), &maps).unwrap_err();
-    assert_eq!((refusal.kind, refusal.line), (Kind::Uid, 0));
+    assert_eq!((refusal.kind, refusal.line), (IdKind::Uid, 0));
 
     let Some(sleeper) = Sleeper::new() else { return };
     let error = write(sleeper.0.id(), &maps, &means).unwrap_err();
-    let hurdle = error.hurdle(&caller).expect("a refusal of ids has a reason");
-    assert!(hurdle.cause.contains("/etc/subuid"), "{error}: {hurdle:?}");
+    let diagnosis = error.diagnosis(&caller).expect("a refusal of ids has a reason");
+    assert!(diagnosis.cause.contains("/etc/subuid"), "{error}: {diagnosis:?}");
 }

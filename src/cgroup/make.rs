@@ -10,7 +10,7 @@ use crate::host::hierarchies::Hierarchy;
 use crate::plan::cgroup::unit::{self, Bus, Unit};
 use crate::plan::cgroup::{CgroupPlan, Location, Version};
 use rootless::caller::{Caller, Standing};
-use rootless::delegation::{self, Given};
+use rootless::delegation::{self, Delegation};
 use std::io;
 use std::mem;
 use std::os::fd::OwnedFd;
@@ -225,16 +225,17 @@ fn unit_place(unit: &Unit) -> anyhow::Result<PathBuf> {
 /// Whether systemd was given what the limits of its unit need.
 fn delegated(plan: &CgroupPlan) -> anyhow::Result<()> {
     let caller = Caller::look()?;
-    let given = Given::look(&caller);
-    let lacking = plan.limits.writes.iter().find(|write| !given.has(&write.controller));
-    let Some(write) = lacking.filter(|_| caller.standing != Standing::Root) else { return Ok(()) };
-    let fault = Fault::at(&write.at, format!("cannot set {} limit", write.controller));
+    if caller.standing == Standing::Root {
+        return Ok(());
+    }
+    let given = Delegation::look(&caller)?;
+    let mut missing = plan.limits.writes.iter().filter(|write| !given.has(&write.controller));
+    let Some(write) = missing.next() else { return Ok(()) };
+    let words = format!("cannot set {} limit", write.controller);
     Err(match delegation::missing(&write.controller) {
-        Some(hurdle) => {
-            Fault::at(&write.at, format!("cannot set {} limit ({})", write.controller, hurdle.cause))
-                .remedy(hurdle.remedy)
-        }
-        None => fault,
+        Some(diagnosis) => Fault::at(&write.at, format!("{words} ({})", diagnosis.cause))
+            .remedy(format!("leave the limit out, or {}", diagnosis.remedy)),
+        None => Fault::at(&write.at, words),
     }
     .into())
 }
@@ -286,17 +287,17 @@ pub(super) fn not_made(plan: &CgroupPlan, path: &Path, error: io::Error) -> anyh
         _ if denied => format!("unable to apply cgroup configuration, permission denied: make {shown}"),
         _ => format!("unable to apply cgroup configuration: make {shown}"),
     };
-    let hurdle = if denied { delegation::missing(controller) } else { None };
-    if let Some(hurdle) = &hurdle {
-        words = format!("{words} ({})", hurdle.cause);
+    let diagnosis = if denied { delegation::missing(controller) } else { None };
+    if let Some(diagnosis) = &diagnosis {
+        words = format!("{words} ({})", diagnosis.cause);
     }
     let fault = match (limit, plan.asked) {
         (Some(limit), _) if denied => Fault::at(&limit.at, words),
         (_, Some(at)) => Fault::at(at, words),
         (_, None) => Fault::doing(words),
     };
-    match hurdle {
-        Some(hurdle) => fault.remedy(hurdle.remedy),
+    match diagnosis {
+        Some(diagnosis) => fault.remedy(diagnosis.remedy),
         None => fault.remedy("name another cgroup in linux.cgroupsPath"),
     }
     .caused_by(error)

@@ -184,7 +184,8 @@ fn no_controller(write: &Write) -> Fault {
     let controller = &write.controller;
     let words = format!("cannot set {controller} limit: container could not join or create cgroup");
     match rootless::delegation::missing(controller) {
-        Some(hurdle) => Fault::at(&write.at, format!("{words} ({})", hurdle.cause)).remedy(hurdle.remedy),
+        Some(diagnosis) => Fault::at(&write.at, format!("{words} ({})", diagnosis.cause))
+            .remedy(format!("leave the limit out, or {}", diagnosis.remedy)),
         None => Fault::at(&write.at, words)
             .remedy(format!("mount the cgroup v1 controller {controller}, or leave the limit out")),
     }
@@ -219,7 +220,7 @@ fn no_file(place: &Path, write: &Write, error: io::Error) -> anyhow::Error {
     };
     let fault = Fault::at(&write.at, words);
     match rootless::delegation::missing(controller) {
-        Some(hurdle) => fault.remedy(hurdle.remedy),
+        Some(diagnosis) => fault.remedy(diagnosis.remedy),
         None => {
             fault.remedy(format!("write +{controller} to cgroup.subtree_control of the cgroups above it"))
         }

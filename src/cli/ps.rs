@@ -7,7 +7,6 @@ use crate::container::state::Owners;
 use crate::fault::{Fault, OrFault, printable};
 use anyhow::Context as _;
 use clap::{Arg, ArgMatches, Command};
-use rootless::checks;
 use std::io::Write;
 use std::time::SystemTime;
 
@@ -72,7 +71,7 @@ fn host_ps(options: &[&String]) -> anyhow::Result<String> {
     let doing = || {
         Fault::doing("run the host's ps").remedy("install ps (package procps), or leave the ps options out")
     };
-    let program = checks::program("ps").ok_or_else(doing)?;
+    let program = rootless::program("ps").ok_or_else(doing)?;
     let output = std::process::Command::new(program).args(options).output().or_fault(doing)?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);

@@ -94,7 +94,7 @@ fn systemd(driver: Driver, caller: &Caller) -> Option<Bus> {
 fn subids(config: &Config, caller: &Caller) -> Subids {
     let single = config.linux.as_deref().is_some_and(|linux| {
         let map = |maps: &Option<Vec<_>>| id_maps::lines(maps.as_deref().unwrap_or_default());
-        IdMaps { uids: map(linux.uid_mappings()), gids: map(linux.gid_mappings()) }.is_single_own(caller)
+        caller.are_own(&IdMaps { uids: map(linux.uid_mappings()), gids: map(linux.gid_mappings()) })
     });
     if single { Subids::Unneeded } else { Subids::Needed }
 }

@@ -130,7 +130,7 @@ fn container(plan: &Plan<'_>, tell: Tell<'_>) {
     };
     let instead = plan.overlay.as_ref().map(|_| match checks::fuse_overlayfs() {
         Ok(program) => format!("by {} where the kernel refuses it", program.display()),
-        Err(hurdle) => format!("fails where the kernel refuses it, since {}", hurdle.cause),
+        Err(diagnosis) => format!("fails where the kernel refuses it, since {}", diagnosis.cause),
     });
     let yes = |answer| if answer { "yes" } else { "no" };
     tell(

@@ -15,7 +15,7 @@ use crate::kernel::process::limit;
 use crate::plan::cgroup::Version;
 use crate::seccomp::known;
 use nix::sys::utsname::uname;
-use rootless::Hurdle;
+use rootless::Diagnosis;
 use rootless::caller::Caller;
 use rootless::checks::{self, Check, Level};
 use std::fs;
@@ -53,11 +53,11 @@ fn kernel() -> Check {
     if version >= (5, 12) {
         return Check::ok(NAME, format!("Linux {release}"));
     }
-    let hurdle = Hurdle {
-        cause: format!("Linux {release} is too old"),
-        remedy: "boot Linux 5.12 or newer (mount_setattr, openat2, clone3)".to_string(),
-    };
-    Check::hurdle(NAME, Level::Failure, hurdle)
+    let diagnosis = Diagnosis::new(
+        format!("Linux {release} is too old"),
+        "boot Linux 5.12 or newer (mount_setattr, openat2, clone3)",
+    );
+    Check::not_ok(NAME, Level::Failure, diagnosis)
 }
 
 fn cgroup_version() -> Check {
@@ -66,8 +66,8 @@ fn cgroup_version() -> Check {
         Ok(layout) => layout,
         Err(error) => {
             let report = Report::of(&error);
-            let hurdle = Hurdle { cause: report.line, remedy: report.remedy.unwrap_or_default() };
-            return Check::hurdle(NAME, Level::Failure, hurdle);
+            let diagnosis = Diagnosis::new(report.line, report.remedy.unwrap_or_default());
+            return Check::not_ok(NAME, Level::Failure, diagnosis);
         }
     };
     match layout.version() {
@@ -75,13 +75,12 @@ fn cgroup_version() -> Check {
         Some(Version::V1) => {
             Check::ok(NAME, "1, whose limits root has, and a user where root gave directories")
         }
-        None => Check::hurdle(
+        None => Check::warning(
             NAME,
-            Level::Warning,
-            Hurdle {
-                cause: "none is mounted, so nothing can be limited".to_string(),
-                remedy: "run as root: mount -t cgroup2 none /sys/fs/cgroup".to_string(),
-            },
+            Diagnosis::new(
+                "none is mounted, so nothing can be limited",
+                "run as root: mount -t cgroup2 none /sys/fs/cgroup",
+            ),
         ),
     }
 }
@@ -93,10 +92,10 @@ fn fuse_overlayfs(needed: bool) -> Check {
         (Ok(path), false) => {
             Check::ok(NAME, format!("{}, where the kernel refuses an overlay", path.display()))
         }
-        (Err(hurdle), false) => {
-            Check::ok(NAME, format!("{}; needed where the kernel refuses an overlay", hurdle.cause))
+        (Err(diagnosis), false) => {
+            Check::ok(NAME, format!("{}; needed where the kernel refuses an overlay", diagnosis.cause))
         }
-        (Err(hurdle), true) => Check::hurdle(NAME, Level::Warning, hurdle),
+        (Err(diagnosis), true) => Check::warning(NAME, diagnosis),
     }
 }
 
@@ -104,11 +103,11 @@ fn seccomp() -> Check {
     const NAME: &str = "seccomp";
     let flags = host::seccomp_flags(known::FLAGS);
     if flags.is_empty() {
-        let hurdle = Hurdle {
-            cause: "this kernel has no filters, so config.json may have no linux.seccomp".to_string(),
-            remedy: "boot a kernel that is built with CONFIG_SECCOMP_FILTER=y".to_string(),
-        };
-        return Check::hurdle(NAME, Level::Warning, hurdle);
+        let diagnosis = Diagnosis::new(
+            "this kernel has no filters, so config.json may have no linux.seccomp",
+            "boot a kernel that is built with CONFIG_SECCOMP_FILTER=y",
+        );
+        return Check::warning(NAME, diagnosis);
     }
     let actions = fs::read_to_string("/proc/sys/kernel/seccomp/actions_avail").unwrap_or_default();
     match actions.split_whitespace().any(|action| action == "user_notif") {
@@ -136,21 +135,19 @@ fn open_files() -> Check {
         let note = if hard < USUAL { ": process.rlimits may not ask for more" } else { "" };
         return Check::ok(NAME, format!("{soft}, at most {shown}{note}"));
     }
-    Check::hurdle(
+    Check::warning(
         NAME,
-        Level::Warning,
-        Hurdle {
-            cause: format!("at most {shown} (RLIMIT_NOFILE)"),
-            remedy: "raise the hard limit: as root, write \"* hard nofile 1048576\" to \
-                     /etc/security/limits.d/containers.conf, and log in again"
-                .to_string(),
-        },
+        Diagnosis::new(
+            format!("at most {shown} (RLIMIT_NOFILE)"),
+            "raise the hard limit: as root, write \"* hard nofile 1048576\" to \
+                     /etc/security/limits.d/containers.conf, and log in again",
+        ),
     )
 }
 
 fn engines() -> Check {
     let known = ["docker", "podman", "containerd", "crio", "nerdctl", "buildah", "runc", "crun"];
-    let found: Vec<_> = known.into_iter().filter(|name| checks::program(name).is_some()).collect();
+    let found: Vec<_> = known.into_iter().filter(|name| rootless::program(name).is_some()).collect();
     let found = if found.is_empty() { "none in PATH; kase needs none".to_string() } else { found.join(", ") };
     Check::ok("engines", found)
 }

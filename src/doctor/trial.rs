@@ -10,10 +10,10 @@ use crate::kernel::socket;
 use crate::plan::id_maps;
 use crate::plan::namespaces::Kind;
 use nix::errno::Errno;
-use rootless::Hurdle;
+use rootless::Diagnosis;
 use rootless::caller::Standing;
 use rootless::checks::{Check, Level};
-use rootless::hurdles;
+use rootless::diagnose;
 use rootless::id_writer::{self, Means};
 use std::ffi::CString;
 use std::fs;
@@ -43,8 +43,8 @@ pub fn checks(host: &Host) -> Vec<Check> {
         }
         Ok(Cloned::Caller(process)) => process,
         Err(error) => {
-            let hurdle = hurdles::user_namespace(crate::kernel::errno(&error));
-            return vec![failed("user namespaces", worst, &error, hurdle)];
+            let diagnosis = diagnose::user_namespace(crate::kernel::errno(&error));
+            return vec![failed("user namespaces", worst, &error, diagnosis)];
         }
     };
     drop(theirs);
@@ -59,10 +59,14 @@ pub fn checks(host: &Host) -> Vec<Check> {
     checks
 }
 
-fn failed(name: &'static str, level: Level, error: &dyn std::fmt::Display, hurdle: Option<Hurdle>) -> Check {
-    let unknown =
-        || Hurdle { cause: error.to_string(), remedy: "look at dmesg, which may say more".to_string() };
-    Check::hurdle(name, level, hurdle.unwrap_or_else(unknown))
+fn failed(
+    name: &'static str,
+    level: Level,
+    error: &dyn std::fmt::Display,
+    diagnosis: Option<Diagnosis>,
+) -> Check {
+    let unknown = || Diagnosis::new(error.to_string(), "look at dmesg, which may say more");
+    Check::not_ok(name, level, diagnosis.unwrap_or_else(unknown))
 }
 
 /// Writes the maps that a container without maps of its own would get.
@@ -73,7 +77,7 @@ fn map(host: &Host, pid: i32, level: Level) -> Check {
         .and_then(|means| id_writer::write(pid.unsigned_abs(), &maps, &means));
     match written {
         Ok(()) => Check::ok(NAME, id_maps::describe(&maps)),
-        Err(error) => failed(NAME, level, &error, error.hurdle(&host.caller)),
+        Err(error) => failed(NAME, level, &error, error.diagnosis(&host.caller)),
     }
 }
 
@@ -94,17 +98,17 @@ fn hear(ours: &OwnedFd, worst: Level) -> Vec<Check> {
             ("proc", Errno::UnknownErrno) => Check::ok("proc", "a container gets one of its own"),
             ("proc", errno) => {
                 // AppArmor's restriction of user namespaces lets them be made, but gives them no capabilities.
-                let hurdle =
-                    hurdles::file_system(errno, "proc", &[]).or_else(|| hurdles::user_namespace(errno));
-                failed("proc", worst, &io::Error::from(errno), hurdle)
+                let diagnosis =
+                    diagnose::file_system(errno, "proc", &[]).or_else(|| diagnose::user_namespace(errno));
+                failed("proc", worst, &io::Error::from(errno), diagnosis)
             }
             (_, Errno::UnknownErrno) => Check::ok("overlay", "works in a user namespace"),
             (_, errno) => {
-                let hurdle = match errno {
-                    Errno::EPERM | Errno::EINVAL => Some(hurdles::no_overlay()),
-                    errno => hurdles::file_system(errno, "overlay", &[]),
+                let diagnosis = match errno {
+                    Errno::EPERM | Errno::EINVAL => Some(diagnose::no_overlay()),
+                    errno => diagnose::file_system(errno, "overlay", &[]),
                 };
-                failed("overlay", Level::Warning, &io::Error::from(errno), hurdle)
+                failed("overlay", Level::Warning, &io::Error::from(errno), diagnosis)
             }
         });
     }

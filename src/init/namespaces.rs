@@ -11,7 +11,7 @@ use crate::plan::namespaces::{Join, Kind, Namespaces, Offset};
 use crate::trace::{self, Who};
 use nix::errno::Errno;
 use nix::sys::statfs::{NSFS_MAGIC, fstatfs};
-use rootless::hurdles;
+use rootless::diagnose;
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -234,8 +234,8 @@ fn write_offsets(offsets: &[Offset]) -> anyhow::Result<()> {
 pub fn not_made(fault: Fault, error: io::Error) -> anyhow::Error {
     let errno = crate::kernel::errno(&error);
     let remedy = match errno {
-        Errno::ENOSPC | Errno::EUSERS => hurdles::user_namespace(errno).map(|hurdle| hurdle.remedy),
-        _ => hurdles::processes(errno),
+        Errno::ENOSPC | Errno::EUSERS => diagnose::user_namespace(errno).map(|diagnosis| diagnosis.remedy),
+        _ => diagnose::of_processes(errno),
     };
     remedy.into_iter().fold(fault, Fault::remedy).caused_by(error)
 }

@@ -110,8 +110,16 @@ fn not_executable(path: &Path, error: &io::Error) -> Fault {
 
 /// What the mount has against it.
 fn denied(path: &Path) -> Option<(String, String)> {
-    let hurdle = rootless::hurdles::noexec(path)?;
-    Some((format!("permission denied ({})", hurdle.cause), hurdle.remedy))
+    let point = rootless::diagnose::noexec(path)?;
+    let remedy = if point == Path::new("/") {
+        "put the bundle on a file system that is mounted with exec, or run as root: mount -o remount,exec on the one that \
+         has its rootfs"
+            .to_string()
+    } else {
+        format!("leave noexec out of the options of the mount on {} in config.json", point.display())
+    };
+    let shown = path.display();
+    Some((format!("permission denied ({shown} is on a file system that is mounted noexec)"), remedy))
 }
 
 /// Executes the program. Returns only to say why not.

@@ -18,9 +18,14 @@ pub fn of(
     let doing = format!("mount {kind} on {}", mount.destination.display());
     let errno = crate::kernel::errno(&error);
     // /proc is still the host's here.
-    if let Some(hurdle) = rootless::hurdles::file_system(errno, kind, data) {
-        return Fault::at(mount.at, format!("{doing} ({})", hurdle.cause))
-            .remedy(hurdle.remedy)
+    if let Some(diagnosis) = rootless::diagnose::file_system(errno, kind, data) {
+        let also = match (kind, errno) {
+            ("proc", Errno::EPERM) => ", or leave {\"type\": \"pid\"} out of linux.namespaces",
+            (_, Errno::EINVAL) if kind != "overlay" => " in linux.uidMappings and linux.gidMappings",
+            _ => "",
+        };
+        return Fault::at(mount.at, format!("{doing} ({})", diagnosis.cause))
+            .remedy(diagnosis.remedy + also)
             .caused_by(error);
     }
     let (cause, remedy) = match errno {

@@ -52,8 +52,10 @@ fn join_keyring(name: &CStr) {
     if errno == Errno::ENOSYS {
         return;
     }
-    let hurdle = Caller::look().ok().and_then(|caller| rootless::hurdles::keys(errno, &caller));
-    let why = hurdle.map_or(String::new(), |hurdle| format!(" ({}; {})", hurdle.cause, hurdle.remedy));
+    let caller = Caller::look().ok().filter(|_| errno == Errno::EDQUOT);
+    let diagnosis = caller.and_then(|caller| rootless::diagnose::keys(&caller));
+    let why =
+        diagnosis.map_or(String::new(), |diagnosis| format!(" ({}; {})", diagnosis.cause, diagnosis.remedy));
     tracing::warn!("the container shares the session keyring of its caller: {error}{why}");
 }
 

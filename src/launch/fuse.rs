@@ -80,8 +80,8 @@ pub fn serve(plan: &Plan<'_>, needs: &Needs<'_>, init: &OwnedFd, log: &File) -> 
 
 fn answer(plan: &Plan<'_>, needs: &Needs<'_>, init: &OwnedFd, log: &File) -> anyhow::Result<Infallible> {
     let flags = enter(plan, needs)?;
-    let program =
-        checks::fuse_overlayfs().map_err(|hurdle| Fault::doing(hurdle.cause).remedy(hurdle.remedy))?;
+    let program = checks::fuse_overlayfs()
+        .map_err(|diagnosis| Fault::doing(diagnosis.cause).remedy(diagnosis.remedy))?;
     let device = File::options().read(true).write(true).open(checks::FUSE)?;
     let mount = mount_of(&device, plan, flags).or_fault(|| Fault::doing("mount a file system of fuse"))?;
     let process = match clone3(0, Child::Ours, None)? {

@@ -23,8 +23,11 @@ impl<'a> Unmapped<'a> {
         let means = |maps| {
             let means = Means::choose(caller, maps).map_err(|error| {
                 let fault = Fault::at("linux.uidMappings", "find the programs that map subordinate ids");
-                let hurdle = error.hurdle(caller);
-                hurdle.into_iter().fold(fault, |fault, hurdle| fault.remedy(hurdle.remedy)).caused_by(error)
+                let diagnosis = error.diagnosis(caller);
+                diagnosis
+                    .into_iter()
+                    .fold(fault, |fault, diagnosis| fault.remedy(diagnosis.remedy))
+                    .caused_by(error)
             })?;
             anyhow::Ok((maps, means))
         };
@@ -41,8 +44,10 @@ impl<'a> Unmapped<'a> {
         }
         id_writer::write(pid.unsigned_abs(), maps, &means).map_err(|error| {
             let doing = "map the container's user and group ids";
-            let fault = match error.hurdle(self.caller) {
-                Some(hurdle) => Fault::doing(format!("{doing} ({})", hurdle.cause)).remedy(hurdle.remedy),
+            let fault = match error.diagnosis(self.caller) {
+                Some(diagnosis) => {
+                    Fault::doing(format!("{doing} ({})", diagnosis.cause)).remedy(diagnosis.remedy)
+                }
                 None => Fault::doing(doing),
             };
             fault.caused_by(error)

@@ -85,10 +85,10 @@ fn refused(plan: &Plan<'_>, host: &Host, error: io::Error) -> anyhow::Error {
     let words: Vec<_> =
         Kind::ALL.into_iter().filter(|kind| plan.namespaces.makes(*kind)).map(Kind::word).collect();
     let doing = format!("make the namespaces {}", words.join(", "));
-    let hurdle = rootless::hurdles::user_namespace(crate::kernel::errno(&error));
-    let fault = match hurdle {
-        Some(hurdle) => {
-            Fault::at("linux.namespaces", format!("{doing} ({})", hurdle.cause)).remedy(hurdle.remedy)
+    let diagnosis = rootless::diagnose::user_namespace(crate::kernel::errno(&error));
+    let fault = match diagnosis {
+        Some(diagnosis) => {
+            Fault::at("linux.namespaces", format!("{doing} ({})", diagnosis.cause)).remedy(diagnosis.remedy)
         }
         None if host.caller.standing == Standing::User && !plan.namespaces.makes(Kind::User) => {
             Fault::at("linux.namespaces", doing).remedy(

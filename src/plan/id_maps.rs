@@ -8,7 +8,7 @@ use crate::host::{Helpers, Host};
 use oci_spec::runtime::LinuxIdMapping;
 use rootless::caller::Standing;
 use rootless::id_map::{IdMap, IdMaps, Line, MOST_BYTES, MOST_LINES};
-use rootless::{hurdles, id_map, id_writer};
+use rootless::{diagnose, id_map, id_writer};
 
 /// The maps for the container's new user namespace, if it gets one. An ordinary user's container always
 /// does: `namespaces` is changed then.
@@ -60,19 +60,16 @@ pub fn decide(
 /// has itself: another map would only take ids away.
 pub fn default(host: &Host) -> IdMaps {
     match host.caller.standing {
-        Standing::User if host.helpers != Helpers::Found => IdMaps::one(&host.caller, 0, 0),
-        Standing::User => IdMaps::of(&host.caller, &host.subordinate),
-        Standing::Root => whole(),
-        Standing::NamespaceRoot => match host.caller.maps() {
-            Ok(own) => {
-                // The container gets every id that our own namespace has, each mapped to itself.
-                let same = |map: &IdMap| {
-                    IdMap(map.0.iter().map(|line| Line { outside: line.inside, ..*line }).collect())
-                };
-                IdMaps { uids: same(&own.uids), gids: same(&own.gids) }
-            }
-            Err(_) => IdMaps::one(&host.caller, 0, 0),
-        },
+        Standing::User if host.helpers != Helpers::Found => host.caller.own_maps(0, 0),
+        Standing::User => host.subordinate.maps(&host.caller),
+        Standing::Root | Standing::NamespaceRoot => {
+            // The container gets every id that our own namespace has, each mapped to itself.
+            let same = |map: &IdMap| {
+                IdMap(map.0.iter().map(|line| Line { outside: line.inside, ..*line }).collect())
+            };
+            let own = host.caller.namespace_maps();
+            own.map_or_else(whole, |own| IdMaps { uids: same(&own.uids), gids: same(&own.gids) })
+        }
     }
 }
 
@@ -81,7 +78,9 @@ fn short(host: &Host) -> String {
     let why = match host.helpers {
         Helpers::Missing => "newuidmap and newgidmap are not installed",
         Helpers::Powerless => "newuidmap gains no privilege in a user namespace that does not map uid 0",
-        Helpers::Found if host.subordinate.is_lacking() => "/etc/subuid and /etc/subgid give you no others",
+        Helpers::Found if host.subordinate.is_incomplete() => {
+            "/etc/subuid and /etc/subgid give you no others"
+        }
         Helpers::Found => return String::new(),
     };
     format!(" of your own id only, since {why}")
@@ -90,8 +89,8 @@ fn short(host: &Host) -> String {
 /// What the user may think that it has in its container.
 fn tell_left_out(host: &Host, maps: &IdMaps, notes: &mut Notes) {
     let subordinate = &host.subordinate;
-    if let Some(hurdle) = hurdles::unread_lines(&subordinate.passed_over) {
-        notes.warn(format!("{}: {}", hurdle.cause, hurdle.remedy));
+    if let Some(diagnosis) = diagnose::unread_lines(&subordinate.passed_over) {
+        notes.warn(format!("{}: {}", diagnosis.cause, diagnosis.remedy));
     }
     for (kind, map, ranges) in
         [("uid", &maps.uids, &subordinate.uids), ("gid", &maps.gids, &subordinate.gids)]
@@ -136,10 +135,10 @@ fn check(maps: &IdMaps, host: &Host) -> Result<(), Fault> {
     })
 }
 
-fn place(kind: id_map::Kind, line: Option<usize>) -> Place {
+fn place(kind: id_map::IdKind, line: Option<usize>) -> Place {
     let list = match kind {
-        id_map::Kind::Uid => "linux.uidMappings",
-        id_map::Kind::Gid => "linux.gidMappings",
+        id_map::IdKind::Uid => "linux.uidMappings",
+        id_map::IdKind::Gid => "linux.gidMappings",
     };
     line.map_or(Place::of(list), |line| Place::nth(list, line))
 }

@@ -182,7 +182,8 @@ impl<'spec> Plan<'spec> {
         )?;
         namespaces.offsets = offsets(linux.time_offsets().as_ref(), &namespaces)?;
         // The ids that exist inside: those of the new user namespace, or of the one that kase is in.
-        let ids = maps.as_ref().or_else(|| host.own_ids().filter(|_| !namespaces.has(Kind::User)));
+        let ids =
+            maps.as_ref().or_else(|| host.caller.namespace_maps().filter(|_| !namespaces.has(Kind::User)));
         // Init is the root of a user namespace other than the initial one, where less works.
         let confined = namespaces.has(Kind::User) || host.caller.standing != Standing::Root;
         let adapt = if confined { options.adapt } else { Adapt::No };

@@ -1,9 +1,10 @@
 //! How each distribution installs what containers use.
 
-use crate::root::Root;
+use crate::sysroot::Sysroot;
 
 /// What may be missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Package {
     /// newuidmap(1) and newgidmap(1).
     IdHelpers,
@@ -18,7 +19,7 @@ impl Package {
     /// known.
     #[must_use]
     pub fn remedy(self) -> String {
-        self.remedy_in(&Root::host())
+        self.remedy_in(&Sysroot::host())
     }
 
     /// The command that installs it here, and the one that then makes use of it.
@@ -31,16 +32,9 @@ impl Package {
         }
     }
 
-    /// As [`Package::remedy`], with `/etc` and `/usr` below another root.
-    #[must_use]
-    pub fn remedy_in(self, root: &Root) -> String {
-        let release = root
-            .read("/etc/os-release")
-            .ok()
-            .flatten()
-            .or_else(|| root.read("/usr/lib/os-release").ok().flatten())
-            .unwrap_or_default();
-        self.install(&release)
+    pub(crate) fn remedy_in(self, root: &Sysroot) -> String {
+        let release = root.readable("/etc/os-release").or_else(|| root.readable("/usr/lib/os-release"));
+        self.install(&release.unwrap_or_default())
     }
 
     fn install(self, release: &str) -> String {
@@ -48,39 +42,11 @@ impl Package {
             release.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('=')).unwrap_or_default()
         };
         let (id, like) = (field("ID"), field("ID_LIKE"));
-        let names = [id, like].into_iter().flat_map(|value| value.trim_matches(['"', '\'']).split(' '));
-        let found = names.into_iter().find_map(|name| {
-            let family = match name {
-                "debian" | "ubuntu" => Family::Apt,
-                "fedora" | "rhel" | "centos" | "amzn" => Family::Dnf,
-                "alpine" => Family::Apk,
-                "arch" => Family::Pacman,
-                "suse" | "opensuse" | "opensuse-leap" | "opensuse-tumbleweed" => Family::Zypper,
-                "gentoo" => Family::Emerge,
-                _ => return None,
-            };
-            Some((family.command(), self.named(family)))
-        });
-        match found {
-            Some((command, package)) => format!("{AS_ROOT}{command} {package}"),
+        let mut names = [id, like].into_iter().flat_map(|value| value.trim_matches(['"', '\'']).split(' '));
+        let family = names.find_map(|name| FAMILIES.iter().find(|(members, ..)| members.contains(&name)));
+        match family {
+            Some((_, command, packages)) => format!("{AS_ROOT}{command} {}", packages[self as usize]),
             None => format!("install {}", self.described()),
-        }
-    }
-
-    fn named(self, family: Family) -> &'static str {
-        match (self, family) {
-            (Self::IdHelpers, Family::Apt) => "uidmap",
-            (Self::IdHelpers, Family::Dnf) => "shadow-utils",
-            (Self::IdHelpers, Family::Apk) => "shadow-uidmap",
-            (Self::IdHelpers, Family::Pacman | Family::Zypper) => "shadow",
-            (Self::IdHelpers, Family::Emerge) => "sys-apps/shadow",
-            (Self::FuseOverlayfs, Family::Emerge) => "sys-fs/fuse-overlayfs",
-            (Self::FuseOverlayfs, _) => "fuse-overlayfs",
-            (Self::SessionBus, Family::Apt) => "dbus-user-session",
-            (Self::SessionBus, Family::Dnf) => "dbus-broker",
-            (Self::SessionBus, Family::Zypper) => "dbus-1-daemon",
-            (Self::SessionBus, Family::Emerge) => "sys-apps/dbus",
-            (Self::SessionBus, Family::Apk | Family::Pacman) => "dbus",
         }
     }
 
@@ -96,33 +62,25 @@ impl Package {
 /// How a remedy that is a command begins.
 const AS_ROOT: &str = "run as root: ";
 
-#[derive(Debug, Clone, Copy)]
-enum Family {
-    Apt,
-    Dnf,
-    Apk,
-    Pacman,
-    Zypper,
-    Emerge,
-}
-
-impl Family {
-    fn command(self) -> &'static str {
-        match self {
-            Self::Apt => "apt install",
-            Self::Dnf => "dnf install",
-            Self::Apk => "apk add",
-            Self::Pacman => "pacman -S",
-            Self::Zypper => "zypper install",
-            Self::Emerge => "emerge",
-        }
-    }
-}
+/// Distributions that install alike, as os-release(5) has their names: those, their command, and what they call each
+/// [`Package`], in its order.
+const FAMILIES: [(&[&str], &str, [&str; 3]); 6] = [
+    (&["debian", "ubuntu"], "apt install", ["uidmap", "fuse-overlayfs", "dbus-user-session"]),
+    (&["fedora", "rhel", "centos", "amzn"], "dnf install", ["shadow-utils", "fuse-overlayfs", "dbus-broker"]),
+    (&["alpine"], "apk add", ["shadow-uidmap", "fuse-overlayfs", "dbus"]),
+    (&["arch"], "pacman -S", ["shadow", "fuse-overlayfs", "dbus"]),
+    (
+        &["suse", "opensuse", "opensuse-leap", "opensuse-tumbleweed"],
+        "zypper install",
+        ["shadow", "fuse-overlayfs", "dbus-1-daemon"],
+    ),
+    (&["gentoo"], "emerge", ["sys-apps/shadow", "sys-fs/fuse-overlayfs", "sys-apps/dbus"]),
+];
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::root::stand_in::StandIn;
+    use crate::sysroot::stand_in::StandIn;
 
     #[test]
     fn each_distribution_installs_by_its_own_words() {

@@ -1,43 +1,9 @@
-//! Which setting of the host stood in the way, and what to do: asked after a failure only.
-//!
-//! Each answer rests on something read from the host, never on the error number alone. Where nothing
-//! is found there is no answer: a wrong remedy is worse than none.
-
-mod helpers;
-mod keys;
-mod mounts;
-mod packages;
-mod ranges;
-mod shortage;
-
-use std::path::Path;
+//! Why the kernel makes no namespaces, or gives no power in them.
 
 use nix::errno::Errno;
 
-use crate::caller::Caller;
-use crate::id_writer::Error;
-use crate::root::Root;
-
-pub use keys::{keys, keys_in};
-pub use mounts::{file_system, file_system_in, no_overlay, noexec};
-pub use packages::Package;
-pub use ranges::{no_ranges, no_ranges_in, unread_lines};
-pub use shortage::{processes, shortage, shortage_in};
-
-/// What stood in the way.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Hurdle {
-    /// What it is.
-    pub cause: String,
-    /// What to do, in words that start with a verb.
-    pub remedy: String,
-}
-
-impl Hurdle {
-    pub(crate) fn new(cause: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { cause: cause.into(), remedy: remedy.into() }
-    }
-}
+use crate::diagnosis::Diagnosis;
+use crate::sysroot::Sysroot;
 
 /// The namespaces that the kernel counts for each user: the name of the limit in `/proc/sys/user`.
 const COUNTED: [&str; 8] = ["user", "mnt", "pid", "net", "ipc", "uts", "cgroup", "time"];
@@ -47,13 +13,11 @@ const COUNTED: [&str; 8] = ["user", "mnt", "pid", "net", "ipc", "uts", "cgroup",
 /// `errno` is what clone3(2) or unshare(2) with `CLONE_NEWUSER` gave, or what writing the maps of
 /// the new namespace or a first mount in it gave: AppArmor's restriction shows only there.
 #[must_use]
-pub fn user_namespace(errno: Errno) -> Option<Hurdle> {
-    user_namespace_in(&Root::host(), errno)
+pub fn user_namespace(errno: Errno) -> Option<Diagnosis> {
+    user_namespace_in(&Sysroot::host(), errno)
 }
 
-/// As [`user_namespace`], with `/proc` and `/sys` below another root.
-#[must_use]
-pub fn user_namespace_in(root: &Root, errno: Errno) -> Option<Hurdle> {
+pub(crate) fn user_namespace_in(root: &Sysroot, errno: Errno) -> Option<Diagnosis> {
     match errno {
         Errno::EPERM => {
             switched_off(root).or_else(|| chroot(root)).or_else(|| apparmor(root)).or_else(|| seccomp(root))
@@ -67,42 +31,9 @@ pub fn user_namespace_in(root: &Root, errno: Errno) -> Option<Hurdle> {
     }
 }
 
-/// Why the maps of a user namespace could not be written; the same as [`Error::hurdle`].
-#[must_use]
-pub fn id_writer(error: &Error, caller: &Caller) -> Option<Hurdle> {
-    id_writer_in(&Root::host(), error, caller)
-}
-
-/// As [`id_writer`], with `/etc`, `/proc` and `/sys` below another root. The helpers themselves are
-/// looked at where the error says that they are.
-#[must_use]
-pub fn id_writer_in(root: &Root, error: &Error, caller: &Caller) -> Option<Hurdle> {
-    match error {
-        Error::NoHelper(name) => Some(helpers::missing(root, name)),
-        Error::Unmapped(_) => Some(Hurdle::new(
-            error.to_string(),
-            "run this outside of the user namespace, or in one that maps uid 0 and your subordinate ids, as of \
-             unshare --map-root-user --map-auto",
-        )),
-        Error::Helper { program, said, .. } => helpers::failed(root, program, said, caller),
-        Error::Start { .. } => None,
-        Error::Write { source, .. } => match Errno::from_raw(source.raw_os_error()?) {
-            Errno::EPERM if caller.uid == 0 => lacks_capability(root),
-            errno @ (Errno::EPERM | Errno::EACCES) => user_namespace_in(root, errno),
-            _ => None,
-        },
-    }
-}
-
-/// What is wrong with newuidmap(1) and newgidmap(1), found at these paths, before they are needed.
-#[must_use]
-pub fn powerless_helper(program: &Path) -> Option<Hurdle> {
-    helpers::powerless(&Root::host(), program)
-}
-
-fn switched_off(root: &Root) -> Option<Hurdle> {
+fn switched_off(root: &Sysroot) -> Option<Diagnosis> {
     is(root, "/proc/sys/kernel/unprivileged_userns_clone", "0").then(|| {
-        Hurdle::new(
+        Diagnosis::new(
             "this kernel keeps user namespaces to root (kernel.unprivileged_userns_clone is 0)",
             "run as root: sysctl -w kernel.unprivileged_userns_clone=1",
         )
@@ -110,20 +41,19 @@ fn switched_off(root: &Root) -> Option<Hurdle> {
 }
 
 /// The kernel makes no user namespace in a chroot, since one could leave it (user_namespaces(7)).
-fn chroot(root: &Root) -> Option<Hurdle> {
+fn chroot(root: &Sysroot) -> Option<Diagnosis> {
     // Only what lies below the caller's root directory is listed, so that in a chroot no mount is
     // at "/". A chroot into a mount point is not told apart.
-    let mounts = root.read("/proc/self/mountinfo").ok()??;
-    let rooted = mounts.lines().any(|line| line.split(' ').nth(4) == Some("/"));
-    (!mounts.is_empty() && !rooted).then(|| {
-        Hurdle::new(
+    let points = root.mount_points()?;
+    (!points.is_empty() && !points.iter().any(|point| point == "/")).then(|| {
+        Diagnosis::new(
             "this is a chroot, in which the kernel makes no user namespace",
             "enter it by systemd-nspawn or bwrap instead of chroot, which make it the root of its mounts",
         )
     })
 }
 
-fn apparmor(root: &Root) -> Option<Hurdle> {
+fn apparmor(root: &Sysroot) -> Option<Diagnosis> {
     let restricted = is(root, "/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1");
     let profile = ["/proc/self/attr/apparmor/current", "/proc/self/attr/current"]
         .iter()
@@ -132,7 +62,7 @@ fn apparmor(root: &Root) -> Option<Hurdle> {
     // A process under a profile of its own may do what that allows, so that is not the cause.
     let covered = !["", "unconfined", "unprivileged_userns (enforce)"].contains(&profile.as_str());
     (restricted && !covered).then(|| {
-        Hurdle::new(
+        Diagnosis::new(
             "AppArmor leaves programs without a profile no power in user namespaces \
              (kernel.apparmor_restrict_unprivileged_userns is 1)",
             "give the program an AppArmor profile with the rule \"userns,\", \
@@ -141,18 +71,18 @@ fn apparmor(root: &Root) -> Option<Hurdle> {
     })
 }
 
-fn seccomp(root: &Root) -> Option<Hurdle> {
-    (status(root, "Seccomp")?.trim() == "2").then(|| {
-        Hurdle::new(
+fn seccomp(root: &Sysroot) -> Option<Diagnosis> {
+    (root.status("Seccomp")? == "2").then(|| {
+        Diagnosis::new(
             "a seccomp filter is on this process, as in a container, and may refuse namespaces",
             "start what surrounds this without that filter (--security-opt seccomp=unconfined)",
         )
     })
 }
 
-fn selinux(root: &Root) -> Option<Hurdle> {
+fn selinux(root: &Sysroot) -> Option<Diagnosis> {
     is(root, "/sys/fs/selinux/enforce", "1").then(|| {
-        Hurdle::new(
+        Diagnosis::new(
             "SELinux is enforcing and its policy may refuse this domain user namespaces",
             "run as root: ausearch -m avc -ts recent, and allow what it lists",
         )
@@ -160,18 +90,18 @@ fn selinux(root: &Root) -> Option<Hurdle> {
 }
 
 /// The kernel says the same of a count that is used up and of a nesting that is too deep.
-fn used_up(root: &Root) -> Hurdle {
+fn used_up(root: &Sysroot) -> Diagnosis {
     let limits = || COUNTED.iter().filter_map(|kind| Some((kind, limit(root, kind)?)));
     if let Some((kind, _)) = limits().find(|(_, limit)| *limit == 0) {
-        return Hurdle::new(
+        return Diagnosis::new(
             format!("this kernel makes no {kind} namespaces (user.max_{kind}_namespaces is 0)"),
             format!("run as root: sysctl -w user.max_{kind}_namespaces=15000"),
         );
     }
     let Some((kind, limit)) = limits().min_by_key(|(_, limit)| *limit) else {
-        return Hurdle::new("user namespaces are nested too deep", "nest fewer than 32 of them");
+        return Diagnosis::new("user namespaces are nested too deep", "nest fewer than 32 of them");
     };
-    Hurdle::new(
+    Diagnosis::new(
         format!("{kind} namespaces are used up (user.max_{kind}_namespaces is {limit}), or nested too deep"),
         format!(
             "end some containers, run as root: sysctl -w user.max_{kind}_namespaces={}, or nest fewer than 32",
@@ -180,13 +110,13 @@ fn used_up(root: &Root) -> Hurdle {
     )
 }
 
-fn limit(root: &Root, kind: &str) -> Option<u64> {
+fn limit(root: &Sysroot, kind: &str) -> Option<u64> {
     root.setting(&format!("/proc/sys/user/max_{kind}_namespaces"))?.parse().ok()
 }
 
-fn not_built(root: &Root) -> Option<Hurdle> {
+fn not_built(root: &Sysroot) -> Option<Diagnosis> {
     (root.join("/proc/self").exists() && !root.join("/proc/self/ns/user").exists()).then(|| {
-        Hurdle::new(
+        Diagnosis::new(
             "this kernel has no user namespaces",
             "boot a kernel that is built with CONFIG_USER_NS=y, or run as root",
         )
@@ -194,44 +124,36 @@ fn not_built(root: &Root) -> Option<Hurdle> {
 }
 
 /// What euid 0 needs to write maps, and containers are often started without.
-fn lacks_capability(root: &Root) -> Option<Hurdle> {
+pub(crate) fn lacks_capability(root: &Sysroot) -> Option<Diagnosis> {
     const NEEDED: [(u32, &str); 4] =
         [(6, "CAP_SETGID"), (7, "CAP_SETUID"), (21, "CAP_SYS_ADMIN"), (31, "CAP_SETFCAP")];
-    let effective = u64::from_str_radix(status(root, "CapEff")?.trim(), 16).ok()?;
+    let effective = u64::from_str_radix(&root.status("CapEff")?, 16).ok()?;
     let lacking: Vec<&str> =
         NEEDED.iter().filter(|(bit, _)| effective >> bit & 1 == 0).map(|(_, name)| *name).collect();
     (!lacking.is_empty()).then(|| {
         let lacking = lacking.join(", ");
-        Hurdle::new(
+        Diagnosis::new(
             format!("root lacks {lacking} here, which writing id maps may need"),
             format!("start what surrounds this with {lacking}"),
         )
     })
 }
 
-/// A field of `/proc/self/status`.
-fn status(root: &Root, field: &str) -> Option<String> {
-    let text = root.read("/proc/self/status").ok()??;
-    let value = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))?;
-    Some(value.trim().to_owned())
-}
-
-fn is(root: &Root, path: &str, value: &str) -> bool {
+fn is(root: &Sysroot, path: &str, value: &str) -> bool {
     root.setting(path).as_deref() == Some(value)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::caller::Standing;
-    use crate::root::stand_in::StandIn;
+    use crate::sysroot::stand_in::StandIn;
 
     fn cause(host: &StandIn, errno: Errno) -> String {
-        user_namespace_in(&host.root(), errno).map(|hurdle| hurdle.cause).unwrap_or_default()
+        user_namespace_in(&host.root(), errno).map(|diagnosis| diagnosis.cause).unwrap_or_default()
     }
 
     #[test]
-    fn a_host_without_a_known_hurdle_gets_no_answer() {
+    fn a_host_without_a_known_reason_gets_no_answer() {
         let host = StandIn::new()
             .file("/proc/sys/kernel/unprivileged_userns_clone", "1\n")
             .file("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "0\n")
@@ -247,8 +169,8 @@ mod tests {
     #[test]
     fn user_namespaces_that_are_switched_off_are_named() {
         let host = StandIn::new().file("/proc/sys/kernel/unprivileged_userns_clone", "0\n");
-        let hurdle = user_namespace_in(&host.root(), Errno::EPERM).unwrap();
-        assert_eq!(hurdle.remedy, "run as root: sysctl -w kernel.unprivileged_userns_clone=1");
+        let diagnosis = user_namespace_in(&host.root(), Errno::EPERM).unwrap();
+        assert_eq!(diagnosis.remedy, "run as root: sysctl -w kernel.unprivileged_userns_clone=1");
         assert_eq!(cause(&host, Errno::ENOMEM), "");
     }
 
@@ -264,7 +186,7 @@ mod tests {
         assert!(cause(&host, Errno::EACCES).contains("AppArmor"));
         let host = host.file("/proc/self/attr/current", "unconfined\n");
         assert!(cause(&host, Errno::EPERM).contains("AppArmor"));
-        let host = host.file("/proc/self/attr/current", "kase (unconfined)\n");
+        let host = host.file("/proc/self/attr/current", "engine (unconfined)\n");
         assert_eq!(cause(&host, Errno::EPERM), "");
     }
 
@@ -287,8 +209,8 @@ mod tests {
         let host = StandIn::new()
             .file("/proc/sys/user/max_user_namespaces", "15000\n")
             .file("/proc/sys/user/max_net_namespaces", "0\n");
-        let hurdle = user_namespace_in(&host.root(), Errno::ENOSPC).unwrap();
-        assert_eq!(hurdle.remedy, "run as root: sysctl -w user.max_net_namespaces=15000");
+        let diagnosis = user_namespace_in(&host.root(), Errno::ENOSPC).unwrap();
+        assert_eq!(diagnosis.remedy, "run as root: sysctl -w user.max_net_namespaces=15000");
     }
 
     #[test]
@@ -304,19 +226,5 @@ mod tests {
     fn a_kernel_without_user_namespaces_is_told() {
         let host = StandIn::new().file("/proc/self/status", "");
         assert!(cause(&host, Errno::EINVAL).contains("no user namespaces"));
-    }
-
-    #[test]
-    fn root_without_its_capabilities_cannot_write_maps() {
-        let host = StandIn::new().file("/proc/self/status", "CapEff:\t00000000a80425fb\n");
-        let refused = |errno: Errno| Error::Write {
-            path: "/proc/1/uid_map".into(),
-            text: String::new(),
-            source: errno.into(),
-        };
-        let root = Caller::assumed(Standing::NamespaceRoot, 0, 0);
-        let hurdle = id_writer_in(&host.root(), &refused(Errno::EPERM), &root).unwrap();
-        assert_eq!(hurdle.remedy, "start what surrounds this with CAP_SYS_ADMIN");
-        assert_eq!(id_writer_in(&host.root(), &refused(Errno::EINVAL), &root), None);
     }
 }

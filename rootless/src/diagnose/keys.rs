@@ -1,23 +1,18 @@
 //! The kernel's quota of keys, of which every container's session takes one: keyrings(7).
 
-use nix::errno::Errno;
-
 use crate::caller::{Caller, Standing};
-use crate::root::Root;
+use crate::diagnosis::Diagnosis;
+use crate::sysroot::Sysroot;
 
-use super::Hurdle;
-
-/// Why no key was to be had.
+/// The quota of the caller, if it is (nearly) used up: why add_key(2) or keyctl(2) gave EDQUOT.
 #[must_use]
-pub fn keys(errno: Errno, caller: &Caller) -> Option<Hurdle> {
-    (errno == Errno::EDQUOT).then(|| keys_in(&Root::host(), caller))?
+pub fn keys(caller: &Caller) -> Option<Diagnosis> {
+    keys_in(&Sysroot::host(), caller)
 }
 
-/// The quota of the caller if it is (nearly) used up, with `/proc` below another root.
-#[must_use]
-pub fn keys_in(root: &Root, caller: &Caller) -> Option<Hurdle> {
+fn keys_in(root: &Sysroot, caller: &Caller) -> Option<Diagnosis> {
     let uid = caller.uid;
-    let users = root.read("/proc/key-users").ok()??;
+    let users = root.readable("/proc/key-users")?;
     // `UID: USAGE KEYS/INSTANTIATED HELD/MOST BYTES/MOST`
     let line = users.lines().find(|line| line.trim_start().starts_with(&format!("{uid}:")))?;
     let mut pairs = line.split_whitespace().skip(3).map(|field| {
@@ -32,7 +27,7 @@ pub fn keys_in(root: &Root, caller: &Caller) -> Option<Hurdle> {
     let used_up = held >= most || bytes + 64 >= most_bytes;
     let outside = caller.uid_outside();
     used_up.then(|| {
-        Hurdle::new(
+        Diagnosis::new(
             format!(
                 "uid {outside} has used up its quota of keys: {held} of {most}, {bytes} of {most_bytes} bytes"
             ),
@@ -44,7 +39,7 @@ pub fn keys_in(root: &Root, caller: &Caller) -> Option<Hurdle> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::root::stand_in::StandIn;
+    use crate::sysroot::stand_in::StandIn;
 
     #[test]
     fn a_quota_that_is_used_up_is_told_with_what_raises_it() {
@@ -53,9 +48,9 @@ mod tests {
             "    0:     9 8/8 3/1000000 48/25000000\n 1000: 5 5/5 200/200 90/20000\n",
         );
         let user = Caller::assumed(Standing::User, 1000, 1000);
-        let hurdle = keys_in(&host.root(), &user).unwrap();
+        let diagnosis = keys_in(&host.root(), &user).unwrap();
         assert_eq!(
-            hurdle.remedy,
+            diagnosis.remedy,
             "run as root: sysctl -w kernel.keys.maxkeys=2000 kernel.keys.maxbytes=200000"
         );
         assert!(keys_in(&host.root(), &Caller::assumed(Standing::Root, 0, 0)).is_none());

@@ -1,11 +1,10 @@
 //! A user without subordinate ids, and a range to give it that is nobody's.
 
 use crate::caller::Caller;
-use crate::id_map::FIRST_INVALID;
-use crate::root::Root;
-use crate::subid::{Range, Subordinate, parse, taken};
-
-use super::Hurdle;
+use crate::diagnosis::Diagnosis;
+use crate::range::{FIRST_INVALID, Range};
+use crate::subid::{Subordinate, taken};
+use crate::sysroot::Sysroot;
 
 /// Where useradd(8) begins to give out ids (`SUB_UID_MIN` in login.defs(5)).
 const FIRST: u64 = 100_000;
@@ -15,22 +14,21 @@ const COUNT: u64 = 65_536;
 
 /// What a user lacks who has no subordinate uids or no subordinate gids.
 #[must_use]
-pub fn no_ranges(caller: &Caller) -> Hurdle {
-    no_ranges_in(&Root::host(), caller)
+pub fn no_ranges(caller: &Caller) -> Diagnosis {
+    no_ranges_in(&Sysroot::host(), caller)
 }
 
-/// As [`no_ranges`], with `/etc` below another root.
-#[must_use]
-pub fn no_ranges_in(root: &Root, caller: &Caller) -> Hurdle {
-    if let Ok(found) = Subordinate::look_in(root, caller)
-        && let Some(hurdle) = unread_lines(&found.passed_over)
-    {
-        return hurdle;
+pub(crate) fn no_ranges_in(root: &Sysroot, caller: &Caller) -> Diagnosis {
+    let found = match Subordinate::look_in(root, caller) {
+        Ok(found) => found,
+        Err(unreadable) => return unreadable.into(),
+    };
+    if let Some(diagnosis) = unread_lines(&found.passed_over) {
+        return diagnosis;
     }
-    let text = |path| root.read(path).ok().flatten().unwrap_or_default();
+    let text = |path| root.readable(path).unwrap_or_default();
     let (subuid, subgid) = (text("/etc/subuid"), text("/etc/subgid"));
-    let lacks = |text: &str| parse(text, caller.name().ok().flatten(), caller.uid).is_empty();
-    let wanted = match (lacks(&subuid), lacks(&subgid)) {
+    let wanted = match (found.uids.is_empty(), found.gids.is_empty()) {
         (true, false) => &[("uid", "/etc/subuid")][..],
         (false, true) => &[("gid", "/etc/subgid")],
         // With a range in both, what is asked for lies elsewhere: then more of both.
@@ -55,15 +53,15 @@ pub fn no_ranges_in(root: &Root, caller: &Caller) -> Hurdle {
             format!("add the line \"{user}:{start}:{count}\" to {files}, as root")
         }
     };
-    Hurdle::new(cause, remedy)
+    Diagnosis::new(cause, remedy)
 }
 
 /// What is wrong with the lines that a user wrote for itself in vain, by their places.
 #[must_use]
-pub fn unread_lines(places: &[String]) -> Option<Hurdle> {
+pub fn unread_lines(places: &[String]) -> Option<Diagnosis> {
     (!places.is_empty()).then(|| {
         let places = places.join(" and ");
-        Hurdle::new(
+        Diagnosis::new(
             format!("newuidmap reads nothing in {places}"),
             format!(
                 "correct {places}, as root, after the pattern alice:100000:65536: two decimal numbers, and \
@@ -91,7 +89,7 @@ fn unused(texts: &[&str]) -> Option<Range> {
 mod tests {
     use super::*;
     use crate::caller::Standing;
-    use crate::root::stand_in::StandIn;
+    use crate::sysroot::stand_in::StandIn;
 
     const PASSWD: &str = "root:x:0:0::/root:/bin/sh\nalice:x:1000:1000::/home/alice:/bin/sh\n";
 
@@ -102,10 +100,10 @@ mod tests {
     #[test]
     fn a_local_user_is_given_a_range_by_usermod() {
         let host = StandIn::new().file("/etc/passwd", PASSWD).file("/etc/subuid", "bob:100000:65536\n");
-        let hurdle = no_ranges_in(&host.root(), &alice());
-        assert_eq!(hurdle.cause, "alice has no range in /etc/subuid and /etc/subgid");
+        let diagnosis = no_ranges_in(&host.root(), &alice());
+        assert_eq!(diagnosis.cause, "alice has no range in /etc/subuid and /etc/subgid");
         assert_eq!(
-            hurdle.remedy,
+            diagnosis.remedy,
             "run as root: usermod --add-subuids 165536-231071 --add-subgids 165536-231071 alice"
         );
     }
@@ -113,9 +111,9 @@ mod tests {
     #[test]
     fn only_the_file_that_lacks_a_range_is_named() {
         let host = StandIn::new().file("/etc/passwd", PASSWD).file("/etc/subuid", "alice:100000:65536\n");
-        let hurdle = no_ranges_in(&host.root(), &alice());
-        assert_eq!(hurdle.cause, "alice has no range in /etc/subgid");
-        assert_eq!(hurdle.remedy, "run as root: usermod --add-subgids 165536-231071 alice");
+        let diagnosis = no_ranges_in(&host.root(), &alice());
+        assert_eq!(diagnosis.cause, "alice has no range in /etc/subgid");
+        assert_eq!(diagnosis.remedy, "run as root: usermod --add-subgids 165536-231071 alice");
     }
 
     #[test]
@@ -131,9 +129,9 @@ mod tests {
     #[test]
     fn a_line_with_a_blank_at_its_end_is_the_reason() {
         let host = StandIn::new().file("/etc/passwd", PASSWD).file("/etc/subuid", "alice:100000:65536 \n");
-        let hurdle = no_ranges_in(&host.root(), &alice());
-        assert_eq!(hurdle.cause, "newuidmap reads nothing in line 1 of /etc/subuid");
-        assert!(hurdle.remedy.starts_with("correct line 1 of /etc/subuid, as root, after the pattern "));
+        let diagnosis = no_ranges_in(&host.root(), &alice());
+        assert_eq!(diagnosis.cause, "newuidmap reads nothing in line 1 of /etc/subuid");
+        assert!(diagnosis.remedy.starts_with("correct line 1 of /etc/subuid, as root, after the pattern "));
     }
 
     #[test]

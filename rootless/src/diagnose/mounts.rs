@@ -1,26 +1,23 @@
 //! Why the kernel refuses a file system: what covers /proc, what overlay cannot lie on, ids that are not mapped.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::sys::statvfs::{FsFlags, statvfs};
 
+use crate::diagnosis::Diagnosis;
 use crate::id_map::IdMap;
-use crate::root::Root;
-
-use super::Hurdle;
+use crate::sysroot::Sysroot;
 
 /// Why a new file system of this kind, with these options of its own, was refused to this process.
 #[must_use]
-pub fn file_system(errno: Errno, kind: &str, options: &[&str]) -> Option<Hurdle> {
-    file_system_in(&Root::host(), errno, kind, options)
+pub fn file_system(errno: Errno, kind: &str, options: &[&str]) -> Option<Diagnosis> {
+    file_system_in(&Sysroot::host(), errno, kind, options)
 }
 
-/// As [`file_system`], with `/proc` and overlay's directories below another root.
-#[must_use]
-pub fn file_system_in(root: &Root, errno: Errno, kind: &str, options: &[&str]) -> Option<Hurdle> {
+fn file_system_in(root: &Sysroot, errno: Errno, kind: &str, options: &[&str]) -> Option<Diagnosis> {
     match (kind, errno) {
-        (_, Errno::ENODEV) => Some(Hurdle::new(
+        (_, Errno::ENODEV) => Some(Diagnosis::new(
             format!("this kernel has no file system {kind}"),
             format!("run as root: modprobe {kind}, or correct the type"),
         )),
@@ -31,45 +28,25 @@ pub fn file_system_in(root: &Root, errno: Errno, kind: &str, options: &[&str]) -
     }
 }
 
-/// Why a program in the container cannot be executed, although its mode allows it; asked from inside.
+/// The mount point of the file system that this program is on, if that is mounted noexec (mount(8)): then nobody may
+/// execute it, whatever its mode. `/` where the mount point cannot be found.
 #[must_use]
-pub fn noexec(program: &Path) -> Option<Hurdle> {
-    let flags = statvfs(program).ok()?.flags();
-    flags.contains(FsFlags::ST_NOEXEC).then(|| {
-        let shown = program.display();
-        Hurdle::new(
-            format!("{shown} is on a file system that is mounted noexec"),
-            match mount_point(&Root::host(), program).as_deref() {
-                Some("/") | None => {
-                    "put the bundle on a file system that is mounted with exec, or run as root: \
-                                     mount -o remount,exec on the one that has its rootfs"
-                        .to_owned()
-                }
-                Some(point) => {
-                    format!("leave noexec out of the options of the mount on {point} in config.json")
-                }
-            },
-        )
+pub fn noexec(program: &Path) -> Option<PathBuf> {
+    statvfs(program).ok()?.flags().contains(FsFlags::ST_NOEXEC).then(|| {
+        let path = program.canonicalize().unwrap_or_default();
+        let points = Sysroot::host().mount_points().unwrap_or_default();
+        let holding = points.into_iter().filter(|point| path.starts_with(point));
+        holding.max_by_key(String::len).unwrap_or_else(|| "/".to_owned()).into()
     })
-}
-
-/// The mount point in mountinfo that holds the path.
-fn mount_point(root: &Root, path: &Path) -> Option<String> {
-    let path = path.canonicalize().ok()?;
-    let mounts = root.read("/proc/self/mountinfo").ok()??;
-    let points = mounts.lines().filter_map(|line| line.split(' ').nth(4));
-    let holding = points.filter(|point| path.starts_with(point));
-    holding.max_by_key(|point| point.len()).map(str::to_owned)
 }
 
 /// A proc of a user namespace shows what this one hides, so the kernel gives none while anything covers a part
 /// of it: fs/namespace.c, `mount_too_revealing`.
-fn covered(root: &Root) -> Option<Hurdle> {
+fn covered(root: &Sysroot) -> Option<Diagnosis> {
     /// An empty directory by its nature, which nothing is hidden in.
     const HARMLESS: &str = "/proc/sys/fs/binfmt_misc";
     const SHOWN: usize = 4;
-    let mounts = root.read("/proc/self/mountinfo").ok()??;
-    let mut points: Vec<&str> = mounts.lines().filter_map(|line| line.split(' ').nth(4)).collect();
+    let mut points = root.mount_points()?;
     points.retain(|point| point.starts_with("/proc/") && *point != HARMLESS);
     points.dedup();
     if points.is_empty() {
@@ -80,18 +57,18 @@ fn covered(root: &Root) -> Option<Hurdle> {
         more => format!(" and {more} more"),
     };
     points.truncate(SHOWN);
-    Some(Hurdle::new(
+    Some(Diagnosis::new(
         format!(
             "{}{more} are covered here, as in a container, and a new proc would show them",
             points.join(", ")
         ),
         "start what surrounds this without these masks (docker run --security-opt systempaths=unconfined, \
-         podman run --security-opt unmask=ALL), or leave {\"type\": \"pid\"} out of linux.namespaces",
+         podman run --security-opt unmask=ALL)",
     ))
 }
 
 /// Why these layers cannot be an overlay.
-fn overlay(root: &Root, errno: Errno, options: &[&str]) -> Option<Hurdle> {
+fn overlay(root: &Sysroot, errno: Errno, options: &[&str]) -> Option<Diagnosis> {
     let option = |name: &str| options.iter().find_map(|option| option.strip_prefix(name)?.strip_prefix('='));
     let layers = ["upperdir", "workdir", "lowerdir"];
     let mut directories = layers.iter().flat_map(|name| {
@@ -100,7 +77,7 @@ fn overlay(root: &Root, errno: Errno, options: &[&str]) -> Option<Hurdle> {
     });
     let missing = directories.find(|(_, path)| !root.join(path).is_dir());
     if let Some((name, path)) = missing {
-        return Some(Hurdle::new(
+        return Some(Diagnosis::new(
             format!("overlay's {name} {path} is no directory"),
             format!("create it: mkdir -p {path}"),
         ));
@@ -110,20 +87,20 @@ fn overlay(root: &Root, errno: Errno, options: &[&str]) -> Option<Hurdle> {
     if let Some(work) = option("workdir")
         && point_of(&upper) != point_of(&root.join(work))
     {
-        return Some(Hurdle::new(
+        return Some(Diagnosis::new(
             format!("overlay's upperdir {shown} and workdir {work} are on different mounts"),
             "make workdir beside upperdir, on the same file system",
         ));
     }
     if statvfs(&upper).is_ok_and(|found| found.flags().contains(FsFlags::ST_RDONLY)) {
-        return Some(Hurdle::new(
+        return Some(Diagnosis::new(
             format!("overlay's upperdir {shown} is on a file system that is mounted read-only"),
             "put upperdir and workdir on one that can be written",
         ));
     }
     let found = rustix::fs::statfs(&upper).ok()?;
     if let Some((_, name)) = UNFIT.iter().find(|(magic, _)| i128::from(*magic) == i128::from(found.f_type)) {
-        return Some(Hurdle::new(
+        return Some(Diagnosis::new(
             format!("overlay's upperdir {shown} is on {name}, which cannot hold an upper layer"),
             "put upperdir and workdir on tmpfs, ext4, xfs or btrfs, or use fuse-overlayfs",
         ));
@@ -133,8 +110,8 @@ fn overlay(root: &Root, errno: Errno, options: &[&str]) -> Option<Hurdle> {
 
 /// A kernel that makes no overlay in a user namespace, which came with Linux 5.11.
 #[must_use]
-pub fn no_overlay() -> Hurdle {
-    Hurdle::new(
+pub fn no_overlay() -> Diagnosis {
+    Diagnosis::new(
         "this kernel makes no overlay in a user namespace",
         "boot Linux 5.11 or newer, or use fuse-overlayfs",
     )
@@ -158,21 +135,18 @@ fn point_of(path: &Path) -> Option<u64> {
 }
 
 /// An option `uid=` or `gid=` whose number nobody has in this user namespace.
-fn unmapped(root: &Root, options: &[&str]) -> Option<Hurdle> {
-    for (word, file, list) in [
-        ("uid=", "/proc/self/uid_map", "linux.uidMappings"),
-        ("gid=", "/proc/self/gid_map", "linux.gidMappings"),
-    ] {
+fn unmapped(root: &Sysroot, options: &[&str]) -> Option<Diagnosis> {
+    for (word, file) in [("uid=", "/proc/self/uid_map"), ("gid=", "/proc/self/gid_map")] {
         let Some((option, id)) =
             options.iter().find_map(|option| Some((option, option.strip_prefix(word)?.parse().ok()?)))
         else {
             continue;
         };
-        let map: IdMap = root.read(file).ok()??.parse().ok()?;
+        let map: IdMap = root.readable(file)?.parse().ok()?;
         if map.outside(id).is_none() {
-            return Some(Hurdle::new(
+            return Some(Diagnosis::new(
                 format!("{option} is not mapped in this user namespace"),
-                format!("leave {option} out, or map the id in {list}"),
+                format!("leave {option} out, or map the id"),
             ));
         }
     }
@@ -182,7 +156,7 @@ fn unmapped(root: &Root, options: &[&str]) -> Option<Hurdle> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::root::stand_in::StandIn;
+    use crate::sysroot::stand_in::StandIn;
 
     #[test]
     fn what_covers_proc_is_named() {
@@ -192,8 +166,8 @@ mod tests {
              3 2 0:3 / /proc/sys/fs/binfmt_misc rw - autofs x rw\n4 2 0:4 /null /proc/kcore rw - tmpfs x rw\n\
              5 2 0:4 /null /proc/keys rw - tmpfs x rw\n",
         );
-        let hurdle = file_system_in(&host.root(), Errno::EPERM, "proc", &[]).unwrap();
-        assert!(hurdle.cause.starts_with("/proc/kcore, /proc/keys are covered"), "{}", hurdle.cause);
+        let diagnosis = file_system_in(&host.root(), Errno::EPERM, "proc", &[]).unwrap();
+        assert!(diagnosis.cause.starts_with("/proc/kcore, /proc/keys are covered"), "{}", diagnosis.cause);
         let bare = StandIn::new().file("/proc/self/mountinfo", "2 1 0:2 / /proc rw - proc proc rw\n");
         assert_eq!(file_system_in(&bare.root(), Errno::EPERM, "proc", &[]), None);
     }
@@ -202,8 +176,8 @@ mod tests {
     fn an_id_that_is_not_mapped_is_named() {
         let host =
             StandIn::new().file("/proc/self/uid_map", "0 1000 1\n").file("/proc/self/gid_map", "0 7 1\n");
-        let hurdle = file_system_in(&host.root(), Errno::EINVAL, "tmpfs", &["uid=0", "gid=5"]).unwrap();
-        assert_eq!(hurdle.cause, "gid=5 is not mapped in this user namespace");
+        let diagnosis = file_system_in(&host.root(), Errno::EINVAL, "tmpfs", &["uid=0", "gid=5"]).unwrap();
+        assert_eq!(diagnosis.cause, "gid=5 is not mapped in this user namespace");
         assert_eq!(file_system_in(&host.root(), Errno::EINVAL, "tmpfs", &["size=1", "gid=0"]), None);
     }
 
@@ -211,8 +185,8 @@ mod tests {
     fn overlay_names_the_directory_that_is_missing() {
         let host = StandIn::new().directory("/low").directory("/up");
         let options = ["lowerdir=/low:/lower", "upperdir=/up", "workdir=/up"];
-        let hurdle = file_system_in(&host.root(), Errno::ENOENT, "overlay", &options).unwrap();
-        assert_eq!(hurdle.remedy, "create it: mkdir -p /lower");
+        let diagnosis = file_system_in(&host.root(), Errno::ENOENT, "overlay", &options).unwrap();
+        assert_eq!(diagnosis.remedy, "create it: mkdir -p /lower");
         let whole = ["lowerdir=/low", "upperdir=/up", "workdir=/up"];
         let denied = file_system_in(&host.root(), Errno::EPERM, "overlay", &whole);
         assert!(denied.unwrap().cause.contains("overlay"));

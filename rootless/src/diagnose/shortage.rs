@@ -2,34 +2,18 @@
 
 use nix::errno::Errno;
 
-use crate::root::Root;
+use crate::sysroot::Sysroot;
 
-/// What to do where `errno` says that something has run out; `None` for every other.
+/// What to do where `errno` says that something has run out, whichever call said it: EMFILE and ENFILE, which no call
+/// gives for another reason, and ENOMEM. `None` for every other.
 ///
-/// No hurdle: that there is too little is all that is known. For a clone, whose EAGAIN is a limit, see
-/// [`processes`].
+/// For a clone, whose EAGAIN is a limit, see [`of_processes`]; for calls that write to a file system, [`of_space`].
 #[must_use]
 pub fn shortage(errno: Errno) -> Option<String> {
-    shortage_in(&Root::host(), errno)
+    shortage_in(&Sysroot::host(), errno)
 }
 
-/// What to do where no process may be added.
-#[must_use]
-pub fn processes(errno: Errno) -> Option<String> {
-    let root = Root::host();
-    let remedy = || {
-        let now = now(&root, "Max processes");
-        format!(
-            "end processes, or raise the limit of this user (ulimit -u{now}) or of the cgroup that this is in (pids.max; \
-             TasksMax= of a systemd unit)"
-        )
-    };
-    (errno == Errno::EAGAIN).then(remedy)
-}
-
-/// As [`shortage`], with `/proc` below another root.
-#[must_use]
-pub fn shortage_in(root: &Root, errno: Errno) -> Option<String> {
+fn shortage_in(root: &Sysroot, errno: Errno) -> Option<String> {
     Some(match errno {
         Errno::EMFILE => {
             let now = now(root, "Max open files");
@@ -39,8 +23,20 @@ pub fn shortage_in(root: &Root, errno: Errno) -> Option<String> {
             "raise the number of files that the machine may have open, as root: sysctl -w fs.file-max=NUMBER"
                 .into()
         }
+        Errno::ENOMEM => {
+            "free some memory (free -m), or raise the memory limit of the cgroup that this is in".into()
+        }
+        _ => return None,
+    })
+}
+
+/// What to do where a call that writes to a file system says that its room has run out. Elsewhere the same numbers
+/// mean other things: ENOSPC of a mount, a limit of mounts; EDQUOT of a key, a quota of keys.
+#[must_use]
+pub fn of_space(errno: Errno) -> Option<String> {
+    Some(match errno {
         Errno::EFBIG => {
-            let now = now(root, "Max file size");
+            let now = now(&Sysroot::host(), "Max file size");
             format!(
                 "raise the limit of file sizes: ulimit -f unlimited{now}, or LimitFSIZE= of a systemd unit"
             )
@@ -49,16 +45,25 @@ pub fn shortage_in(root: &Root, errno: Errno) -> Option<String> {
         Errno::EDQUOT => {
             "free some of your quota on the file system (quota -s), or have root raise it".into()
         }
-        Errno::ENOMEM => {
-            "free some memory (free -m), or raise the memory limit of the cgroup that this is in".into()
-        }
         _ => return None,
     })
 }
 
+/// What to do where `errno`, of clone(2), says that no process may be added.
+#[must_use]
+pub fn of_processes(errno: Errno) -> Option<String> {
+    (errno == Errno::EAGAIN).then(|| {
+        let now = now(&Sysroot::host(), "Max processes");
+        format!(
+            "end processes, or raise the limit of this user (ulimit -u{now}) or of the cgroup that this is in (pids.max; \
+             TasksMax= of a systemd unit)"
+        )
+    })
+}
+
 /// The soft limit of this name in `/proc/self/limits`.
-fn now(root: &Root, name: &str) -> String {
-    let text = root.read("/proc/self/limits").ok().flatten().unwrap_or_default();
+fn now(root: &Sysroot, name: &str) -> String {
+    let text = root.readable("/proc/self/limits").unwrap_or_default();
     let line = text.lines().find_map(|line| line.strip_prefix(name));
     let value = line.and_then(|line| line.split_whitespace().next());
     value.map(|value| format!(" (now {value})")).unwrap_or_default()
@@ -67,7 +72,7 @@ fn now(root: &Root, name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::root::stand_in::StandIn;
+    use crate::sysroot::stand_in::StandIn;
 
     #[test]
     fn a_limit_is_told_as_it_is_now() {
