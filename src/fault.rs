@@ -106,30 +106,46 @@ impl Error for Fault {
 
 /// Wraps an error into the [`Fault`] that explains it, which is built only when there is an error.
 pub trait OrFault<T> {
-    /// The value, or the fault with this error as its cause. Where the error is that something has run out (EMFILE,
-    /// ENOSPC), what helps against that takes the place of the fault's remedy.
+    /// The value, or the fault with this error as its cause. The fault's own remedy stays, but where no more files can
+    /// be open: that has nothing to do with what is done.
     fn or_fault(self, fault: impl FnOnce() -> Fault) -> anyhow::Result<T>;
+
+    /// As [`OrFault::or_fault`], of calls that write to a file system: where its room has run out, what helps against
+    /// that takes the place of the fault's remedy. From other calls ENOSPC and EDQUOT mean something else.
+    fn or_write_fault(self, fault: impl FnOnce() -> Fault) -> anyhow::Result<T>;
 }
 
 impl<T, E: Into<anyhow::Error>> OrFault<T> for Result<T, E> {
     fn or_fault(self, fault: impl FnOnce() -> Fault) -> anyhow::Result<T> {
-        self.map_err(|cause| {
-            let cause = cause.into();
-            let fault = fault();
-            // The fault's own remedy is for what usually goes wrong there.
-            let remedy = lacking(&*cause).or(fault.remedy);
-            anyhow::Error::new(Fault { remedy, cause: Some(cause), ..fault })
+        explain(self, fault, |errno| match errno {
+            Errno::EMFILE | Errno::ENFILE => diagnose::shortage(errno),
+            _ => None,
         })
+    }
+
+    fn or_write_fault(self, fault: impl FnOnce() -> Fault) -> anyhow::Result<T> {
+        explain(self, fault, |errno| diagnose::shortage(errno).or_else(|| diagnose::of_space(errno)))
     }
 }
 
-/// What to do about an error of the kernel's that something has run out.
-fn lacking(link: &(dyn Error + 'static)) -> Option<String> {
-    let errno = match link.downcast_ref::<Errno>() {
-        Some(errno) => *errno,
-        None => Errno::from_raw(link.downcast_ref::<io::Error>()?.raw_os_error()?),
-    };
-    diagnose::shortage(errno).or_else(|| diagnose::of_space(errno))
+/// The fault's remedy is for what usually goes wrong there; `shortage` tells of what has run out instead.
+fn explain<T, E: Into<anyhow::Error>>(
+    result: Result<T, E>,
+    fault: impl FnOnce() -> Fault,
+    shortage: impl FnOnce(Errno) -> Option<String>,
+) -> anyhow::Result<T> {
+    result.map_err(|cause| {
+        let cause = cause.into();
+        let fault = fault();
+        let remedy = errno_of(&*cause).and_then(shortage).or(fault.remedy);
+        anyhow::Error::new(Fault { remedy, cause: Some(cause), ..fault })
+    })
+}
+
+/// The kernel's error number, whichever crate it came through.
+fn errno_of(link: &(dyn Error + 'static)) -> Option<Errno> {
+    let errno = || Some(Errno::from_raw(link.downcast_ref::<io::Error>()?.raw_os_error()?));
+    link.downcast_ref::<Errno>().copied().or_else(errno)
 }
 
 /// An error as a person sees it.
@@ -155,7 +171,7 @@ impl Report {
                 remedy = fault.remedy.clone().or(remedy);
             }
         }
-        let remedy = remedy.or_else(|| error.chain().find_map(lacking));
+        let remedy = remedy.or_else(|| error.chain().find_map(|link| diagnose::shortage(errno_of(link)?)));
         Self { line, remedy: remedy.map(|remedy| printable(&remedy).into_owned()) }
     }
 
@@ -228,16 +244,34 @@ mod tests {
     }
 
     #[test]
-    fn what_has_run_out_is_the_remedy_unless_the_fault_knew_of_it() {
-        let full = || io::Error::from_raw_os_error(libc::ENOSPC);
+    fn what_has_run_out_is_the_remedy_where_it_is_known_what_that_is() {
+        let error = io::Error::from_raw_os_error;
         let remedy = |error: anyhow::Error| Report::of(&error).remedy.unwrap_or_default();
         let fault = || Fault::doing("write the pid file").remedy("name a file that you may write to");
-        let usual = Err::<(), _>(full())
-            .or_fault(fault)
-            .or_fault(|| Fault::doing("create web").remedy("never shown"));
+        let failed = |number| Err::<(), _>(error(number));
+        let outer = || Fault::doing("create web").remedy("never shown");
+        let usual = failed(libc::ENOSPC).or_write_fault(fault).or_fault(outer);
         assert!(remedy(usual.unwrap_err()).starts_with("free some space"));
-        assert!(remedy(anyhow::Error::new(full()).context("create web")).starts_with("free some space"));
-        assert_eq!(remedy(fault().caused_by(full())), "name a file that you may write to");
+        for (number, shortage) in
+            [(libc::EMFILE, "raise the limit of open files"), (libc::ENOMEM, "free some memory")]
+        {
+            assert!(remedy(anyhow::Error::new(error(number)).context("create web")).starts_with(shortage));
+            let unhelped = failed(number).or_fault(|| Fault::doing("create web"));
+            assert!(remedy(unhelped.unwrap_err()).starts_with(shortage));
+            assert!(remedy(failed(number).or_write_fault(fault).unwrap_err()).starts_with(shortage));
+        }
+        assert!(
+            remedy(failed(libc::EMFILE).or_fault(fault).unwrap_err()).starts_with("raise the limit of open")
+        );
+        assert_eq!(remedy(fault().caused_by(error(libc::EMFILE))), "name a file that you may write to");
+        // Of a mount, a key, a namespace: no disk is full.
+        for number in [libc::ENOSPC, libc::EDQUOT, libc::ENOMEM] {
+            assert_eq!(
+                remedy(failed(number).or_fault(fault).unwrap_err()),
+                "name a file that you may write to"
+            );
+        }
+        assert_eq!(remedy(failed(libc::ENOSPC).or_fault(|| Fault::doing("make a mount")).unwrap_err()), "");
         let other = Err::<(), _>(Errno::EACCES).or_fault(fault);
         assert_eq!(remedy(other.unwrap_err()), "name a file that you may write to");
     }

@@ -56,7 +56,7 @@ impl Gate {
             listen(&socket, Backlog::new(1)?)?;
             anyhow::Ok(Self(socket))
         };
-        build().or_fault(|| Fault::doing("make the socket that start will use, in the state directory"))
+        build().or_write_fault(|| Fault::doing("make the socket that start will use, in the state directory"))
     }
 
     /// Waits until `start` says so. A `start` that dies before its word is forgotten. Nobody can knock any more then,

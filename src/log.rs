@@ -133,7 +133,7 @@ pub fn start(goal: Option<Goal<'_>>, format: Format, level: Level) -> anyhow::Re
 }
 
 fn open(path: &Path) -> anyhow::Result<File> {
-    output_file::append(path, Mode::from_bits_truncate(0o644), OFlag::empty()).or_fault(|| {
+    output_file::append(path, Mode::from_bits_truncate(0o644), OFlag::empty()).or_write_fault(|| {
         Fault::doing(format!("open the log {}", path.display()))
             .remedy("give --log a file in a directory that exists and that you may write to")
     })

@@ -4,6 +4,8 @@ use crate::common::{Bundle, Kase, words};
 use std::process::Command;
 
 deeds! { what_has_run_out_is_what_the_help_is_about }
+// Without the helpers, which get no privilege under strace.
+deeds! { bare: no_disk_is_full_where_nothing_is_written_to_one }
 deeds! { user: a_limit_of_processes_is_named_with_its_value }
 
 fn run(kase: &Kase, bundle: &Bundle) -> Command {
@@ -35,6 +37,25 @@ fn what_has_run_out_is_what_the_help_is_about(kase: &Kase) {
         let outcome = kase.finish(strace);
         assert_eq!(outcome.code, 1, "{outcome}");
         assert!(outcome.help().starts_with(help), "{call} {errno}: {outcome}");
+    }
+}
+
+fn no_disk_is_full_where_nothing_is_written_to_one(kase: &Kase) {
+    if Command::new("strace").arg("--version").output().is_err() {
+        skip!("needs strace");
+    }
+    for (inject, line, help) in [
+        ("pivot_root:error=ENOSPC", "make the rootfs the root", ""),
+        ("chdir:error=ENOMEM:when=2+", "process.cwd", "name a directory that the container's user may enter"),
+    ] {
+        let bundle = kase.bundle();
+        let run = run(kase, &bundle);
+        let mut strace = kase.program("strace");
+        strace.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("inject={inject}"), "--"]);
+        strace.arg(run.get_program()).args(run.get_args());
+        let outcome = kase.finish(strace);
+        assert!(outcome.err.contains(line), "{inject}: {outcome}");
+        assert_eq!(outcome.help(), help, "{inject}: {outcome}");
     }
 }
 

@@ -234,7 +234,7 @@ fn fail(error: &anyhow::Error, code: u8) -> ExitCode {
 /// Standard output does not take it.
 fn print(text: impl AsRef<[u8]>) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
-    out.write_all(text.as_ref()).and_then(|()| out.flush()).or_fault(|| {
+    out.write_all(text.as_ref()).and_then(|()| out.flush()).or_write_fault(|| {
         Fault::doing("write to standard output")
             .remedy("lead it to a file, a pipe or a terminal that takes it")
     })
@@ -265,7 +265,7 @@ fn dispatch(matches: &ArgMatches, caller: Caller, sealed: anyhow::Result<()>) ->
         _ => Driver::Auto,
     };
     if let Some(file) = given::<PathBuf>(matches, "trace") {
-        trace::begin(file).or_fault(|| {
+        trace::begin(file).or_write_fault(|| {
             Fault::doing(format!("write the trace {}", file.display()))
                 .remedy("give --trace a file in a directory that you may write to")
         })?;

@@ -29,11 +29,11 @@ pub fn run(context: Context, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
         false => DEFAULT.to_string(),
     };
     let text = if has_cgroup_v2()? { text } else { text.replace(CGROUP_NAMESPACE, "") };
-    let mut out = OpenOptions::new().write(true).create_new(true).open(&file).or_fault(|| {
+    let open = OpenOptions::new().write(true).create_new(true).open(&file);
+    open.and_then(|mut out| out.write_all(text.as_bytes())).or_write_fault(|| {
         Fault::doing(format!("write {}", file.display()))
             .remedy("remove the file if it is there and not needed, or name another directory with --bundle")
     })?;
-    out.write_all(text.as_bytes())?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -30,7 +30,7 @@ impl Announcement<'_> {
 }
 
 fn write_pid_file(path: &Path, pid: i32) -> anyhow::Result<()> {
-    output_file::write_whole(path, pid.to_string().as_bytes()).or_fault(|| {
+    output_file::write_whole(path, pid.to_string().as_bytes()).or_write_fault(|| {
         Fault::doing(format!("write the pid file {}", path.display()))
             .remedy("give --pid-file a file in a directory that exists and that you may write to")
     })

@@ -247,7 +247,10 @@ impl Creation<'_> {
     }
 
     fn overlay_log(&self) -> anyhow::Result<File> {
-        self.entry.directory.log("fuse-overlayfs.log").or_fault(|| Fault::doing("make the overlay's log"))
+        self.entry
+            .directory
+            .log("fuse-overlayfs.log")
+            .or_write_fault(|| Fault::doing("make the overlay's log"))
     }
 
     fn run_hooks(&self, pid: i32) -> anyhow::Result<()> {

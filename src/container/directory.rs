@@ -10,7 +10,7 @@ use nix::sys::stat::{Mode, fstatat};
 use nix::unistd::{UnlinkatFlags, Whence, lseek, unlinkat};
 use std::ffi::{CStr, CString, OsStr};
 use std::fs::File;
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::rc::Rc;
@@ -18,8 +18,9 @@ use std::rc::Rc;
 /// Puts a file beside the record: later changes of the bundle must not reach the container.
 pub fn keep(directory: BorrowedFd<'_>, name: &str, content: &[u8]) -> anyhow::Result<()> {
     let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
-    let file = openat(directory, name, flags, Mode::from_bits_truncate(0o600))?;
-    Ok(File::from(file).write_all(content)?)
+    let file = openat(directory, name, flags, Mode::from_bits_truncate(0o600)).map_err(io::Error::from);
+    file.and_then(|file| File::from(file).write_all(content))
+        .or_write_fault(|| Fault::doing(format!("write {name} into the container's state directory")))
 }
 
 /// A container's directory, by its name in the root.

@@ -49,7 +49,7 @@ impl Remover {
         let file = match openat(directory, FILE, flags, Mode::from_bits_truncate(0o600)) {
             Err(Errno::ENOENT) => return Ok(None),
             Err(Errno::ELOOP) => return Err(is_link().into()),
-            file => File::from(file.or_fault(|| {
+            file => File::from(file.or_write_fault(|| {
                 Fault::doing("open the container's record")
                     .remedy("remove the container's state directory, if kase did not make what is in it")
             })?),

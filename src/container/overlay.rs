@@ -47,7 +47,7 @@ pub fn ready(plan: &Plan<'_>, caller: &Caller, store: &Store, id: &str) -> anyho
         Fault::doing(format!("make the overlay's directory {}", directory.display()))
             .remedy("name one in a directory that exists and that you may write to")
     };
-    let top = open_top(directory).or_fault(doing)?;
+    let top = open_top(directory).or_write_fault(doing)?;
     let real = fs::read_link(of_descriptor(&top)).or_fault(doing)?;
     if overlaps(&real, &fs::canonicalize(&plan.rootfs).or_fault(doing)?) {
         return Err(within("--overlay", directory).into());
@@ -57,8 +57,9 @@ pub fn ready(plan: &Plan<'_>, caller: &Caller, store: &Store, id: &str) -> anyho
     take(&top, directory, &fs::canonicalize(store.place_of(id)?).or_fault(doing)?)?;
     let lower = stat(&plan.rootfs).or_fault(doing)?;
     for name in ["upper", "work"] {
-        if let Some(new) = make(top.as_fd(), name).or_fault(doing)? {
-            give_owner_and_mode(&new, name, &lower, owner(overlay, plan, caller, &lower)).or_fault(doing)?;
+        if let Some(new) = make(top.as_fd(), name).or_write_fault(doing)? {
+            give_owner_and_mode(&new, name, &lower, owner(overlay, plan, caller, &lower))
+                .or_write_fault(doing)?;
             continue;
         }
         // A symlink is refused where the layers are opened, with a message of its own.
@@ -131,7 +132,7 @@ fn take(top: &File, directory: &Path, place: &Path) -> anyhow::Result<()> {
     let doing = || Fault::doing(format!("write who uses {}", shown.display()));
     let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
     let mode = Mode::from_bits_truncate(0o600);
-    let file = openat(top, USER, flags | OFlag::O_CLOEXEC, mode).map(File::from).or_fault(doing)?;
+    let file = openat(top, USER, flags | OFlag::O_CLOEXEC, mode).map(File::from).or_write_fault(doing)?;
     let user = user(&file).or_fault(doing)?.ok_or_else(|| {
         let (shown, what) = (shown.display(), "which kase would write who uses the directory into");
         Fault::at("--overlay", format!("{shown}, {what}, is there already and none of kase's"))
@@ -142,7 +143,7 @@ fn take(top: &File, directory: &Path, place: &Path) -> anyhow::Result<()> {
         return Err(in_use(directory, Some(user).filter(|_| known)).into());
     }
     let write = || file.set_len(0).and_then(|()| file.write_all_at(place.as_os_str().as_bytes(), 0));
-    write().or_fault(doing)
+    write().or_write_fault(doing)
 }
 
 /// Where the state of the container is that the file names; an empty path when it was made and not written yet, and

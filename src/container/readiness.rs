@@ -62,7 +62,7 @@ pub fn prepare(state: BorrowedFd<'_>) -> anyhow::Result<()> {
         fs::create_dir(&directory)?;
         fs::set_permissions(&directory, Permissions::from_mode(0o755))
     };
-    make().or_fault(|| Fault::doing("make the directory of the container's NOTIFY_SOCKET"))
+    make().or_write_fault(|| Fault::doing("make the directory of the container's NOTIFY_SOCKET"))
 }
 
 impl Readiness {
@@ -81,7 +81,7 @@ impl Readiness {
             socket.set_nonblocking(true)?;
             std::io::Result::Ok(socket)
         };
-        let socket = listen().or_fault(|| Fault::doing("listen on the container's NOTIFY_SOCKET"))?;
+        let socket = listen().or_write_fault(|| Fault::doing("listen on the container's NOTIFY_SOCKET"))?;
         Ok(Some(Self { socket, host, main }))
     }
 

@@ -28,6 +28,8 @@ use std::path::PathBuf;
 /// No record is longer, in bytes: whoever looks at another's must not read for ever.
 const LONGEST: usize = 16 << 20;
 
+const WRITE: &str = "write the container's record";
+
 /// Opens the record that is there.
 fn open(directory: BorrowedFd<'_>, flags: OFlag) -> nix::Result<File> {
     openat(directory, FILE, flags | GUARDED, Mode::empty()).map(File::from)
@@ -152,15 +154,17 @@ impl Journal {
             let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_APPEND | OFlag::O_CLOEXEC;
             let file = File::from(openat(directory, FILE, flags, Mode::from_bits_truncate(0o600))?);
             lock_creator(&file)?;
-            let journal = Self(file);
-            journal.write(&Line::Facts(facts))?;
-            anyhow::Ok(journal)
+            nix::Result::Ok(Self(file))
         };
-        begin().map_err(|error| match error.downcast_ref() {
+        match begin() {
             // Somebody has removed the entry meanwhile.
-            Some(Errno::EEXIST | Errno::EAGAIN | Errno::ENOENT) => deleted(),
-            _ => Fault::doing("write the container's record").caused_by(error),
-        })
+            Err(Errno::EEXIST | Errno::EAGAIN | Errno::ENOENT) => Err(deleted()),
+            begun => {
+                let journal = begun.or_write_fault(|| Fault::doing(WRITE))?;
+                journal.write(&Line::Facts(facts))?;
+                Ok(journal)
+            }
+        }
     }
 
     /// The descriptor, which init must not have.
@@ -194,10 +198,10 @@ impl Journal {
         if text.len() > LONGEST / 2 {
             return Err(Fault::doing(format!("it would be longer than {} bytes", LONGEST / 2))
                 .remedy("give the container fewer or shorter annotations and hooks")
-                .into());
+                .within(WRITE));
         }
         // One write, so that a reader sees all of the line or nothing that ends in a newline.
-        Ok((&self.0).write_all(&text)?)
+        (&self.0).write_all(&text).or_write_fault(|| Fault::doing(WRITE))
     }
 }
 

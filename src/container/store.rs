@@ -93,13 +93,16 @@ impl Store {
     pub fn claim(&self, id: &str, caller: &Caller, facts: Facts, config: &[u8]) -> anyhow::Result<Entry> {
         id::check(id)?;
         let root = self.make(caller)?;
-        mkdirat(&root, id, Mode::S_IRWXU).map_err(|errno| match errno {
-            Errno::EEXIST => anyhow::Error::new(
-                Fault::doing("container with given ID already exists")
-                    .remedy(format!("choose another id, or remove that container: kase delete --force {id}")),
-            ),
-            errno => Fault::doing(format!("make {}", self.root.join(id).display())).caused_by(errno),
-        })?;
+        match mkdirat(&root, id, Mode::S_IRWXU) {
+            Err(Errno::EEXIST) => {
+                return Err(Fault::doing("container with given ID already exists")
+                    .remedy(format!("choose another id, or remove that container: kase delete --force {id}"))
+                    .into());
+            }
+            made => {
+                made.or_write_fault(|| Fault::doing(format!("make {}", self.root.join(id).display())))?;
+            }
+        }
         let directory = Directory::of(Rc::new(root), id.to_string());
         let own = directory.open().or_fault(|| Fault::doing("open the container's new state directory"));
         let own = own.inspect_err(|_| {

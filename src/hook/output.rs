@@ -46,7 +46,7 @@ fn file(annotations: &BTreeMap<String, String>, name: &str) -> anyhow::Result<Op
         fcntl(&file, FcntlArg::F_SETFL(OFlag::O_APPEND))?;
         Ok(file)
     };
-    open().map(Some).or_fault(|| {
+    open().map(Some).or_write_fault(|| {
         Fault::at(format!("annotations[{name:?}]"), format!("open {path:?}"))
             .remedy("name a file on the host that you may write, by its whole path")
     })

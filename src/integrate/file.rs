@@ -77,7 +77,7 @@ impl Configuration {
     /// Makes the directory that it is to lie in.
     pub fn make_directory(&self) -> anyhow::Result<()> {
         let parent = self.target.parent().unwrap_or(&self.target);
-        fs::create_dir_all(parent).or_fault(|| cannot_write(parent))
+        fs::create_dir_all(parent).or_write_fault(|| cannot_write(parent))
     }
 
     /// What is in it.
@@ -173,7 +173,7 @@ impl Configuration {
             }
             file.sync_all()
         };
-        write().or_fault(|| cannot_write(path))?;
+        write().or_write_fault(|| cannot_write(path))?;
         Ok(new)
     }
 }
@@ -185,7 +185,7 @@ struct Unplaced {
 
 impl Unplaced {
     fn replace(self, path: &Path) -> anyhow::Result<()> {
-        fs::rename(&self.path, path).or_fault(|| cannot_write(path))
+        fs::rename(&self.path, path).or_write_fault(|| cannot_write(path))
     }
 }
 
