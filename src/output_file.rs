@@ -1,9 +1,8 @@
 //! Files of the host that kase writes because its caller names them: `--log`, `--trace`, `--pid-file`, and those of
 //! annotations for hooks.
 //!
-//! In a directory that others may write to, such as /tmp, a symlink of another user's would lead kase's caller
-//! anywhere. Where fs.protected_symlinks is set, the kernel follows none there (proc_sys_fs(5)); kase never does. A
-//! FIFO without a reader is an error, and no wait.
+//! A symlink of another user's would lead kase's caller anywhere: [`may_follow`] says which are followed. A FIFO without
+//! a reader is an error, and no wait.
 
 use crate::kernel::errno;
 use crate::kernel::path::{Resolve, of_descriptor, openat, openat2};
@@ -12,6 +11,7 @@ use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, readlinkat, renameat};
 use nix::sys::stat::{FileStat, Mode, fstat, fstatat};
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 use nix::unistd::{UnlinkatFlags, geteuid, linkat, unlinkat};
+use rootless::symlink::may_follow;
 use std::ffi::{CString, OsStr, OsString};
 use std::fs::File;
 use std::io::{self, ErrorKind, Write};
@@ -179,17 +179,11 @@ impl RelativePath {
     }
 }
 
-/// As with fs.protected_symlinks, for every directory that others may write to.
 fn check(holder: &FileStat, link: &FileStat, name: &OsStr) -> io::Result<()> {
-    const OTHERS_WRITE: u32 = 0o022;
-    let trusted = [geteuid().as_raw(), holder.st_uid];
-    if holder.st_mode & OTHERS_WRITE == 0 || trusted.contains(&link.st_uid) {
+    if may_follow(link, holder, geteuid().as_raw()) {
         return Ok(());
     }
-    let said = format!(
-        "{} is a symlink of user {}'s in a directory that others may write to",
-        name.display(),
-        link.st_uid
-    );
+    let place = if holder.st_mode & 0o022 == 0 { "" } else { " in a directory that others may write to" };
+    let said = format!("{} is a symlink of user {}'s{place}", name.display(), link.st_uid);
     Err(io::Error::new(ErrorKind::PermissionDenied, said))
 }

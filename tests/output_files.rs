@@ -182,6 +182,14 @@ fn a_symlink_of_another_user_where_others_may_write_is_refused(kase: &Kase) {
         open.join(name).to_str().unwrap().to_owned()
     };
     let theirs = link("theirs", &target, NOBODY);
+    let private = kase.directory("private");
+    chown(&private, Some(NOBODY), Some(NOBODY)).unwrap();
+    symlink(&target, private.join("link")).unwrap();
+    lchown(private.join("link"), Some(NOBODY), Some(NOBODY)).unwrap();
+    let private = private.join("link").to_str().unwrap().to_owned();
+    for case in all_files(kase, &private) {
+        run(kase, &case).refused(&["link is a symlink of user 65534's"]);
+    }
     let on_the_way = format!("{}/target", link("directory", &kase.path(""), NOBODY));
     for file in [theirs, on_the_way] {
         for case in all_files(kase, &file) {

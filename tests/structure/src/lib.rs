@@ -28,7 +28,7 @@ const ROOMS: &str = "
     hook        interpreter output_file fault kernel trace
     gate        handshake fault kernel
     interpreter fault kernel
-    output_file kernel
+    output_file kernel rootless
     handshake   fault kernel
     bundle      config json_tree fault kernel
     config
