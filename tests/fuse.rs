@@ -16,6 +16,7 @@ deeds! {
     the_program_is_none_of_the_containers_and_ends_with_it,
     the_program_ends_with_an_init_that_is_killed_or_never_started,
     the_program_shows_nothing_of_the_host,
+    the_program_begins_without_the_hosts_files,
     a_program_that_is_stopped_goes_on,
     without_the_program_its_package_is_named,
     what_the_program_says_is_told,
@@ -122,16 +123,15 @@ fn a_file_system_without_attributes_is_given_a_program(kase: &Kase) {
 fn where_the_kernel_has_an_overlay_no_program_is_started(kase: &Kase) {
     needs_fuse!();
     let bundle = bundle(kase);
-    let log = kase.file("started", "");
-    let decoy = kase.file("decoy", &format!("#!/bin/sh\necho started >>{}\n", log.display()));
+    let decoy = kase.file("decoy", "#!/bin/sh\necho it has started >&2\n");
     fs::set_permissions(&decoy, fs::Permissions::from_mode(0o755)).unwrap();
     let host = host(kase, &format!("mount --bind {} {PROGRAM}", decoy.display()));
     for (option, kind, started) in
-        [("--overlay", "overlay", ""), ("--overlay=changes", "overlay", ""), (option(), "", "started\n")]
+        [("--overlay", "overlay", false), ("--overlay=changes", "overlay", false), (option(), "", true)]
     {
         let outcome = host.once(&run(kase, &bundle, option));
         assert!(kind.is_empty() || outcome.stdout().contains("type=overlay"), "{outcome}");
-        assert_eq!(fs::read_to_string(&log).unwrap(), started, "{option}");
+        assert_eq!(outcome.err.contains("(it has started)"), started, "{outcome}");
     }
 }
 
@@ -225,9 +225,16 @@ fn the_program_ends_with_an_init_that_is_killed_or_never_started(kase: &Kase) {
 /// To a container that sees it, and may trace it: the pid namespace is the host's.
 fn the_program_shows_nothing_of_the_host(kase: &Kase) {
     needs_fuse!();
+    for root in [None, Some("--no-pivot")] {
+        shows_nothing_of_the_host(kase, root);
+    }
+}
+
+fn shows_nothing_of_the_host(kase: &Kase, root: Option<&str>) {
     let id = kase.id();
     let bundle = kase.bundle().writable().without_namespace("pid").args(["/probe", "sleep"]);
-    let words = kase.command(words(["run", "-d", "-b"], bundle.dir(), [option(), id.as_str()]));
+    let more = [option(), id.as_str()];
+    let words = kase.command(words(["run", "-d", "-b"], bundle.dir(), root.into_iter().chain(more)));
     host(kase, "").once(&words).succeeded();
     let running = programs(kase);
     let [program] = &running[..] else { panic!("{running:?}") };
@@ -238,8 +245,16 @@ fn the_program_shows_nothing_of_the_host(kase: &Kase) {
         names.sort();
         names
     };
-    assert_eq!(list("root"), ["changes", "lower", "proc"]);
-    assert_eq!(list("root/proc"), ["self"]);
+    // What it has loaded was in the others.
+    let is_filled = |name: &String| {
+        fs::read_dir(program.join("root").join(name)).is_ok_and(|mut entries| entries.next().is_some())
+    };
+    let filled: Vec<_> = list("root").into_iter().filter(is_filled).collect();
+    assert_eq!(filled, ["changes", "etc", "lower", "proc"]);
+    assert_eq!(list("root/etc"), ["ld.so.cache"]);
+    assert_eq!(fs::read(program.join("root/etc/ld.so.cache")).unwrap(), b"");
+    assert_eq!(list("root/proc"), ["self", "sys"]);
+    assert_eq!(fs::read(program.join("root/proc/sys/kernel/overflowuid")).unwrap(), b"");
     assert_eq!(list("cwd"), list("root"));
     let own = |process: &Path, name: &str| fs::read_link(process.join("ns").join(name)).unwrap();
     for name in ["net", "ipc", "uts", "mnt"] {
@@ -254,6 +269,28 @@ fn the_program_shows_nothing_of_the_host(kase: &Kase) {
     assert_eq!(kase.call(exec).stdout(), "ok\nok\n");
     kase.call(["delete", "--force", &id]).succeeded();
     wait_until("the program to end", || programs(kase).is_empty());
+}
+
+/// A pod's other containers may be there before it has loaded what it needs.
+fn the_program_begins_without_the_hosts_files(kase: &Kase) {
+    needs_fuse!();
+    let decoy = kase.file("decoy", "#!/bin/sh\ncd /; [ -w usr ] && echo writable; echo * etc/*\n");
+    fs::set_permissions(&decoy, fs::Permissions::from_mode(0o755)).unwrap();
+    let host = host(kase, &format!("mount --bind {} {PROGRAM}", decoy.display()));
+    let bundle = bundle(kase);
+    for root in [None, Some("--no-pivot")] {
+        let (id, more) = (kase.id(), root.into_iter().chain([option()]));
+        let words = words(["run", "-b"], bundle.dir(), more.chain([id.as_str()]));
+        let outcome = host.once(&kase.command(words));
+        outcome.refused(&["fuse-overlayfs could not help", "(bin "]);
+        let seen = outcome.err.split_once("(bin ").unwrap().1;
+        let names = seen.split(')').next().unwrap().split_whitespace();
+        let known =
+            "bin changes etc etc/ld.so.cache gnu lib lib32 lib64 libx32 lower nix proc program sbin usr";
+        for name in names.filter(|name| name.chars().next().is_some_and(char::is_alphanumeric)) {
+            assert!(known.split(' ').any(|known| known == name), "{name}: {outcome}");
+        }
+    }
 }
 
 fn a_program_that_is_stopped_goes_on(kase: &Kase) {

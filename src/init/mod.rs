@@ -28,7 +28,7 @@ mod placed;
 mod process;
 mod program;
 mod refusal;
-mod rootfs;
+pub mod rootfs;
 pub mod session;
 mod symlink;
 mod sysctl;

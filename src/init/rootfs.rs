@@ -111,12 +111,7 @@ fn clone(path: &Path) -> anyhow::Result<OwnedFd> {
 /// Makes the rootfs the root, and leaves everything else behind.
 pub fn enter(plan: &Plan<'_>, root: BorrowedFd<'_>) -> anyhow::Result<()> {
     trace::step("pivot");
-    match plan.pivot {
-        Pivot::Root => pivot(root).or_fault(|| Fault::at("root.path", "make the rootfs the root"))?,
-        Pivot::Move => {
-            move_over(root).or_fault(|| Fault::at("root.path", "move the rootfs over the root"))?;
-        }
-    }
+    exchange(plan.pivot, root)?;
     chdir("/").or_fault(|| Fault::at("root.path", format!("enter {}", plan.rootfs.display())))?;
     // Slave and private are what the rootfs has been since `separate`.
     if let Some((propagation @ (Propagation::Shared | Propagation::Unbindable), reach)) = plan.propagation {
@@ -124,6 +119,14 @@ pub fn enter(plan: &Plan<'_>, root: BorrowedFd<'_>) -> anyhow::Result<()> {
             .or_fault(|| Fault::at("linux.rootfsPropagation", "set the propagation of the root"))?;
     }
     Ok(())
+}
+
+/// Makes the mount `root` the root of this process.
+pub fn exchange(how: Pivot, root: BorrowedFd<'_>) -> anyhow::Result<()> {
+    match how {
+        Pivot::Root => pivot(root).or_fault(|| Fault::at("root.path", "make the rootfs the root")),
+        Pivot::Move => move_over(root).or_fault(|| Fault::at("root.path", "move the rootfs over the root")),
+    }
 }
 
 fn pivot(root: BorrowedFd<'_>) -> anyhow::Result<()> {

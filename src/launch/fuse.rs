@@ -4,37 +4,43 @@
 //! it reaches the layers with the container's ids. It sees them in mounts of its own, which hold names without
 //! colons and commas. Of the container's mount it knows nothing, so that this ends with the container, and the
 //! program with it.
+//!
+//! Whoever may trace in the user namespace reaches what the program reaches, by /proc/PID/root, if the pid namespace
+//! is the host's. So the program's root holds, from its first instruction, the layers and the host's programs, which
+//! are read-only and go when it has loaded what it needs.
 
 use super::spawn::{is_blind, rootfs_tree};
 use crate::fault::{Fault, OrFault, Report};
 use crate::handshake::pack;
 use crate::host::Host;
 use crate::init::overlay::{Layers, flags};
-use crate::init::session;
+use crate::init::{rootfs, session};
 use crate::kernel::clone::{Child, Cloned, clone3};
 use crate::kernel::descriptor::{close_all_but, close_inherited_from};
-use crate::kernel::mount::{self, Propagation, Reach};
+use crate::kernel::mount::{self, Attributes, Propagation, Reach, attribute};
 use crate::kernel::path::open_namespace;
 use crate::kernel::process::{Dumpable, exit_now, set_dumpable, setns, unshare, wait_for};
 use crate::kernel::socket;
+use crate::plan::Plan;
 use crate::plan::namespaces::Kind;
 use crate::plan::overlay::{Overlay, Upper};
-use crate::plan::{Pivot, Plan};
 use nix::errno::Errno;
 use nix::mount::{MntFlags, umount2};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::{Mode, fstat, mkdirat};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::{Pid, chdir, dup, fchdir, getegid, geteuid, setsid};
+use nix::unistd::{Pid, dup, fchdir, getegid, geteuid, setsid};
 use rootless::checks;
 use std::convert::Infallible;
 use std::ffi::CString;
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{ErrorKind, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::symlink;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 /// What it needs beside the plan.
 #[derive(Debug)]
@@ -84,8 +90,11 @@ fn answer(plan: &Plan<'_>, needs: &Needs<'_>, init: &OwnedFd, log: &File) -> any
         .map_err(|diagnosis| Fault::doing(diagnosis.cause).remedy(diagnosis.remedy))?;
     let device = File::options().read(true).write(true).open(checks::FUSE)?;
     let mount = mount_of(&device, plan, flags).or_fault(|| Fault::doing("mount a file system of fuse"))?;
+    let place = File::open(PLACE)?;
+    let lent =
+        lend_programs(&program).or_fault(|| Fault::doing("lend the host's programs to fuse-overlayfs"))?;
     let process = match clone3(0, Child::Ours, None)? {
-        Cloned::New => execute(&program, device, log),
+        Cloned::New => execute(plan, place.as_fd(), device, log),
         Cloned::Caller(process) => process,
     };
     // Without it, the end of the program is the end of what it answers for.
@@ -94,8 +103,11 @@ fn answer(plan: &Plan<'_>, needs: &Needs<'_>, init: &OwnedFd, log: &File) -> any
     fstat(&mount).or_fault(|| {
         Fault::doing("fuse-overlayfs could not help").remedy("name a directory on ext4, XFS, Btrfs or tmpfs")
     })?;
-    if plan.pivot == Pivot::Root {
-        empty_root(process.pid).or_fault(|| Fault::doing("take the host's files from fuse-overlayfs"))?;
+    // Its own root may be another one than ours.
+    fchdir(&place)?;
+    for name in lent {
+        umount2(name, MntFlags::MNT_DETACH)
+            .or_fault(|| Fault::doing("take the host's programs from fuse-overlayfs"))?;
     }
     socket::send(init.as_fd(), b"m", Some(mount.as_fd()))?;
     keep_running(Pid::from_raw(process.pid))
@@ -146,40 +158,26 @@ fn enter(plan: &Plan<'_>, needs: &Needs<'_>) -> anyhow::Result<u64> {
     Ok(flags)
 }
 
-/// Becomes the program.
-fn execute(program: &Path, device: File, log: &File) -> ! {
-    let options =
-        format!("lowerdir={PLACE}/lower,upperdir={PLACE}/changes/upper,workdir={PLACE}/changes/work");
-    let become_it = || -> io::Result<Infallible> {
+/// Becomes the program, with what is at [`PLACE`] as its root.
+fn execute(plan: &Plan<'_>, place: BorrowedFd<'_>, device: File, log: &File) -> ! {
+    let options = "lowerdir=/lower,upperdir=/changes/upper,workdir=/changes/work";
+    let become_it = || -> anyhow::Result<Infallible> {
+        // By what procfs shows of it, it reaches its own descriptors.
+        let own = mount::clone_host_tree(c"/proc/self", Reach::One)?;
+        mount::attach(own.as_fd(), File::open(Path::new(PLACE).join("proc/self"))?.as_fd())?;
+        let mut command = Command::new("/program");
+        command.stdin(File::open("/dev/null")?).stdout(log.try_clone()?).stderr(log.try_clone()?);
+        rootfs::exchange(plan.pivot, place)?;
         // The only descriptor that crosses the exec.
         let device = dup(device)?;
-        let mut command = Command::new(program);
-        command.args(["-f", "-o", &options, &format!("/dev/fd/{}", device.as_raw_fd())]);
-        command.current_dir("/").stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log.try_clone()?);
-        Err(command.exec())
+        command.arg0("fuse-overlayfs").current_dir("/");
+        command.args(["-f", "-o", options, &format!("/dev/fd/{}", device.as_raw_fd())]);
+        Err(command.exec().into())
     };
     let Err(error) = become_it();
     // Who waits for its answer hears that there is none.
-    let _ = writeln!(&mut &*log, "{error}");
+    let _ = writeln!(&mut &*log, "{error:#}");
     exit_now(1)
-}
-
-/// Exchanges the root of this process and of the program, which has opened what it needs: for the layers, and what
-/// procfs shows of the program, by which it reaches its own descriptors. The kernel does so with every process in
-/// these mounts (pivot_root(2)), so that /proc/PID/root and the program's memory lead nobody to the host's files.
-fn empty_root(program: i32) -> anyhow::Result<()> {
-    let place = File::open(PLACE)?;
-    mkdirat(&place, "proc", Mode::S_IRWXU)?;
-    mkdirat(&place, "proc/self", Mode::S_IRWXU)?;
-    let own = mount::clone_host_tree(&CString::new(format!("/proc/{program}"))?, Reach::One)?;
-    mount::attach(own.as_fd(), File::open(Path::new(PLACE).join("proc/self"))?.as_fd())?;
-    let old = File::open("/")?;
-    fchdir(&place)?;
-    mount::pivot_root_here()?;
-    fchdir(&old)?;
-    umount2(".", MntFlags::MNT_DETACH)?;
-    chdir("/")?;
-    Ok(())
 }
 
 /// Stays until the program has ended, and has it go on whenever it is stopped: whoever waits for its answers would
@@ -229,11 +227,60 @@ const PLACE: &str = "/sys";
 /// Puts the layers where they have plain names.
 fn lay_out(lower: BorrowedFd<'_>, changes: BorrowedFd<'_>) -> anyhow::Result<()> {
     let place = mount::make_file_system(c"tmpfs", &[(c"mode", Some(c"755"))], 0)?;
-    mkdirat(&place, "lower", Mode::S_IRWXU)?;
-    mkdirat(&place, "changes", Mode::S_IRWXU)?;
+    for name in ["lower", "changes", "proc", "proc/self"] {
+        mkdirat(&place, name, Mode::S_IRWXU)?;
+    }
     mount::attach(place.as_fd(), File::open(PLACE)?.as_fd())?;
     for (name, tree) in [("lower", lower), ("changes", changes)] {
         mount::attach(tree, File::open(Path::new(PLACE).join(name))?.as_fd())?;
     }
     Ok(())
+}
+
+/// Where hosts have what programs load (ld.so(8)), and what this one reads before it answers.
+const PROGRAMS: [&str; 12] = [
+    "bin",
+    "etc/ld.so.cache",
+    "gnu",
+    "lib",
+    "lib32",
+    "lib64",
+    "libx32",
+    "nix",
+    "proc/sys/kernel/overflowgid",
+    "proc/sys/kernel/overflowuid",
+    "sbin",
+    "usr",
+];
+
+/// Mounts them read-only beside the layers, and the program itself, wherever it is. Returns what is mounted.
+fn lend_programs(program: &Path) -> anyhow::Result<Vec<&'static str>> {
+    let sources = PROGRAMS.map(|name| (Path::new("/").join(name), name));
+    let program = fs::canonicalize(program)?;
+    let mut lent = Vec::new();
+    for (source, name) in sources.into_iter().chain([(program, "program")]) {
+        let there = Path::new(PLACE).join(name);
+        let kind = match fs::symlink_metadata(&source) {
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
+            found => found?.file_type(),
+        };
+        if kind.is_symlink() {
+            symlink(fs::read_link(&source)?, there)?;
+            continue;
+        }
+        match kind.is_dir() {
+            true => fs::create_dir(&there)?,
+            false => {
+                fs::create_dir_all(there.parent().unwrap_or(&there))?;
+                File::create(&there)?;
+            }
+        }
+        let tree =
+            mount::clone_host_tree(&CString::new(source.into_os_string().into_vec())?, Reach::Recursive)?;
+        let readonly = Attributes { set: attribute::RDONLY, clear: 0 };
+        mount::set_attributes(tree.as_fd(), readonly, Reach::Recursive)?;
+        mount::attach(tree.as_fd(), File::open(there)?.as_fd())?;
+        lent.push(name);
+    }
+    Ok(lent)
 }
