@@ -13,6 +13,8 @@ deeds! {
     a_taken_name_moves_nothing,
     a_missing_device_moves_nothing,
     a_failure_half_way_brings_back_what_was_moved,
+    a_failure_right_after_the_move_brings_it_back,
+    a_container_that_cannot_be_made_gives_its_devices_back,
     the_hosts_own_namespace_is_refused,
     a_device_moves_into_a_user_namespace,
 }
@@ -52,10 +54,15 @@ impl<'a> Stage<'a> {
 
     /// `kase run` with the namespace as the host's.
     fn run(&self, bundle: &Bundle) -> Outcome {
+        self.run_under(bundle, &[])
+    }
+
+    /// The same, by another program.
+    fn run_under(&self, bundle: &Bundle, by: &[&str]) -> Outcome {
         let id = self.kase.id();
         let kase = self.kase.command(words(["run", "-b"], bundle.dir(), [id.as_str()]));
         let mut command = self.kase.program("ip");
-        command.args(["netns", "exec", &self.name]).arg(kase.get_program()).args(kase.get_args());
+        command.args(["netns", "exec", &self.name]).args(by).arg(kase.get_program()).args(kase.get_args());
         self.kase.finish(command)
     }
 }
@@ -191,6 +198,53 @@ fn a_failure_half_way_brings_back_what_was_moved(kase: &Kase) {
     let shown = Command::new("ip").args(["-n", &stage.name, "address", "show", "kd0"]).output().unwrap();
     let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
     assert!(shown.contains("192.0.2.7/24") && shown.contains("UP"), "{shown}");
+}
+
+/// Has an address and is up, as it was.
+fn is_whole(stage: &Stage<'_>) -> bool {
+    let shown = Command::new("ip").args(["-n", &stage.name, "address", "show", "kd0"]).output().unwrap();
+    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+    shown.contains("192.0.2.7/24") && shown.contains("UP")
+}
+
+fn a_failure_right_after_the_move_brings_it_back(kase: &Kase) {
+    if !is_ours() || Command::new("strace").arg("--version").output().is_err() {
+        skip!("needs strace, and kase");
+    }
+    for name in ["kd9", "net%d"] {
+        let stage = stage!(kase);
+        stage.ip(&["address", "add", "192.0.2.7/24", "dev", "kd0"]);
+        stage.ip(&["link", "set", "kd0", "up"]);
+        let bundle = takes(kase, json!({"kd0": {"name": name}}));
+        let mut failed = 0;
+        // What it says to the kernel of networks, and a little more.
+        for nth in 1.. {
+            let inject = format!("inject=sendto:error=ENOBUFS:when={nth}");
+            let outcome = stage.run_under(&bundle, &["strace", "-o", "/dev/null", "-e", &inject, "--"]);
+            if outcome.code == 0 {
+                break;
+            }
+            failed = nth;
+            assert!(is_whole(&stage), "{nth}: {outcome}");
+        }
+        assert!(failed > 5, "{failed}");
+    }
+}
+
+fn a_container_that_cannot_be_made_gives_its_devices_back(kase: &Kase) {
+    if !is_ours() {
+        skip!("others leave them to the namespace");
+    }
+    let stage = stage!(kase);
+    stage.ip(&["address", "add", "192.0.2.7/24", "dev", "kd0"]);
+    stage.ip(&["link", "set", "kd0", "up"]);
+    let bundle = takes(kase, json!({"kd0": {}})).args(["/no/such/program"]);
+    stage.run(&bundle).refused(&["/no/such/program"]);
+    assert!(is_whole(&stage));
+    let bundle = takes(kase, json!({"kd0": {}}));
+    let fails = json!([{"path": "/bin/false"}]);
+    stage.run(&bundle.edit(|spec| spec["hooks"]["createRuntime"] = fails)).refused(&["createRuntime"]);
+    assert!(is_whole(&stage));
 }
 
 fn the_hosts_own_namespace_is_refused(kase: &Kase) {

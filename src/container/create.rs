@@ -164,7 +164,9 @@ impl Creation<'_> {
         if let (Some(rdt), Some(share)) = (&plan.intel_rdt, share) {
             init.leave_when_dropped(share).enter(rdt, pid)?;
         }
-        net_devices::hand_over(plan, pid)?;
+        if let Some(devices) = net_devices::hand_over(plan, pid)? {
+            init.give_back_when_dropped(devices);
+        }
         ids.write(pid)?;
         let user_namespace = match &plan.overlay {
             Some(_) => fuse::user_namespace(plan, pid)?,

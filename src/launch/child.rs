@@ -1,6 +1,7 @@
 //! A process that kase makes for a container: its init, or one that `exec` adds.
 
 use super::intel_rdt::Share;
+use super::net_devices::HandedOver;
 use crate::fault::{Fault, OrFault};
 use crate::handshake::{Expected, KaseEnd, ToInit, ToKase};
 use crate::init::attributes;
@@ -29,6 +30,7 @@ pub struct Child {
     /// What a program that it needs has to say, should it fail.
     output: Option<File>,
     share: Option<Share>,
+    devices: Option<HandedOver>,
     kept: bool,
 }
 
@@ -100,7 +102,17 @@ impl Child {
         kase: KaseEnd,
         successor: Successor,
     ) -> Self {
-        Self { process, place, called, kase, successor, output: None, share: None, kept: false }
+        Self {
+            process,
+            place,
+            called,
+            kase,
+            successor,
+            output: None,
+            share: None,
+            devices: None,
+            kept: false,
+        }
     }
 
     /// Speaks to it, and passes descriptors with the word; when it has gone, what it said last is the error.
@@ -174,6 +186,11 @@ impl Child {
         self.share.insert(share)
     }
 
+    /// Gives these devices back to the host if the process comes to nothing.
+    pub fn give_back_when_dropped(&mut self, devices: HandedOver) {
+        self.devices = Some(devices);
+    }
+
     /// Gives the process the scheduler that it could not inherit from the one that made it.
     pub fn set_scheduler(&self, scheduler: Option<&Scheduler>) -> anyhow::Result<()> {
         match scheduler.filter(|scheduler| !scheduler.is_inherited()) {
@@ -212,6 +229,7 @@ impl Child {
     /// Leaves it alive when this is dropped.
     pub fn keep(&mut self) {
         self.kept = true;
+        self.devices.iter_mut().for_each(HandedOver::keep);
     }
 }
 
