@@ -13,6 +13,7 @@ deeds! {
     an_interrupt_key_is_a_signal_inside,
     a_new_size_reaches_the_container,
     run_with_a_terminal_gives_the_exit_code,
+    what_watches_over_the_terminal_is_there_before_the_container,
     the_terminal_is_as_before_afterwards,
     an_output_that_nobody_reads_keeps_no_signal_back,
     what_the_container_shows_goes_to_standard_output,
@@ -90,6 +91,35 @@ fn a_new_size_reaches_the_container(kase: &Kase) {
 fn run_with_a_terminal_gives_the_exit_code(kase: &Kase) {
     let mut terminal = Terminal::new(80, 24);
     ends_with(run(kase, &mut terminal, &with_terminal(kase, ["/probe", "exit", "42"])), 42);
+}
+
+fn what_watches_over_the_terminal_is_there_before_the_container(kase: &Kase) {
+    if std::process::Command::new("strace").arg("--version").output().is_err() {
+        skip!("needs strace");
+    }
+    let started = kase.path("started");
+    let hook = json!([{"path": "/bin/sh", "args": ["sh", "-c", format!("echo >{}", started.display())]}]);
+    let bundle = with_terminal(kase, ["/probe", "true"]).edit(|spec| spec["hooks"]["poststart"] = hook);
+    let mut failed = 0;
+    for nth in 1..8 {
+        let _ = std::fs::remove_file(&started);
+        let run = kase.command(words(["run", "-b"], bundle.dir(), [kase.id().as_str()]));
+        let mut strace = kase.program("strace");
+        strace.args(["-o", "/dev/null", "-e", &format!("inject=clone3:error=EAGAIN:when={nth}"), "--"]);
+        strace.arg(run.get_program()).args(run.get_args());
+        let mut terminal = Terminal::new(80, 24);
+        let mut child = terminal.lead(kase, &strace);
+        let mut status = None;
+        wait_until("kase to end", || {
+            status = child.try_wait().unwrap();
+            status.is_some()
+        });
+        if !status.unwrap().success() {
+            assert!(!started.exists(), "clone {nth} came after the start");
+            failed += 1;
+        }
+    }
+    assert!(failed > 0);
 }
 
 /// Runs the probe with redirections and gives what it wrote into the file `out`.
