@@ -73,20 +73,27 @@ fn replace(directory: BorrowedFd<'_>, name: &OsStr, text: &[u8]) -> io::Result<(
         let mut file = File::from(openat(directory, ".", flags, ANY)?);
         file.write_all(text)?;
         let own = of_descriptor(&file);
-        let link = || linkat(AT_FDCWD, &own, directory, name, AtFlags::AT_SYMLINK_FOLLOW);
-        match link() {
-            Err(Errno::EEXIST) => {
-                unlinkat(directory, name, UnlinkatFlags::NoRemoveDir)?;
-                Ok(link()?)
-            }
+        let link = |name: &OsStr| linkat(AT_FDCWD, &own, directory, name, AtFlags::AT_SYMLINK_FOLLOW);
+        match link(name) {
+            Err(Errno::EEXIST) => rename(directory, name, |hidden| Ok(link(hidden)?)),
             linked => Ok(linked?),
         }
     };
     // Not every file system has files without a name, and /proc may be missing.
-    link().or_else(|_| rename(directory, name, text))
+    link().or_else(|_| {
+        rename(directory, name, |hidden| {
+            let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
+            File::from(openat(directory, hidden, flags, ANY)?).write_all(text)
+        })
+    })
 }
 
-fn rename(directory: BorrowedFd<'_>, name: &OsStr, text: &[u8]) -> io::Result<()> {
+/// Has `make` make the file under another name, and gives it this one: so there is one file or the other at any time.
+fn rename(
+    directory: BorrowedFd<'_>,
+    name: &OsStr,
+    make: impl FnOnce(&OsStr) -> io::Result<()>,
+) -> io::Result<()> {
     let mut hidden = OsString::from(".");
     hidden.push(name);
     hidden.push(format!(".{}", std::process::id()));
@@ -95,9 +102,7 @@ fn rename(directory: BorrowedFd<'_>, name: &OsStr, text: &[u8]) -> io::Result<()
     // A kase with the same process id that was killed may have left it, or somebody has put it there to lead us
     // elsewhere. Mostly there is none, which is no error.
     let _ = remove();
-    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
-    let mut file = File::from(openat(directory, hidden, flags, ANY)?);
-    let written = file.write_all(text).and_then(|()| Ok(renameat(directory, hidden, directory, name)?));
+    let written = make(hidden).and_then(|()| Ok(renameat(directory, hidden, directory, name)?));
     written.inspect_err(|_| {
         // The error that is returned is the first one.
         let _ = remove();

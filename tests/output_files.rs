@@ -9,6 +9,7 @@ deeds! {
     a_pid_file_that_is_a_pipe_is_written_into,
     a_pid_file_that_is_a_symlink_is_followed,
     a_pid_file_replaces_a_regular_file,
+    a_pid_file_that_is_replaced_is_there_all_the_time,
     a_kase_that_is_killed_leaves_nothing_beside_its_pid_file,
     a_pipe_that_nobody_reads_is_refused,
     a_pipe_that_nobody_writes_is_no_configuration,
@@ -108,6 +109,27 @@ fn a_pid_file_replaces_a_regular_file(kase: &Kase) {
     assert_eq!(fs::read_to_string(&file).unwrap(), container.pid().to_string());
     // Whoever reads sees the whole of one or of the other.
     assert_eq!(std::io::read_to_string(before).unwrap(), "an old one that is longer");
+}
+
+fn a_pid_file_that_is_replaced_is_there_all_the_time(kase: &Kase) {
+    let (bundle, file) = (kase.bundle(), kase.path("pid"));
+    let mut killed = 0;
+    for call in ["linkat", "/^rename"] {
+        for nth in 1.. {
+            kase.file("pid", "old");
+            let id = kase.id();
+            let create = kase.command(words(["create", "-b"], bundle.dir(), ["--pid-file", "pid", &id]));
+            let (status, _) = kase.killed_at(call, nth, &create);
+            let text = fs::read_to_string(&file).expect("one of the two files");
+            assert!(text == "old" || text.parse::<u32>().is_ok(), "{text:?}");
+            kase.call(["delete", "--force", &id]).succeeded();
+            if status.success() {
+                break;
+            }
+            killed += 1;
+        }
+    }
+    assert!(killed > 1, "it was killed {killed} times only");
 }
 
 fn a_kase_that_is_killed_leaves_nothing_beside_its_pid_file(kase: &Kase) {
