@@ -6,6 +6,7 @@ use super::toml::{Document, registered};
 use crate::fault::{Fault, OrFault};
 use std::ffi::OsStr;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// The lists of containers.conf that replace the ones before them.
@@ -47,7 +48,10 @@ pub fn crio(program: &str, choice: Choice) -> String {
 fn users_files(own: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let drop_ins = own.parent().unwrap_or(own);
     let list = || -> std::io::Result<Vec<PathBuf>> {
-        fs::read_dir(drop_ins)?.map(|entry| Ok(entry?.path())).collect()
+        match fs::read_dir(drop_ins) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+            entries => entries?.map(|entry| Ok(entry?.path())).collect(),
+        }
     };
     let doing = || {
         Fault::doing(format!("list {}", drop_ins.display())).remedy("call it as who may read this directory")

@@ -1,12 +1,13 @@
 //! One file of an engine's configuration, changed and put back.
 //!
-//! Two files make the way back exact: NAME.before-kase, the backup (absent if there was no file), and
-//! NAME.with-kase, what was written. Where the file still is what was written, the backup comes back; where
-//! somebody changed it since, only what is kase's goes, and what it hid comes back.
+//! Three files make the way back exact: NAME.before-kase, the backup (absent if there was no file), NAME.with-kase,
+//! what was written, and NAME.made-by-kase, the directories that were missing (absent if none was). Where the file
+//! still is what was written, the backup comes back; where somebody changed it since, only what is kase's goes, and
+//! what it hid comes back.
 
 use crate::fault::{Fault, OrFault};
 use std::ffi::OsString;
-use std::fs::{self, OpenOptions, Permissions};
+use std::fs::{self, File, Metadata, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
@@ -42,7 +43,7 @@ pub fn read(path: &Path) -> anyhow::Result<Option<String>> {
     }
 }
 
-/// A file with its two records.
+/// A file with its records.
 pub struct Configuration {
     /// As its engine names it.
     pub path: PathBuf,
@@ -51,6 +52,7 @@ pub struct Configuration {
     /// What it was before kase.
     pub before: PathBuf,
     with: PathBuf,
+    made: PathBuf,
     /// Where what somebody wrote into a file of our own is kept, since the engine does not read it there.
     pub changed: PathBuf,
 }
@@ -70,14 +72,8 @@ impl Configuration {
             name.push(ending);
             PathBuf::from(name)
         };
-        let (before, with) = (record(".before-kase"), record(".with-kase"));
-        Ok(Self { path, target, before, with, changed: record(".changed") })
-    }
-
-    /// Makes the directory that it is to lie in.
-    pub fn make_directory(&self) -> anyhow::Result<()> {
-        let parent = self.target.parent().unwrap_or(&self.target);
-        fs::create_dir_all(parent).or_write_fault(|| cannot_write(parent))
+        let [before, with, made] = [".before-kase", ".with-kase", ".made-by-kase"].map(record);
+        Ok(Self { path, target, before, with, made, changed: record(".changed") })
     }
 
     /// What is in it.
@@ -118,14 +114,28 @@ impl Configuration {
         before: Option<&str>,
         check: impl FnOnce(&Path) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
-        let new = self.prepare(&self.target, text)?;
-        check(&new.path)?;
-        match before {
-            Some(before) => self.record(&self.before, before)?,
-            None => remove(&self.before)?,
-        }
-        self.record(&self.with, text)?;
-        new.replace(&self.target)
+        let parent = self.target.parent().unwrap_or(&self.target);
+        let parent = std::path::absolute(parent).or_fault(|| cannot_write(parent))?;
+        let made: String = parent
+            .ancestors()
+            .take_while(|directory| !directory.exists())
+            .map(|directory| format!("{}\n", directory.display()))
+            .collect();
+        fs::create_dir_all(&parent).or_write_fault(|| cannot_write(&parent))?;
+        let add = || {
+            let new = self.prepare(&self.target, text)?;
+            check(&new.path)?;
+            match before {
+                Some(before) => self.record(&self.before, before)?,
+                None => remove(&self.before)?,
+            }
+            if !made.is_empty() {
+                self.record(&self.made, &made)?;
+            }
+            self.record(&self.with, text)?;
+            new.replace(&self.target)
+        };
+        add().inspect_err(|_| remove_empty(&made))
     }
 
     /// Writes the text as it is without kase, or removes the file.
@@ -137,8 +147,10 @@ impl Configuration {
             Some(text) => self.record(&self.target, text)?,
             None => remove(&self.target)?,
         }
-        remove(&self.with)?;
-        remove(&self.before)
+        let made = read(&self.made)?.unwrap_or_default();
+        [&self.with, &self.before, &self.made].into_iter().try_for_each(|record| remove(record))?;
+        remove_empty(&made);
+        Ok(())
     }
 
     /// Writes a file beside the configuration, with the owner and mode that it has.
@@ -152,18 +164,15 @@ impl Configuration {
     fn prepare(&self, path: &Path, text: &str) -> anyhow::Result<Unplaced> {
         let mut name = OsString::from(path);
         name.push(format!(".{}", std::process::id()));
-        let new = Unplaced { path: name.into() };
-        let write = || -> io::Result<()> {
-            let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new.path)?;
+        let write = || -> io::Result<Unplaced> {
+            // Of one that was killed.
+            remove_file(Path::new(&name))?;
+            let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&name)?;
+            let new = Unplaced { path: name.into() };
             file.write_all(text.as_bytes())?;
             match fs::metadata(&self.target) {
                 Ok(like) => {
-                    let now = file.metadata()?;
-                    let [uid, gid] = [(like.uid(), now.uid()), (like.gid(), now.gid())]
-                        .map(|(wanted, has)| (wanted != has).then_some(wanted));
-                    if uid.or(gid).is_some() {
-                        fchown(&file, uid, gid)?;
-                    }
+                    own_as(&file, &like)?;
                     file.set_permissions(like.permissions())?;
                 }
                 Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -171,11 +180,25 @@ impl Configuration {
                 }
                 Err(error) => return Err(error),
             }
-            file.sync_all()
+            file.sync_all()?;
+            Ok(new)
         };
-        write().or_write_fault(|| cannot_write(path))?;
-        Ok(new)
+        write().or_write_fault(|| cannot_write(path))
     }
+}
+
+/// Gives the file the owner and the group of another. What an ordinary user writes stays that user's.
+fn own_as(file: &File, like: &Metadata) -> io::Result<()> {
+    let now = file.metadata()?;
+    let [uid, gid] = [(like.uid(), now.uid()), (like.gid(), now.gid())]
+        .map(|(wanted, has)| (wanted != has).then_some(wanted));
+    for (uid, gid) in [(uid, None), (None, gid)] {
+        match fchown(file, uid, gid) {
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => {}
+            owned => owned?,
+        }
+    }
+    Ok(())
 }
 
 /// A new file under a name of its own; it is removed unless it is put in its place.
@@ -197,9 +220,22 @@ impl Drop for Unplaced {
 }
 
 fn remove(path: &Path) -> anyhow::Result<()> {
+    remove_file(path).or_write_fault(|| cannot_write(path))
+}
+
+/// The file is not there afterwards.
+fn remove_file(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        removed => removed.or_fault(|| cannot_write(path)),
+        removed => removed,
+    }
+}
+
+/// Removes directories, one a line, the innermost first.
+fn remove_empty(directories: &str) {
+    for directory in directories.lines() {
+        // It stays if somebody has put a file there.
+        let _ = fs::remove_dir(directory);
     }
 }
 

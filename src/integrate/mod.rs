@@ -44,7 +44,6 @@ impl Request {
     pub fn add(&self, said: &mut Vec<String>) -> anyhow::Result<()> {
         let program = quoted(&self.program)?;
         let file = self.file()?;
-        file.make_directory()?;
         let shown = file.path.display();
         let stays = || stays(&format!("add kase to {shown}"));
         let base = self.without_kase(&file, said).or_fault(stays)?;

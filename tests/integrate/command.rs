@@ -1,7 +1,7 @@
 //! `kase integrate` itself: whose files it finds, how it writes them, whom it tells, what it refuses.
 
 use super::USERS;
-use crate::common::{Kase, Outcome, Value, is_ours, program};
+use crate::common::{Kase, Outcome, Value, is_ours, is_root, program};
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use std::fs;
@@ -14,6 +14,7 @@ deeds! {
     the_kase_that_is_called_is_registered_where_the_user_has_it,
     a_user_needs_no_more_than_a_directory,
     owner_and_mode_stay,
+    a_users_file_need_not_have_been_the_users,
     a_symlink_may_lead_to_where_nothing_is_yet,
     a_dockerd_that_runs_is_told,
     no_other_process_is_told,
@@ -63,7 +64,7 @@ fn the_kase_that_is_called_is_registered_where_the_user_has_it(kase: &Kase) {
     let value: Value = serde_json::from_str(&read(kase.path(".config/docker/daemon.json"))).unwrap();
     assert_eq!(value["runtimes"]["kase"]["path"], fs::canonicalize(program()).unwrap().to_str().unwrap());
     kase.call(["integrate", "docker-rootless", "--remove"]).succeeded();
-    assert!(names(kase.path(".config/docker")).is_empty());
+    assert!(!kase.path(".config").exists());
 
     let mut command = kase.command(["integrate", "docker-rootless"]);
     let output = command.env("XDG_CONFIG_HOME", kase.path("xdg")).output().unwrap();
@@ -80,7 +81,27 @@ fn a_user_needs_no_more_than_a_directory(kase: &Kase) {
         assert!(integrate(kase, engine, &["--remove"]).stdout().contains("is without kase"));
         assert!(integrate(kase, engine, &["--remove"]).stdout().contains("nothing of ours"));
     }
-    assert_eq!(names(kase.path("etc")), ["containers.conf.d", "crio.conf.d"]);
+    assert!(names(kase.path("etc")).is_empty());
+    // What somebody has put there meanwhile stays.
+    integrate(kase, "podman", &[]).succeeded();
+    kase.file("etc/containers.conf.d/own.conf", "");
+    integrate(kase, "podman", &["--remove"]).succeeded();
+    integrate(kase, "podman", &[]).succeeded();
+    integrate(kase, "podman", &["--remove"]).succeeded();
+    assert_eq!(names(kase.path("etc/containers.conf.d")), ["own.conf"]);
+}
+
+fn a_users_file_need_not_have_been_the_users(kase: &Kase) {
+    ours!();
+    if !is_root() || kase.is_root() {
+        skip!("needs root to give a user a file of another's");
+    }
+    let file = kase.directory("etc").join("daemon.json");
+    fs::write(&file, USERS).unwrap();
+    integrate(kase, "docker", &[]).succeeded();
+    assert!(read(file.clone()).contains("kase"));
+    integrate(kase, "docker", &["--remove"]).succeeded();
+    assert_eq!(read(file), USERS);
 }
 
 fn owner_and_mode_stay(kase: &Kase) {
@@ -239,7 +260,7 @@ fn a_changed_file_of_our_own_is_kept_beside(kase: &Kase) {
     let outcome = integrate(kase, "podman", &["--remove"]);
     assert!(outcome.stdout().contains("was changed since: see"), "{outcome}");
     assert!(!Path::new(&file).exists());
-    assert_eq!(names(kase.path("etc")), ["containers.conf.d", "podman-kase.conf.changed"]);
+    assert_eq!(names(kase.path("etc")), ["podman-kase.conf.changed"]);
     assert_eq!(read(kase.path("etc/podman-kase.conf.changed")), "# mine\n");
 }
 
