@@ -1,13 +1,13 @@
 //! Device nodes beside what the configuration mounts there, and what an image has in their place.
 
-use crate::common::{Bundle, Kase, Value, has, json, value};
+use crate::common::{Bundle, Kase, Surroundings, Value, has, json, value, words};
 use std::fs;
 
 deeds! {
     a_bind_onto_a_default_device_stays, a_bind_onto_a_listed_device_stays, what_the_image_has_is_no_mount,
     a_dev_that_leads_to_a_volume_is_not_written_to, a_dev_that_is_a_symlink_is_named,
 }
-deeds! { root: a_device_behind_a_symlink_is_refused }
+deeds! { root: a_device_behind_a_symlink_is_refused, rules_that_no_cgroup_holds_are_named }
 deeds! { user: bound_nodes_are_nosuid_and_noexec, a_device_that_the_host_lacks_is_named }
 
 fn bind(source: &str, destination: &str) -> Value {
@@ -107,4 +107,15 @@ fn a_device_that_the_host_lacks_is_named(kase: &Kase) {
         spec["linux"]["devices"] = json!([{"path": "/dev/absent", "type": "c", "major": 1, "minor": 5}]);
     });
     kase.run(&bundle).refused(&["linux.devices[0]", "/dev/absent", "the host has none there"]);
+}
+
+fn rules_that_no_cgroup_holds_are_named(kase: &Kase) {
+    let bundle = kase.bundle().args(["/probe", "true"]).edit(|spec| {
+        spec["linux"]["resources"]["devices"] = json!([{"allow": false, "access": "rwm"}]);
+    });
+    let run = || kase.command(words(["run", "-b"], bundle.dir(), [kase.id().as_str()]));
+    let outcome = Surroundings::mounts(kase, "umount -R /sys/fs/cgroup").once(&run());
+    outcome.succeeded();
+    assert!(outcome.err.contains("linux.resources.devices: left out: without a cgroup"), "{outcome}");
+    assert!(!kase.finish(run()).err.contains("linux.resources.devices"));
 }

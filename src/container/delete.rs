@@ -8,6 +8,7 @@ use crate::fault::{Fault, OrFault};
 use crate::hook::{self, ended_within};
 use crate::kernel::pidfd::{pidfd_open, pidfd_send_signal};
 use oci_spec::runtime::Hook;
+use std::io;
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::thread::sleep;
@@ -123,11 +124,18 @@ fn kill_creator(container: &Container, alone: &Remover, pid: i32) -> anyhow::Res
     if pid == 0 {
         return Err(doing().into());
     }
-    let pidfd = pidfd_open(pid).or_fault(doing)?;
+    let has_ended = |error: &io::Error| error.raw_os_error() == Some(libc::ESRCH);
+    let pidfd = match pidfd_open(pid) {
+        Err(error) if has_ended(&error) => return Ok(()),
+        opened => opened.or_fault(doing)?,
+    };
     // The id may have passed to another process before it was opened; the descriptor keeps that from happening later.
     if alone.creator()? == Some(pid) {
         tracing::warn!("process {pid}, which creates container {:?}, is killed", container.id());
-        pidfd_send_signal(pidfd.as_fd(), libc::SIGKILL).or_fault(doing)?;
+        match pidfd_send_signal(pidfd.as_fd(), libc::SIGKILL) {
+            Err(error) if has_ended(&error) => return Ok(()),
+            sent => sent.or_fault(doing)?,
+        }
         if !ended_within(pidfd.as_fd(), Duration::from_secs(10)).or_fault(doing)? {
             // It waits in the kernel for a disk or a server that does not answer, which can take any time.
             return Err(doing().into());

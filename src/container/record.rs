@@ -296,19 +296,19 @@ impl Text {
         if stat.st_mode & libc::S_IFMT != libc::S_IFREG {
             return Err(doing().caused_by(io::Error::other("it is no regular file")));
         }
-        let filled = self.fill(&mut file);
         // An error of the kernel's is one of reading; any other is about what the record is.
-        let mut length = filled.map_err(|error| match error.raw_os_error() {
+        let failed = |error: io::Error| match error.raw_os_error() {
             Some(_) => read().caused_by(error),
             None => doing().caused_by(error),
-        })?;
+        };
+        let mut length = self.fill(&mut file).map_err(failed)?;
         let mut lock = Lock::Free;
         if !is_complete(&self.0[..length]) {
             lock = look(&file)?;
             // The creation may have been completed between the read and the look at the lock.
             if lock == Lock::Free {
                 file.rewind()?;
-                length = self.fill(&mut file).or_fault(doing)?;
+                length = self.fill(&mut file).map_err(failed)?;
             }
         }
         Ok(Some((parse(&self.0[..length], lock), stat.st_uid)))

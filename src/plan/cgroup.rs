@@ -137,9 +137,11 @@ pub fn decide(
     if setting.standing == Standing::Root && plan.location != Location::Nowhere {
         plan.limits.devices = Some(rules);
     } else if !listed.is_empty() {
-        notes.debug(
-            "linux.resources.devices: left out: the kernel lets only root restrict devices".to_string(),
-        );
+        const LEFT_OUT: &str = "linux.resources.devices: left out";
+        match setting.standing {
+            Standing::Root => notes.warn(format!("{LEFT_OUT}: without a cgroup nothing restricts devices")),
+            _ => notes.debug(format!("{LEFT_OUT}: the kernel lets only root restrict devices")),
+        }
     }
     Ok(plan)
 }
