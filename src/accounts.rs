@@ -39,7 +39,7 @@ pub fn read(file: OwnedFd) -> io::Result<String> {
 /// # Errors
 /// As [`read`], and those of openat2(2).
 pub fn read_inside(root: BorrowedFd<'_>, path: &CStr) -> io::Result<String> {
-    let found = match openat2(root, path, libc::O_PATH, 0, Resolve::IN_ROOT) {
+    let found = match openat2(root, path, OFlag::O_PATH, Resolve::IN_ROOT) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(String::new()),
         found => found?,
     };

@@ -5,7 +5,7 @@
 //! a reader is an error, and no wait.
 
 use crate::kernel::errno;
-use crate::kernel::path::{Resolve, of_descriptor, openat, openat2};
+use crate::kernel::path::{Resolve, create_at, of_descriptor, openat};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, readlinkat, renameat};
 use nix::sys::stat::{FileStat, Mode, fstat, fstatat};
@@ -146,7 +146,7 @@ impl RelativePath {
             return Ok(openat(self.start(), path, flags | OFlag::O_CLOEXEC, mode)?);
         }
         let path = CString::new(path.as_os_str().as_bytes())?;
-        openat2(self.start(), &path, flags.bits(), mode.bits(), Resolve::WITHOUT_SYMLINKS)
+        create_at(self.start(), &path, flags, mode, Resolve::WITHOUT_SYMLINKS)
     }
 
     /// The same file's place, with the first symlink on the way followed.

@@ -271,8 +271,8 @@ impl Text {
         C: Part<'a>,
     {
         let path = CString::new(format!("{id}/{FILE}"))?;
-        let flags = (OFlag::O_RDONLY | GUARDED).bits();
-        let file = openat2(root, &path, flags, 0, Resolve::NO_SYMLINKS).map(File::from);
+        let flags = OFlag::O_RDONLY | GUARDED;
+        let file = openat2(root, &path, flags, Resolve::NO_SYMLINKS).map(File::from);
         let file = file.map_err(|error| Errno::try_from(error).unwrap_or(Errno::EIO));
         let Some((lines, owner)) = self.read(file)? else { return Ok(None) };
         Ok(whole(lines)?.map(|record| (record, owner)))

@@ -4,7 +4,7 @@ use super::flags::Flags;
 use super::refusal;
 use crate::fault::Fault;
 use crate::kernel::mount;
-use crate::kernel::path::{Resolve, openat2};
+use crate::kernel::path::{Resolve, create_at, openat2};
 use crate::plan::labels::MountLabel;
 use crate::plan::mount_options::Options;
 use crate::plan::mounts::Mount;
@@ -30,7 +30,7 @@ pub fn make(
 ) -> anyhow::Result<OwnedFd> {
     let tree = tmpfs(options, source, label)
         .map_err(|error| refusal::of(mount, "tmpfs", source, &options.data, Flags::Free, error))?;
-    let from = openat2(target, c".", libc::O_RDONLY | libc::O_DIRECTORY, 0, Resolve::IN_ROOT);
+    let from = openat2(target, c".", OFlag::O_RDONLY | OFlag::O_DIRECTORY, Resolve::IN_ROOT);
     from.and_then(|from| copy_directory(from, tree.as_fd())).map_err(|error| {
         let doing = format!("copy what is in {} into the tmpfs", mount.destination.display());
         match error.raw_os_error() {
@@ -90,9 +90,9 @@ fn copy_entry(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &CStr) -> io::Resu
     let copy = match kind {
         SFlag::S_IFDIR => {
             mkdirat(to, name, mode)?;
-            let flags = libc::O_RDONLY | libc::O_DIRECTORY;
-            let below = openat2(from, name, flags, 0, Resolve::NO_SYMLINKS)?;
-            let copy = openat2(to, name, flags, 0, Resolve::NO_SYMLINKS)?;
+            let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
+            let below = openat2(from, name, flags, Resolve::NO_SYMLINKS)?;
+            let copy = openat2(to, name, flags, Resolve::NO_SYMLINKS)?;
             copy_directory(below, copy.as_fd())?;
             Some(copy)
         }
@@ -113,13 +113,14 @@ fn copy_entry(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &CStr) -> io::Resu
 }
 
 fn copy_file(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &CStr) -> io::Result<OwnedFd> {
-    let flags = libc::O_RDONLY | libc::O_NONBLOCK | libc::O_NOCTTY;
-    let mut source = File::from(openat2(from, name, flags, 0, Resolve::NO_SYMLINKS)?);
+    let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+    let mut source = File::from(openat2(from, name, flags, Resolve::NO_SYMLINKS)?);
     if fstat(&source)?.st_mode & libc::S_IFMT != libc::S_IFREG {
         return Err(io::Error::from_raw_os_error(libc::EAGAIN));
     }
-    let flags = (OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL).bits();
-    let mut copy = File::from(openat2(to, name, flags, 0o600, Resolve::NO_SYMLINKS)?);
+    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL;
+    let mode = Mode::S_IRUSR | Mode::S_IWUSR;
+    let mut copy = File::from(create_at(to, name, flags, mode, Resolve::NO_SYMLINKS)?);
     io::copy(&mut source, &mut copy)?;
     Ok(copy.into())
 }

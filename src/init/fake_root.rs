@@ -4,7 +4,9 @@
 //! reads it before all others, so that the image's own word counts more.
 
 use super::inside;
-use crate::kernel::path::{Resolve, openat2};
+use crate::kernel::path::{Resolve, create_at};
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
 use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, Write};
@@ -22,9 +24,9 @@ pub fn write(root: BorrowedFd<'_>) -> io::Result<()> {
         return Ok(());
     }
     let directory = inside::open(root, Path::new(DIRECTORY))?;
-    let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL;
+    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL;
     let name = CString::new(NAME)?;
-    match openat2(directory.as_fd(), &name, flags, 0o644, Resolve::NO_SYMLINKS) {
+    match create_at(directory.as_fd(), &name, flags, Mode::from_bits_truncate(0o644), Resolve::NO_SYMLINKS) {
         // config.json mounts a file of its own there.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         file => File::from(file?).write_all(TEXT),

@@ -4,8 +4,8 @@
 //! So nothing here inputs a path to a system call that could leave the root: openat2 resolves inside it, and
 //! what is missing is made one component at a time, relative to a descriptor.
 
-use crate::kernel::path::{Resolve, openat2};
-use nix::fcntl::readlinkat;
+use crate::kernel::path::{Resolve, create_at, openat2};
+use nix::fcntl::{OFlag, readlinkat};
 use nix::sys::stat::{FileStat, Mode, fstat, mkdirat};
 use std::collections::VecDeque;
 use std::ffi::{CStr, CString, OsStr, OsString};
@@ -40,22 +40,17 @@ impl Shape {
 
 /// How what is missing is made.
 const DIRECTORY_MODE: Mode = Mode::from_bits_truncate(0o755);
-const FILE_MODE: u32 = 0o644;
-const NEW_FILE: libc::c_int = libc::O_CREAT | libc::O_RDONLY | libc::O_NOCTTY | libc::O_NONBLOCK;
+const FILE_MODE: Mode = Mode::from_bits_truncate(0o644);
+const NEW_FILE: OFlag = OFlag::O_CREAT.union(OFlag::O_NOCTTY).union(OFlag::O_NONBLOCK);
 
 /// Opens what is at `path` inside `root` (O_PATH).
 pub fn open(root: BorrowedFd<'_>, path: &Path) -> io::Result<OwnedFd> {
-    open_as(root, path, libc::O_PATH, Resolve::IN_ROOT)
+    open_as(root, path, OFlag::O_PATH, Resolve::IN_ROOT)
 }
 
 /// Opens what is at `path` inside `root`, with these `O_*` flags.
-pub fn open_as(
-    root: BorrowedFd<'_>,
-    path: &Path,
-    flags: libc::c_int,
-    resolve: Resolve,
-) -> io::Result<OwnedFd> {
-    openat2(root, &CString::new(path.as_os_str().as_bytes())?, flags, 0, resolve)
+pub fn open_as(root: BorrowedFd<'_>, path: &Path, flags: OFlag, resolve: Resolve) -> io::Result<OwnedFd> {
+    openat2(root, &CString::new(path.as_os_str().as_bytes())?, flags, resolve)
 }
 
 /// Opens what is at `path` inside `root` (O_PATH), and makes it and the directories above it first where they
@@ -78,7 +73,7 @@ pub fn open_or_make(root: BorrowedFd<'_>, path: &Path, shape: Shape) -> io::Resu
 /// # Errors
 /// As [`open_or_make`]; ELOOP for a symlink, ENOTDIR for a file.
 pub fn ordinary_directory(root: BorrowedFd<'_>, path: &Path) -> io::Result<OwnedFd> {
-    let open = || open_as(root, path, libc::O_PATH | libc::O_DIRECTORY, Resolve::NO_SYMLINKS);
+    let open = || open_as(root, path, OFlag::O_PATH | OFlag::O_DIRECTORY, Resolve::NO_SYMLINKS);
     match open() {
         Err(error) if error.kind() == ErrorKind::NotFound => {
             open_or_make(root, path, Shape::Directory)?;
@@ -91,7 +86,7 @@ pub fn ordinary_directory(root: BorrowedFd<'_>, path: &Path) -> io::Result<Owned
 /// Whether something is mounted on what `name` is in the directory.
 pub fn is_mount_point(directory: BorrowedFd<'_>, name: &OsStr) -> io::Result<bool> {
     let name = CString::new(name.as_bytes())?;
-    match openat2(directory, &name, libc::O_PATH | libc::O_NOFOLLOW, 0, Resolve::SAME_MOUNT) {
+    match openat2(directory, &name, OFlag::O_PATH | OFlag::O_NOFOLLOW, Resolve::SAME_MOUNT) {
         Ok(_) => Ok(false),
         Err(error) if error.raw_os_error() == Some(libc::EXDEV) => Ok(true),
         Err(error) => Err(error),
@@ -116,7 +111,7 @@ fn make(root: BorrowedFd<'_>, path: &Path, shape: Shape) -> io::Result<OwnedFd> 
         && let Ok(directory) = open(root, above)
         && made(directory.as_fd(), &name, shape)
     {
-        return openat2(directory.as_fd(), &name, libc::O_PATH, 0, Resolve::NO_SYMLINKS);
+        return openat2(directory.as_fd(), &name, OFlag::O_PATH, Resolve::NO_SYMLINKS);
     }
     walk(root, path, shape)
 }
@@ -126,8 +121,8 @@ fn made(directory: BorrowedFd<'_>, name: &CStr, shape: Shape) -> bool {
     match shape {
         Shape::Directory => mkdirat(directory, name, DIRECTORY_MODE).is_ok(),
         Shape::File => {
-            let flags = NEW_FILE | libc::O_EXCL;
-            openat2(directory, name, flags, FILE_MODE, Resolve::NO_SYMLINKS).is_ok()
+            let flags = NEW_FILE | OFlag::O_EXCL;
+            create_at(directory, name, flags, FILE_MODE, Resolve::NO_SYMLINKS).is_ok()
         }
     }
 }
@@ -142,7 +137,7 @@ fn walk(root: BorrowedFd<'_>, path: &Path, shape: Shape) -> io::Result<OwnedFd> 
     while let Some(name) = ahead.pop_front() {
         if name == ".." {
             walked.pop();
-            current = open_as(root, &walked, libc::O_PATH, Resolve::NO_SYMLINKS)?;
+            current = open_as(root, &walked, OFlag::O_PATH, Resolve::NO_SYMLINKS)?;
             continue;
         }
         if let Some(target) = link(current.as_fd(), &name)? {
@@ -191,7 +186,7 @@ fn link(directory: BorrowedFd<'_>, name: &OsStr) -> io::Result<Option<PathBuf>> 
 /// Those of openat2(2) and mkdirat(2); ELOOP for a symlink.
 pub fn step(directory: BorrowedFd<'_>, name: &OsStr, shape: Shape) -> io::Result<OwnedFd> {
     let c_name = CString::new(name.as_bytes())?;
-    let look = || openat2(directory, &c_name, libc::O_PATH, 0, Resolve::NO_SYMLINKS);
+    let look = || openat2(directory, &c_name, OFlag::O_PATH, Resolve::NO_SYMLINKS);
     match look() {
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         found => return found,
@@ -203,7 +198,7 @@ pub fn step(directory: BorrowedFd<'_>, name: &OsStr, shape: Shape) -> io::Result
             Err(error) => return Err(error.into()),
         },
         Shape::File => {
-            openat2(directory, &c_name, NEW_FILE, FILE_MODE, Resolve::NO_SYMLINKS)?;
+            create_at(directory, &c_name, NEW_FILE, FILE_MODE, Resolve::NO_SYMLINKS)?;
         }
     }
     look()
@@ -215,7 +210,7 @@ pub fn step(directory: BorrowedFd<'_>, name: &OsStr, shape: Shape) -> io::Result
 ///
 /// # Errors
 /// Those of openat2(2); ENODEV when it is not the null device.
-pub fn null_device(root: BorrowedFd<'_>, flags: libc::c_int) -> io::Result<OwnedFd> {
+pub fn null_device(root: BorrowedFd<'_>, flags: OFlag) -> io::Result<OwnedFd> {
     let null = open_as(root, Path::new("/dev/null"), flags, Resolve::NO_SYMLINKS)?;
     match is_null(null.as_fd())? {
         true => Ok(null),

@@ -14,6 +14,7 @@ use crate::plan::host_paths::source_refused;
 use crate::plan::labels::Marking;
 use crate::plan::mount_options::{Extension, Options, Remount};
 use crate::plan::mounts::{Mount, What};
+use nix::fcntl::OFlag;
 use nix::sys::stat::fstat;
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 use std::collections::BTreeMap;
@@ -206,7 +207,7 @@ impl Mounter<'_> {
 
     /// Labels the root of the new mount, where its file system has no option for it.
     fn label_root(&self, mount: &Mount<'_>, label: &str) -> anyhow::Result<()> {
-        let flags = libc::O_RDONLY | libc::O_DIRECTORY;
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
         inside::open_as(self.root, mount.destination, flags, Resolve::IN_ROOT)
             .and_then(|root| set_attribute(root.as_fd(), c"security.selinux", label.as_bytes()))
             .or_fault(|| {

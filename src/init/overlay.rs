@@ -19,6 +19,7 @@ use crate::plan::labels::MountLabel;
 use crate::plan::overlay::{Marks, Overlay, Upper};
 use crate::trace;
 use nix::errno::Errno;
+use nix::fcntl::OFlag;
 use nix::sys::stat::{Mode, fchmod, fstat, mkdirat};
 use std::ffi::{CStr, CString};
 use std::io;
@@ -56,7 +57,7 @@ impl Layers {
     fn of(tree: OwnedFd) -> io::Result<Self> {
         mount::set_propagation(tree.as_fd(), mount::Propagation::Private, Reach::One)?;
         let open = |name: &CStr| {
-            openat2(tree.as_fd(), name, libc::O_PATH | libc::O_DIRECTORY, 0, Resolve::NO_SYMLINKS)
+            openat2(tree.as_fd(), name, OFlag::O_PATH | OFlag::O_DIRECTORY, Resolve::NO_SYMLINKS)
         };
         let (upper, work) = (open(c"upper")?, open(c"work")?);
         Ok(Self { tree, upper, work })
@@ -81,7 +82,7 @@ impl Layers {
             mkdirat(&tree, name, Mode::S_IRWXU)?;
         }
         let upper =
-            openat2(tree.as_fd(), c"upper", libc::O_RDONLY | libc::O_DIRECTORY, 0, Resolve::NO_SYMLINKS)?;
+            openat2(tree.as_fd(), c"upper", OFlag::O_RDONLY | OFlag::O_DIRECTORY, Resolve::NO_SYMLINKS)?;
         let stat = fstat(rootfs)?;
         // An owner that is not mapped cannot be given: the container's root has it then.
         let _ = nix::unistd::fchown(&upper, Some(stat.st_uid.into()), Some(stat.st_gid.into()));

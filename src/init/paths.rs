@@ -5,6 +5,7 @@ use crate::fault::{Fault, OrFault, Place};
 use crate::kernel::mount::{self, Attributes, Reach, attribute};
 use crate::plan::labels::MountLabel;
 use crate::trace;
+use nix::fcntl::OFlag;
 use std::ffi::{CString, NulError};
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -64,7 +65,7 @@ impl Covers {
     fn hide_file(&mut self, root: BorrowedFd<'_>, target: BorrowedFd<'_>) -> anyhow::Result<()> {
         let null = match self.null.take() {
             Some(null) => null,
-            None => inside::null_device(root, libc::O_PATH).map_err(no_null)?,
+            None => inside::null_device(root, OFlag::O_PATH).map_err(no_null)?,
         };
         let copy = mount::clone_tree(self.null.insert(null).as_fd(), c"", Reach::One)?;
         Ok(mount::attach(copy.as_fd(), target)?)

@@ -102,7 +102,7 @@ fn is_given(fd: BorrowedFd<'_>, stat: &FileStat, proc: &Procfs) -> io::Result<bo
 
 fn exchange(root: BorrowedFd<'_>, number: usize) -> anyhow::Result<()> {
     // Not by way of /proc/self/fd: the container may have no /proc.
-    let null = inside::null_device(root, libc::O_RDWR | libc::O_NOCTTY)
+    let null = inside::null_device(root, OFlag::O_RDWR | OFlag::O_NOCTTY)
         .or_fault(|| Fault::doing("open the container's /dev/null"))?;
     replace(number, &null)?;
     Ok(())
@@ -250,7 +250,7 @@ pub fn environment(plan: &ProcessPlan<'_>, root: BorrowedFd<'_>) -> Vec<CString>
 
 /// Reads a small file of the image's: it may be a FIFO that never answers, or without end.
 fn read_inside(root: BorrowedFd<'_>, path: &Path) -> io::Result<String> {
-    let flags = libc::O_RDONLY | libc::O_NONBLOCK | libc::O_NOCTTY;
+    let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
     let file = inside::open_as(root, path, flags, crate::kernel::path::Resolve::IN_ROOT)?;
     accounts::read(file)
 }

@@ -43,7 +43,7 @@ impl Procfs {
 
     /// Writes to a file of it, which no other mount may cover.
     pub fn write(&self, path: &str, value: &str) -> io::Result<()> {
-        let file = openat2(self.0.as_fd(), &CString::new(path)?, libc::O_WRONLY, 0, Resolve::SAME_MOUNT)?;
+        let file = openat2(self.0.as_fd(), &CString::new(path)?, OFlag::O_WRONLY, Resolve::SAME_MOUNT)?;
         File::from(file).write_all(value.as_bytes())
     }
 }

@@ -8,6 +8,7 @@ use crate::kernel::mount::{self, Reach};
 use crate::kernel::path::Resolve;
 use crate::kernel::terminal::{self, Size};
 use crate::trace;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::stat::fchmod;
 use nix::sys::statfs::{FsType, fstatfs};
 use nix::unistd::{Gid, Uid, fchown};
@@ -30,7 +31,7 @@ pub fn take(
     trace::step("terminal");
     let at = || Fault::at("process.terminal", "open a terminal in the container's /dev/pts");
     let remedy = "mount devpts on /dev/pts (`kase spec` shows how), or set process.terminal to false";
-    let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_NONBLOCK;
+    let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_NONBLOCK;
     let ptmx = match inside::open_as(root, Path::new("/dev/pts/ptmx"), flags, Resolve::NO_SYMLINKS) {
         // The kernel's word for too many terminals is that of a full disk.
         Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => {
@@ -43,7 +44,7 @@ pub fn take(
         return Err(at().remedy(remedy).into());
     }
     // Non-blocking was for a file that is no terminal; the other end wants a plain descriptor.
-    nix::fcntl::fcntl(&ptmx, nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_RDWR))?;
+    fcntl(&ptmx, FcntlArg::F_SETFL(OFlag::O_RDWR))?;
     let slave = terminal::open_slave(ptmx.as_fd()).or_fault(at)?;
     if size != (Size { rows: 0, columns: 0 }) {
         terminal::set_size(slave.as_fd(), size)

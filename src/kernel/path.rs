@@ -53,8 +53,7 @@ impl Resolve {
     pub const SAME_MOUNT: Self = Self(RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV);
 }
 
-/// Opens `path` relative to `directory` with the `O_*` flags (O_CLOEXEC is added). `mode` counts only with
-/// O_CREAT.
+/// Opens `path` relative to `directory` with these flags and O_CLOEXEC.
 ///
 /// # Errors
 /// Those of openat2(2). EAGAIN, the kernel's answer when a rename races with `..`, is retried, and so is an
@@ -62,13 +61,23 @@ impl Resolve {
 pub fn openat2(
     directory: BorrowedFd<'_>,
     path: &CStr,
-    flags: libc::c_int,
-    mode: u32,
+    flags: OFlag,
+    resolve: Resolve,
+) -> io::Result<OwnedFd> {
+    create_at(directory, path, flags, Mode::empty(), resolve)
+}
+
+/// As [`openat2`], with the mode of a file that O_CREAT makes.
+pub fn create_at(
+    directory: BorrowedFd<'_>,
+    path: &CStr,
+    flags: OFlag,
+    mode: Mode,
     resolve: Resolve,
 ) -> io::Result<OwnedFd> {
     let how = OpenHow {
-        flags: (flags | libc::O_CLOEXEC) as u64,
-        mode: if flags & libc::O_CREAT != 0 { mode.into() } else { 0 },
+        flags: (flags | OFlag::O_CLOEXEC).bits() as u64,
+        mode: if flags.contains(OFlag::O_CREAT) { mode.bits().into() } else { 0 },
         resolve: resolve.0,
     };
     let mut races = 0;
