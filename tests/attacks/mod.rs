@@ -2,3 +2,4 @@
 //! defence.
 
 mod look_into_processes;
+mod swapped_paths;

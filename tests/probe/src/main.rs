@@ -87,6 +87,7 @@ fn answer(command: &[String]) -> Answer {
         ["read-directly", path] => process::read_directly(path),
         ["read-directly", path, "forever"] => process::read_forever(path),
         ["write-directly", path, mebibytes] => process::write_directly(path, mebibytes),
+        ["exchange", one, other] => process::exchange(one, other),
         ["exec", program, rest @ ..] => process::exec(program, rest),
         ["look-into", secret] => look::look_into(secret),
         ["notify", text] => process::notify(text),
