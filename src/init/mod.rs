@@ -15,6 +15,7 @@ mod fake_root;
 mod filter;
 mod flags;
 mod fuse;
+mod hook_runner;
 mod inputs;
 mod inside;
 mod mounts;
@@ -105,7 +106,7 @@ impl Init<'_> {
         if plan.maps.is_none() {
             set_dumpable(Dumpable::No);
         }
-        let joined_pid = namespaces::set_up(plan, &partner.kase)?;
+        let joined_pid = namespaces::set_up(plan, &partner.kase, self.state)?;
         let executor = if joined_pid.is_some() { Executor::Successor } else { Executor::Own };
         let in_user_namespace = plan.namespaces.has(Kind::User);
         // With the ids that kase has, v1 lets this process into its cgroups.
@@ -148,7 +149,7 @@ impl Init<'_> {
             fake_root::write(root.as_fd())
                 .or_fault(|| Fault::at("--fake-root", "tell apt of it in the container's /dev"))?;
         }
-        self.hooks(&root, callers_umask, &partner.kase)?;
+        self.hooks(&root, callers_umask, &partner.kase, joined_pid.as_ref())?;
         rootfs::enter(plan, root.as_fd())?;
         self.names()?;
         match plan.process.terminal {
@@ -275,7 +276,13 @@ impl Init<'_> {
     }
 
     /// The hooks before the root changes: kase's own first, then ours, in the container's namespaces.
-    fn hooks(&self, root: &OwnedFd, callers_umask: Mode, kase: &InitEnd) -> anyhow::Result<()> {
+    fn hooks(
+        &self,
+        root: &OwnedFd,
+        callers_umask: Mode,
+        kase: &InitEnd,
+        joined_pid: Option<&namespaces::Entry>,
+    ) -> anyhow::Result<()> {
         let hooks = &self.plan.hooks;
         if hooks.runtime_has_some() {
             trace::step("wait for hooks");
@@ -285,6 +292,9 @@ impl Init<'_> {
         let listed = hooks.of(hook::Name::CreateContainer);
         if listed.is_empty() {
             return Ok(());
+        }
+        if let Some(runner) = joined_pid.and_then(|entry| entry.hook_runner.as_ref()) {
+            return runner.run(root.as_fd());
         }
         let state = self.state.now("created", Some(std::process::id().cast_signed()));
         // In the rootfs, as with runc: its mounts are there, wherever its path leads outside.

@@ -1,7 +1,9 @@
 //! Joins namespaces, and goes ahead as the hop where the kernel forces one.
 
+use super::hook_runner::HookRunner;
 use crate::fault::{Fault, OrFault, Place};
 use crate::handshake::{InitEnd, ToInit, ToKase};
+use crate::hook;
 use crate::kernel::clone::{Child, Cloned, clone3};
 use crate::kernel::file_id::FileId;
 use crate::kernel::path::open_namespace;
@@ -21,10 +23,10 @@ use std::os::fd::{AsFd, OwnedFd};
 ///
 /// # Errors
 /// A path that is missing, of another kind, or not ours to join; what the kernel refuses.
-pub fn set_up(plan: &Plan<'_>, kase: &InitEnd) -> anyhow::Result<Option<Entry>> {
+pub fn set_up(plan: &Plan<'_>, kase: &InitEnd, state: &hook::State) -> anyhow::Result<Option<Entry>> {
     let namespaces = &plan.namespaces;
     match (namespaces.join(Kind::Pid), namespaces.needs_hop()) {
-        (Some(pid), _) => beside_pid(pid, plan, kase).map(Some),
+        (Some(pid), _) => beside_pid(pid, plan, kase, state).map(Some),
         (None, true) => hop(plan, kase).map(|()| None),
         (None, false) => join(&namespaces.joined).map(|()| None),
     }
@@ -113,14 +115,21 @@ fn refused(join: &Join<'_>, error: io::Error) -> anyhow::Error {
 }
 
 /// Enters all namespaces but the pid namespace that others are in, and makes those that are new.
-fn beside_pid(join_pid: &Join<'_>, plan: &Plan<'_>, kase: &InitEnd) -> anyhow::Result<Entry> {
+fn beside_pid(
+    join_pid: &Join<'_>,
+    plan: &Plan<'_>,
+    kase: &InitEnd,
+    state: &hook::State,
+) -> anyhow::Result<Entry> {
     let namespaces = &plan.namespaces;
-    let mut entry = Entry { namespace: open_one(join_pid)?, at: join_pid.at, entered: Entered::No };
+    let (namespace, at) = (open_one(join_pid)?, join_pid.at);
+    let mut entry = Entry { namespace, at, entered: Entered::No, hook_runner: None };
     // While our privileges outside may allow it, if the container's user namespace does not own it. Then what this
-    // process makes is in there from now on, hooks too.
+    // process makes is in there from now on.
     if namespaces.has(Kind::User) && !is_owned_by_joined(namespaces, &entry)? {
+        let runner = HookRunner::make(plan, kase, state)?;
         // It is tried once more from inside.
-        let _ = entry.enter();
+        entry.hook_runner = entry.enter().ok().and(runner);
     }
     join(&namespaces.joined)?;
     let made = owned_offsets(plan, kase)?;
@@ -147,6 +156,8 @@ pub struct Entry {
     namespace: OwnedFd,
     at: Place,
     entered: Entered,
+    /// Runs hooks, where what this process makes is in the namespace before they have run.
+    pub hook_runner: Option<HookRunner>,
 }
 
 /// Whether what this process makes is in the pid namespace.

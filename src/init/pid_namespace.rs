@@ -8,9 +8,11 @@ use super::filter;
 use super::namespaces::Entry;
 use crate::fault::{Fault, OrFault};
 use crate::handshake::{InitEnd, ToInit, ToKase};
+use crate::hook::ended_within;
 use crate::kernel::clone::{Child, Cloned, SIBLING, clone_sibling, clone3};
 use crate::kernel::descriptor::{close_all_but, close_copies};
 use crate::kernel::mount::{attribute, make_file_system, open_file_system};
+use crate::kernel::pidfd::pidfd_send_signal;
 use crate::kernel::process::{End, exit_now, wait_for};
 use crate::kernel::seccomp::{self, SockFilter};
 use crate::kernel::socket;
@@ -21,6 +23,7 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::unistd::{chroot, fchdir};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 /// Makes the process that goes on, as kase's child, and ends this one. Returns only in the new process.
 ///
@@ -130,10 +133,18 @@ fn send_procfs(entry: &mut Entry, socket: BorrowedFd<'_>) -> io::Result<()> {
             });
             exit_now(sent.err().map_or(0, |error| error.raw_os_error().unwrap_or(libc::EPERM)))
         }
-        Cloned::Caller(inside) => match wait_for(inside.pid)? {
-            End::Exited(code) => exit_now(code),
-            End::Signalled(_) => exit_now(libc::EPERM),
-        },
+        Cloned::Caller(inside) => {
+            const PATIENCE: Duration = Duration::from_secs(10);
+            // Whoever may stop or trace it there must not hold kase for longer.
+            if !ended_within(inside.pidfd.as_fd(), PATIENCE)? {
+                pidfd_send_signal(inside.pidfd.as_fd(), libc::SIGKILL)?;
+                exit_now(libc::ETIMEDOUT)
+            }
+            match wait_for(inside.pid)? {
+                End::Exited(code) => exit_now(code),
+                End::Signalled(_) => exit_now(libc::EPERM),
+            }
+        }
     }
 }
 
@@ -154,6 +165,12 @@ fn nothing_but_procfs() -> Vec<SockFilter> {
         libc::SYS_rt_sigaction,
         libc::SYS_wait4,
         libc::SYS_waitid,
+        #[cfg(target_arch = "x86_64")]
+        libc::SYS_poll,
+        libc::SYS_ppoll,
+        libc::SYS_restart_syscall,
+        libc::SYS_clock_gettime,
+        libc::SYS_pidfd_send_signal,
         libc::SYS_fsopen,
         libc::SYS_sendmsg,
         libc::SYS_exit_group,

@@ -12,6 +12,7 @@ deeds! {
 }
 deeds! { root: a_container_in_anothers_pid_namespace_shows_nothing_of_the_host }
 deeds! { root: a_hook_of_a_container_in_anothers_namespaces_shows_nothing_of_the_host }
+deeds! { root: a_hook_of_a_container_with_a_new_user_namespace_shows_nothing_of_the_host }
 deeds! { root: init_in_a_user_namespace_shows_nothing_of_the_host }
 
 /// The capabilities that an attacker has.
@@ -161,6 +162,34 @@ fn a_hook_of_a_container_in_anothers_namespaces_shows_nothing_of_the_host(kase: 
     let dir = bundle.dir().display().to_string();
     until_seen(kase, &attacker, || kase.command(["run", "-b", &dir, &kase.id()]));
     assert_eq!(seen(kase, &attacker), [""; 0]);
+}
+
+/// A pod that is the host's, and a container in it that has a user namespace of its own.
+fn a_hook_of_a_container_with_a_new_user_namespace_shows_nothing_of_the_host(kase: &Kase) {
+    let attacker = attacker(kase, kase.bundle(), MIGHTY);
+    let path = format!("/proc/{}/ns/pid", attacker.pid());
+    let map = json!([{"containerID": 0, "hostID": 0, "size": 1000}]);
+    let bundle = kase.bundle().args(["/true"]).namespace(json!({"type": "pid", "path": path}));
+    let done = kase.path("done");
+    let script = format!("sleep 0.2; pwd >{}; umask >>{0}; exec cat >>{0}", done.display());
+    let bundle = bundle.namespace(json!({"type": "user"})).edit(|spec| {
+        spec["linux"]["uidMappings"] = map.clone();
+        spec["linux"]["gidMappings"] = map;
+        spec["hooks"]["createContainer"] = json!([{"path": "/bin/sh", "args": ["sh", "-c", script]}]);
+        // It may mount none of a pid namespace that it does not own.
+        spec["mounts"][0] =
+            json!({"destination": "/proc", "type": "bind", "source": "/proc", "options": ["rbind"]});
+    });
+    let dir = bundle.dir().display().to_string();
+    until_seen(kase, &attacker, || kase.command(["run", "-b", &dir, &kase.id()]));
+    assert_eq!(seen(kase, &attacker), [""; 0]);
+    let done = fs::read_to_string(done).unwrap();
+    let mut lines = done.lines();
+    assert_eq!(lines.next(), bundle.rootfs("").to_str().map(|path| path.trim_end_matches('/')));
+    assert_eq!(lines.next(), Some("0022"));
+    assert!(done.contains("\"status\":\"created\""), "{done}");
+    let fails = bundle.edit(|spec| spec["hooks"]["createContainer"] = json!([{"path": "/bin/false"}]));
+    kase.run(&fails).refused(&["hooks.createContainer[0]", "/bin/false"]);
 }
 
 /// Root of a host is the owner of the user namespaces that it makes, and has all capabilities over what lives in them:
