@@ -6,7 +6,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-deeds! { all: nothing_is_faked_without_it }
+deeds! { all: nothing_is_faked_without_it, apt_is_told_nothing_by_an_added_process_without_it }
 deeds! { user: a_config_with_one_id_has_it_too, with_more_ids_it_is_left_out_and_it_is_said }
 deeds! { root: with_one_group_and_many_users_it_is_left_out }
 deeds! { bare:
@@ -19,6 +19,7 @@ deeds! { bare:
     dpkg_installs_what_changes_owners,
     apt_installs_without_being_told,
     apt_is_told_nothing_where_it_is_not_or_was_told,
+    apt_is_told_by_an_added_process,
 }
 
 const CALLS: [&str; 12] =
@@ -293,4 +294,27 @@ fn apt_is_told_nothing_where_it_is_not_or_was_told(kase: &Kase) {
     let other = debian(kase, &package(kase)).args(look);
     let outcome = kase.run_with(&other, ["--fake-root"]);
     assert_eq!(outcome.out, "\n", "{outcome}");
+}
+
+/// What an added process has as APT_CONFIG, in a container with a filter and a file /dev/apt.conf.
+fn is_told_to_an_added_process(kase: &Kase, options: &[&str]) -> bool {
+    let words = ["/probe", "write", "/dev/apt.conf", "x", "--", "args", "written", "--", "sleep"];
+    let bundle = kase.bundle().args(words).edit(|spec| {
+        spec["linux"]["seccomp"] = json!({
+            "defaultAction": "SCMP_ACT_ALLOW",
+            "syscalls": [{"names": ["acct"], "action": "SCMP_ACT_ERRNO"}],
+        });
+    });
+    let container = Container::create(kase, &bundle, options);
+    container.start();
+    container.says("written");
+    container.call("exec", ["/probe", "env"]).stdout().contains("APT_CONFIG=/dev/apt.conf\n")
+}
+
+fn apt_is_told_nothing_by_an_added_process_without_it(kase: &Kase) {
+    assert!(!is_told_to_an_added_process(kase, &[]));
+}
+
+fn apt_is_told_by_an_added_process(kase: &Kase) {
+    assert!(is_told_to_an_added_process(kase, &["--fake-root"]));
 }
