@@ -160,11 +160,20 @@ pub struct Report {
 impl Report {
     /// Flattens the chain of `error`.
     pub fn of(error: &anyhow::Error) -> Self {
+        Self::in_step(error, "")
+    }
+
+    /// The same; where nothing in the chain says what failed, `step` says when.
+    pub fn in_step(error: &anyhow::Error, step: &str) -> Self {
+        let is_told = step.is_empty() || error.chain().any(<dyn Error>::is::<Fault>);
         let mut line = String::new();
         let mut remedy = None;
         for link in error.chain() {
             if !line.is_empty() {
                 line.push_str(": ");
+            }
+            if !is_told && link.source().is_none() {
+                line.extend(["step \"", step, "\": "]);
             }
             line.push_str(&printable(&text(link)));
             if let Some(fault) = link.downcast_ref::<Fault>() {

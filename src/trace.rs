@@ -1,11 +1,12 @@
 //! `--trace`: how long each step of a birth takes, in both halves, for Chrome's trace viewer or Perfetto.
 //!
 //! One file of JSON's array form, which both halves append to, an event a write(2). Steps follow one another: one
-//! ends where the next begins. Without `--trace`, a step is a look at one word of memory.
+//! ends where the next begins. Without `--trace`, a step is a word of memory, for errors that do not say what failed.
 
 use crate::output_file;
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
+use std::cell::Cell;
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, Write as _};
@@ -58,9 +59,19 @@ pub fn enter(who: Who) {
     trace.name(who, if who == Who::Hop { "hop" } else { "init" }, ",\n");
 }
 
+thread_local! {
+    static LAST: Cell<&'static str> = const { Cell::new("") };
+}
+
+/// The step that this process is in, or was in last.
+pub fn last_step() -> &'static str {
+    LAST.get()
+}
+
 /// The step before is over, and this one begins.
 #[inline]
 pub fn step(name: &'static str) {
+    LAST.set(name);
     if let Some(trace) = TRACE.get() {
         trace.change(Some(name));
     }

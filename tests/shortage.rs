@@ -1,4 +1,5 @@
-//! What has run out: descriptors, processes, room. The help is about that.
+//! What has run out: descriptors, processes, room. The help is about that. And calls that fail for no reason: it is
+//! told where.
 
 use crate::common::{Bundle, Kase, words};
 use std::process::Command;
@@ -6,6 +7,7 @@ use std::process::Command;
 deeds! { what_has_run_out_is_what_the_help_is_about }
 // Without the helpers, which get no privilege under strace.
 deeds! { bare: no_disk_is_full_where_nothing_is_written_to_one }
+deeds! { root: no_error_is_without_a_place, an_init_that_is_killed_is_told }
 deeds! { user: a_limit_of_processes_is_named_with_its_value }
 
 fn run(kase: &Kase, bundle: &Bundle) -> Command {
@@ -66,4 +68,37 @@ fn a_limit_of_processes_is_named_with_its_value(kase: &Kase) {
     let outcome = kase.finish(limited);
     outcome.refused(&["make the namespaces", "Resource temporarily unavailable"]);
     assert!(outcome.help().contains("ulimit -u (now 0)"), "{outcome}");
+}
+
+/// The command under strace, which does this to it and what it makes.
+fn injected(kase: &Kase, inject: &str, command: &Command) -> Command {
+    let mut strace = kase.program("strace");
+    strace.args(["-f", "-o", "/dev/null", "-e", &format!("inject={inject}"), "--"]);
+    strace.arg(command.get_program()).args(command.get_args());
+    strace
+}
+
+fn no_error_is_without_a_place(kase: &Kase) {
+    if Command::new("strace").arg("--version").output().is_err() {
+        skip!("needs strace");
+    }
+    let bundle = kase.bundle();
+    for (inject, place) in [
+        ("capset:error=EPERM", "step \"user and capabilities\": Operation not permitted"),
+        ("socketpair:error=ENFILE", "step \"cgroup\": Too many open files in system"),
+    ] {
+        let outcome = kase.finish(injected(kase, inject, &run(kase, &bundle)));
+        assert!(outcome.code == 1 && outcome.err.contains(place), "{outcome}");
+    }
+}
+
+fn an_init_that_is_killed_is_told(kase: &Kase) {
+    if Command::new("strace").arg("--version").output().is_err() {
+        skip!("needs strace");
+    }
+    let bundle = kase.bundle();
+    for call in ["setsid", "mount_setattr", "pivot_root"] {
+        let outcome = kase.finish(injected(kase, &format!("{call}:signal=KILL"), &run(kase, &bundle)));
+        outcome.refused(&["the container's init ended before it was ready: signal 9 ended it"]);
+    }
 }

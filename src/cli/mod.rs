@@ -224,7 +224,7 @@ fn answer(arguments: &[OsString]) -> anyhow::Result<ExitCode> {
 
 /// Tells of an error.
 fn fail(error: &anyhow::Error, code: u8) -> ExitCode {
-    log::error(&Report::of(error));
+    log::error(&Report::in_step(error, trace::last_step()));
     ExitCode::from(code)
 }
 

@@ -1,6 +1,7 @@
 //! Whether a process is a container's init: its boot, its id and its inode or start time have to agree.
 
 use super::record::{self, Init, Record};
+use crate::fault::{Fault, OrFault};
 use crate::hook::ended_within;
 use crate::kernel::clone::Process;
 use crate::kernel::errno;
@@ -111,9 +112,10 @@ impl Booted for record::Facts {
 impl<F: Booted, C: Default> Record<F, C> {
     /// Takes from a record of an earlier boot what belongs to somebody else in this one: no process and no cgroup
     /// outlives a boot, but ids, names and inode numbers come again.
-    pub fn of_this_boot(mut self) -> io::Result<Self> {
+    pub fn of_this_boot(mut self) -> anyhow::Result<Self> {
         let Some(init) = &mut self.init else { return Ok(self) };
-        match (boot()?, self.facts.boot()) {
+        let boot = boot().or_fault(|| Fault::doing("read /proc/sys/kernel/random/boot_id"))?;
+        match (boot, self.facts.boot()) {
             // Without an id of the boot, only the time of the start tells this process from one of an earlier boot.
             ("", _) | (_, "") => init.inode = None,
             (now, then) if now == then => {}

@@ -292,7 +292,7 @@ impl Text {
         let read = || Fault::doing("read the container's record");
         let doing =
             || read().remedy("remove the container's state directory; kase did not make what is in it");
-        let stat = fstat(&file)?;
+        let stat = fstat(&file).or_fault(read)?;
         if stat.st_mode & libc::S_IFMT != libc::S_IFREG {
             return Err(doing().caused_by(io::Error::other("it is no regular file")));
         }

@@ -196,8 +196,8 @@ fn hop(plan: &Plan<'_>, kase: &InitEnd) -> anyhow::Result<()> {
         }
         Cloned::Caller(init) => {
             trace::leave();
-            // Init would fail at its first word if kase were gone, so there is nobody to tell.
-            let _ = kase.say(&ToKase::Continues(init.pidfd));
+            // If kase does not hear of it, it ends at its first word.
+            kase.say(&ToKase::Continues(init.pidfd))?;
             process::exit_now(0)
         }
     }

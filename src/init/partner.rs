@@ -54,7 +54,7 @@ impl Partner {
 
     /// Tells them why the program does not run.
     pub fn refuse(&self, error: &anyhow::Error) {
-        let report = Report::of(error);
+        let report = Report::in_step(error, trace::last_step());
         match &self.starter {
             Some(starter) => starter.refuse(&report),
             // When kase is gone there is nobody left to tell.

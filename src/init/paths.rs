@@ -98,7 +98,7 @@ fn no_null(error: io::Error) -> anyhow::Error {
         Some(libc::ELOOP) => "/dev/null in the container is a symlink, or behind one",
         Some(libc::ENODEV) => "/dev/null in the container is not the null device",
         Some(libc::ENOENT | libc::ENOTDIR) => "the container has no /dev/null to hide files behind",
-        _ => "open /dev/null in the container",
+        _ => return Fault::doing("open /dev/null in the container").caused_by(error),
     };
     Fault::doing(cause)
         .remedy("let it be the null device: leave /dev to kase, or bind the host's")

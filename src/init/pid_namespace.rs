@@ -55,8 +55,8 @@ pub fn enter<'a>(
         // What it says must not come before what its maker says of it.
         Cloned::New => kase.expect(ToInit::Begin).map(|_| filter.filter(|_| early.is_none())),
         Cloned::Caller(process) => {
-            // The new process ends at its first word if kase is gone, so there is nobody to tell.
-            let _ = kase.say(&ToKase::Continues(process.pidfd));
+            // If kase does not hear of it, it ends at its first word.
+            kase.say(&ToKase::Continues(process.pidfd))?;
             exit_now(0)
         }
     }

@@ -127,7 +127,7 @@ impl Child {
                 return Err(report.into_error());
             }
         }
-        Err(error)
+        Err(self.vanished())
     }
 
     /// Waits for what it asks next.
