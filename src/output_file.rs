@@ -12,11 +12,10 @@ use nix::sys::stat::{FileStat, Mode, fstat, fstatat};
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 use nix::unistd::{UnlinkatFlags, geteuid, linkat, unlinkat};
 use rootless::symlink::may_follow;
-use std::ffi::{CString, OsStr, OsString};
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, ErrorKind, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 /// As many as the kernel follows.
@@ -145,8 +144,7 @@ impl RelativePath {
         if self.is_magic {
             return Ok(openat(self.start(), path, flags | OFlag::O_CLOEXEC, mode)?);
         }
-        let path = CString::new(path.as_os_str().as_bytes())?;
-        create_at(self.start(), &path, flags, mode, Resolve::WITHOUT_SYMLINKS)
+        create_at(self.start(), path, flags, mode, Resolve::WITHOUT_SYMLINKS)
     }
 
     /// The same file's place, with the first symlink on the way followed.

@@ -25,7 +25,7 @@ use crate::launch::notify::Agent;
 use crate::launch::own_terminal::OwnTerminal;
 use crate::launch::pidfd::Receiver;
 use crate::launch::spawn::{self, Inputs};
-use crate::launch::{fuse, id_mapped, limits, net_devices};
+use crate::launch::{fuse, limits, mount_idmap, mounts, net_devices};
 use crate::plan::Plan;
 use crate::plan::cgroup::Version;
 use crate::plan::namespaces::Kind;
@@ -181,7 +181,7 @@ impl Creation<'_> {
         Ok((init, console))
     }
 
-    fn inputs(&self, gate: Option<Gate>) -> anyhow::Result<Inputs> {
+    fn inputs(&self, gate: Option<Gate>) -> anyhow::Result<Inputs<'_>> {
         let hierarchies = match self.layout.version() {
             // Init has other mounts than these in a mount namespace that it joins.
             Some(Version::V1) if self.plan.namespaces.join(Kind::Mount).is_none() => {
@@ -189,7 +189,7 @@ impl Creation<'_> {
             }
             _ => None,
         };
-        let trees = spawn::trees(self.plan, self.host, self.overlay)?;
+        let trees = mounts::prepare(self.plan, self.host, self.overlay)?;
         Ok(Inputs { gate, trees, hierarchies, state: self.state.clone() })
     }
 
@@ -217,10 +217,9 @@ impl Creation<'_> {
         loop {
             match init.next()? {
                 Asked::MountIds(index, tree) => {
-                    let mount = self.plan.mounts.get(usize::try_from(index)?);
-                    let idmap = mount.and_then(|mount| Some((mount, mount.idmap.as_ref()?)));
-                    let (mount, idmap) = idmap.ok_or_else(|| init.vanished())?;
-                    id_mapped::map(mount, idmap, tree.as_fd(), &self.host.caller)?;
+                    let entry = self.plan.mounts.get(usize::try_from(index)?);
+                    let entry = entry.ok_or_else(|| init.vanished())?;
+                    mount_idmap::map(entry, tree.as_fd(), &self.host.caller)?;
                     init.say(ToInit::IdsMapped, &[])?;
                 }
                 Asked::Overlay(socket) => {

@@ -9,7 +9,7 @@ use crate::fault::{Fault, OrFault};
 use crate::kernel::file_id::FileId;
 use crate::kernel::path::{of_descriptor, open, openat};
 use crate::plan::Plan;
-use crate::plan::overlay::{Overlay, Upper, overlaps, within};
+use crate::plan::overlay::{Overlay, Upper, overlapping, overlaps};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::{FileStat, Mode, fchmod, fstat, mkdirat, stat};
@@ -50,7 +50,7 @@ pub fn ready(plan: &Plan<'_>, caller: &Caller, store: &Store, id: &str) -> anyho
     let top = open_top(directory).or_write_fault(doing)?;
     let real = fs::read_link(of_descriptor(&top)).or_fault(doing)?;
     if overlaps(&real, &fs::canonicalize(&plan.rootfs).or_fault(doing)?) {
-        return Err(within("--overlay", directory).into());
+        return Err(overlapping("--overlay", directory).into());
     }
     let access = check(&fstat(&top).or_fault(doing)?, directory, caller)?;
     // Whatever way led to the root: by another it would look as if somebody else used the directory.

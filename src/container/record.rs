@@ -19,7 +19,6 @@ use nix::sys::stat::{Mode, fstat};
 use oci_spec::runtime::Hook;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -270,9 +269,9 @@ impl Text {
         F: Deserialize<'a>,
         C: Part<'a>,
     {
-        let path = CString::new(format!("{id}/{FILE}"))?;
+        let path = format!("{id}/{FILE}");
         let flags = OFlag::O_RDONLY | GUARDED;
-        let file = openat2(root, &path, flags, Resolve::NO_SYMLINKS).map(File::from);
+        let file = openat2(root, path.as_str(), flags, Resolve::NO_SYMLINKS).map(File::from);
         let file = file.map_err(|error| Errno::try_from(error).unwrap_or(Errno::EIO));
         let Some((lines, owner)) = self.read(file)? else { return Ok(None) };
         Ok(whole(lines)?.map(|record| (record, owner)))

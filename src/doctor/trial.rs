@@ -15,7 +15,6 @@ use rootless::caller::Standing;
 use rootless::checks::{Check, Level};
 use rootless::diagnose;
 use rootless::id_writer::{self, Means};
-use std::ffi::CString;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -129,25 +128,24 @@ fn inside(kase: &OwnedFd) -> ! {
 }
 
 fn proc() -> io::Result<()> {
-    make_file_system(c"proc", &[], 0).map(drop)
+    make_file_system("proc", [], 0).map(drop)
 }
 
 /// On a tmpfs over /tmp, which only this mount namespace sees.
 fn overlay() -> io::Result<()> {
-    let tmpfs = make_file_system(c"tmpfs", &[], 0)?;
+    let tmpfs = make_file_system("tmpfs", [], 0)?;
     let target: OwnedFd = fs::File::open("/tmp")?.into();
     attach(tmpfs.as_fd(), target.as_fd())?;
-    let directory = |name: &str| -> io::Result<CString> {
-        let path = of_descriptor(&tmpfs).join(name);
-        fs::create_dir(&path)?;
-        Ok(CString::new(path.into_os_string().into_encoded_bytes())?)
+    let directory = |name: &str| -> io::Result<String> {
+        let path = format!("{}/{name}", of_descriptor(&tmpfs).display());
+        fs::create_dir(&path).map(|()| path)
     };
     let (lower, upper, work) = (directory("lower")?, directory("upper")?, directory("work")?);
-    let options: [(_, Option<&std::ffi::CStr>); 4] = [
-        (c"lowerdir", Some(&lower)),
-        (c"upperdir", Some(&upper)),
-        (c"workdir", Some(&work)),
-        (c"userxattr", None),
+    let options: [(_, Option<&str>); 4] = [
+        ("lowerdir", Some(&lower)),
+        ("upperdir", Some(&upper)),
+        ("workdir", Some(&work)),
+        ("userxattr", None),
     ];
-    make_file_system(c"overlay", &options, 0).map(drop)
+    make_file_system("overlay", options, 0).map(drop)
 }

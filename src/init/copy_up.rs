@@ -44,8 +44,7 @@ pub fn make(
 }
 
 fn tmpfs(options: &Options<'_>, source: &str, label: Option<MountLabel<'_>>) -> io::Result<OwnedFd> {
-    let label = label.map(|label| (label.option, Some(label.label)));
-    let context = mount::open_file_system(c"tmpfs")?;
+    let context = mount::open_file_system("tmpfs")?;
     make_from(context.as_fd(), options, source, label)
 }
 
@@ -54,20 +53,11 @@ pub fn make_from(
     context: BorrowedFd<'_>,
     options: &Options<'_>,
     source: &str,
-    label: Option<(&str, Option<&str>)>,
+    label: Option<MountLabel<'_>>,
 ) -> io::Result<OwnedFd> {
-    let pairs = [("source", Some(source))].into_iter().chain(label).chain(
-        options
-            .data
-            .iter()
-            .map(|option| option.split_once('=').map_or((*option, None), |(n, v)| (n, Some(v)))),
-    );
-    let pairs: Vec<(CString, Option<CString>)> = pairs
-        .map(|(name, value)| Ok((CString::new(name)?, value.map(CString::new).transpose()?)))
-        .collect::<io::Result<_>>()?;
-    let pairs: Vec<(&CStr, Option<&CStr>)> =
-        pairs.iter().map(|(name, value)| (name.as_c_str(), value.as_deref())).collect();
-    mount::make_from(context, &pairs, options.attributes.set)
+    let own = options.data.iter().map(|text| mount::option(text));
+    let all = [("source", Some(source))].into_iter().chain(label.map(MountLabel::as_option)).chain(own);
+    mount::make_from(context, all, options.attributes.set)
 }
 
 fn copy_directory(from: OwnedFd, to: BorrowedFd<'_>) -> io::Result<()> {

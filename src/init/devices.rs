@@ -8,10 +8,9 @@ use crate::trace;
 use nix::fcntl::{AtFlags, readlinkat};
 use nix::sys::stat::{Mode, SFlag, fstatat, mknodat};
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, symlinkat, unlinkat};
-use std::ffi::{CString, OsStr};
+use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 /// Makes them all. The file mode creation mask must be 0.
@@ -108,7 +107,7 @@ fn is_device(directory: BorrowedFd<'_>, name: &OsStr, device: &Device<'_>) -> io
 /// Onto a new empty file, or what is there already, in place of what can be no mount point for it. What an entry of
 /// `mounts` has put there stays.
 fn bind(directory: BorrowedFd<'_>, name: &OsStr, host: &Path) -> io::Result<()> {
-    let tree = mount::clone_host_tree(&CString::new(host.as_os_str().as_bytes())?, Reach::One)?;
+    let tree = mount::clone_host_tree(host, Reach::One)?;
     // A node is neither a program nor more than a node.
     let change = Attributes { set: attribute::NOSUID | attribute::NOEXEC, clear: 0 };
     mount::set_attributes(tree.as_fd(), change, Reach::One)?;
@@ -129,7 +128,7 @@ fn bind(directory: BorrowedFd<'_>, name: &OsStr, host: &Path) -> io::Result<()> 
         }
     }
     // No symlink is followed that may lie there by now.
-    mount::attach_at(tree.as_fd(), directory, &CString::new(name.as_bytes())?)
+    mount::attach_at(tree.as_fd(), directory, name)
 }
 
 /// Another container that begins on the same rootfs may be doing the same.

@@ -25,8 +25,7 @@ pub fn write(root: BorrowedFd<'_>) -> io::Result<()> {
     }
     let directory = inside::open(root, Path::new(DIRECTORY))?;
     let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL;
-    let name = CString::new(NAME)?;
-    match create_at(directory.as_fd(), &name, flags, Mode::from_bits_truncate(0o644), Resolve::NO_SYMLINKS) {
+    match create_at(directory.as_fd(), NAME, flags, Mode::from_bits_truncate(0o644), Resolve::NO_SYMLINKS) {
         // config.json mounts a file of its own there.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         file => File::from(file?).write_all(TEXT),

@@ -8,10 +8,10 @@ use crate::kernel::path::{Resolve, create_at, openat2};
 use nix::fcntl::{OFlag, readlinkat};
 use nix::sys::stat::{FileStat, Mode, fstat, mkdirat};
 use std::collections::VecDeque;
-use std::ffi::{CStr, CString, OsStr, OsString};
+use std::ffi::{OsStr, OsString};
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Component, Path, PathBuf};
 
 /// What a missing mount point is made as.
@@ -50,7 +50,7 @@ pub fn open(root: BorrowedFd<'_>, path: &Path) -> io::Result<OwnedFd> {
 
 /// Opens what is at `path` inside `root`, with these `O_*` flags.
 pub fn open_as(root: BorrowedFd<'_>, path: &Path, flags: OFlag, resolve: Resolve) -> io::Result<OwnedFd> {
-    openat2(root, &CString::new(path.as_os_str().as_bytes())?, flags, resolve)
+    openat2(root, path, flags, resolve)
 }
 
 /// Opens what is at `path` inside `root` (O_PATH), and makes it and the directories above it first where they
@@ -85,8 +85,7 @@ pub fn ordinary_directory(root: BorrowedFd<'_>, path: &Path) -> io::Result<Owned
 
 /// Whether something is mounted on what `name` is in the directory.
 pub fn is_mount_point(directory: BorrowedFd<'_>, name: &OsStr) -> io::Result<bool> {
-    let name = CString::new(name.as_bytes())?;
-    match openat2(directory, &name, OFlag::O_PATH | OFlag::O_NOFOLLOW, Resolve::SAME_MOUNT) {
+    match openat2(directory, name, OFlag::O_PATH | OFlag::O_NOFOLLOW, Resolve::SAME_MOUNT) {
         Ok(_) => Ok(false),
         Err(error) if error.raw_os_error() == Some(libc::EXDEV) => Ok(true),
         Err(error) => Err(error),
@@ -106,18 +105,17 @@ pub fn parent<'path>(root: BorrowedFd<'_>, path: &'path Path) -> io::Result<(Own
 /// Makes what was found missing.
 fn make(root: BorrowedFd<'_>, path: &Path, shape: Shape) -> io::Result<OwnedFd> {
     // Mostly only the last name is missing, below directories that are there.
-    let name = path.file_name().map(|name| CString::new(name.as_bytes())).transpose()?;
-    if let (Some(name), Some(above)) = (name, path.parent())
+    if let (Some(name), Some(above)) = (path.file_name(), path.parent())
         && let Ok(directory) = open(root, above)
-        && made(directory.as_fd(), &name, shape)
+        && made(directory.as_fd(), name, shape)
     {
-        return openat2(directory.as_fd(), &name, OFlag::O_PATH, Resolve::NO_SYMLINKS);
+        return openat2(directory.as_fd(), name, OFlag::O_PATH, Resolve::NO_SYMLINKS);
     }
     walk(root, path, shape)
 }
 
 /// Whether there was nothing of this name in the directory and now is what was asked for.
-fn made(directory: BorrowedFd<'_>, name: &CStr, shape: Shape) -> bool {
+fn made(directory: BorrowedFd<'_>, name: &OsStr, shape: Shape) -> bool {
     match shape {
         Shape::Directory => mkdirat(directory, name, DIRECTORY_MODE).is_ok(),
         Shape::File => {
@@ -185,8 +183,7 @@ fn link(directory: BorrowedFd<'_>, name: &OsStr) -> io::Result<Option<PathBuf>> 
 /// # Errors
 /// Those of openat2(2) and mkdirat(2); ELOOP for a symlink.
 pub fn step(directory: BorrowedFd<'_>, name: &OsStr, shape: Shape) -> io::Result<OwnedFd> {
-    let c_name = CString::new(name.as_bytes())?;
-    let look = || openat2(directory, &c_name, OFlag::O_PATH, Resolve::NO_SYMLINKS);
+    let look = || openat2(directory, name, OFlag::O_PATH, Resolve::NO_SYMLINKS);
     match look() {
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         found => return found,
@@ -198,7 +195,7 @@ pub fn step(directory: BorrowedFd<'_>, name: &OsStr, shape: Shape) -> io::Result
             Err(error) => return Err(error.into()),
         },
         Shape::File => {
-            create_at(directory, &c_name, NEW_FILE, FILE_MODE, Resolve::NO_SYMLINKS)?;
+            create_at(directory, name, NEW_FILE, FILE_MODE, Resolve::NO_SYMLINKS)?;
         }
     }
     look()
@@ -212,19 +209,14 @@ pub fn step(directory: BorrowedFd<'_>, name: &OsStr, shape: Shape) -> io::Result
 /// Those of openat2(2); ENODEV when it is not the null device.
 pub fn null_device(root: BorrowedFd<'_>, flags: OFlag) -> io::Result<OwnedFd> {
     let null = open_as(root, Path::new("/dev/null"), flags, Resolve::NO_SYMLINKS)?;
-    match is_null(null.as_fd())? {
+    match is_null(&fstat(&null)?) {
         true => Ok(null),
         false => Err(io::Error::from_raw_os_error(libc::ENODEV)),
     }
 }
 
-/// Whether the descriptor is the null device.
-pub fn is_null(fd: BorrowedFd<'_>) -> io::Result<bool> {
-    Ok(shows_null(&fstat(fd)?))
-}
-
-/// Whether it is of the null device.
-pub fn shows_null(stat: &FileStat) -> bool {
+/// Whether it is the null device.
+pub fn is_null(stat: &FileStat) -> bool {
     stat.st_mode & libc::S_IFMT == libc::S_IFCHR && stat.st_rdev == libc::makedev(1, 3)
 }
 

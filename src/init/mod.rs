@@ -7,18 +7,21 @@
 pub mod added;
 pub mod affinity;
 pub mod attributes;
+mod bind;
 mod cgroup_mount;
 mod copy_up;
 mod devices;
 mod execute;
 mod fake_root;
+mod file_system;
 mod filter;
 mod flags;
 mod fuse;
 mod hook_runner;
 mod inputs;
 mod inside;
-mod mounts;
+mod mount_point;
+pub mod mounts;
 pub mod namespaces;
 mod obstacle;
 pub mod overlay;
@@ -31,7 +34,6 @@ mod program;
 mod refusal;
 pub mod rootfs;
 pub mod session;
-mod symlink;
 mod sysctl;
 mod tasks_files;
 mod terminal;
@@ -40,19 +42,16 @@ use crate::fault::{Fault, OrFault};
 use crate::handshake::{InitEnd, ToInit, ToKase};
 use crate::hook;
 use crate::host::hierarchies::Hierarchy;
-use crate::kernel::file_id::FileId;
 use crate::kernel::path::of_descriptor;
 use crate::kernel::process::{Dumpable, exit_now, set_dumpable, unshare};
-use crate::kernel::{descriptor, mount, net};
+use crate::kernel::{descriptor, net};
 use crate::plan::Plan;
-use crate::plan::mount_options::Extension;
-use crate::plan::mounts::{Mount, What};
+use crate::plan::mounts::What;
 use crate::plan::namespaces::Kind;
 use crate::plan::payload::Payload;
 use crate::plan::scheduling::Affinity;
 use crate::trace::{self, Who};
 use attributes::Executor;
-use cgroup_mount::{CgroupMount, Hierarchies, View};
 use execute::{StartContainer, execute};
 pub use inputs::{Inputs, Trees};
 use mounts::Mounter;
@@ -64,7 +63,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
 /// Runs init, or the hop and then init. Never returns: the process becomes the container's or ends.
-pub fn run(plan: &Plan<'_>, payload: &Payload<'_>, inputs: Inputs, kase: InitEnd) -> ! {
+pub fn run(plan: &Plan<'_>, payload: &Payload<'_>, inputs: Inputs<'_>, kase: InitEnd) -> ! {
     let ahead = plan.namespaces.needs_hop() && !plan.namespaces.joins_pid();
     trace::enter(if ahead { Who::Hop } else { Who::Init });
     let Inputs { gate, trees, hierarchies, state } = inputs;
@@ -90,7 +89,7 @@ impl Init<'_> {
     fn recipe(
         &self,
         payload: &Payload<'_>,
-        mut trees: Trees,
+        mut trees: Trees<'_>,
         partner: &mut Partner,
     ) -> anyhow::Result<Infallible> {
         let plan = self.plan;
@@ -125,24 +124,20 @@ impl Init<'_> {
             net::loopback_up().or_fault(|| Fault::doing("bring the loopback interface up"))?;
         }
         let root = rootfs::prepare(plan, &mut trees)?;
-        let root = self.overlay(root, &mut trees, &partner.kase)?;
+        let root = overlay::mount(plan, root, trees.overlay, &partner.kase)?;
         // Mount points and devices get exactly the modes that they are made with.
         let callers_umask = umask(Mode::empty());
-        let mut mounter = Mounter {
-            root: root.as_fd(),
-            identity: FileId::of(&root)?,
-            sources: trees.sources,
-            flags: match in_user_namespace {
-                true => flags::Flags::Locked,
-                false => flags::Flags::Free,
-            },
-            links: trees.links,
-            joined_pid,
-            late_readonly: Vec::new(),
+        trace::step("mounts");
+        let mut mounts = trees.mounts.into_iter();
+        let mut mounter = Mounter::new(plan, root.as_fd(), joined_pid, self.hierarchies.clone())?;
+        let placed = match placed {
+            Some(placed) => placed,
+            None => {
+                mounter.mount_before_placed(&mut mounts)?;
+                self.place(partner)?
+            }
         };
-        // Everything of kase's that is still open is closed here: its number may be another descriptor's later.
-        drop((trees.rootfs, trees.layers, trees.checked));
-        self.mount_all(&mut mounter, placed, partner)?;
+        mounter.mount_placed(mounts, &placed, &partner.kase)?;
         let Mounter { joined_pid, late_readonly, .. } = mounter;
         devices::make(root.as_fd(), &plan.devices, plan.device_origin)?;
         if plan.tells_apt {
@@ -187,92 +182,6 @@ impl Init<'_> {
                 .or_fault(|| Fault::at("linux.namespaces", "make a cgroup namespace"))?;
         }
         Ok(placed)
-    }
-
-    /// What the container changes from here on goes elsewhere.
-    fn overlay(&self, root: OwnedFd, trees: &mut Trees, kase: &InitEnd) -> anyhow::Result<OwnedFd> {
-        match &self.plan.overlay {
-            Some(overlay) => overlay::lay(
-                overlay,
-                overlay::Ground {
-                    rootfs: root.as_fd(),
-                    layers: trees.layers.take(),
-                    checked: trees.checked.take(),
-                    label: self.plan.mount_label,
-                    kase,
-                },
-            ),
-            None => Ok(root),
-        }
-    }
-
-    /// Makes the mounts. While kase is still at the cgroups, those that do not need them; then the rest.
-    fn mount_all(
-        &self,
-        mounter: &mut Mounter<'_>,
-        placed: Option<Placed>,
-        partner: &Partner,
-    ) -> anyhow::Result<()> {
-        trace::step("mounts");
-        let first = if placed.is_some() { 0 } else { self.before_placed() };
-        let (before, after) = self.plan.mounts.split_at(first);
-        let mut unfilled = Vec::new();
-        for (index, mount) in before.iter().enumerate() {
-            match mount.what {
-                What::Cgroup => {
-                    unfilled.push(Hierarchies::begin(mounter, mount, self.hierarchies.as_ref())?);
-                }
-                _ => mounter.mount(index, mount)?,
-            }
-        }
-        let placed = placed.map_or_else(|| self.place(partner), Ok)?;
-        for hierarchies in unfilled {
-            mounter.late_readonly.extend(hierarchies.fill(self.view(), &placed.own_cgroups)?);
-        }
-        for (index, mount) in (first..).zip(after) {
-            match (&mount.what, &mount.idmap) {
-                (What::Inside { path, reach }, Some(_)) => {
-                    let tree = mounter.clone_inside(mount, path, *reach)?;
-                    mounter.bind(mount, map_ids(index, tree, &partner.kase)?)?;
-                }
-                (What::Cgroup, _) => match CgroupMount::begin(mounter, mount, self.hierarchies.as_ref())? {
-                    CgroupMount::None => {}
-                    CgroupMount::Unified => {
-                        cgroup_mount::unified(mounter, mount, self.view(), &placed.own_cgroups)?;
-                    }
-                    CgroupMount::Legacy(hierarchies) => {
-                        let filled = hierarchies.fill(self.view(), &placed.own_cgroups)?;
-                        mounter.late_readonly.extend(filled);
-                    }
-                },
-                _ => mounter.mount(index, mount)?,
-            }
-        }
-        Ok(())
-    }
-
-    /// How many mounts come before the first that needs this process to be placed: one that fills memory of the
-    /// container's, or asks kase for its ids, or shows the cgroups. v1's directories can be made before, and are filled
-    /// when all that comes before is mounted, unless it is to be mounted on them.
-    fn before_placed(&self) -> usize {
-        let mounts = &self.plan.mounts;
-        let is_v1 = |mount: &Mount<'_>| mount.what == What::Cgroup && self.hierarchies.is_some();
-        let needs = |(index, mount): (usize, &Mount<'_>)| {
-            let inside = matches!(mount.what, What::Inside { .. });
-            let mut v1 = mounts[..index].iter().filter(|before| is_v1(before));
-            mount.options.extension == Extension::CopyUp
-                || inside && mount.idmap.is_some()
-                || mount.what == What::Cgroup && !is_v1(mount)
-                || v1.any(|v1| inside || mount.destination.starts_with(v1.destination))
-        };
-        mounts.iter().enumerate().position(needs).unwrap_or(mounts.len())
-    }
-
-    fn view(&self) -> View {
-        match self.plan.namespaces.has(Kind::Cgroup) {
-            true => View::Namespace,
-            false => View::Host,
-        }
     }
 
     /// The hooks before the root changes: kase's own first, then ours, in the container's namespaces.
@@ -321,22 +230,11 @@ impl Init<'_> {
     }
 
     fn close_paths(&self, root: BorrowedFd<'_>, late: Vec<OwnedFd>) -> anyhow::Result<()> {
-        let change = mount::Attributes { set: mount::attribute::RDONLY, clear: 0 };
-        for mounted in late {
-            mount::set_attributes(mounted.as_fd(), change, mount::Reach::One)
-                .or_fault(|| Fault::at("mounts", "make a tmpfs read-only"))?;
-        }
+        mounts::make_readonly(late)?;
         if self.plan.readonly {
             rootfs::make_readonly(root)?;
         }
         paths::readonly(root, &self.plan.readonly_paths)?;
         paths::mask(root, &self.plan.masked, self.plan.mount_label)
     }
-}
-
-/// Has kase map a tree's ids: it asks for rights over the file system that init may have given up.
-fn map_ids(index: usize, tree: OwnedFd, kase: &InitEnd) -> anyhow::Result<OwnedFd> {
-    kase.say(&ToKase::MapMountIds(u32::try_from(index)?, tree.try_clone()?))?;
-    kase.expect(ToInit::IdsMapped)?;
-    Ok(tree)
 }

@@ -1,350 +1,183 @@
-//! Carries out `mounts`, each onto a descriptor inside the rootfs.
+//! Mounts the entries of `mounts`, in their order. The life of one:
+//!
+//! 1. `plan/mounts.rs` reads the entry of config.json and decides what is mounted where ([`Mount`]): its words by
+//!    `plan/mount_options.rs`, its id mapping by `plan/mount_idmap.rs`.
+//! 2. `launch/mounts.rs` prepares it in kase, before init is made ([`PreparedMount`]): a symlink that is to be copied is
+//!    read, and what init has no right to is opened ([`Source`]). Ids are mapped there too, by `launch/mount_idmap.rs`.
+//! 3. Here, in init, [`Mounter`] takes one after the other. `mount_point.rs` finds or makes the mount point,
+//!    which no symlink of the image's leads out of the rootfs. `file_system.rs` mounts a new file system,
+//!    `cgroup_mount.rs` the cgroups; `bind.rs` makes bind mounts, with the flags of `flags.rs`.
+//! 4. A tmpfs becomes read-only only when all mount points in it have been made ([`make_readonly`]).
+//!
+//! The kernel has two interfaces. A new file system is made by mount(2): one call, where fsopen(2) and those that belong
+//! to it are five and more. By descriptors (open_tree(2), fsopen(2), move_mount(2)) is made what must be complete before
+//! anybody can reach it, or must not be resolved by a path again: bind mounts, whose flags and ids are changed first;
+//! a tmpfs that is filled first (`tmpcopyup`); a file system of other namespaces than init's (proc); and what is mounted
+//! on a name in a directory, where a symlink could appear.
 
-use super::copy_up;
-use super::flags::{self, ACCESS_TIMES, Flags};
-use super::inside::{self, Shape};
+use super::bind::{bind, clone_inside, clone_source, copy_symlink, remount};
+use super::cgroup_mount::{self, HierarchiesMount};
+use super::file_system;
+use super::flags::Flags;
+use super::mount_point::Rootfs;
 use super::namespaces::Entry;
-use super::{obstacle, pid_namespace, refusal, symlink};
+use super::placed::Placed;
 use crate::fault::{Fault, OrFault};
-use crate::kernel::descriptor::set_attribute;
-use crate::kernel::file_id::FileId;
+use crate::handshake::{InitEnd, ToInit, ToKase};
+use crate::host::hierarchies::Hierarchy;
 use crate::kernel::mount::{self, Attributes, Reach, attribute};
-use crate::kernel::path::{Resolve, of_descriptor};
-use crate::plan::host_paths::source_refused;
-use crate::plan::labels::Marking;
-use crate::plan::mount_options::{Extension, Options, Remount};
+use crate::plan::Plan;
+use crate::plan::mount_options::{Extension, Remount};
 use crate::plan::mounts::{Mount, What};
-use nix::fcntl::OFlag;
-use nix::sys::stat::fstat;
-use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
-use std::collections::BTreeMap;
-use std::ffi::CString;
-use std::io::{self, ErrorKind};
+use crate::plan::namespaces::Kind;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::rc::Rc;
 
-/// Where mounts go, and what is put off until the rootfs is complete.
+/// An entry of `mounts`, with what kase has prepared of it.
+#[derive(Debug)]
+pub struct PreparedMount<'a> {
+    /// The entry.
+    pub entry: &'a Mount<'a>,
+    /// Where what is mounted comes from.
+    pub source: Source,
+}
+
+/// What is known of an entry's source before init mounts it.
+#[derive(Debug)]
+pub enum Source {
+    /// Nothing: init opens it, or there is none to open.
+    ForInit,
+    /// It is open: a detached tree, with its ids mapped.
+    Tree(OwnedFd),
+    /// It is a symlink that leads there, and is copied as such.
+    Symlink(PathBuf),
+}
+
+/// The entries that are still to be mounted.
+pub type Mounts<'a> = std::vec::IntoIter<PreparedMount<'a>>;
+
+/// Mounts one entry after the other.
 pub struct Mounter<'a> {
-    /// The rootfs.
-    pub root: BorrowedFd<'a>,
-    /// Which file that is.
-    pub identity: FileId,
-    /// Trees that were cloned before, by index into `mounts`.
-    pub sources: Vec<Option<OwnedFd>>,
-    /// Where sources that are copied as symlinks lead, by index into `mounts`.
-    pub links: BTreeMap<usize, PathBuf>,
-    /// Whether the flags of bind mounts' sources bind us.
-    pub flags: Flags,
+    plan: &'a Plan<'a>,
+    rootfs: Rootfs<'a>,
     /// The way into the container's pid namespace, if others are in it.
     pub joined_pid: Option<Entry>,
-    /// Mounts that become read-only only when all mount points in them have been made.
+    /// The cgroup hierarchies of v1, where they are known.
+    hierarchies: Option<Rc<[Hierarchy]>>,
+    /// Mounts of v1's that have no hierarchies yet.
+    unfilled: Vec<HierarchiesMount<'a>>,
+    /// What becomes read-only when all else is done.
     pub late_readonly: Vec<OwnedFd>,
 }
 
-impl Mounter<'_> {
-    /// Does the entry number `index`, unless it is for cgroups.
-    pub fn mount(&mut self, index: usize, mount: &Mount<'_>) -> anyhow::Result<()> {
-        if let Some(target) = self.links.get(&index) {
-            return symlink::copy(self.root, mount, target);
-        }
-        match &mount.what {
-            What::Bind { source, reach } => {
-                if mount.options.remount == Remount::Yes {
-                    return self.remount(mount);
-                }
-                let tree = match self.sources.get_mut(index).and_then(Option::take) {
-                    Some(tree) => tree,
-                    None => clone_source(mount, source, *reach)?,
-                };
-                self.bind(mount, tree)
+impl<'a> Mounter<'a> {
+    /// For the rootfs with this root.
+    pub fn new(
+        plan: &'a Plan<'_>,
+        root: BorrowedFd<'a>,
+        joined_pid: Option<Entry>,
+        hierarchies: Option<Rc<[Hierarchy]>>,
+    ) -> nix::Result<Self> {
+        let flags = if plan.namespaces.has(Kind::User) { Flags::Locked } else { Flags::Free };
+        let rootfs = Rootfs::of(root, flags)?;
+        Ok(Self { plan, rootfs, joined_pid, hierarchies, unfilled: Vec::new(), late_readonly: Vec::new() })
+    }
+
+    /// Mounts those that come before the first that needs this process to be placed: one that fills memory of the
+    /// container's, or asks kase for its ids, or shows the cgroups. So it is done while kase is still at the cgroups. Of
+    /// v1's cgroups only the hierarchies are left out, unless something is to be mounted on them.
+    pub fn mount_before_placed(&mut self, mounts: &mut Mounts<'a>) -> anyhow::Result<()> {
+        for PreparedMount { entry, source } in mounts.by_ref().take(self.before_placed()) {
+            match entry.what {
+                What::Cgroup => self.unfilled.push(HierarchiesMount::begin(
+                    &self.rootfs,
+                    entry,
+                    self.hierarchies.as_ref(),
+                )?),
+                _ => self.one(entry, source)?,
             }
-            What::Inside { path, reach } => self.bind(mount, self.clone_inside(mount, path, *reach)?),
-            What::FileSystem { kind, source, fallback } => self.file_system(mount, kind, source, *fallback),
-            What::Cgroup => Ok(()),
-        }
-    }
-
-    /// A detached copy of what the rootfs has by now at `path`.
-    pub fn clone_inside(&self, mount: &Mount<'_>, path: &Path, reach: Reach) -> anyhow::Result<OwnedFd> {
-        inside::open(self.root, path)
-            .and_then(|source| mount::clone_tree(source.as_fd(), c"", reach))
-            .map_err(|error| match error.raw_os_error() {
-                Some(libc::ENOENT) => source_refused(mount, path, error),
-                _ => {
-                    let doing = format!("bind {} of the container", path.display());
-                    obstacle::fault(mount.at, &doing, self.root, path, error)
-                }
-            })
-    }
-
-    /// Attaches a cloned tree with the entry's flags.
-    pub fn bind(&self, mount: &Mount<'_>, tree: OwnedFd) -> anyhow::Result<()> {
-        let source = fstat(&tree).or_fault(|| Fault::at(mount.at, "look at the source"))?;
-        let target = self.target(mount, Shape::of(&source))?;
-        flags::bind(mount, tree.as_fd(), self.flags)?;
-        attach(mount, tree.as_fd(), target.as_fd())?;
-        propagate(mount, tree.as_fd())
-    }
-
-    fn remount(&self, mount: &Mount<'_>) -> anyhow::Result<()> {
-        let (target, _) = self.point(mount, Shape::Directory)?;
-        flags::change(mount, target.as_fd(), mount.options.attributes).map_err(|error| {
-            let doing = format!("remount {}", mount.destination.display());
-            match error.raw_os_error() {
-                Some(libc::EINVAL) => Fault::at(mount.at, format!("{doing}: nothing is mounted there"))
-                    .remedy("name a mount point that an earlier entry made"),
-                _ => Fault::at(mount.at, doing),
-            }
-            .caused_by(error)
-        })
-    }
-
-    fn file_system(
-        &mut self,
-        mount: &Mount<'_>,
-        kind: &str,
-        source: &str,
-        fallback: Option<&'static str>,
-    ) -> anyhow::Result<()> {
-        // A tmpfs without a mode of its own takes that of the directory that it covers. One that is only made
-        // for it has none to take.
-        let takes_mode =
-            kind == "tmpfs" && !mount.options.data.iter().any(|option| option.starts_with("mode="));
-        let covers = takes_mode && self.is_there(mount)?;
-        let target = match kind {
-            "proc" | "sysfs" => self.ordinary_directory(mount, kind)?,
-            _ => self.target(mount, Shape::Directory)?,
-        };
-        // Mount points inside a tmpfs are made first; only then can it become read-only.
-        let late = kind == "tmpfs" && mount.options.attributes.set & attribute::RDONLY != 0;
-        let mut options = mount.options.clone();
-        if late {
-            options.attributes.set &= !attribute::RDONLY;
-        }
-        let mode = covers
-            .then(|| fstat(&target).map(|stat| format!("mode={:o}", stat.st_mode & 0o7777)))
-            .transpose()
-            .or_fault(|| Fault::at(mount.at, "look at the mode of the mount point"))?;
-        options.data.extend(mode.as_deref());
-        let label = match mount.marking {
-            Some(Marking::Option(label)) => Some(label),
-            _ => None,
-        };
-        if options.extension == Extension::CopyUp {
-            let tree = copy_up::make(mount, &options, source, label, target.as_fd())?;
-            attach(mount, tree.as_fd(), target.as_fd())?;
-        } else {
-            let quoted = label.map(|label| label.quoted());
-            options.data.extend(quoted.as_deref());
-            match self.mount_new(kind, source, &options, target.as_fd()) {
-                Err(error) if error.kind() == ErrorKind::PermissionDenied && fallback.is_some() => {
-                    let host = Path::new(fallback.unwrap_or_default());
-                    let there = host.try_exists().or_fault(|| {
-                        Fault::at(mount.at, format!("look for the host's {}", host.display()))
-                    })?;
-                    if !there {
-                        tracing::debug!(
-                            "{}: no new {kind} is allowed here, and the host has none: left out",
-                            mount.at
-                        );
-                        return Ok(());
-                    }
-                    tracing::debug!("{}: no new {kind} is allowed here: the host's is bound", mount.at);
-                    let tree = clone_source(mount, host, Reach::Recursive)?;
-                    // Nothing would be mounted in a new one: what is there on the host gets the flags as well.
-                    let flags = Attributes { set: mount.options.attributes.set & !ACCESS_TIMES, clear: 0 };
-                    mount::set_attributes(tree.as_fd(), flags, Reach::Recursive)
-                        .or_fault(|| Fault::at(mount.at, format!("set the flags of {}", host.display())))?;
-                    return self.bind(mount, tree);
-                }
-                Err(error) => {
-                    return Err(refusal::of(mount, kind, source, &mount.options.data, self.flags, error));
-                }
-                Ok(()) => {}
-            }
-        }
-        self.finish(mount, late)
-    }
-
-    fn mount_new(
-        &mut self,
-        kind: &str,
-        source: &str,
-        options: &Options<'_>,
-        target: BorrowedFd<'_>,
-    ) -> io::Result<()> {
-        // The classic call would take the pid namespace that this process is in.
-        if let ("proc", Some(entry)) = (kind, &mut self.joined_pid) {
-            let context = pid_namespace::open_procfs(entry)?;
-            let tree = copy_up::make_from(context.as_fd(), options, source, None)?;
-            return mount::attach(tree.as_fd(), target);
-        }
-        mount_classic(kind, source, options, target)
-    }
-
-    /// What only the attached mount can take.
-    fn finish(&mut self, mount: &Mount<'_>, late: bool) -> anyhow::Result<()> {
-        let options = &mount.options;
-        if let Some(Marking::Attribute(label)) = mount.marking {
-            self.label_root(mount, label)?;
-        }
-        if !late && options.recursive.is_empty() && options.propagation.is_empty() {
-            return Ok(());
-        }
-        let mounted = inside::open(self.root, mount.destination)
-            .or_fault(|| Fault::at(mount.at.field(".destination"), "open the new mount"))?;
-        if !options.recursive.is_empty() {
-            mount::set_attributes(mounted.as_fd(), options.recursive, Reach::Recursive)
-                .or_fault(|| Fault::at(mount.at.field(".options"), "set the mount's flags"))?;
-        }
-        propagate(mount, mounted.as_fd())?;
-        if late {
-            self.late_readonly.push(mounted);
         }
         Ok(())
     }
 
-    /// Labels the root of the new mount, where its file system has no option for it.
-    fn label_root(&self, mount: &Mount<'_>, label: &str) -> anyhow::Result<()> {
-        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
-        inside::open_as(self.root, mount.destination, flags, Resolve::IN_ROOT)
-            .and_then(|root| set_attribute(root.as_fd(), c"security.selinux", label.as_bytes()))
-            .or_fault(|| {
-                Fault::at("linux.mountLabel", format!("label {}", mount.destination.display()))
-                    .remedy("use a label of the loaded policy (`ls -Z` shows some)")
-            })
+    fn before_placed(&self) -> usize {
+        let mounts = &self.plan.mounts;
+        let is_v1 = |mount: &Mount<'_>| mount.what == What::Cgroup && self.hierarchies.is_some();
+        let needs = |(index, mount): (usize, &Mount<'_>)| {
+            let inside = matches!(mount.what, What::Inside { .. });
+            let mut v1 = mounts[..index].iter().filter(|before| is_v1(before));
+            mount.options.extension == Extension::CopyUp
+                || inside && mount.idmap.is_some()
+                || mount.what == What::Cgroup && !is_v1(mount)
+                || v1.any(|v1| inside || mount.destination.starts_with(v1.destination))
+        };
+        mounts.iter().enumerate().position(needs).unwrap_or(mounts.len())
     }
 
-    /// Whether the mount point has been there before.
-    fn is_there(&self, mount: &Mount<'_>) -> anyhow::Result<bool> {
-        match inside::open(self.root, mount.destination) {
-            Ok(_) => Ok(true),
-            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(false),
-            // A magic link, which is walked as text.
-            Err(error) if error.raw_os_error() == Some(libc::ELOOP) => Ok(false),
-            Err(error) => Err(self.blocked(mount, error)),
+    /// Mounts the rest.
+    pub fn mount_placed(
+        &mut self,
+        mounts: Mounts<'a>,
+        placed: &Placed,
+        kase: &InitEnd,
+    ) -> anyhow::Result<()> {
+        for cgroups in self.unfilled.drain(..) {
+            self.late_readonly.extend(cgroups.fill(self.plan, placed)?);
         }
-    }
-
-    fn blocked(&self, mount: &Mount<'_>, error: io::Error) -> anyhow::Error {
-        let doing = format!("make the mount point {}", mount.destination.display());
-        obstacle::fault(mount.at.field(".destination"), &doing, self.root, mount.destination, error)
-    }
-
-    /// The mount point, made if missing, and checked.
-    pub fn target(&self, mount: &Mount<'_>, shape: Shape) -> anyhow::Result<OwnedFd> {
-        let (target, there) = self.point(mount, shape)?;
-        if there == shape {
-            return Ok(target);
-        }
-        let path = mount.destination.display();
-        let doing = format!("a {} cannot be mounted on {path}, which is a {}", shape.word(), there.word());
-        Err(Fault::at(mount.at.field(".destination"), doing)
-            .remedy(format!(
-                "correct source or destination, or replace {path} in the rootfs by a {}",
-                shape.word()
-            ))
-            .caused_by(io::Error::from_raw_os_error(libc::ENOTDIR)))
-    }
-
-    /// As [`target`](Self::target), and what it is.
-    fn point(&self, mount: &Mount<'_>, shape: Shape) -> anyhow::Result<(OwnedFd, Shape)> {
-        let at = mount.at.field(".destination");
-        let path = mount.destination;
-        let target =
-            inside::open_or_make(self.root, path, shape).map_err(|error| self.blocked(mount, error))?;
-        let look = || Fault::at(at, format!("look at {} in the container", path.display()));
-        let there = fstat(&target).or_fault(look)?;
-        let (identity, there) = (FileId::from(&there), Shape::of(&there));
-        if identity == self.identity {
-            return Err(Fault::at(at, format!("{} leads to the rootfs itself", path.display()))
-                .remedy("mount below the rootfs, or set root.path to what should be the rootfs")
-                .into());
-        }
-        // What lies on the rootfs itself needs no look.
-        if identity.device != self.identity.device
-            && fstatfs(&target).or_fault(look)?.filesystem_type() == PROC_SUPER_MAGIC
-            && !may_cover(path)
-        {
-            return Err(Fault::at(
-                at,
-                format!("{} cannot be mounted because it is inside /proc", path.display()),
-            )
-            .remedy("mount it elsewhere: a program must be able to trust its /proc")
-            .into());
-        }
-        Ok((target, there))
-    }
-
-    /// A /proc or /sys that is a symlink would let an image choose what the container's programs, and kase,
-    /// take for the kernel's own files (CVE-2019-19921).
-    fn ordinary_directory(&self, mount: &Mount<'_>, kind: &str) -> anyhow::Result<OwnedFd> {
-        let path = mount.destination;
-        inside::ordinary_directory(self.root, path).map_err(|error| match error.raw_os_error() {
-            Some(libc::ELOOP | libc::ENOTDIR) => {
-                let what = format!(
-                    "filesystem {kind:?} must be mounted on ordinary directory, not on {}, which is a symlink or a \
-                     file, or behind one",
-                    path.display()
-                );
-                Fault::at(mount.at.field(".destination"), what)
-                    .remedy("replace the symlink or file in the rootfs by a directory")
-                    .caused_by(error)
+        let first = self.plan.mounts.len() - mounts.len();
+        for (index, PreparedMount { entry, source }) in (first..).zip(mounts) {
+            match &entry.what {
+                What::Inside { path, reach } if entry.idmap.is_some() => {
+                    let tree = clone_inside(&self.rootfs, entry, path, *reach)?;
+                    // It asks for rights over the file system that this process may have given up.
+                    kase.say(&ToKase::MapMountIds(u32::try_from(index)?, tree.try_clone()?))?;
+                    kase.expect(ToInit::IdsMapped)?;
+                    bind(&self.rootfs, entry, &tree)?;
+                }
+                What::Cgroup => {
+                    let known = self.hierarchies.as_ref();
+                    let late = cgroup_mount::mount(&self.rootfs, entry, self.plan, known, placed)?;
+                    self.late_readonly.extend(late);
+                }
+                _ => self.one(entry, source)?,
             }
-            _ => self.blocked(mount, error),
-        })
+        }
+        Ok(())
+    }
+
+    /// Mounts one that needs kase no more.
+    fn one(&mut self, entry: &Mount<'_>, source: Source) -> anyhow::Result<()> {
+        let rootfs = &self.rootfs;
+        match (&entry.what, source) {
+            (_, Source::Symlink(target)) => copy_symlink(rootfs.root, entry, &target),
+            (_, Source::Tree(tree)) => bind(rootfs, entry, &tree),
+            (What::Bind { .. }, Source::ForInit) if entry.options.remount == Remount::Yes => {
+                remount(rootfs, entry)
+            }
+            (What::Bind { source, reach }, Source::ForInit) => {
+                bind(rootfs, entry, &clone_source(entry, source, *reach)?)
+            }
+            (What::Inside { path, reach }, Source::ForInit) => {
+                bind(rootfs, entry, &clone_inside(rootfs, entry, path, *reach)?)
+            }
+            (What::FileSystem { kind, source, fallback }, Source::ForInit) => {
+                let what = (*kind, *source, *fallback);
+                let late = file_system::mount(rootfs, entry, what, self.joined_pid.as_mut())?;
+                self.late_readonly.extend(late);
+                Ok(())
+            }
+            // Whoever calls this mounts them by itself.
+            (What::Cgroup, Source::ForInit) => Ok(()),
+        }
     }
 }
 
-/// Files of /proc that engines replace by better ones (lxcfs), as in runc.
-fn may_cover(path: &Path) -> bool {
-    const COVERED: [&str; 11] = [
-        "/proc/cpuinfo",
-        "/proc/diskstats",
-        "/proc/meminfo",
-        "/proc/stat",
-        "/proc/swaps",
-        "/proc/uptime",
-        "/proc/loadavg",
-        "/proc/slabinfo",
-        "/proc/net/dev",
-        "/proc/sys/kernel/ns_last_pid",
-        "/proc/sys/crypto/fips_enabled",
-    ];
-    // A second proc over the first is what joining containers do.
-    path == Path::new("/proc") || COVERED.iter().any(|covered| path == Path::new(covered))
-}
-
-/// A detached copy of what the host has at `source`.
-///
-/// # Errors
-/// None there, with the entry's place.
-pub fn clone_source(mount: &Mount<'_>, source: &Path, reach: Reach) -> anyhow::Result<OwnedFd> {
-    CString::new(source.as_os_str().as_bytes())
-        .map_err(io::Error::from)
-        .and_then(|path| mount::clone_host_tree(&path, reach))
-        .map_err(|error| source_refused(mount, source, error))
-}
-
-fn attach(mount: &Mount<'_>, tree: BorrowedFd<'_>, target: BorrowedFd<'_>) -> anyhow::Result<()> {
-    mount::attach(tree, target).map_err(|error| refusal::to_attach(mount, error))
-}
-
-fn mount_classic(kind: &str, source: &str, options: &Options<'_>, target: BorrowedFd<'_>) -> io::Result<()> {
-    let data = options.data.join(",");
-    sys_mount::Mount::builder()
-        .fstype(kind)
-        .flags(sys_mount::MountFlags::from_bits_retain(options.classic_flags()))
-        .data(&data)
-        .mount(source, of_descriptor(target))
-        .map(drop)
-}
-
-fn propagate(mount: &Mount<'_>, mounted: BorrowedFd<'_>) -> anyhow::Result<()> {
-    for (propagation, reach) in &mount.options.propagation {
-        mount::set_propagation(mounted, *propagation, *reach)
-            .or_fault(|| Fault::at(mount.at.field(".options"), "set the mount's propagation"))?;
-    }
-    Ok(())
+/// Makes read-only what was to become so when all else is done.
+pub fn make_readonly(late: Vec<OwnedFd>) -> anyhow::Result<()> {
+    let change = Attributes { set: attribute::RDONLY, clear: 0 };
+    late.iter().try_for_each(|mounted| {
+        mount::set_attributes(mounted.as_fd(), change, Reach::One)
+            .or_fault(|| Fault::at("mounts", "make a tmpfs read-only"))
+    })
 }

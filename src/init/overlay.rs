@@ -1,4 +1,4 @@
-//! Lays the overlay over the rootfs.
+//! Mounts the overlay over the rootfs.
 //!
 //! ```text
 //! at the rootfs's place:  rootfs ◀ tmpfs or DIR ◀ overlay, which becomes the root
@@ -15,16 +15,16 @@ use crate::kernel::file_id::FileId;
 use crate::kernel::mount::{self, Reach, attribute};
 use crate::kernel::path::{Resolve, of_descriptor, openat2};
 use crate::kernel::xattr;
+use crate::plan::Plan;
 use crate::plan::labels::MountLabel;
 use crate::plan::overlay::{Marks, Overlay, Upper};
 use crate::trace;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::{Mode, fchmod, fstat, mkdirat};
-use std::ffi::{CStr, CString};
+use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 /// What holds the upper layer, and the two directories in it.
@@ -39,7 +39,7 @@ impl Layers {
     /// Those of a directory of the host, which must still be the one that was checked.
     pub fn of_host(directory: &Path, checked: Option<BorrowedFd<'_>>) -> anyhow::Result<Self> {
         let open = || {
-            let tree = mount::clone_host_tree(&CString::new(directory.as_os_str().as_bytes())?, Reach::One)?;
+            let tree = mount::clone_host_tree(directory, Reach::One)?;
             // By its path: a descriptor of another mount namespace's gives no tree.
             if !checked
                 .is_some_and(|checked| FileId::of(&tree).is_ok_and(|tree| Ok(tree) == FileId::of(checked)))
@@ -68,17 +68,16 @@ impl Layers {
         self.tree.as_fd()
     }
 
-    /// Whether the file system has no place for what an overlay notes on its files.
-    fn lack(&self, marks: Marks) -> io::Result<bool> {
+    /// Whether the file system keeps what an overlay notes on its files.
+    fn keep(&self, marks: Marks) -> bool {
         let name = if marks == Marks::User { c"user.overlay.opaque" } else { c"trusted.overlay.opaque" };
-        let path = c_path(self.upper.as_fd())?;
-        Ok(!xattr::has_room(&path, name))
+        xattr::has_room(&of_descriptor(&self.upper), name)
     }
 
     /// A tmpfs, whose upper directory has the mode of the rootfs, as the root will have it.
     pub fn in_memory(rootfs: BorrowedFd<'_>) -> io::Result<Self> {
-        let tree = mount::make_file_system(c"tmpfs", &[(c"mode", Some(c"755"))], 0)?;
-        for name in [c"upper", c"work"] {
+        let tree = mount::make_file_system("tmpfs", [("mode", Some("755"))], 0)?;
+        for name in ["upper", "work"] {
             mkdirat(&tree, name, Mode::S_IRWXU)?;
         }
         let upper =
@@ -91,89 +90,83 @@ impl Layers {
     }
 }
 
-/// What the overlay is made of and where.
-#[derive(Debug)]
-pub struct Ground<'a> {
-    /// The lower layer, mounted at its place.
-    pub rootfs: BorrowedFd<'a>,
-    /// Those that kase opened, where init may not.
+/// What kase has prepared of an overlay whose changes go to a directory of the host's.
+#[derive(Debug, Default)]
+pub struct Prepared {
+    /// The layers, where init may not open them.
     pub layers: Option<Layers>,
-    /// The directory of the host that was checked.
+    /// The directory that was checked.
     pub checked: Option<OwnedFd>,
-    /// What its files are labelled.
-    pub label: Option<MountLabel<'a>>,
-    /// Who can start a program outside of the container.
-    pub kase: &'a InitEnd,
 }
 
-/// Lays it over the rootfs.
+/// Mounts the overlay over the rootfs, whose root is open, if there is to be one. Returns the root.
 ///
 /// # Errors
 /// What the kernel or the file system refuses, where fuse-overlayfs cannot help.
-pub fn lay(overlay: &Overlay, ground: Ground<'_>) -> anyhow::Result<OwnedFd> {
+pub fn mount(
+    plan: &Plan<'_>,
+    rootfs: OwnedFd,
+    prepared: Prepared,
+    kase: &InitEnd,
+) -> anyhow::Result<OwnedFd> {
+    let Some(overlay) = &plan.overlay else { return Ok(rootfs) };
     trace::step("overlay");
-    let rootfs = ground.rootfs;
-    let layers = match (ground.layers, &overlay.upper) {
+    let rootfs = rootfs.as_fd();
+    let layers = match (prepared.layers, &overlay.upper) {
         (Some(layers), _) => layers,
         (None, Upper::Memory) => {
             Layers::in_memory(rootfs).or_fault(|| Fault::doing("make a tmpfs for the overlay"))?
         }
         (None, Upper::Directory(directory)) => {
-            Layers::of_host(directory, ground.checked.as_ref().map(AsFd::as_fd))?
+            Layers::of_host(directory, prepared.checked.as_ref().map(AsFd::as_fd))?
         }
     };
     let tree = layers.tree.as_fd();
     let prepare = || -> io::Result<_> {
         mount::attach(tree, rootfs)?;
-        let label = match ground.label {
-            Some(label) => Some((CString::new(label.option)?, CString::new(label.label)?)),
-            None => None,
-        };
-        Ok((flags(rootfs)? | flags(tree)?, layers.lack(overlay.marks)?, label))
+        Ok((flags(rootfs)? | flags(tree)?, layers.keep(overlay.marks)))
     };
-    let (flags, poor, label) = prepare().or_fault(|| Fault::doing(LAY))?;
-    let label = label.as_ref().map(|(option, label)| (option.as_c_str(), Some(label.as_c_str())));
-    let by_kernel = || by_kernel(overlay, rootfs, &layers, label, flags);
-    let laid = match if poor { Err(Errno::EOPNOTSUPP.into()) } else { by_kernel() } {
-        Err(error) if is_refusal(&error) => match fuse::ask(&error, ground.kase) {
-            Err(why) if poor => by_kernel().map_err(|_| why).inspect(|_| tracing::warn!("{POOR}")),
+    let (flags, keeps_marks) = prepare().or_fault(|| Fault::doing(DOING))?;
+    let by_kernel = || by_kernel(overlay, rootfs, &layers, plan.mount_label, flags);
+    let made = match if keeps_marks { by_kernel() } else { Err(Errno::EOPNOTSUPP.into()) } {
+        Err(error) if is_refusal(&error) => match fuse::ask(&error, kase) {
+            Err(why) if !keeps_marks => {
+                by_kernel().map_err(|_| why).inspect(|_| tracing::warn!("{WITHOUT_MARKS}"))
+            }
             made => made,
         },
-        laid => laid.or_fault(|| Fault::doing(LAY).remedy(DMESG)),
+        made => made.or_fault(|| Fault::doing(DOING).remedy(DMESG)),
     }?;
-    mount::attach(laid.as_fd(), tree).or_fault(|| Fault::doing(LAY))?;
-    Ok(laid)
+    mount::attach(made.as_fd(), tree).or_fault(|| Fault::doing(DOING))?;
+    Ok(made)
 }
 
-const LAY: &str = "lay an overlay over the rootfs";
+const DOING: &str = "lay an overlay over the rootfs";
 const DMESG: &str =
     "see `dmesg` for the kernel's reason; below the rootfs nothing may be mounted on the host";
-const POOR: &str = "--overlay: the file system of the changes has no extended attributes, so that directories of the \
+const WITHOUT_MARKS: &str = "--overlay: the file system of the changes has no extended attributes, so that directories of the \
                     rootfs cannot be removed: install fuse-overlayfs, or name another directory";
 
 fn by_kernel(
     overlay: &Overlay,
     rootfs: BorrowedFd<'_>,
     layers: &Layers,
-    label: Option<(&CStr, Option<&CStr>)>,
+    label: Option<MountLabel<'_>>,
     flags: u64,
 ) -> io::Result<OwnedFd> {
-    let (lower, upper, work) = (c_path(rootfs)?, c_path(layers.upper.as_fd())?, c_path(layers.work.as_fd())?);
+    let path = |file: BorrowedFd<'_>| of_descriptor(file).display().to_string();
+    let (lower, upper, work) = (path(rootfs), path(layers.upper.as_fd()), path(layers.work.as_fd()));
     let mut options = vec![
-        (c"source", Some(c"overlay")),
-        (c"lowerdir", Some(lower.as_c_str())),
-        (c"upperdir", Some(upper.as_c_str())),
-        (c"workdir", Some(work.as_c_str())),
+        ("source", Some("overlay")),
+        ("lowerdir", Some(lower.as_str())),
+        ("upperdir", Some(upper.as_str())),
+        ("workdir", Some(work.as_str())),
     ];
     if overlay.marks == Marks::User {
-        options.push((c"userxattr", None));
+        options.push(("userxattr", None));
     }
-    options.extend(label);
-    mount::make_file_system(c"overlay", &options, flags)
-}
-
-fn c_path(fd: BorrowedFd<'_>) -> io::Result<CString> {
-    Ok(CString::new(of_descriptor(fd).into_os_string().into_encoded_bytes())?)
+    options.extend(label.map(MountLabel::as_option));
+    mount::make_file_system("overlay", options, flags)
 }
 
 /// Whether the kernel has no overlay for us or this file system is none for it, and nothing else is wrong.

@@ -6,7 +6,6 @@ use crate::kernel::mount::{self, Attributes, Reach, attribute};
 use crate::plan::labels::MountLabel;
 use crate::trace;
 use nix::fcntl::OFlag;
-use std::ffi::{CString, NulError};
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -22,7 +21,7 @@ pub fn readonly(root: BorrowedFd<'_>, paths: &[(Place, &Path)]) -> anyhow::Resul
 
 fn one_readonly(root: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
     let Some(target) = open(root, path)? else { return Ok(()) };
-    let tree = mount::clone_tree(target.as_fd(), c"", Reach::Recursive)?;
+    let tree = mount::clone_mount(target.as_fd(), Reach::Recursive)?;
     let change = Attributes { set: attribute::RDONLY, clear: 0 };
     mount::set_attributes(tree.as_fd(), change, Reach::Recursive)?;
     mount::attach(tree.as_fd(), target.as_fd())
@@ -35,16 +34,14 @@ pub fn mask(
     label: Option<MountLabel<'_>>,
 ) -> anyhow::Result<()> {
     trace::step("masked paths");
-    let label =
-        label.map(|label| Ok::<_, NulError>((CString::new(label.option)?, CString::new(label.label)?)));
-    let mut covers = Covers { null: None, empty: None, label: label.transpose()? };
+    let mut covers = Covers { null: None, empty: None, label };
     for (at, path) in paths {
         one_masked(root, path, &mut covers).or_fault(|| Fault::at(at, format!("mask {}", path.display())))?;
     }
     Ok(())
 }
 
-fn one_masked(root: BorrowedFd<'_>, path: &Path, covers: &mut Covers) -> anyhow::Result<()> {
+fn one_masked(root: BorrowedFd<'_>, path: &Path, covers: &mut Covers<'_>) -> anyhow::Result<()> {
     let Some(target) = open(root, path)? else { return Ok(()) };
     match inside::is_directory(target.as_fd())? {
         true => Ok(covers.hide_directory(target.as_fd())?),
@@ -53,39 +50,33 @@ fn one_masked(root: BorrowedFd<'_>, path: &Path, covers: &mut Covers) -> anyhow:
 }
 
 /// What hides paths: each is found or made once.
-struct Covers {
+struct Covers<'a> {
     null: Option<OwnedFd>,
     /// One tmpfs serves all directories: a second superblock costs more than a second mount of the first.
     empty: Option<OwnedFd>,
-    /// The option that labels it, and the label.
-    label: Option<(CString, CString)>,
+    label: Option<MountLabel<'a>>,
 }
 
-impl Covers {
+impl Covers<'_> {
     fn hide_file(&mut self, root: BorrowedFd<'_>, target: BorrowedFd<'_>) -> anyhow::Result<()> {
         let null = match self.null.take() {
             Some(null) => null,
             None => inside::null_device(root, OFlag::O_PATH).map_err(no_null)?,
         };
-        let copy = mount::clone_tree(self.null.insert(null).as_fd(), c"", Reach::One)?;
+        let copy = mount::clone_mount(self.null.insert(null).as_fd(), Reach::One)?;
         Ok(mount::attach(copy.as_fd(), target)?)
     }
 
     fn hide_directory(&mut self, target: BorrowedFd<'_>) -> io::Result<()> {
         if let Some(empty) = &self.empty {
-            let copy = mount::clone_tree(empty.as_fd(), c"", Reach::One)?;
+            let copy = mount::clone_mount(empty.as_fd(), Reach::One)?;
             return mount::attach(copy.as_fd(), target);
         }
-        let mut options = vec![
-            (c"source", Some(c"tmpfs")),
-            (c"nr_blocks", Some(c"1")),
-            (c"nr_inodes", Some(c"1")),
-            (c"mode", Some(c"755")),
-        ];
-        options
-            .extend(self.label.as_ref().map(|(option, label)| (option.as_c_str(), Some(label.as_c_str()))));
+        let small = [("source", "tmpfs"), ("nr_blocks", "1"), ("nr_inodes", "1"), ("mode", "755")];
+        let small = small.map(|(name, value)| (name, Some(value)));
+        let options = small.into_iter().chain(self.label.map(MountLabel::as_option));
         let attributes = attribute::RDONLY | attribute::NOSUID | attribute::NODEV | attribute::NOEXEC;
-        let empty = mount::make_file_system(c"tmpfs", &options, attributes)?;
+        let empty = mount::make_file_system("tmpfs", options, attributes)?;
         mount::attach(empty.as_fd(), target)?;
         self.empty = Some(empty);
         Ok(())

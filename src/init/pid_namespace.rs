@@ -117,7 +117,7 @@ pub fn open_procfs(entry: &mut Entry) -> io::Result<OwnedFd> {
 
 fn send_procfs(entry: &mut Entry, socket: BorrowedFd<'_>) -> io::Result<()> {
     entry.enter().map_err(|error| error.downcast().unwrap_or_else(io::Error::other))?;
-    let empty = make_file_system(c"tmpfs", &[], attribute::RDONLY)?;
+    let empty = make_file_system("tmpfs", [], attribute::RDONLY)?;
     fchdir(&empty)?;
     chroot(".")?;
     // Those of kase's that are closed here are its own in another process.
@@ -126,7 +126,7 @@ fn send_procfs(entry: &mut Entry, socket: BorrowedFd<'_>) -> io::Result<()> {
     seccomp::install(&nothing_but_procfs(), 0)?;
     match clone3(0, Child::Ours, None)? {
         Cloned::New => {
-            let sent = open_file_system(c"proc").and_then(|procfs| {
+            let sent = open_file_system("proc").and_then(|procfs| {
                 let sent = socket::send(socket, b"p", Some(procfs.as_fd()));
                 std::mem::forget(procfs);
                 sent

@@ -65,7 +65,7 @@ pub fn adopt_stdio(
     let (stdin, stdout, stderr) = (io::stdin(), io::stdout(), io::stderr());
     for (number, fd) in [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()].into_iter().enumerate() {
         let Ok(stat) = fstat(fd) else { continue };
-        if inside::shows_null(&stat) {
+        if inside::is_null(&stat) {
             if own_null {
                 exchange(root, number)?;
             }

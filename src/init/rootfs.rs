@@ -1,6 +1,7 @@
 //! Makes the rootfs a mount of its own and, once all is mounted in it, the root.
 
-use super::mounts::clone_source;
+use super::bind::clone_source;
+use super::mounts::{PreparedMount, Source};
 use super::{Trees, inside};
 use crate::fault::{Fault, OrFault};
 use crate::host::mountinfo;
@@ -17,21 +18,16 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::mount::{MntFlags, umount2};
 use nix::unistd::{chdir, chroot, fchdir};
-use std::ffi::CString;
 use std::fs;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 /// The rootfs as a mount at its own place, with its root open. `trees` has it already where init may not reach the
-/// path, and afterwards the sources that stay tied to the host's mounts.
-///
-/// # Errors
-/// No rootfs, or a mount that the kernel refuses.
-pub fn prepare(plan: &Plan<'_>, trees: &mut Trees) -> anyhow::Result<OwnedFd> {
+/// path, and afterwards the sources that still receive the host's mounts.
+pub fn prepare(plan: &Plan<'_>, trees: &mut Trees<'_>) -> anyhow::Result<OwnedFd> {
     trace::step("rootfs");
     let path = plan.rootfs.as_path();
-    clone_tied(plan, trees)?;
+    clone_receiving(plan, &mut trees.mounts)?;
     separate(plan)?;
     let tree = match trees.rootfs.take() {
         Some(tree) => tree,
@@ -40,20 +36,21 @@ pub fn prepare(plan: &Plan<'_>, trees: &mut Trees) -> anyhow::Result<OwnedFd> {
     put(tree, path)
 }
 
-/// Clones the sources that a shared rootfs leaves tied, before it is cut off. Any other leaves all of them slaves.
-fn clone_tied(plan: &Plan<'_>, trees: &mut Trees) -> anyhow::Result<()> {
+/// Clones the sources that receive the host's mounts under a shared rootfs: afterwards all are private. Under any other,
+/// all of them stay slaves of the host's.
+fn clone_receiving(plan: &Plan<'_>, mounts: &mut [PreparedMount<'_>]) -> anyhow::Result<()> {
     if !matches!(plan.propagation, Some((Propagation::Shared, _))) {
         return Ok(());
     }
-    trees.sources.resize_with(plan.mounts.len(), || None);
-    for (index, mount) in plan.mounts.iter().enumerate() {
-        let What::Bind { source, reach } = &mount.what else { continue };
-        let is_tied = |(propagation, _): &(Propagation, Reach)| {
-            matches!(propagation, Propagation::Shared | Propagation::Slave)
-        };
-        let there = trees.sources[index].is_some() || trees.links.contains_key(&index);
-        if !there && mount.options.remount == Remount::No && mount.options.propagation.iter().any(is_tied) {
-            trees.sources[index] = Some(clone_source(mount, source, *reach)?);
+    let receives = |(propagation, _): &(Propagation, Reach)| {
+        matches!(propagation, Propagation::Shared | Propagation::Slave)
+    };
+    for PreparedMount { entry, source: found } in mounts {
+        if let (What::Bind { source, reach }, Source::ForInit) = (&entry.what, &found)
+            && entry.options.remount == Remount::No
+            && entry.options.propagation.iter().any(receives)
+        {
+            *found = Source::Tree(clone_source(entry, source, *reach)?);
         }
     }
     Ok(())
@@ -97,9 +94,7 @@ fn separate(plan: &Plan<'_>) -> anyhow::Result<()> {
 }
 
 fn clone(path: &Path) -> anyhow::Result<OwnedFd> {
-    let c_path = CString::new(path.as_os_str().as_bytes())?;
-    let tree =
-        mount::clone_host_tree(&c_path, Reach::Recursive).map_err(|error| rootfs_refused(path, error))?;
+    let tree = mount::clone_host_tree(path, Reach::Recursive).map_err(|error| rootfs_refused(path, error))?;
     if !inside::is_directory(tree.as_fd())? {
         return Err(Fault::at("root.path", format!("{} is not a directory", path.display()))
             .remedy("name the directory that holds the container's files")
@@ -152,25 +147,18 @@ fn pivot(root: BorrowedFd<'_>) -> anyhow::Result<()> {
 /// let the container mount a new one without our masks, so those go first.
 fn move_over(root: BorrowedFd<'_>) -> anyhow::Result<()> {
     let rootfs = fs::read_link(of_descriptor(root))?;
-    for point in full_views(&read_text("/proc/self/mountinfo")?, &rootfs) {
+    let mounts = read_text("/proc/self/mountinfo")?;
+    let whole = mountinfo::mounts(&mounts).filter(|mount| matches!(mount.kind, "proc" | "sysfs"));
+    let outside = |point: &&str| !Path::new(point).starts_with(&rootfs);
+    for point in whole.filter_map(|mount| mount.point()).filter(outside) {
         // Busy or locked mounts stay; the kernel then refuses unmasked ones to the container by itself.
-        let _ = umount2(Path::new(&point), MntFlags::MNT_DETACH);
+        let _ = umount2(point, MntFlags::MNT_DETACH);
     }
     let top = host_root()?;
     fchdir(root)?;
     mount::attach(root, top.as_fd())?;
     chroot(".")?;
     Ok(())
-}
-
-/// Mount points of proc and sysfs outside of the rootfs.
-fn full_views(mountinfo: &str, rootfs: &Path) -> Vec<String> {
-    mountinfo::mounts(mountinfo)
-        .filter(|mount| matches!(mount.kind, "proc" | "sysfs"))
-        .filter_map(|mount| mount.point())
-        .filter(|point| !Path::new(point).starts_with(rootfs))
-        .map(String::from)
-        .collect()
 }
 
 /// Makes the root read-only.

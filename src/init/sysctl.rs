@@ -9,7 +9,6 @@ use nix::fcntl::{AtFlags, OFlag};
 use nix::sys::stat::fstatat;
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 use rootless::caller::INITIAL_USER_NAMESPACE;
-use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -43,7 +42,7 @@ impl Procfs {
 
     /// Writes to a file of it, which no other mount may cover.
     pub fn write(&self, path: &str, value: &str) -> io::Result<()> {
-        let file = openat2(self.0.as_fd(), &CString::new(path)?, OFlag::O_WRONLY, Resolve::SAME_MOUNT)?;
+        let file = openat2(self.0.as_fd(), path, OFlag::O_WRONLY, Resolve::SAME_MOUNT)?;
         File::from(file).write_all(value.as_bytes())
     }
 }

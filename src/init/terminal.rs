@@ -85,7 +85,7 @@ fn bind_console(root: BorrowedFd<'_>, slave: BorrowedFd<'_>) -> anyhow::Result<(
     let dev = inside::ordinary_directory(root, Path::new("/dev"))?;
     let target = inside::step(dev.as_fd(), "console".as_ref(), Shape::File)?;
     // Whatever mode the mount point has, the console is the slave's.
-    let tree = mount::clone_tree(slave, c"", Reach::One)?;
+    let tree = mount::clone_mount(slave, Reach::One)?;
     mount::attach(tree.as_fd(), target.as_fd())?;
     fchmod(slave, nix::sys::stat::Mode::from_bits_truncate(0o620))?;
     Ok(())

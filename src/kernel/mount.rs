@@ -1,6 +1,7 @@
 //! Mounts by descriptor: open_tree(2), move_mount(2), mount_setattr(2), fsopen(2) and their family.
 
 use super::{answer, new_descriptor};
+use nix::NixPath;
 use nix::fcntl::AT_FDCWD;
 use nix::sys::statfs::FsType;
 use std::ffi::CStr;
@@ -67,20 +68,23 @@ pub mod attribute {
     pub const NOSYMFOLLOW: u64 = 0x20_0000;
 }
 
-/// A detached copy of the mount at `path` relative to `directory`, or of `directory` itself when `path` is
-/// empty.
+/// A detached copy of the mount that the file behind `file` is on, from that file down.
 ///
 /// # Errors
 /// Those of open_tree(2): EINVAL when the mount is in another mount namespace.
-pub fn clone_tree(directory: BorrowedFd<'_>, path: &CStr, reach: Reach) -> io::Result<OwnedFd> {
+pub fn clone_mount(file: BorrowedFd<'_>, reach: Reach) -> io::Result<OwnedFd> {
+    clone_tree(file, c"", reach)
+}
+
+/// As [`clone_mount`], of the file at a path of the host.
+pub fn clone_host_tree<P: ?Sized + NixPath>(path: &P, reach: Reach) -> io::Result<OwnedFd> {
+    path.with_nix_path(|path| clone_tree(AT_FDCWD, path, reach))?
+}
+
+fn clone_tree(directory: BorrowedFd<'_>, path: &CStr, reach: Reach) -> io::Result<OwnedFd> {
     let flags = OPEN_TREE_CLONE | libc::O_CLOEXEC as libc::c_uint | empty_path(path) | reach.flag();
     // SAFETY: `path` is a C string that outlives the call.
     new_descriptor(unsafe { libc::syscall(libc::SYS_open_tree, directory.as_raw_fd(), path.as_ptr(), flags) })
-}
-
-/// A detached copy of the mount at a path of the host.
-pub fn clone_host_tree(path: &CStr, reach: Reach) -> io::Result<OwnedFd> {
-    clone_tree(AT_FDCWD, path, reach)
 }
 
 /// Attaches a detached mount on the file or directory behind `target`.
@@ -104,20 +108,26 @@ pub fn attach(tree: BorrowedFd<'_>, target: BorrowedFd<'_>) -> io::Result<()> {
 }
 
 /// Attaches a detached mount on the directory `name` in `directory`; a symlink is not followed.
-pub fn attach_at(tree: BorrowedFd<'_>, directory: BorrowedFd<'_>, name: &CStr) -> io::Result<()> {
+pub fn attach_at<P: ?Sized + NixPath>(
+    tree: BorrowedFd<'_>,
+    directory: BorrowedFd<'_>,
+    name: &P,
+) -> io::Result<()> {
     const FROM_DESCRIPTOR: libc::c_uint = 0x04;
-    // SAFETY: two C strings that outlive the call.
-    answer(unsafe {
-        libc::syscall(
-            libc::SYS_move_mount,
-            tree.as_raw_fd(),
-            c"".as_ptr(),
-            directory.as_raw_fd(),
-            name.as_ptr(),
-            FROM_DESCRIPTOR,
-        )
-    })
-    .map(drop)
+    name.with_nix_path(|name| {
+        // SAFETY: two C strings that outlive the call.
+        answer(unsafe {
+            libc::syscall(
+                libc::SYS_move_mount,
+                tree.as_raw_fd(),
+                c"".as_ptr(),
+                directory.as_raw_fd(),
+                name.as_ptr(),
+                FROM_DESCRIPTOR,
+            )
+        })
+        .map(drop)
+    })?
 }
 
 /// How mounts pass on to other mount namespaces; mount_namespaces(7).
@@ -227,31 +237,41 @@ pub fn is_without_writing(kind: FsType) -> bool {
     matches!(kind.0, 0x7371_7368 | 0xE0F5_E1E2 | 0x9660 | 0x28CD_3D45 | 0x7275)
 }
 
-/// A new file system of type `kind`, detached, with `options` (name, or name and value) and the attribute
-/// bits `attributes`.
-pub fn make_file_system(
-    kind: &CStr,
-    options: &[(&CStr, Option<&CStr>)],
+/// An option of a file system, by its name; some have a value.
+pub type FsOption<'a> = (&'a str, Option<&'a str>);
+
+/// The option that mount(2) takes as `text`.
+pub fn option(text: &str) -> FsOption<'_> {
+    text.split_once('=').map_or((text, None), |(name, value)| (name, Some(value)))
+}
+
+/// A new file system of type `kind`, detached, with the attribute bits `attributes`.
+pub fn make_file_system<'a>(
+    kind: &str,
+    options: impl IntoIterator<Item = FsOption<'a>>,
     attributes: u64,
 ) -> io::Result<OwnedFd> {
     make_from(open_file_system(kind)?.as_fd(), options, attributes)
 }
 
 /// What a file system of type `kind` is made from; it belongs to the namespaces that this process is in.
-pub fn open_file_system(kind: &CStr) -> io::Result<OwnedFd> {
+pub fn open_file_system(kind: &str) -> io::Result<OwnedFd> {
     // SAFETY: `kind` is a C string that outlives the call.
-    new_descriptor(unsafe { libc::syscall(libc::SYS_fsopen, kind.as_ptr(), 1) })
+    kind.with_nix_path(|kind| new_descriptor(unsafe { libc::syscall(libc::SYS_fsopen, kind.as_ptr(), 1) }))?
 }
 
 /// As [`make_file_system`], from what [`open_file_system`] has opened.
-pub fn make_from(
+pub fn make_from<'a>(
     context: BorrowedFd<'_>,
-    options: &[(&CStr, Option<&CStr>)],
+    options: impl IntoIterator<Item = FsOption<'a>>,
     attributes: u64,
 ) -> io::Result<OwnedFd> {
     for (name, value) in options {
-        let command = if value.is_some() { FSCONFIG_SET_STRING } else { FSCONFIG_SET_FLAG };
-        configure(context, command, Some(name), *value)?;
+        name.with_nix_path(|name| match value {
+            Some(value) => value
+                .with_nix_path(|value| configure(context, FSCONFIG_SET_STRING, Some(name), Some(value)))?,
+            None => configure(context, FSCONFIG_SET_FLAG, Some(name), None),
+        })??;
     }
     configure(context, FSCONFIG_CMD_CREATE, None, None)?;
     // SAFETY: plain integers; the descriptor is borrowed for the call.

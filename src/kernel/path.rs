@@ -9,6 +9,7 @@ use std::io::{self, ErrorKind};
 use std::mem::size_of;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
+use std::ptr;
 
 /// Opens a path of the host that is there. Not by open(2) of musl, by which std and nix do it: that sets close-on-exec
 /// once more, for kernels that did not know it yet.
@@ -58,9 +59,9 @@ impl Resolve {
 /// # Errors
 /// Those of openat2(2). EAGAIN, the kernel's answer when a rename races with `..`, is retried, and so is an
 /// interrupted look.
-pub fn openat2(
+pub fn openat2<P: ?Sized + NixPath>(
     directory: BorrowedFd<'_>,
-    path: &CStr,
+    path: &P,
     flags: OFlag,
     resolve: Resolve,
 ) -> io::Result<OwnedFd> {
@@ -68,9 +69,9 @@ pub fn openat2(
 }
 
 /// As [`openat2`], with the mode of a file that O_CREAT makes.
-pub fn create_at(
+pub fn create_at<P: ?Sized + NixPath>(
     directory: BorrowedFd<'_>,
-    path: &CStr,
+    path: &P,
     flags: OFlag,
     mode: Mode,
     resolve: Resolve,
@@ -80,6 +81,10 @@ pub fn create_at(
         mode: if flags.contains(OFlag::O_CREAT) { mode.bits().into() } else { 0 },
         resolve: resolve.0,
     };
+    path.with_nix_path(|path| open_how(directory, path, &how))?
+}
+
+fn open_how(directory: BorrowedFd<'_>, path: &CStr, how: &OpenHow) -> io::Result<OwnedFd> {
     let mut races = 0;
     loop {
         // SAFETY: `path` is a C string and `how` a struct of the size given; both outlive the call.
@@ -88,7 +93,7 @@ pub fn create_at(
                 libc::SYS_openat2,
                 directory.as_raw_fd(),
                 path.as_ptr(),
-                &raw const how,
+                ptr::from_ref(how),
                 size_of::<OpenHow>(),
             )
         });

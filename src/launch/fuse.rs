@@ -9,7 +9,7 @@
 //! is the host's. So the program's root holds, from its first instruction, the layers and the host's programs, which
 //! are read-only and go when it has loaded what it needs.
 
-use super::spawn::{is_blind, rootfs_tree};
+use super::mounts::{confines_root, rootfs_tree};
 use crate::fault::{Fault, OrFault, Report};
 use crate::handshake::pack;
 use crate::host::Host;
@@ -22,6 +22,7 @@ use crate::kernel::path::open_namespace;
 use crate::kernel::process::{Dumpable, exit_now, set_dumpable, setns, unshare, wait_for};
 use crate::kernel::socket;
 use crate::plan::Plan;
+use crate::plan::labels::MountLabel;
 use crate::plan::namespaces::Kind;
 use crate::plan::overlay::{Overlay, Upper};
 use nix::errno::Errno;
@@ -32,11 +33,9 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, dup, fchdir, getegid, geteuid, setsid};
 use rootless::checks;
 use std::convert::Infallible;
-use std::ffi::CString;
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::symlink;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -124,7 +123,7 @@ fn enter(plan: &Plan<'_>, needs: &Needs<'_>) -> anyhow::Result<u64> {
     close_inherited_from(3)?;
     setsid()?;
     // What the container's root may not reach is opened before we are that.
-    let early = match is_blind(plan, needs.host) {
+    let early = match confines_root(plan, needs.host) {
         true => Some((rootfs_tree(plan)?, of_host()?)),
         false => None,
     };
@@ -201,24 +200,18 @@ fn keep_running(program: Pid) -> ! {
 
 /// The kernel takes the device only from the user namespace that the mount is made in, which is the container's.
 fn mount_of(device: &File, plan: &Plan<'_>, flags: u64) -> anyhow::Result<OwnedFd> {
-    let number = |number: u32| CString::new(number.to_string());
-    let fd = number(device.as_raw_fd().unsigned_abs())?;
-    let (uid, gid) = (number(geteuid().as_raw())?, number(getegid().as_raw())?);
-    let label = match plan.mount_label {
-        Some(label) => Some((CString::new(label.option)?, CString::new(label.label)?)),
-        None => None,
-    };
+    let (fd, uid, gid) = (device.as_raw_fd().to_string(), geteuid().to_string(), getegid().to_string());
     let mut options = vec![
-        (c"source", Some(c"fuse-overlayfs")),
-        (c"fd", Some(fd.as_c_str())),
-        (c"rootmode", Some(c"40000")),
-        (c"user_id", Some(uid.as_c_str())),
-        (c"group_id", Some(gid.as_c_str())),
-        (c"default_permissions", None),
-        (c"allow_other", None),
+        ("source", Some("fuse-overlayfs")),
+        ("fd", Some(fd.as_str())),
+        ("rootmode", Some("40000")),
+        ("user_id", Some(uid.as_str())),
+        ("group_id", Some(gid.as_str())),
+        ("default_permissions", None),
+        ("allow_other", None),
     ];
-    options.extend(label.as_ref().map(|(option, label)| (option.as_c_str(), Some(label.as_c_str()))));
-    Ok(mount::make_file_system(c"fuse", &options, flags)?)
+    options.extend(plan.mount_label.map(MountLabel::as_option));
+    Ok(mount::make_file_system("fuse", options, flags)?)
 }
 
 /// A directory that every host has and that the program has no use for.
@@ -226,7 +219,7 @@ const PLACE: &str = "/sys";
 
 /// Puts the layers where they have plain names.
 fn lay_out(lower: BorrowedFd<'_>, changes: BorrowedFd<'_>) -> anyhow::Result<()> {
-    let place = mount::make_file_system(c"tmpfs", &[(c"mode", Some(c"755"))], 0)?;
+    let place = mount::make_file_system("tmpfs", [("mode", Some("755"))], 0)?;
     for name in ["lower", "changes", "proc", "proc/self"] {
         mkdirat(&place, name, Mode::S_IRWXU)?;
     }
@@ -275,8 +268,7 @@ fn lend_programs(program: &Path) -> anyhow::Result<Vec<&'static str>> {
                 File::create(&there)?;
             }
         }
-        let tree =
-            mount::clone_host_tree(&CString::new(source.into_os_string().into_vec())?, Reach::Recursive)?;
+        let tree = mount::clone_host_tree(&source, Reach::Recursive)?;
         let readonly = Attributes { set: attribute::RDONLY, clear: 0 };
         mount::set_attributes(tree.as_fd(), readonly, Reach::Recursive)?;
         mount::attach(tree.as_fd(), File::open(there)?.as_fd())?;

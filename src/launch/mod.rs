@@ -6,11 +6,12 @@
 pub mod child;
 pub mod console;
 pub mod fuse;
-pub mod id_mapped;
 pub mod ids;
 pub mod intel_rdt;
 pub mod join;
 pub mod limits;
+pub mod mount_idmap;
+pub mod mounts;
 pub mod net_devices;
 pub mod notify;
 pub mod own_terminal;

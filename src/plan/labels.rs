@@ -5,6 +5,7 @@ use super::notes::Notes;
 use crate::config;
 use crate::fault::Fault;
 use crate::host::facilities::{Facilities, Presence};
+use crate::kernel::mount::FsOption;
 use std::collections::HashMap;
 
 /// What the exec puts the process under.
@@ -125,7 +126,12 @@ pub fn marking<'spec>(kind: &str, options: &[&str], label: MountLabel<'spec>) ->
     }
 }
 
-impl MountLabel<'_> {
+impl<'spec> MountLabel<'spec> {
+    /// As an option by itself.
+    pub fn as_option(self) -> FsOption<'spec> {
+        (self.option, Some(self.label))
+    }
+
     /// As part of mount(2)'s data, where the label's commas need quotation marks.
     pub fn quoted(&self) -> String {
         format!("{}=\"{}\"", self.option, self.label)

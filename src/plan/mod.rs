@@ -19,6 +19,7 @@ pub mod id_maps;
 pub mod intel_rdt;
 pub mod labels;
 pub mod memory_policy;
+pub mod mount_idmap;
 pub mod mount_options;
 pub mod mounts;
 pub mod namespaces;

@@ -196,7 +196,7 @@ impl<'spec> Options<'spec> {
     }
 
     /// The MS_* bits for mount(2) of a new file system.
-    pub fn classic_flags(&self) -> c_ulong {
+    pub fn mount_flags(&self) -> c_ulong {
         let set = self.attributes.set;
         let pairs = [
             (attribute::RDONLY, libc::MS_RDONLY),
@@ -281,6 +281,6 @@ mod tests {
     fn a_word_of_the_file_system_is_passed_on() {
         let options = Options::sort(["nosuid", "size=64k", "mode=755"]);
         assert_eq!(options.data, ["size=64k", "mode=755"]);
-        assert_eq!(options.classic_flags(), libc::MS_NOSUID | libc::MS_RELATIME);
+        assert_eq!(options.mount_flags(), libc::MS_NOSUID | libc::MS_RELATIME);
     }
 }

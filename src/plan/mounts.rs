@@ -1,8 +1,8 @@
 //! What is mounted where, and what becomes of entries that cannot work in a user namespace.
 
 use super::adapt::Adapt;
-use super::id_maps;
 use super::labels::{self, Marking, MountLabel};
+use super::mount_idmap::{self, IdMapped};
 use super::mount_options::{Extension, Options, Remount};
 use super::namespaces::{Kind, Namespaces};
 use super::notes::Notes;
@@ -36,24 +36,6 @@ impl<'spec> Mount<'spec> {
             self.marking = labels::marking(kind, &self.options.data, label);
         }
     }
-}
-
-/// How a mount's ids are mapped; mount_setattr(2), "ID-mapped mounts".
-#[derive(Debug)]
-pub struct IdMapped<'spec> {
-    /// By what.
-    pub by: MappedBy<'spec>,
-    /// The mount alone, or all below it too.
-    pub reach: Reach,
-}
-
-/// Where a mount's maps come from.
-#[derive(Debug)]
-pub enum MappedBy<'spec> {
-    /// From the source's ids (inside) to those that the mount shows (outside).
-    Maps(IdMaps),
-    /// Those of the user namespace at this path, which the container joins.
-    Namespace(&'spec Path),
 }
 
 /// What is mounted.
@@ -145,11 +127,11 @@ fn sort<'spec>(
         .remedy("set root.path to what should be the rootfs, or mount below it"));
     }
     let words = entry.options().as_deref().unwrap_or_default();
-    let options = Options::sort(words.iter().map(String::as_str));
+    let mut options = Options::sort(words.iter().map(String::as_str));
     let source = entry.source().as_deref();
     let kind = entry.typ().as_deref().unwrap_or_default();
-    let reach = options.bind.or_else(|| (kind == "bind").then_some(Reach::One));
-    let what = match (reach, kind) {
+    options.bind = options.bind.or_else(|| (kind == "bind").then_some(Reach::One));
+    let what = match (options.bind, kind) {
         (Some(reach), _) => {
             let source = source.filter(|source| !source.as_os_str().is_empty()).ok_or_else(|| {
                 Fault::at(at.field(".source"), "a bind mount has no source")
@@ -167,7 +149,7 @@ fn sort<'spec>(
             What::FileSystem { kind, source, fallback: None }
         }
     };
-    if options.remount == Remount::Yes && reach.is_none() {
+    if options.remount == Remount::Yes && options.bind.is_none() {
         return Err(Fault::at(at.field(".options"), "remount of a file system that is not a bind mount")
             .remedy("leave remount out and give the flags in the mount's own entry"));
     }
@@ -179,7 +161,8 @@ fn sort<'spec>(
         return Err(Fault::at(at.field(".options"), "copy-symlink on a mount that is no bind mount")
             .remedy("put bind or rbind into options"));
     }
-    let idmap = idmap(entry, at, &what, &options, setting)?;
+    let Setting { namespaces, maps, standing, .. } = *setting;
+    let idmap = mount_idmap::decide(entry, at, &options, namespaces, maps, standing)?;
     // A slash at its end says nothing: what is there may be a file.
     let destination = destination.components().as_path();
     let what = match what {
@@ -190,60 +173,6 @@ fn sort<'spec>(
         what => what,
     };
     Ok(Mount { at, destination, what, options, idmap, marking: None })
-}
-
-/// The maps of the entry, or with `idmap` alone those of the container's user namespace.
-fn idmap<'spec>(
-    entry: &oci_spec::runtime::Mount,
-    at: Place,
-    what: &What<'_>,
-    options: &Options<'_>,
-    setting: &Setting<'_, 'spec>,
-) -> Result<Option<IdMapped<'spec>>, Fault> {
-    let uids = entry.uid_mappings().as_deref().unwrap_or_default();
-    let gids = entry.gid_mappings().as_deref().unwrap_or_default();
-    if options.idmap.is_none() && uids.is_empty() && gids.is_empty() {
-        return Ok(None);
-    }
-    if !matches!(what, What::Bind { .. }) {
-        return Err(
-            Fault::at(at, "only a bind mount can have mapped ids").remedy("put bind or rbind into options")
-        );
-    }
-    if setting.standing == Standing::User {
-        return Err(Fault::at(
-            at,
-            "an ordinary user cannot map a mount's ids: the kernel asks for CAP_SYS_ADMIN on the host",
-        )
-        .remedy("run as root, or chown a copy of the files to your subordinate ids"));
-    }
-    let by = match (uids.is_empty(), gids.is_empty()) {
-        (false, false) => {
-            let maps = IdMaps { uids: id_maps::lines(uids), gids: id_maps::lines(gids) };
-            maps.check().map_err(|(kind, flaw)| {
-                Fault::at(format!("{at}.{kind}Mappings"), flaw.to_string())
-                    .remedy("give each range of ids once")
-            })?;
-            MappedBy::Maps(maps)
-        }
-        (true, true) => match (setting.namespaces.join(Kind::User), setting.maps) {
-            (Some(join), _) => MappedBy::Namespace(join.path),
-            (None, Some(maps)) => MappedBy::Maps(maps.clone()),
-            (None, None) => {
-                return Err(Fault::at(
-                    at.field(".options"),
-                    "idmap needs maps, and the container has no user namespace to take them from",
-                )
-                .remedy("give the mount uidMappings and gidMappings"));
-            }
-        },
-        _ => {
-            return Err(
-                Fault::at(at, "uidMappings and gidMappings go together").remedy("give both, or neither")
-            );
-        }
-    };
-    Ok(Some(IdMapped { by, reach: options.idmap.unwrap_or(Reach::One) }))
 }
 
 /// Neither a change of a mount that is there, nor perhaps a symlink in the place of one.

@@ -84,7 +84,7 @@ pub fn decide(setting: &Setting<'_>) -> Result<Option<Overlay>, Fault> {
     if let Upper::Directory(directory) = &upper
         && overlaps(directory, setting.rootfs)
     {
-        return Err(within(&at, directory));
+        return Err(overlapping(&at, directory));
     }
     let marks = if setting.confined { Marks::User } else { Marks::Trusted };
     let root = setting.maps.and_then(|maps| maps.uids.outside(0).zip(maps.gids.outside(0)));
@@ -98,7 +98,7 @@ pub fn overlaps(directory: &Path, rootfs: &Path) -> bool {
 }
 
 /// The fault of a directory that overlaps the rootfs.
-pub fn within(at: &str, directory: &Path) -> Fault {
+pub fn overlapping(at: &str, directory: &Path) -> Fault {
     Fault::at(at, format!("{} and the rootfs are in each other", directory.display()))
         .remedy("name a directory beside the rootfs")
 }

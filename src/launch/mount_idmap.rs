@@ -6,30 +6,27 @@ use crate::kernel::mount::map_ids;
 use crate::kernel::path::open_namespace;
 use crate::kernel::pidfd::pidfd_send_signal;
 use crate::kernel::process::{pause, wait_for};
-use crate::plan::mounts::{IdMapped, MappedBy, Mount};
+use crate::plan::mount_idmap::MappedBy;
+use crate::plan::mounts::Mount;
 use crate::plan::namespaces::Kind;
 use rootless::caller::Caller;
 use rootless::id_map::IdMaps;
 use rootless::id_writer::{self, Means};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-/// Maps the ids of the detached `tree`.
+/// Maps the ids of the detached `tree` as the entry has it, if it has.
 ///
 /// # Errors
 /// A file system that cannot map ids, with the entry's place.
-pub fn map(
-    mount: &Mount<'_>,
-    idmap: &IdMapped<'_>,
-    tree: BorrowedFd<'_>,
-    caller: &Caller,
-) -> anyhow::Result<()> {
+pub fn map(entry: &Mount<'_>, tree: BorrowedFd<'_>, caller: &Caller) -> anyhow::Result<()> {
+    let Some(idmap) = &entry.idmap else { return Ok(()) };
     let namespace = match &idmap.by {
         MappedBy::Maps(maps) => user_namespace(maps, caller),
         MappedBy::Namespace(path) => open_namespace(*path).map_err(Into::into),
     }
-    .or_fault(|| Fault::at(mount.at, "find a user namespace for the mount's ids"))?;
+    .or_fault(|| Fault::at(entry.at, "find a user namespace for the mount's ids"))?;
     map_ids(tree, namespace.as_fd(), idmap.reach).or_fault(|| {
-        Fault::at(mount.at, "map the mount's ids")
+        Fault::at(entry.at, "map the mount's ids")
             .remedy("use a file system that can (see mount_setattr(2), \"ID-mapped mounts\"), and one that is not mapped already")
     })
 }
@@ -40,7 +37,7 @@ fn user_namespace(maps: &IdMaps, caller: &Caller) -> anyhow::Result<OwnedFd> {
     match clone3(Kind::User.flag(), Child::Ours, None)? {
         Cloned::New => pause(),
         Cloned::Caller(process) => {
-            let process = Brief(process);
+            let process = KilledOnDrop(process);
             id_writer::write(process.0.pid.unsigned_abs(), maps, &means)?;
             let path = format!("/proc/{}/ns/user", process.0.pid);
             Ok(open_namespace(path.as_str())?)
@@ -49,9 +46,9 @@ fn user_namespace(maps: &IdMaps, caller: &Caller) -> anyhow::Result<OwnedFd> {
 }
 
 /// A process that ends when this is dropped.
-struct Brief(Process);
+struct KilledOnDrop(Process);
 
-impl Drop for Brief {
+impl Drop for KilledOnDrop {
     fn drop(&mut self) {
         // It can neither end nor be reaped by anyone else.
         let _ = pidfd_send_signal(self.0.pidfd.as_fd(), libc::SIGKILL);
