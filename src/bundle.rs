@@ -145,9 +145,8 @@ fn check<T: DeserializeOwned>(text: &[u8]) -> Result<(), Fault> {
 
 /// The place of the first string with a NUL byte that kase reads.
 fn nul(text: &[u8], scan: Scan) -> Option<String> {
-    // JSON has no other way to write it, but a backslash before it makes it something else.
-    const NUL: &[u8] = br"\u0000";
-    if !scan.backslash || !text.windows(NUL.len()).any(|window| window == NUL) {
+    // JSON can write it only like this, which is something else where a backslash stands before.
+    if !scan.backslash || !text.split(|byte| *byte == b'\\').any(|part| part.starts_with(b"u0000")) {
         return None;
     }
     let Some(tree) = Tree::read(text) else { return Some("config.json".to_string()) };
