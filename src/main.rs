@@ -31,4 +31,4 @@ mod trace;
 #[global_allocator]
 static ALLOCATOR: kernel::allocator::Allocator = kernel::allocator::Allocator::new();
 
-start!(cli::main, again: seal::COMMANDS, bare: cli::BARE);
+start!(cli::main, again: seal::COMMANDS);

@@ -14,6 +14,7 @@ deeds! {
     no_command_at_all_leads_to_the_help,
     the_spelling_of_an_older_kase_still_works,
     create_takes_what_run_takes,
+    the_last_of_an_option_counts,
     a_file_with_an_empty_name_is_none,
     the_cgroup_option_is_accepted,
     the_last_line_of_a_text_log_is_the_error,
@@ -102,6 +103,15 @@ fn create_takes_what_run_takes(kase: &Kase) {
     let bundle = kase.bundle();
     let container = Container::create(kase, &bundle, &["--no-subreaper", "--no-new-keyring"]);
     assert_eq!(container.status(), "created");
+}
+
+fn the_last_of_an_option_counts(kase: &Kase) {
+    let log = |name: &str| kase.path(name).to_str().unwrap().to_string();
+    let (first, last) = (log("first"), log("last"));
+    let options = ["--log", &first, "--log", &last, "--log-format", "text", "--log-format", "json"];
+    kase.call(options.into_iter().chain(["--systemd-cgroup", "--systemd-cgroup", "state", "none"]))
+        .refused(&["none"]);
+    assert!(fs::read_to_string(&last).unwrap().starts_with('{') && !fs::exists(&first).unwrap());
 }
 
 fn a_file_with_an_empty_name_is_none(kase: &Kase) {

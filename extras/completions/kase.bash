@@ -132,7 +132,7 @@ _kase() {
             return 0
             ;;
         kase__subcmd__create)
-            opts="-b -f -h --bundle --config --console-socket --pid-file --no-pivot --fake-root --overlay --strict --no-new-keyring --no-subreaper --pidfd-socket --preserve-fds --help"
+            opts="-b -f -h --bundle --config --no-pivot --fake-root --overlay --strict --console-socket --pid-file --no-new-keyring --no-subreaper --pidfd-socket --preserve-fds --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -154,15 +154,15 @@ _kase() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --overlay)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --console-socket)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 --pid-file)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --overlay)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -334,7 +334,7 @@ _kase() {
             return 0
             ;;
         kase__subcmd__explain)
-            opts="-b -f -h --bundle --config --console-socket --pid-file --no-pivot --fake-root --overlay --strict --no-new-keyring --no-subreaper --pidfd-socket --preserve-fds --format --help"
+            opts="-b -f -h --bundle --config --no-pivot --fake-root --overlay --strict --format --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -356,23 +356,7 @@ _kase() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
-                --console-socket)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --pid-file)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
                 --overlay)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --pidfd-socket)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --preserve-fds)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -570,7 +554,7 @@ _kase() {
             return 0
             ;;
         kase__subcmd__run)
-            opts="-b -f -d -h --bundle --config --console-socket --pid-file --no-pivot --fake-root --overlay --strict --no-new-keyring --no-subreaper --pidfd-socket --preserve-fds --detach --keep --help"
+            opts="-b -f -d -h --bundle --config --no-pivot --fake-root --overlay --strict --console-socket --pid-file --no-new-keyring --no-subreaper --pidfd-socket --preserve-fds --detach --keep --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -592,15 +576,15 @@ _kase() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --overlay)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --console-socket)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 --pid-file)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --overlay)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -670,7 +654,7 @@ _kase() {
             return 0
             ;;
         kase__subcmd__update)
-            opts="-r -h --resources --kernel-memory --l3-cache-schema --mem-bw-schema --blkio-weight --cpu-period --cpu-quota --cpu-burst --cpu-share --cpu-rt-period --cpu-rt-runtime --cpu-idle --cpuset-cpus --cpuset-mems --memory --memory-reservation --memory-swap --kernel-memory-tcp --pids-limit --help"
+            opts="-r -h --resources --l3-cache-schema --mem-bw-schema --blkio-weight --cpu-period --cpu-quota --cpu-burst --cpu-share --cpu-rt-period --cpu-rt-runtime --cpu-idle --cpuset-cpus --cpuset-mems --memory --memory-reservation --memory-swap --kernel-memory-tcp --pids-limit --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -681,10 +665,6 @@ _kase() {
                     return 0
                     ;;
                 -r)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --kernel-memory)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

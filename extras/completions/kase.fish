@@ -24,7 +24,7 @@ function __fish_kase_using_subcommand
     contains -- $cmd[1] $argv
 end
 
-complete -c kase -n "__fish_kase_needs_command" -l log -d 'Write the log to a file instead of standard error; journald:IDENT and syslog:IDENT send it there, file: begins a name that looks like one of these' -r
+complete -c kase -n "__fish_kase_needs_command" -l log -d 'Write the log to a file instead of standard error; journald:IDENT and syslog:IDENT send it there, file: begins a name that looks like one of these' -r -F
 complete -c kase -n "__fish_kase_needs_command" -l log-format -d 'Format of the log file' -r -f -a "text\t''
 json\t''"
 complete -c kase -n "__fish_kase_needs_command" -l log-level -d 'Least important level to log; on a standard error that is no terminal, info only when it is asked for' -r -f -a "trace\t''
@@ -70,9 +70,9 @@ complete -c kase -n "__fish_kase_needs_command" -f -a "update" -d 'Change the li
 complete -c kase -n "__fish_kase_needs_command" -f -a "wait" -d 'Wait for a container\'s end'
 complete -c kase -n "__fish_kase_using_subcommand create" -s b -l bundle -d 'The bundle\'s directory' -r -F
 complete -c kase -n "__fish_kase_using_subcommand create" -s f -l config -d 'The configuration, if not config.json; relative to the bundle' -r -F
+complete -c kase -n "__fish_kase_using_subcommand create" -l overlay -d 'Lay an overlay over the rootfs, so that it stays as it is: what changes goes to DIR, or to memory (tmpfs, or no DIR)' -r
 complete -c kase -n "__fish_kase_using_subcommand create" -l console-socket -d 'Unix socket to send the terminal\'s master to' -r -F
 complete -c kase -n "__fish_kase_using_subcommand create" -l pid-file -d 'File to write init\'s process id to' -r -F
-complete -c kase -n "__fish_kase_using_subcommand create" -l overlay -d 'Lay an overlay over the rootfs, so that it stays as it is: what changes goes to DIR, or to memory (tmpfs, or no DIR)' -r
 complete -c kase -n "__fish_kase_using_subcommand create" -l pidfd-socket -d 'Unix socket to send a pidfd of init to' -r -F
 complete -c kase -n "__fish_kase_using_subcommand create" -l preserve-fds -d 'Pass N descriptors, from 3 on, to the container' -r
 complete -c kase -n "__fish_kase_using_subcommand create" -l no-pivot -d 'Do not use pivot_root: for a host that runs from an initramfs'
@@ -113,18 +113,12 @@ complete -c kase -n "__fish_kase_using_subcommand exec" -l no-subreaper -d 'Do n
 complete -c kase -n "__fish_kase_using_subcommand exec" -s h -l help -d 'Print help'
 complete -c kase -n "__fish_kase_using_subcommand explain" -s b -l bundle -d 'The bundle\'s directory' -r -F
 complete -c kase -n "__fish_kase_using_subcommand explain" -s f -l config -d 'The configuration, if not config.json; relative to the bundle' -r -F
-complete -c kase -n "__fish_kase_using_subcommand explain" -l console-socket -d 'Unix socket to send the terminal\'s master to' -r -F
-complete -c kase -n "__fish_kase_using_subcommand explain" -l pid-file -d 'File to write init\'s process id to' -r -F
 complete -c kase -n "__fish_kase_using_subcommand explain" -l overlay -d 'Lay an overlay over the rootfs, so that it stays as it is: what changes goes to DIR, or to memory (tmpfs, or no DIR)' -r
-complete -c kase -n "__fish_kase_using_subcommand explain" -l pidfd-socket -d 'Unix socket to send a pidfd of init to' -r -F
-complete -c kase -n "__fish_kase_using_subcommand explain" -l preserve-fds -d 'Pass N descriptors, from 3 on, to the container' -r
 complete -c kase -n "__fish_kase_using_subcommand explain" -l format -d 'How to show it' -r -f -a "table\t''
 json\t''"
 complete -c kase -n "__fish_kase_using_subcommand explain" -l no-pivot -d 'Do not use pivot_root: for a host that runs from an initramfs'
 complete -c kase -n "__fish_kase_using_subcommand explain" -l fake-root -d 'With one id only: let calls that change owners or users succeed without effect, for package managers; no security'
 complete -c kase -n "__fish_kase_using_subcommand explain" -l strict -d 'Refuse a config.json in which kase lint finds an error'
-complete -c kase -n "__fish_kase_using_subcommand explain" -l no-new-keyring -d 'Keep the caller\'s session keyring'
-complete -c kase -n "__fish_kase_using_subcommand explain" -l no-subreaper -d 'Do not adopt the container\'s orphans, which only run and exec do'
 complete -c kase -n "__fish_kase_using_subcommand explain" -s h -l help -d 'Print help'
 complete -c kase -n "__fish_kase_using_subcommand features" -s h -l help -d 'Print help'
 complete -c kase -n "__fish_kase_using_subcommand gc" -s f -l format -d 'How to show it' -r -f -a "table\t''
@@ -156,9 +150,9 @@ complete -c kase -n "__fish_kase_using_subcommand ps" -s h -l help -d 'Print hel
 complete -c kase -n "__fish_kase_using_subcommand resume" -s h -l help -d 'Print help'
 complete -c kase -n "__fish_kase_using_subcommand run" -s b -l bundle -d 'The bundle\'s directory' -r -F
 complete -c kase -n "__fish_kase_using_subcommand run" -s f -l config -d 'The configuration, if not config.json; relative to the bundle' -r -F
+complete -c kase -n "__fish_kase_using_subcommand run" -l overlay -d 'Lay an overlay over the rootfs, so that it stays as it is: what changes goes to DIR, or to memory (tmpfs, or no DIR)' -r
 complete -c kase -n "__fish_kase_using_subcommand run" -l console-socket -d 'Unix socket to send the terminal\'s master to' -r -F
 complete -c kase -n "__fish_kase_using_subcommand run" -l pid-file -d 'File to write init\'s process id to' -r -F
-complete -c kase -n "__fish_kase_using_subcommand run" -l overlay -d 'Lay an overlay over the rootfs, so that it stays as it is: what changes goes to DIR, or to memory (tmpfs, or no DIR)' -r
 complete -c kase -n "__fish_kase_using_subcommand run" -l pidfd-socket -d 'Unix socket to send a pidfd of init to' -r -F
 complete -c kase -n "__fish_kase_using_subcommand run" -l preserve-fds -d 'Pass N descriptors, from 3 on, to the container' -r
 complete -c kase -n "__fish_kase_using_subcommand run" -l no-pivot -d 'Do not use pivot_root: for a host that runs from an initramfs'
@@ -175,7 +169,6 @@ complete -c kase -n "__fish_kase_using_subcommand spec" -s h -l help -d 'Print h
 complete -c kase -n "__fish_kase_using_subcommand start" -s h -l help -d 'Print help'
 complete -c kase -n "__fish_kase_using_subcommand state" -s h -l help -d 'Print help'
 complete -c kase -n "__fish_kase_using_subcommand update" -s r -l resources -d 'linux.resources as JSON, from a file or (-) from standard input, instead of the single limits' -r -F
-complete -c kase -n "__fish_kase_using_subcommand update" -l kernel-memory -r
 complete -c kase -n "__fish_kase_using_subcommand update" -l l3-cache-schema -d 'Share of the last-level cache, as in L3:0=7f0;1=1f (resctrl)' -r
 complete -c kase -n "__fish_kase_using_subcommand update" -l mem-bw-schema -d 'Share of memory bandwidth, as in MB:0=20;1=70 (resctrl)' -r
 complete -c kase -n "__fish_kase_using_subcommand update" -l blkio-weight -d 'Relative share of block I/O, from 10 to 1000' -r

@@ -1,25 +1,19 @@
 //! `kase delete`.
 
-use super::{Building, Context, ExitCode, flag};
+use super::arguments::Arguments;
+use super::context::Context;
+use super::exit::ExitCode;
 use crate::container::delete::{self, Force};
 use crate::container::pattern;
 use anyhow::Context as _;
-use clap::{ArgAction, ArgMatches};
 
-pub fn arguments(command: Building<'_>) -> Building<'_> {
-    let command = command.with(|command| command.arg(super::id())).option("force", Some('f'), |option| {
-        option.action(ArgAction::SetTrue).help("Kill what runs; a container that does not exist is no error")
-    });
-    super::regex(command)
-}
-
-pub fn run(context: Context, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
-    let id = super::id_of(matches);
-    let force = if flag(matches, "force") { Force::Yes } else { Force::No };
+pub fn run(context: Context, arguments: &Arguments<'_>) -> anyhow::Result<ExitCode> {
+    let id = arguments.id();
+    let force = if arguments.flag("force") { Force::Yes } else { Force::No };
     let doing = || format!("delete {id}");
     let store = context.store().with_context(doing)?;
     let one = |id: &str| delete::delete(&store, id, force);
-    match flag(matches, "regex") {
+    match arguments.flag("regex") {
         true => pattern::each(&store, id, one),
         false => one(id),
     }

@@ -1,63 +1,49 @@
 //! `kase doctor`: a check list of this host for this user, each item with its remedy.
 
+use super::arguments::Arguments;
+use super::context::Context;
+use super::exit::ExitCode;
 use super::paint::{Colour, Paint, counted, object};
-use super::table;
-use super::{Building, Context, ExitCode};
+use super::table::{self, print};
 use crate::container::request::{Request, Strictness};
 use crate::doctor::{self, Outlook};
 use crate::fault::printable;
-use clap::{Arg, ArgMatches, Command};
 use rootless::checks::{Check, Level};
 use serde_json::Value;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-pub fn arguments(command: Building<'_>) -> Building<'_> {
-    command.with(options)
-}
-
-fn options(command: Command) -> Command {
-    command
-        .arg(
-            Arg::new("bundle").short('b').long("bundle").value_parser(super::path()).value_name("DIR").help(
-                "Tell also whether the container of this bundle runs here, and how it would be adapted",
-            ),
-        )
-        .arg(super::create::config())
-        .arg(table::format_or("text"))
-}
-
-pub fn run(context: Context, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
+pub fn run(context: Context, arguments: &Arguments<'_>) -> anyhow::Result<ExitCode> {
     let checks = doctor::host(&context.caller)?;
-    let bundle = super::path_of(matches, "bundle");
+    let bundle = arguments.path("bundle");
     let heading = format!("what this host gives uid {} ({})", context.caller.uid, context.caller.called());
     let outlook = match bundle {
         Some(bundle) => {
             let shown = bundle.display().to_string();
-            Some((shown, doctor::outlook(context.caller.clone(), &request(&context, matches, bundle))))
+            Some((shown, doctor::outlook(context.caller.clone(), &request(&context, arguments, bundle))))
         }
         None => None,
     };
     let failed = checks.iter().any(|check| check.level == Level::Failure)
         || outlook.as_ref().is_some_and(|(_, outlook)| outlook.fault.is_some());
     let mut out = Vec::new();
-    match table::is_json(matches) {
+    match table::is_json(arguments) {
         true => writeln!(out, "{}", document(&checks, outlook.as_ref(), !failed))?,
         false => {
             writeln!(out, "{}:\n", printable(&heading))?;
             show(&checks, outlook.as_ref(), Paint::of_stdout(), &mut out)?;
         }
     }
-    super::print(out)?;
+    print(out)?;
     Ok(ExitCode::from(u8::from(failed)))
 }
 
 /// As `create` would be asked, with nothing more than the bundle.
-fn request(context: &Context, matches: &ArgMatches, bundle: PathBuf) -> Request {
+fn request(context: &Context, arguments: &Arguments<'_>, bundle: PathBuf) -> Request {
     Request {
         id: "doctor".to_string(),
         bundle,
-        config: super::path_of(matches, "config"),
+        config: arguments.path("config"),
         console_socket: None,
         pid_file: None,
         pidfd_socket: None,

@@ -3,11 +3,13 @@
 //! `make extras` writes them, the test says when that was forgotten. Only here: what makes them has no place in
 //! the binary.
 
-use clap::Command;
+use super::options::{self, COMMANDS, KASE, Takes};
+use clap::builder::PossibleValuesParser;
+use clap::{Arg, ArgAction, Command, value_parser};
 use clap_complete::{Shell, generate};
 use clap_mangen::Man;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 #[test]
 fn the_manual_and_the_completions_are_up_to_date() {
@@ -34,12 +36,53 @@ fn documents() -> [(&'static str, String); 4] {
     ]
 }
 
-/// With every command's own part, which otherwise only the command asked for has.
+/// The table as clap has it.
 fn whole() -> Command {
+    let arguments = |command: &'static options::Command| {
+        let options = command.shown_options().filter(|option| option.name != "help").map(option);
+        command.operands.iter().map(operand).chain(options)
+    };
+    let commands = COMMANDS.iter().map(|command| {
+        Command::new(command.name).about(command.about).args(arguments(command)).after_help(command.note)
+    });
     // A commit's number in it would make every commit change the files.
-    let mut command = super::command(&super::VERBS).version(env!("CARGO_PKG_VERSION"));
+    let mut command = Command::new(KASE.name)
+        .about(KASE.about)
+        .version(env!("CARGO_PKG_VERSION"))
+        .disable_help_subcommand(true)
+        .disable_version_flag(true)
+        .subcommand_required(true)
+        .subcommand_value_name("COMMAND")
+        .args(arguments(&KASE))
+        .subcommands(commands);
     command.build();
     command
+}
+
+fn option(option: &'static options::Arg) -> Arg {
+    let arg = value(option).long(option.name);
+    option.short.map_or(arg.clone(), |short| arg.short(short))
+}
+
+fn operand(operand: &'static options::Arg) -> Arg {
+    let required = operand.default.is_empty();
+    match operand.takes {
+        Takes::List(_) => value(operand).trailing_var_arg(true).num_args(0..),
+        _ => value(operand).required(required),
+    }
+}
+
+fn value(option: &'static options::Arg) -> Arg {
+    let arg = Arg::new(option.name).help(option.help);
+    let arg = if option.default.is_empty() { arg } else { arg.default_value(option.default) };
+    match option.takes {
+        Takes::Nothing => arg.action(ArgAction::SetTrue),
+        Takes::List(word) => arg.value_name(word).action(ArgAction::Append),
+        Takes::Path(word) => arg.value_name(word).value_parser(value_parser!(PathBuf)),
+        Takes::Optional(word, _) => arg.value_name(word).num_args(0..=1).require_equals(true),
+        Takes::OneOf(word, words) => arg.value_name(word).value_parser(PossibleValuesParser::new(words)),
+        takes => arg.value_name(takes.word()),
+    }
 }
 
 fn completion(shell: Shell) -> String {

@@ -1,20 +1,18 @@
 //! `kase features`: the features structure of the runtime specification, features.md and features-linux.md.
 
-use super::{Building, Context, ExitCode};
+use super::arguments::Arguments;
+use super::context::Context;
+use super::exit::ExitCode;
+use super::table::print;
 use crate::hook;
 use crate::host;
 use crate::plan::memory_policy;
 use crate::plan::mount_options;
 use crate::plan::namespaces::Kind;
 use crate::seccomp::{Arch, known};
-use clap::ArgMatches;
 use serde_json::{Value, json};
 
-pub fn arguments(command: Building<'_>) -> Building<'_> {
-    command
-}
-
-pub fn run(_: Context, _: &ArgMatches) -> anyhow::Result<ExitCode> {
+pub fn run(_: Context, _: &Arguments<'_>) -> anyhow::Result<ExitCode> {
     let features = json!({
         "ociVersionMin": "1.0.0",
         "ociVersionMax": "1.3.0",
@@ -28,7 +26,7 @@ pub fn run(_: Context, _: &ArgMatches) -> anyhow::Result<ExitCode> {
         // host. A dot at the end stands for all that begins so.
         "potentiallyUnsafeConfigAnnotations": ["kase.", "org.systemd.property.", "run.oci."],
     });
-    super::print(serde_json::to_string_pretty(&features)? + "\n")?;
+    print(serde_json::to_string_pretty(&features)? + "\n")?;
     Ok(ExitCode::SUCCESS)
 }
 

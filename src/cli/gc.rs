@@ -1,32 +1,22 @@
 //! `kase gc`.
 
-use super::table::{self, Wide};
-use super::{Building, Context, ExitCode};
+use super::arguments::Arguments;
+use super::context::Context;
+use super::exit::ExitCode;
+use super::table::{self, Wide, print};
 use crate::container::delete::{self, Force};
 use crate::container::explain::Entry;
 use crate::container::gc;
 use crate::fault::Report;
 use anyhow::Context as _;
-use clap::{Arg, ArgAction, ArgMatches, Command};
 use std::fmt::Display;
 use std::path::Path;
 
-pub fn arguments(command: Building<'_>) -> Building<'_> {
-    command.with(options)
-}
-
-fn options(command: Command) -> Command {
-    command
-        .arg(table::format())
-        .arg(Arg::new("dry-run").long("dry-run").action(ArgAction::SetTrue).help("Show it only"))
-        .after_help("Removes entries whose creation was interrupted, when nobody is at it any more, and those of before the host was booted; never a container that was created and has stopped.")
-}
-
-pub fn run(context: Context, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
+pub fn run(context: Context, arguments: &Arguments<'_>) -> anyhow::Result<ExitCode> {
     let mut code = ExitCode::SUCCESS;
     let mut removed = Vec::new();
     for found in gc::find(&context.store()?)? {
-        let gone = found.and_then(|(container, reason)| match matches.get_flag("dry-run") {
+        let gone = found.and_then(|(container, reason)| match arguments.flag("dry-run") {
             true => Ok((container, reason)),
             false => delete::remove(&container, Force::Yes)
                 .with_context(|| container.id().to_string())
@@ -46,8 +36,8 @@ pub fn run(context: Context, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
         removed.push(Entry::of(&fields));
     }
     let mut out = Vec::new();
-    if table::is_json(matches) {
-        super::print(serde_json::to_string_pretty(&removed)? + "\n")?;
+    if table::is_json(arguments) {
+        print(serde_json::to_string_pretty(&removed)? + "\n")?;
         return Ok(code);
     }
     let mut table = Wide::of(["ID", "REASON", "BUNDLE"]);
@@ -55,6 +45,6 @@ pub fn run(context: Context, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
         table.row(std::array::from_fn(|column| fields[column].1.as_str()));
     }
     table.write(&mut out)?;
-    super::print(out)?;
+    print(out)?;
     Ok(code)
 }

@@ -1,34 +1,27 @@
 //! `kase lint`: what is wrong with a config.json, and what is weak.
 
+use super::arguments::Arguments;
+use super::context::Context;
+use super::exit::ExitCode;
 use super::paint::{Colour, Paint, counted, object};
-use super::table;
-use super::{Building, Context, ExitCode};
+use super::table::{self, print};
 use crate::bundle;
 use crate::fault::printable;
 use crate::lint::{Finding, Level, lint};
-use clap::{ArgMatches, Command};
 use serde_json::Value;
 use std::io::{self, Write};
 use std::path::Path;
 
-pub fn arguments(command: Building<'_>) -> Building<'_> {
-    command.with(options)
-}
-
-fn options(command: Command) -> Command {
-    command.arg(super::create::bundle()).arg(super::create::config()).arg(table::format_or("text"))
-}
-
-pub fn run(_: Context, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
-    let directory = super::create::bundle_of(matches);
-    let config = super::path_of(matches, "config");
+pub fn run(_: Context, arguments: &Arguments<'_>) -> anyhow::Result<ExitCode> {
+    let directory = super::create::bundle_of(arguments);
+    let config = arguments.path("config");
     let text = bundle::read(&directory, config.as_deref())?;
     let shown = directory.join(config.as_deref().unwrap_or(Path::new("config.json")));
     let findings = lint(&text);
     let count = |level| findings.iter().filter(|finding| finding.level == level).count();
     let (errors, warnings) = (count(Level::Error), count(Level::Warning));
     let mut out = Vec::new();
-    if table::is_json(matches) {
+    if table::is_json(arguments) {
         let listed: Vec<Value> = findings.iter().map(document).collect();
         let whole = object([
             ("file", shown.to_string_lossy().into()),
@@ -44,7 +37,7 @@ pub fn run(_: Context, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
         }
         writeln!(out, "{}, {}", counted(errors, "error"), counted(warnings, "warning"))?;
     }
-    super::print(out)?;
+    print(out)?;
     Ok(ExitCode::from(u8::from(errors > 0)))
 }
 

@@ -1,33 +1,26 @@
 //! `kase list`.
 
-use super::table::{self, Wide};
-use super::{Building, Context, ExitCode, flag};
+use super::arguments::Arguments;
+use super::context::Context;
+use super::exit::ExitCode;
+use super::table::{self, Wide, print};
 use crate::container::glance::Sight;
 use crate::container::state::State;
 use crate::fault::{Report, printable};
-use clap::{ArgAction, ArgMatches};
 use serde::Serializer as _;
 use serde::ser::SerializeSeq as _;
 use std::io::Write;
 
-pub fn arguments(command: Building<'_>) -> Building<'_> {
-    command.option("format", Some('f'), |option| table::shape(option, "table")).option(
-        "quiet",
-        Some('q'),
-        |option| option.action(ArgAction::SetTrue).help("Show the ids only"),
-    )
-}
-
-pub fn run(context: Context, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
+pub fn run(context: Context, arguments: &Arguments<'_>) -> anyhow::Result<ExitCode> {
     let store = context.store()?;
     let mut code = ExitCode::SUCCESS;
     let mut out = Vec::new();
-    if flag(matches, "quiet") {
+    if arguments.flag("quiet") {
         store.glances(|sight| match passed_over(sight, &mut code) {
             Some(sight) => Ok(writeln!(out, "{}", printable(sight.id))?),
             None => Ok(()),
         })?;
-    } else if table::is_json(matches) {
+    } else if table::is_json(arguments) {
         let mut json = serde_json::Serializer::new(&mut out);
         let mut all = json.serialize_seq(None)?;
         store.glances(|sight| match passed_over(sight.and_then(Sight::state), &mut code) {
@@ -47,7 +40,7 @@ pub fn run(context: Context, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
         })?;
         table.write(&mut out)?;
     }
-    super::print(out)?;
+    print(out)?;
     Ok(code)
 }
 

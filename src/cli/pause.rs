@@ -1,16 +1,13 @@
 //! `kase pause`.
 
-use super::{Building, Context, ExitCode};
+use super::arguments::Arguments;
+use super::context::Context;
+use super::exit::ExitCode;
 use crate::container::pause;
 use anyhow::Context as _;
-use clap::ArgMatches;
 
-pub fn arguments(command: Building<'_>) -> Building<'_> {
-    command.with(|command| command.arg(super::id()))
-}
-
-pub fn run(context: Context, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
-    let id = super::id_of(matches);
+pub fn run(context: Context, arguments: &Arguments<'_>) -> anyhow::Result<ExitCode> {
+    let id = arguments.id();
     let doing = || format!("pause {id}");
     let container = context.store()?.ours(id).with_context(doing)?;
     pause::pause(&container).with_context(doing)?;

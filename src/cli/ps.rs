@@ -1,45 +1,31 @@
 //! `kase ps`.
 
-use super::table::{self, Align};
-use super::{Building, Context, ExitCode};
+use super::arguments::Arguments;
+use super::context::Context;
+use super::exit::ExitCode;
+use super::table::{self, Align, print};
 use crate::container::processes::{self, ListedProcess};
 use crate::container::state::Owners;
 use crate::fault::{Fault, OrFault, printable};
 use anyhow::Context as _;
-use clap::{Arg, ArgMatches, Command};
 use std::io::Write;
 use std::time::SystemTime;
 
-pub fn arguments(command: Building<'_>) -> Building<'_> {
-    command.with(options)
-}
-
-fn options(command: Command) -> Command {
-    command.arg(super::id()).arg(table::format()).arg(
-        Arg::new("options")
-            .value_name("PS-OPTIONS")
-            .trailing_var_arg(true)
-            .allow_hyphen_values(true)
-            .num_args(0..)
-            .help("Show what the host's ps shows with these, such as -o pid,args; without any, kase's own table"),
-    )
-}
-
-pub fn run(context: Context, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
-    let id = super::id_of(matches);
+pub fn run(context: Context, arguments: &Arguments<'_>) -> anyhow::Result<ExitCode> {
+    let id = arguments.id();
     let doing = || format!("ps {id}");
     let container = context.store()?.container(id).with_context(doing)?;
     let pids = processes::pids(&container).with_context(doing)?;
     let mut out = Vec::new();
-    let options: Vec<&String> = matches.get_many("options").into_iter().flatten().collect();
-    if table::is_json(matches) {
+    let options: Vec<&str> = arguments.texts("options").collect();
+    if table::is_json(arguments) {
         writeln!(out, "{}", serde_json::to_string(&pids)?)?;
     } else if options.is_empty() {
         show(&processes::look(&pids).with_context(doing)?, &mut out)?;
     } else {
         filter(&host_ps(&options).with_context(doing)?, &pids, &mut out).with_context(doing)?;
     }
-    super::print(out)?;
+    print(out)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -67,7 +53,7 @@ fn show(processes: &[ListedProcess], out: &mut impl Write) -> anyhow::Result<()>
     Ok(())
 }
 
-fn host_ps(options: &[&String]) -> anyhow::Result<String> {
+fn host_ps(options: &[&str]) -> anyhow::Result<String> {
     let doing = || {
         Fault::doing("run the host's ps").remedy("install ps (package procps), or leave the ps options out")
     };
@@ -76,7 +62,6 @@ fn host_ps(options: &[&String]) -> anyhow::Result<String> {
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
         let said = said.lines().find(|line| !line.trim().is_empty()).unwrap_or_default().trim();
-        let options: Vec<&str> = options.iter().map(|option| option.as_str()).collect();
         return Err(Fault::doing(format!("ps {}: {said}", options.join(" ")))
             .remedy("give options that the host's ps knows, see ps(1)")
             .into());

@@ -1,30 +1,18 @@
 //! `kase spec`: a config.json to begin with.
 
-use super::{Building, Context, ExitCode};
+use super::arguments::Arguments;
+use super::context::Context;
+use super::exit::ExitCode;
 use crate::container::has_cgroup_v2;
 use crate::fault::{Fault, OrFault};
-use clap::{Arg, ArgAction, ArgMatches, Command};
 use rootless::caller::Caller;
 use std::fs::OpenOptions;
 use std::io::Write;
 
-pub fn arguments(command: Building<'_>) -> Building<'_> {
-    command.with(options)
-}
-
-fn options(command: Command) -> Command {
-    command.arg(super::create::bundle()).arg(
-        Arg::new("rootless")
-            .long("rootless")
-            .action(ArgAction::SetTrue)
-            .help("For an ordinary user: with a user namespace that maps you to root"),
-    )
-}
-
-pub fn run(context: Context, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
-    let bundle = super::create::bundle_of(matches);
+pub fn run(context: Context, arguments: &Arguments<'_>) -> anyhow::Result<ExitCode> {
+    let bundle = super::create::bundle_of(arguments);
     let file = bundle.join("config.json");
-    let text = match matches.get_flag("rootless") {
+    let text = match arguments.flag("rootless") {
         true => rootless(&context.caller),
         false => DEFAULT.to_string(),
     };

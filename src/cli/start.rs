@@ -1,17 +1,14 @@
 //! `kase start`.
 
-use super::{Building, Context, ExitCode};
+use super::arguments::Arguments;
+use super::context::Context;
+use super::exit::ExitCode;
 use crate::container::start;
 use anyhow::Context as _;
-use clap::ArgMatches;
 use std::ffi::OsString;
 
-pub fn arguments(command: Building<'_>) -> Building<'_> {
-    command.with(|command| command.arg(super::id()))
-}
-
-pub fn run(context: Context, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
-    let id = super::id_of(matches);
+pub fn run(context: Context, arguments: &Arguments<'_>) -> anyhow::Result<ExitCode> {
+    let id = arguments.id();
     let doing = || format!("start {id}");
     let container = context.store()?.ours(id).with_context(doing)?;
     start::start(&container, notify_socket()).with_context(doing)?;

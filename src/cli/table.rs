@@ -1,33 +1,21 @@
-//! Tables, and the choice between words and JSON, for every command that shows something.
+//! Output: tables, and the choice between words and JSON, for every command that shows something.
 
-use super::given;
-use crate::fault::printable;
-use clap::builder::PossibleValuesParser;
-use clap::{Arg, ArgMatches};
+use super::arguments::Arguments;
+use crate::fault::{Fault, OrFault, printable};
 use std::io::{self, Write};
 
-/// `--format`, of a command that shows a table.
-pub fn format() -> Arg {
-    format_or("table").short('f')
-}
-
-/// `--format`, where what is no JSON has this name.
-pub fn format_or(words: &'static str) -> Arg {
-    shape(Arg::new("format").long("format"), words)
-}
-
-/// Makes `--format` of an option.
-pub fn shape(option: Arg, words: &'static str) -> Arg {
-    option
-        .value_parser(PossibleValuesParser::new([words, "json"]))
-        .default_value(words)
-        .value_name("FORMAT")
-        .help("How to show it")
-}
-
 /// Whether JSON is asked for.
-pub fn is_json(matches: &ArgMatches) -> bool {
-    given::<String>(matches, "format").is_some_and(|format| format == "json")
+pub fn is_json(arguments: &Arguments<'_>) -> bool {
+    arguments.text("format") == Some("json")
+}
+
+/// Prints what a command shows, all of it at once.
+pub fn print(text: impl AsRef<[u8]>) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_ref()).and_then(|()| out.flush()).or_write_fault(|| {
+        Fault::doing("write to standard output")
+            .remedy("lead it to a file, a pipe or a terminal that takes it")
+    })
 }
 
 /// At which side of a column its cells begin.

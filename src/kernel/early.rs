@@ -63,13 +63,12 @@ pub struct Stack(*const *const c_char);
 pub type Words = &'static str;
 
 /// Executes this program, as it was called, through an overlay of its directory that has no layer to write to: if
-/// root calls it for one of `commands`. That is the first argument which is no option, nor the value of one; all
-/// options but `bare` have one. The overlay's mount ends when the exec closes its descriptor; from then on just
-/// the file is left of it.
+/// root calls it for what may be one of `commands`. The overlay's mount ends when the exec closes its descriptor; from
+/// then on just the file is left of it.
 ///
 /// Returns if this is not the case, or it is executed like that already, or that cannot be done.
-pub fn execute_again(stack: Stack, commands: Words, bare: Words) {
-    if stack.command(bare).is_some_and(|command| is_one_of(command, commands)) && is_root() {
+pub fn execute_again(stack: Stack, commands: Words) {
+    if stack.calls_one_of(commands) && is_root() {
         overlay(stack);
     }
 }
@@ -110,16 +109,19 @@ const OWN: &CStr = c"/proc/self/exe";
 const OVERFLOW: libc::uid_t = 65534;
 
 impl Stack {
-    fn command(self, bare: Words) -> Option<*const u8> {
-        let mut at = 1;
-        while at < self.count() {
+    /// Whether the command may be one of these. Which options have a value is not known here, so the word after one
+    /// may be that value or the command; to take it for a command too often costs no more than time.
+    fn calls_one_of(self, commands: Words) -> bool {
+        let mut after_option = false;
+        for at in 1..self.count() {
             let argument = self.argument(at);
-            if read(argument, 0) != b'-' {
-                return Some(argument);
+            let is_option = read(argument, 0) == b'-';
+            if !is_option && (is_one_of(argument, commands) || !after_option) {
+                return is_one_of(argument, commands);
             }
-            at += if has_value(argument) || is_one_of(argument, bare) { 1 } else { 2 };
+            after_option = is_option && !has_value(argument);
         }
-        None
+        false
     }
 
     fn argument(self, at: usize) -> *const u8 {

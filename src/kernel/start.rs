@@ -13,14 +13,14 @@ use std::os::fd::{BorrowedFd, IntoRawFd};
 use std::os::unix::ffi::OsStringExt;
 
 /// Makes `$main`, which answers with an exit code, the program's own. `$commands` are those that are executed
-/// [again](super::early::execute_again) before, `$bare` the options without a value in front of them.
+/// [again](super::early::execute_again) before.
 #[macro_export]
 macro_rules! start {
-    ($main:path, again: $commands:path, bare: $bare:path) => {
+    ($main:path, again: $commands:path) => {
         #[cfg(early)]
         const _: () = {
             extern "C" fn early(stack: $crate::kernel::early::Stack) {
-                $crate::kernel::early::execute_again(stack, $commands, $bare);
+                $crate::kernel::early::execute_again(stack, $commands);
             }
             $crate::entry!(early);
         };

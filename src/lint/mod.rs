@@ -10,6 +10,8 @@ mod rules;
 mod weak;
 mod words;
 
+pub use self::fields::nearest;
+
 use crate::bundle::parse;
 use crate::config::Config;
 use crate::fault::{Fault, Report};
