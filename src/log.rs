@@ -32,7 +32,7 @@ pub enum Format {
 
 /// Where `--log` sends it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Goal<'a> {
+pub enum Destination<'a> {
     /// Appended to a file.
     File(&'a Path),
     /// The systemd journal, under a name and with the container's id.
@@ -41,7 +41,7 @@ pub enum Goal<'a> {
     Syslog(&'a str),
 }
 
-impl<'a> Goal<'a> {
+impl<'a> Destination<'a> {
     /// The meaning of `--log`'s word, which is crun's: `journald:IDENT`, `syslog:IDENT`, `file:PATH`, or a path.
     /// Without a name, syslog gets the container's id as crun has it, and the journal ours.
     pub fn of(word: &'a OsStr, id: Option<&'a str>) -> Self {
@@ -82,15 +82,15 @@ enum Sink {
 }
 
 impl Sink {
-    fn open(goal: Goal<'_>) -> anyhow::Result<Self> {
-        Ok(match goal {
-            Goal::File(path) => Self::File(open(path)?),
-            Goal::Journal(name, id) => {
+    fn open(destination: Destination<'_>) -> anyhow::Result<Self> {
+        Ok(match destination {
+            Destination::File(path) => Self::File(open(path)?),
+            Destination::Journal(name, id) => {
                 let mut fields = field("SYSLOG_IDENTIFIER", name);
                 fields.extend(id.iter().flat_map(|id| field("ID", id)));
                 Self::Journal(connect("/run/systemd/journal/socket", "systemd-journald")?, fields)
             }
-            Goal::Syslog(name) => {
+            Destination::Syslog(name) => {
                 let head = format!("{name}[{}]: ", std::process::id());
                 Self::Syslog(connect("/dev/log", "a system log, such as rsyslogd")?, head)
             }
@@ -125,8 +125,8 @@ fn field(name: &str, value: &str) -> Vec<u8> {
 ///
 /// # Errors
 /// When the log file cannot be opened for appending, or the log's daemon does not run.
-pub fn start(goal: Option<Goal<'_>>, format: Format, level: Level) -> anyhow::Result<()> {
-    let sink = goal.map_or(Ok(Sink::Stderr), Sink::open)?;
+pub fn start(destination: Option<Destination<'_>>, format: Format, level: Level) -> anyhow::Result<()> {
+    let sink = destination.map_or(Ok(Sink::Stderr), Sink::open)?;
     // Fails only when a subscriber is set already, and this is the one place that sets it.
     let _ = tracing::subscriber::set_global_default(Log { sink, format, level });
     Ok(())
@@ -265,13 +265,13 @@ mod tests {
 
     #[test]
     fn the_word_of_log_is_a_path_unless_it_names_a_daemon() {
-        let of = |word: &'static str| Goal::of(OsStr::new(word), Some("web"));
-        assert_eq!(of("/var/log/a:b"), Goal::File(Path::new("/var/log/a:b")));
-        assert_eq!(of("file:journald:x"), Goal::File(Path::new("journald:x")));
-        assert_eq!(of("journald:"), Goal::Journal("kase", Some("web")));
-        assert_eq!(of("journald:pod"), Goal::Journal("pod", Some("web")));
-        assert_eq!(of("syslog:"), Goal::Syslog("web"));
-        assert_eq!(of("syslog:pod"), Goal::Syslog("pod"));
+        let of = |word: &'static str| Destination::of(OsStr::new(word), Some("web"));
+        assert_eq!(of("/var/log/a:b"), Destination::File(Path::new("/var/log/a:b")));
+        assert_eq!(of("file:journald:x"), Destination::File(Path::new("journald:x")));
+        assert_eq!(of("journald:"), Destination::Journal("kase", Some("web")));
+        assert_eq!(of("journald:pod"), Destination::Journal("pod", Some("web")));
+        assert_eq!(of("syslog:"), Destination::Syslog("web"));
+        assert_eq!(of("syslog:pod"), Destination::Syslog("pod"));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use super::arguments::Arguments;
 use super::context::Context;
 use super::exit::ExitCode;
 use super::table::{self, Wide, print};
-use crate::container::glance::Sight;
+use crate::container::listed::Listed;
 use crate::container::state::State;
 use crate::fault::{Report, printable};
 use serde::Serializer as _;
@@ -16,14 +16,14 @@ pub fn run(context: Context, arguments: &Arguments<'_>) -> anyhow::Result<ExitCo
     let mut code = ExitCode::SUCCESS;
     let mut out = Vec::new();
     if arguments.flag("quiet") {
-        store.glances(|sight| match passed_over(sight, &mut code) {
-            Some(sight) => Ok(writeln!(out, "{}", printable(sight.id))?),
+        store.list(|listed| match passed_over(listed, &mut code) {
+            Some(listed) => Ok(writeln!(out, "{}", printable(listed.id))?),
             None => Ok(()),
         })?;
     } else if table::is_json(arguments) {
         let mut json = serde_json::Serializer::new(&mut out);
         let mut all = json.serialize_seq(None)?;
-        store.glances(|sight| match passed_over(sight.and_then(Sight::state), &mut code) {
+        store.list(|listed| match passed_over(listed.and_then(Listed::state), &mut code) {
             Some(state) => Ok(all.serialize_element(&state)?),
             None => Ok(()),
         })?;
@@ -31,8 +31,8 @@ pub fn run(context: Context, arguments: &Arguments<'_>) -> anyhow::Result<ExitCo
         writeln!(out)?;
     } else {
         let mut table = Wide::of(["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"]);
-        store.glances(|sight| {
-            let state = passed_over(sight.and_then(Sight::state), &mut code);
+        store.list(|listed| {
+            let state = passed_over(listed.and_then(Listed::state), &mut code);
             if let Some(State { id, pid, status, bundle, created, owner, .. }) = state {
                 table.row([id, &pid.to_string(), status.word(), &bundle, created, owner]);
             }

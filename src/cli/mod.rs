@@ -94,8 +94,8 @@ fn begin(words: &[OsString], global: &Arguments<'_>, arguments: &Arguments<'_>) 
     let text = |name| global.text(name).unwrap_or_default();
     let format = if text("log-format") == "json" { log::Format::Json } else { log::Format::Text };
     let log = global.path("log");
-    let goal = log.as_ref().map(|log| log::Goal::of(log.as_os_str(), arguments.text("id")));
-    log::start(goal, format, level(global))?;
+    let destination = log.as_ref().map(|log| log::Destination::of(log.as_os_str(), arguments.text("id")));
+    log::start(destination, format, level(global))?;
     sealed?;
     match preserved {
         // Its codes from 0 to 254 are the program's.

@@ -260,7 +260,7 @@ impl Text {
     ///
     /// # Errors
     /// A record that kase did not write.
-    pub fn glance<'a, F, C>(
+    pub fn read_part<'a, F, C>(
         &'a mut self,
         root: BorrowedFd<'_>,
         id: &str,

@@ -1,7 +1,7 @@
 //! The directory that holds one directory for each container, and who may have which id.
 
 use super::directory::{self, Directory};
-use super::glance::Sight;
+use super::listed::Listed;
 use super::locks::{Remover, deleted, is_awaited_by_remover};
 use super::record::{Facts, Journal, Record, Text};
 use super::state::Owners;
@@ -170,21 +170,21 @@ impl Store {
         Ok(Some(containers).into_iter().flatten())
     }
 
-    /// Glances at every container, sorted by id, and tells whose it is, or why it cannot be read. An entry whose
+    /// Reads what `list` shows of every container, sorted by id, or why it cannot be read, for `tell`. An entry whose
     /// creation has not got as far as a record is nobody's container yet.
     ///
     /// # Errors
     /// A root that was given and cannot be read; those of `tell`.
-    pub fn glances(
+    pub fn list(
         &self,
-        mut tell: impl FnMut(anyhow::Result<&Sight<'_>>) -> anyhow::Result<()>,
+        mut tell: impl FnMut(anyhow::Result<&Listed<'_>>) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
         let Some(root) = self.open_if_there()? else { return Ok(()) };
         let mut text = Text::default();
         let mut owners = Owners::default();
         let host = Host::open();
         for id in ids(&root)? {
-            let found = text.glance(root.as_fd(), &id).and_then(|found| {
+            let found = text.read_part(root.as_fd(), &id).and_then(|found| {
                 let Some((record, owner)) = found else { return Ok(None) };
                 anyhow::Ok(Some((Record::of_this_boot(record)?, owner)))
             });
@@ -192,7 +192,7 @@ impl Store {
                 Ok(None) => {}
                 Ok(Some((record, owner))) => {
                     let (id, owner, root) = (&id, owners.name(owner), root.as_fd());
-                    tell(Ok(&Sight { id, owner, record: &record, host: &host, root }))?;
+                    tell(Ok(&Listed { id, owner, record: &record, host: &host, root }))?;
                 }
                 Err(error) => tell(Err(error))?,
             }

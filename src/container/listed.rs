@@ -1,4 +1,7 @@
 //! What `list` reads of a record: of a thousand containers, in one piece of memory, without what no list shows.
+//!
+//! To read whole records, each into memory of its own, and to look for each freezer by its whole path took `list` of
+//! 300 containers 14 to 19 % more of the processor.
 
 use super::identity::Booted;
 use super::record::Record;
@@ -11,8 +14,8 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::os::fd::BorrowedFd;
 
-/// A container as its record tells it.
-pub type Glance<'a> = Record<Facts<'a>, Freezer<'a>>;
+/// What `list` needs of a record.
+pub type ListedRecord<'a> = Record<Facts<'a>, Freezer<'a>>;
 
 /// As the record's, but what is not shown.
 #[derive(Debug, Deserialize)]
@@ -38,21 +41,21 @@ impl Booted for Facts<'_> {
     }
 }
 
-/// A container at a glance.
+/// A container of the list.
 #[derive(Debug)]
-pub struct Sight<'a> {
+pub struct Listed<'a> {
     pub id: &'a str,
     /// Whose it is.
     pub owner: &'a str,
     /// Its record.
-    pub record: &'a Glance<'a>,
+    pub record: &'a ListedRecord<'a>,
     /// Where the cgroups are.
     pub host: &'a Host,
     /// The state root.
     pub root: BorrowedFd<'a>,
 }
 
-impl<'a> Sight<'a> {
+impl<'a> Listed<'a> {
     /// Its state.
     pub fn state(&self) -> anyhow::Result<State<'a>> {
         let Self { id, owner, record, host, root } = *self;
