@@ -50,9 +50,6 @@ pub fn mount(
 }
 
 /// /proc/self/cgroup: nothing on a kernel without cgroups.
-///
-/// # Errors
-/// It cannot be read.
 pub fn own() -> anyhow::Result<String> {
     match read_text("/proc/self/cgroup") {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(String::new()),
@@ -110,11 +107,10 @@ impl<'a> HierarchiesMount<'a> {
         known: Option<&Rc<[Hierarchy]>>,
     ) -> anyhow::Result<Self> {
         let target = rootfs.target(entry, Shape::Directory)?;
-        let data = "mode=755";
         let set = entry.options.attributes.set & !attribute::RDONLY;
         let options = [("source", Some("tmpfs")), ("mode", Some("755"))];
         let tmpfs = mount::make_file_system("tmpfs", options, set)
-            .or_fault(|| Fault::at(entry.at, format!("mount a tmpfs ({data}) for the cgroup hierarchies")))?;
+            .or_fault(|| Fault::at(entry.at, "mount a tmpfs (mode=755) for the cgroup hierarchies"))?;
         mount::attach(tmpfs.as_fd(), target.as_fd())
             .or_fault(|| Fault::at(entry.at, "mount the cgroup hierarchies' tmpfs"))?;
         let host = match known {

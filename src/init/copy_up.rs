@@ -18,9 +18,6 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// A detached tmpfs with a copy of the tree behind `target`.
-///
-/// # Errors
-/// What the tmpfs refuses, or a file that cannot be copied.
 pub fn make(
     mount: &Mount<'_>,
     options: &Options<'_>,

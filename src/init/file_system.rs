@@ -10,7 +10,7 @@ use super::{pid_namespace, refusal};
 use crate::fault::{Fault, OrFault};
 use crate::kernel::descriptor::set_attribute;
 use crate::kernel::mount::{self, Attributes, Reach, attribute};
-use crate::kernel::path::{Resolve, of_descriptor};
+use crate::kernel::path::{Resolve, of_descriptor, openat2};
 use crate::plan::labels::Marking;
 use crate::plan::mount_options::{Extension, Options};
 use crate::plan::mounts::Mount;
@@ -127,7 +127,7 @@ fn finish(rootfs: &Rootfs<'_>, entry: &Mount<'_>, late: bool) -> anyhow::Result<
 /// Labels the root of the new mount, where its file system has no option for it.
 fn label_root(rootfs: &Rootfs<'_>, entry: &Mount<'_>, label: &str) -> anyhow::Result<()> {
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
-    inside::open_as(rootfs.root, entry.destination, flags, Resolve::IN_ROOT)
+    openat2(rootfs.root, entry.destination, flags, Resolve::IN_ROOT)
         .and_then(|root| set_attribute(root.as_fd(), c"security.selinux", label.as_bytes()))
         .or_fault(|| {
             Fault::at("linux.mountLabel", format!("label {}", entry.destination.display()))

@@ -14,9 +14,6 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 /// The overlay, detached, with its program at work. `why` is what the kernel had against its own.
-///
-/// # Errors
-/// fuse-overlayfs cannot be used, or ends at once.
 pub fn ask(why: &io::Error, kase: &InitEnd) -> anyhow::Result<OwnedFd> {
     let ask = || -> anyhow::Result<OwnedFd> {
         let (ours, theirs) = socket::pair()?;

@@ -45,12 +45,7 @@ const NEW_FILE: OFlag = OFlag::O_CREAT.union(OFlag::O_NOCTTY).union(OFlag::O_NON
 
 /// Opens what is at `path` inside `root` (O_PATH).
 pub fn open(root: BorrowedFd<'_>, path: &Path) -> io::Result<OwnedFd> {
-    open_as(root, path, OFlag::O_PATH, Resolve::IN_ROOT)
-}
-
-/// Opens what is at `path` inside `root`, with these `O_*` flags.
-pub fn open_as(root: BorrowedFd<'_>, path: &Path, flags: OFlag, resolve: Resolve) -> io::Result<OwnedFd> {
-    openat2(root, path, flags, resolve)
+    openat2(root, path, OFlag::O_PATH, Resolve::IN_ROOT)
 }
 
 /// Opens what is at `path` inside `root` (O_PATH), and makes it and the directories above it first where they
@@ -73,7 +68,7 @@ pub fn open_or_make(root: BorrowedFd<'_>, path: &Path, shape: Shape) -> io::Resu
 /// # Errors
 /// As [`open_or_make`]; ELOOP for a symlink, ENOTDIR for a file.
 pub fn ordinary_directory(root: BorrowedFd<'_>, path: &Path) -> io::Result<OwnedFd> {
-    let open = || open_as(root, path, OFlag::O_PATH | OFlag::O_DIRECTORY, Resolve::NO_SYMLINKS);
+    let open = || openat2(root, path, OFlag::O_PATH | OFlag::O_DIRECTORY, Resolve::NO_SYMLINKS);
     match open() {
         Err(error) if error.kind() == ErrorKind::NotFound => {
             open_or_make(root, path, Shape::Directory)?;
@@ -135,7 +130,7 @@ fn walk(root: BorrowedFd<'_>, path: &Path, shape: Shape) -> io::Result<OwnedFd> 
     while let Some(name) = ahead.pop_front() {
         if name == ".." {
             walked.pop();
-            current = open_as(root, &walked, OFlag::O_PATH, Resolve::NO_SYMLINKS)?;
+            current = openat2(root, walked.as_path(), OFlag::O_PATH, Resolve::NO_SYMLINKS)?;
             continue;
         }
         if let Some(target) = link(current.as_fd(), &name)? {
@@ -208,7 +203,7 @@ pub fn step(directory: BorrowedFd<'_>, name: &OsStr, shape: Shape) -> io::Result
 /// # Errors
 /// Those of openat2(2); ENODEV when it is not the null device.
 pub fn null_device(root: BorrowedFd<'_>, flags: OFlag) -> io::Result<OwnedFd> {
-    let null = open_as(root, Path::new("/dev/null"), flags, Resolve::NO_SYMLINKS)?;
+    let null = openat2(root, Path::new("/dev/null"), flags, Resolve::NO_SYMLINKS)?;
     match is_null(&fstat(&null)?) {
         true => Ok(null),
         false => Err(io::Error::from_raw_os_error(libc::ENODEV)),

@@ -90,11 +90,10 @@ impl<'a> Mounter<'a> {
     pub fn mount_before_placed(&mut self, mounts: &mut Mounts<'a>) -> anyhow::Result<()> {
         for PreparedMount { entry, source } in mounts.by_ref().take(self.before_placed()) {
             match entry.what {
-                What::Cgroup => self.unfilled.push(HierarchiesMount::begin(
-                    &self.rootfs,
-                    entry,
-                    self.hierarchies.as_ref(),
-                )?),
+                What::Cgroup => {
+                    let known = self.hierarchies.as_ref();
+                    self.unfilled.push(HierarchiesMount::begin(&self.rootfs, entry, known)?);
+                }
                 _ => self.one(entry, source)?,
             }
         }

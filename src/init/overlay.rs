@@ -100,9 +100,6 @@ pub struct Prepared {
 }
 
 /// Mounts the overlay over the rootfs, whose root is open, if there is to be one. Returns the root.
-///
-/// # Errors
-/// What the kernel or the file system refuses, where fuse-overlayfs cannot help.
 pub fn mount(
     plan: &Plan<'_>,
     rootfs: OwnedFd,

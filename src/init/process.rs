@@ -5,6 +5,7 @@ use super::sysctl::Procfs;
 use crate::accounts;
 use crate::fault::{Fault, OrFault};
 use crate::kernel::capability;
+use crate::kernel::path::{Resolve, openat2};
 use crate::kernel::process::{self, Dumpable};
 use crate::plan::capabilities::Capabilities;
 use crate::plan::process::{Groups, Ids, Limit, ProcessPlan};
@@ -251,6 +252,6 @@ pub fn environment(plan: &ProcessPlan<'_>, root: BorrowedFd<'_>) -> Vec<CString>
 /// Reads a small file of the image's: it may be a FIFO that never answers, or without end.
 fn read_inside(root: BorrowedFd<'_>, path: &Path) -> io::Result<String> {
     let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
-    let file = inside::open_as(root, path, flags, crate::kernel::path::Resolve::IN_ROOT)?;
+    let file = openat2(root, path, flags, Resolve::IN_ROOT)?;
     accounts::read(file)
 }

@@ -5,7 +5,7 @@ use super::process::replace;
 use crate::fault::{Fault, OrFault};
 use crate::handshake::{InitEnd, ToKase};
 use crate::kernel::mount::{self, Reach};
-use crate::kernel::path::Resolve;
+use crate::kernel::path::{Resolve, openat2};
 use crate::kernel::terminal::{self, Size};
 use crate::trace;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -32,7 +32,7 @@ pub fn take(
     let at = || Fault::at("process.terminal", "open a terminal in the container's /dev/pts");
     let remedy = "mount devpts on /dev/pts (`kase spec` shows how), or set process.terminal to false";
     let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_NONBLOCK;
-    let ptmx = match inside::open_as(root, Path::new("/dev/pts/ptmx"), flags, Resolve::NO_SYMLINKS) {
+    let ptmx = match openat2(root, Path::new("/dev/pts/ptmx"), flags, Resolve::NO_SYMLINKS) {
         // The kernel's word for too many terminals is that of a full disk.
         Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => {
             let more = "close terminals, or let there be more: max= of the mount on /dev/pts, and, on the host, sysctl kernel.pty.max";

@@ -64,9 +64,6 @@ pub fn user_namespace(plan: &Plan<'_>, init: i32) -> anyhow::Result<Option<Owned
 }
 
 /// Starts it, and has it pass its mount to `init`, or what fails. What it says itself goes to `log`.
-///
-/// # Errors
-/// No process can be made.
 pub fn serve(plan: &Plan<'_>, needs: &Needs<'_>, init: &OwnedFd, log: &File) -> anyhow::Result<()> {
     let doing = || Fault::doing("start fuse-overlayfs");
     match clone3(0, Child::Ours, None).or_fault(doing)? {

@@ -15,9 +15,6 @@ use rootless::id_writer::{self, Means};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Maps the ids of the detached `tree` as the entry has it, if it has.
-///
-/// # Errors
-/// A file system that cannot map ids, with the entry's place.
 pub fn map(entry: &Mount<'_>, tree: BorrowedFd<'_>, caller: &Caller) -> anyhow::Result<()> {
     let Some(idmap) = &entry.idmap else { return Ok(()) };
     let namespace = match &idmap.by {

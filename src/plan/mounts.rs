@@ -258,9 +258,6 @@ fn drop_unmapped(mount: &mut Mount<'_>, maps: Option<&IdMaps>, notes: &mut Notes
 
 /// `linux.maskedPaths` or `linux.readonlyPaths`, each once; a relative path begins at the container's root, as with
 /// runc and crun.
-///
-/// # Errors
-/// An empty path.
 pub fn paths<'spec>(listed: &'spec [String], name: &'static str) -> Result<Vec<(Place, &'spec Path)>, Fault> {
     let mut paths: Vec<(Place, &'spec Path)> = Vec::with_capacity(listed.len());
     for (index, path) in listed.iter().enumerate() {
