@@ -10,12 +10,12 @@ pub use output::Output;
 
 use crate::fault::{Fault, OrFault, Report};
 use crate::interpreter;
+use crate::kernel::deadline::Deadline;
 use crate::kernel::pidfd::pidfd_open;
 use crate::kernel::process::confine;
 use crate::kernel::text::last_lines;
 use crate::trace;
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use oci_spec::runtime::Hook;
 use serde::Serialize;
@@ -29,7 +29,7 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus};
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// The specification's kinds, by their names in config.json.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -283,21 +283,13 @@ fn watch(
     partner: Option<BorrowedFd<'_>>,
     limit: Option<Duration>,
 ) -> io::Result<Watched> {
-    // A deadline beyond the end of the clock is none.
-    let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
     // poll(2) reports POLLHUP without being asked for it.
     let mut fds = vec![PollFd::new(pidfd, PollFlags::POLLIN)];
     fds.extend(partner.map(|partner| PollFd::new(partner, PollFlags::empty())));
-    loop {
-        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        let timeout =
-            left.map_or(PollTimeout::NONE, |left| PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX));
-        match poll(&mut fds, timeout) {
-            Ok(0) if left.is_some_and(|left| left.is_zero()) => return Ok(Watched::TooLong),
-            Ok(0) | Err(Errno::EINTR) => {}
-            Ok(_) if fds[0].any().unwrap_or(false) => return Ok(Watched::Ended),
-            Ok(_) => return Ok(Watched::Alone),
-            Err(error) => return Err(error.into()),
-        }
-    }
+    let is_any_ready = limit.map_or(Deadline::NEVER, Deadline::after).poll(&mut fds)?;
+    Ok(match fds[0].any().unwrap_or(false) {
+        true => Watched::Ended,
+        false if is_any_ready => Watched::Alone,
+        false => Watched::TooLong,
+    })
 }

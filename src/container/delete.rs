@@ -6,13 +6,14 @@ use super::store::{Store, absent};
 use super::{Container, Status, kill};
 use crate::fault::{Fault, OrFault};
 use crate::hook::{self, ended_within};
+use crate::kernel::deadline::Deadline;
 use crate::kernel::pidfd::{pidfd_open, pidfd_send_signal};
 use oci_spec::runtime::Hook;
 use std::io;
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// What may be deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,7 +99,7 @@ fn not_stopped(container: &Container, status: Status) -> anyhow::Error {
 fn end_creation(entry: &Container, alone: &Remover, force: Force) -> anyhow::Result<()> {
     const PATIENCE: Duration = Duration::from_secs(10);
     const MOMENT: Duration = Duration::from_millis(2);
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Deadline::after(PATIENCE);
     while let Some(creator) = alone.creator()? {
         let container = read_again(entry, force)?;
         if force == Force::No {
@@ -108,7 +109,7 @@ fn end_creation(entry: &Container, alone: &Remover, force: Force) -> anyhow::Res
             // It may have ended by itself, which is what is wanted.
             let _ = pidfd_send_signal(init.as_fd(), libc::SIGKILL);
         }
-        if Instant::now() > deadline {
+        if deadline.is_over() {
             kill_creator(&container, alone, creator)?;
         }
         sleep(MOMENT);

@@ -7,12 +7,13 @@ use crate::cgroup::State;
 use crate::cgroup::directory::Reach;
 use crate::fault::{Fault, Report};
 use crate::hook::ended_within;
+use crate::kernel::deadline::Deadline;
 use crate::kernel::pidfd::pidfd_send_signal;
 use nix::sys::signal::Signal;
 use std::io;
 use std::os::fd::AsFd;
 use std::str::FromStr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Whom a signal is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -128,12 +129,12 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub fn ends_soon(container: &Container) -> anyhow::Result<bool> {
     const MOMENT: Duration = Duration::from_millis(100);
     let (Some(init), Some(pidfd)) = (container.init(), container.pidfd()?) else { return Ok(true) };
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Deadline::after(PATIENCE);
     loop {
         if ended_within(pidfd.as_fd(), MOMENT)? {
             return Ok(true);
         }
-        if Instant::now() > deadline || !is_ending(init)? {
+        if deadline.is_over() || !is_ending(init)? {
             return Ok(false);
         }
     }
@@ -153,7 +154,7 @@ pub fn end(container: &Container) -> anyhow::Result<()> {
 fn end_held(container: &Container) -> anyhow::Result<()> {
     /// How often somebody else may freeze it meanwhile, for no longer than this.
     const MOMENT: Duration = Duration::from_millis(200);
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Deadline::after(PATIENCE);
     loop {
         let pidfd = container.pidfd()?;
         // This reaches frozen processes too, and those that a container without a pid namespace has left in its cgroup.
@@ -168,7 +169,7 @@ fn end_held(container: &Container) -> anyhow::Result<()> {
         if ended_within(pidfd.as_fd(), MOMENT)? {
             return Ok(());
         }
-        if Instant::now() > deadline {
+        if deadline.is_over() {
             tracing::warn!("init of container {:?} does not end, though killed", container.id());
             return Ok(());
         }

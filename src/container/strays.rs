@@ -4,6 +4,7 @@
 use super::{Container, exec};
 use crate::fault::{Fault, OrFault};
 use crate::hook::ended_within;
+use crate::kernel::deadline::Deadline;
 use crate::kernel::file_id::FileId;
 use crate::kernel::path::open_namespace;
 use crate::kernel::pidfd::{pidfd_open, pidfd_send_signal};
@@ -11,7 +12,7 @@ use nix::errno::Errno;
 use oci_spec::runtime::LinuxNamespaceType;
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// The mount namespace of such a container, open, so that no other gets its number.
 #[derive(Debug)]
@@ -46,7 +47,7 @@ impl Strays {
     pub fn end(&self) -> anyhow::Result<()> {
         const PATIENCE: Duration = Duration::from_secs(10);
         const MOMENT: Duration = Duration::from_millis(200);
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Deadline::after(PATIENCE);
         let own = FileId::of(&self.0)?;
         loop {
             let left = sharing(own)?;
@@ -62,7 +63,7 @@ impl Strays {
             if left.is_empty() {
                 return Ok(());
             }
-            if Instant::now() > deadline {
+            if deadline.is_over() {
                 tracing::warn!("processes of the container do not end, though killed: {left:?}");
                 return Ok(());
             }

@@ -16,6 +16,7 @@ pub mod bpf;
 pub mod capability;
 pub mod clock;
 pub mod clone;
+pub mod deadline;
 pub mod descriptor;
 #[cfg(early)]
 pub mod early;

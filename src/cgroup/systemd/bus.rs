@@ -5,10 +5,11 @@
 //! D-Bus specification, "Message Format" and "Authentication Protocol".
 
 use super::marshal::{Body, Reader};
+use crate::kernel::deadline::Deadline;
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How long all of one conversation may take.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -24,7 +25,7 @@ const SIGNAL: u8 = 4;
 #[derive(Debug)]
 pub struct Bus {
     socket: UnixStream,
-    deadline: Instant,
+    deadline: Deadline,
     serial: u32,
     outgoing: Vec<u8>,
     /// Heard while waiting for something else.
@@ -91,7 +92,7 @@ impl Bus {
     fn over(socket: UnixStream) -> io::Result<Self> {
         let mut bus = Self {
             socket,
-            deadline: Instant::now() + PATIENCE,
+            deadline: Deadline::after(PATIENCE),
             serial: 0,
             outgoing: b"\0AUTH EXTERNAL\r\nDATA\r\nBEGIN\r\n".to_vec(),
             heard: Vec::new(),
@@ -165,7 +166,7 @@ impl Bus {
 
     fn flush(&mut self) -> io::Result<()> {
         let outgoing = std::mem::take(&mut self.outgoing);
-        self.socket.set_write_timeout(Some(self.left()?))?;
+        self.socket.set_write_timeout(self.left()?)?;
         self.socket.write_all(&outgoing)
     }
 
@@ -245,16 +246,15 @@ impl Bus {
     }
 
     fn fill(&mut self, buffer: &mut [u8]) -> io::Result<()> {
-        self.socket.set_read_timeout(Some(self.left()?))?;
+        self.socket.set_read_timeout(self.left()?)?;
         match self.socket.read_exact(buffer) {
             Err(error) if error.kind() == ErrorKind::WouldBlock => Err(ErrorKind::TimedOut.into()),
             done => done,
         }
     }
 
-    fn left(&self) -> io::Result<Duration> {
-        let left = self.deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() { Err(ErrorKind::TimedOut.into()) } else { Ok(left) }
+    fn left(&self) -> io::Result<Option<Duration>> {
+        if self.deadline.is_over() { Err(ErrorKind::TimedOut.into()) } else { Ok(self.deadline.left()) }
     }
 }
 
