@@ -9,6 +9,7 @@ mod looks;
 mod mount;
 mod processes;
 mod refused;
+mod refused_clone;
 mod update;
 
 use crate::common::{Container, Ground};

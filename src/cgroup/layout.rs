@@ -46,14 +46,31 @@ impl Layout {
         self.version
     }
 
+    /// The version as a word for people.
+    pub fn words(&self) -> Option<&'static str> {
+        self.version.map(|version| match version {
+            Version::V2 => "2",
+            Version::V1 => "1, whose limits root has, and a user where root gave directories",
+        })
+    }
+
+    /// Whether the one tree of v2 has the controllers.
+    pub fn is_unified(&self) -> bool {
+        self.version == Some(Version::V2)
+    }
+
+    /// The hierarchies of v1 that are mounted, with the tree beside them: nothing on another host.
+    pub fn v1(&self) -> anyhow::Result<Option<Rc<[Hierarchy]>>> {
+        if self.version == Some(Version::V1) { self.all().map(Rc::clone).map(Some) } else { Ok(None) }
+    }
+
     /// The hierarchies that containers get a cgroup in. A v1 host may have a v2 tree beside them, which is the last
     /// then.
     pub fn hierarchies(&self) -> anyhow::Result<impl Iterator<Item = &Hierarchy>> {
         Ok(self.all()?.iter().filter(|hierarchy| hierarchy.is_for_containers()))
     }
 
-    /// All that are mounted.
-    pub fn all(&self) -> anyhow::Result<&Rc<[Hierarchy]>> {
+    fn all(&self) -> anyhow::Result<&Rc<[Hierarchy]>> {
         if self.hierarchies.get().is_none() {
             let read = |path: &str| {
                 read_text(path).or_fault(|| Fault::doing(format!("read {path}")).remedy("mount /proc"))

@@ -1,215 +1,112 @@
 //! A container's cgroup: made, limited, watched, removed.
 //!
 //! ```text
-//!            begin ──▶ clone_target ──▶ finish ──▶ attach ──▶ doors ──▶ keep ──▶ facts ─ ─▶ reopen ──▶ any verb
-//! v2         mkdir     that directory   nothing left to do
-//! v1         mkdir in  that directory   mkdirs     –          init goes
-//!            its tree                   for init              through them
-//! systemd    –         –                –          has a scope made around init
+//!          planned ─▶ begin ─▶ clone_target ─▶ finish ─▶ attach ─▶ tasks_files ─▶ keep ─▶ facts ─ ─▶ reopen ─▶ any verb
+//! v2                  mkdir    that directory  nothing left to do
+//! v1                  mkdir in that directory  mkdirs    –         init moves itself
+//!                     its tree                 for init            by them
+//! systemd             –        –               –         has a scope made around init
 //! ```
 //!
 //! Limits are written before init goes on, as early as there is something to write them into. What was made
 //! is removed on drop unless it is kept.
+//!
+//! [`Cgroup`] asks both versions through one interface, [`Tree`]; which one it is, is decided in `make` (by the host) and
+//! in [`Cgroup::reopen`] (by the record). A kase without cgroup v1 has lost `v1/`, `CgroupFacts::v1`, the layout of v1 in
+//! `layout`, `plan/cgroup/v1.rs`, in `host/hierarchies.rs` all but `unified`, and in init the `tasks` files and the mounts
+//! of hierarchies.
 
-mod device_program;
 pub mod directory;
+mod facts;
 mod freezer;
 mod join;
 pub mod layout;
 mod make;
 mod oom;
+mod processes;
+mod refusals;
 mod stats;
 pub mod systemd;
+mod tree;
 mod v1;
 mod v2;
 mod write;
 
 pub use directory::Reach;
+pub use facts::{CgroupFacts, Freezer};
 pub use freezer::{Host, State};
 pub use join::Join;
 pub use oom::Heard;
 
 use crate::fault::{Fault, OrFault};
-use crate::kernel::pidfd::{pidfd_open, pidfd_send_signal};
-use crate::kernel::text::read_text;
 use crate::plan::cgroup::limits::Limits;
-use serde::{Deserialize, Serialize};
-use std::borrow::Cow;
-use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use oom::Watch;
+use processes::signal_each;
 use std::path::{Path, PathBuf};
 use systemd::UnitFacts;
+use tree::Tree;
 use write::Written;
 
-/// What later commands need to know, on disk.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct CgroupFacts {
-    /// The cgroup in the one tree of v2.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub v2: Option<PathBuf>,
-    /// The cgroup in each hierarchy of v1.
-    #[serde(default, skip_serializing_if = "v1::Paths::is_empty")]
-    pub v1: v1::Paths,
-    /// The systemd unit that it belongs to.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub unit: Option<UnitFacts>,
-    /// Where in the unit's cgroup the container is, if not in itself.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub below: Option<PathBuf>,
-}
-
-impl CgroupFacts {
-    /// Whether there is a cgroup at all.
-    pub fn is_none(&self) -> bool {
-        self.v2.is_none() && self.v1.is_empty() && self.unit.is_none()
-    }
-
-    /// Whether the cgroup is frozen.
-    pub fn state(&self) -> anyhow::Result<State> {
-        self.v2.as_deref().map_or_else(|| v1::frozen(&self.v1), freezer::v2)
-    }
-}
-
-/// Of [`CgroupFacts`], where the freezer is.
-#[derive(Debug, Default, Deserialize)]
-pub struct Freezer<'a> {
-    #[serde(borrow, default)]
-    v2: Option<Cow<'a, str>>,
-    #[serde(borrow, default)]
-    v1: v1::Freezer<'a>,
-}
-
-impl<'a> Freezer<'a> {
-    /// Finds it in the JSON without parsing all of that; nothing where it takes a parser. A quote within a value has a
-    /// backslash before it, so what looks like one of these keys is one.
-    pub fn find(json: &'a str) -> Option<Self> {
-        let (v2, rest) = match json.strip_prefix(r#"{"v2":""#) {
-            Some(rest) => (true, rest),
-            None => (false, json.split_once(r#""freezer":""#)?.1),
-        };
-        let (path, _) = rest.split_once('"')?;
-        let path = Some(Cow::Borrowed(path)).filter(|path| !path.contains('\\'))?;
-        Some(match v2 {
-            true => Self { v2: Some(path), v1: v1::Freezer(None) },
-            false => Self { v2: None, v1: v1::Freezer(Some(path)) },
-        })
-    }
-
-    /// As [`CgroupFacts::state`].
-    pub fn state(&self, host: &Host) -> anyhow::Result<State> {
-        match (&self.v2, &self.v1.0) {
-            (Some(path), _) => host.state(path, freezer::V2),
-            (None, Some(path)) => host.state(path, freezer::V1),
-            (None, None) => Ok(State::Thawed),
-        }
-    }
-}
-
-/// A container's cgroup. Removed when dropped, unless it was [kept](Cgroup::keep) or reopened; so it has to
-/// outlive the processes in it.
+/// A container's cgroup. Removed when dropped, unless it was only planned, or [kept](Cgroup::keep) or reopened; so it has
+/// to outlive the processes in it.
 #[derive(Debug)]
 pub struct Cgroup {
-    tree: Tree,
+    /// Nothing where the container is in its caller's cgroup, or systemd has not made its own yet.
+    tree: Option<Box<dyn Tree>>,
     unit: Option<UnitFacts>,
-    below: Option<PathBuf>,
     /// What we made, topmost first.
     made: Vec<PathBuf>,
-    life: Life,
+    drop: OnDrop,
 }
 
 /// What becomes of a cgroup when this process is done with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Life {
-    /// It goes.
-    Ours,
+enum OnDrop {
+    /// What was made goes.
+    Remove,
     /// It stays.
-    Containers,
-}
-
-#[derive(Debug)]
-enum Tree {
-    /// The container is in its caller's cgroup.
-    None,
-    V2 {
-        path: PathBuf,
-        /// Open from its making until it is kept.
-        open: Option<OwnedFd>,
-    },
-    /// Those of v1, and the one in the v2 tree beside them.
-    V1(v1::Paths),
+    Keep,
 }
 
 impl Cgroup {
     /// No cgroup.
     pub fn none() -> Self {
-        Self::new(Tree::None, Vec::new())
+        Self::new(None, None)
     }
 
-    fn new(tree: Tree, made: Vec<PathBuf>) -> Self {
-        Self { tree, unit: None, below: None, made, life: Life::Ours }
+    fn new(tree: Option<Box<dyn Tree>>, unit: Option<UnitFacts>) -> Self {
+        Self { tree, unit, made: Vec::new(), drop: OnDrop::Keep }
     }
 
     /// For the record on disk.
     pub fn facts(&self) -> CgroupFacts {
-        let (v2, v1) = match &self.tree {
-            Tree::None => (None, v1::Paths::new()),
-            Tree::V2 { path, .. } => (Some(path.clone()), v1::Paths::new()),
-            Tree::V1(paths) => (None, paths.clone()),
-        };
-        CgroupFacts { v2, v1, unit: self.unit.clone(), below: self.below.clone() }
+        let facts = self.tree.as_ref().map(|tree| tree.facts()).unwrap_or_default();
+        CgroupFacts { unit: self.unit.clone(), ..facts }
     }
 
     /// Leaves it in place when this is dropped.
     pub fn keep(&mut self) {
-        self.life = Life::Containers;
-        if let Tree::V2 { open, .. } = &mut self.tree {
-            *open = None;
-        }
+        self.drop = OnDrop::Keep;
     }
 
     /// The cgroup of a container that exists.
     pub fn reopen(facts: &CgroupFacts) -> Self {
-        let tree = match &facts.v2 {
-            Some(path) => Tree::V2 { path: path.clone(), open: None },
-            None if facts.v1.is_empty() => Tree::None,
-            None => Tree::V1(facts.v1.clone()),
+        let tree: Option<Box<dyn Tree>> = match &facts.v2 {
+            Some(path) => Some(Box::new(v2::Unified { path: path.clone(), below: facts.below.clone() })),
+            None if facts.v1.is_empty() => None,
+            None => Some(Box::new(v1::Hierarchies(facts.v1.clone()))),
         };
-        let (unit, below) = (facts.unit.clone(), facts.below.clone());
-        Self { tree, unit, below, made: Vec::new(), life: Life::Containers }
+        Self::new(tree, facts.unit.clone())
     }
 
     /// Writes limits; tells the files and values that were written.
     fn write(&self, limits: &Limits) -> anyhow::Result<Vec<Written>> {
-        match &self.tree {
-            Tree::None => match limits.first() {
-                Some(at) => Err(Fault::at(at, "the container has no cgroup of its own to limit")
-                    .remedy("create it again where cgroups are mounted at /sys/fs/cgroup and may be made")
-                    .into()),
-                None => Ok(Vec::new()),
-            },
-            Tree::V2 { path, open } => {
-                let written = write::write(limits, |_| Some(path))?;
-                if let (Some(rules), Some(open)) = (&limits.devices, open) {
-                    device_program::attach(open.as_fd(), rules, path)?;
-                }
-                Ok(written)
-            }
-            Tree::V1(paths) => {
-                let written = write::write(limits, |controller| v1::directory_of(paths, controller))?;
-                match (&limits.devices, v1::directory_of(paths, "devices")) {
-                    (Some(rules), Some(directory)) => write::devices_v1(rules, directory)?,
-                    (Some(_), None) => {
-                        return Err(Fault::doing(
-                            "this host has no devices cgroup, which keeps containers from devices",
-                        )
-                        .remedy("mount the cgroup v1 controller devices")
-                        .into());
-                    }
-                    (None, _) => {}
-                }
-                Ok(written)
-            }
+        match (&self.tree, limits.first()) {
+            (Some(tree), _) => tree.write(limits),
+            (None, None) => Ok(Vec::new()),
+            (None, Some(at)) => Err(Fault::at(at, "the container has no cgroup of its own to limit")
+                .remedy("create it again where cgroups are mounted at /sys/fs/cgroup and may be made")
+                .into()),
         }
     }
 
@@ -219,14 +116,10 @@ impl Cgroup {
     /// What the kernel refuses, by its place in the resources.
     pub fn update(&self, limits: &Limits) -> anyhow::Result<()> {
         let written = self.write(limits)?;
-        let (Some(unit), Tree::V2 { path, .. }) = (&self.unit, &self.tree) else { return Ok(()) };
-        let whole = whole(path, written)
-            .or_fault(|| Fault::doing(format!("read the limits in {}", path.display())))?;
-        systemd::update(unit, &whole)?;
-        // systemd forgets the period of no quota.
-        let lost = whole.iter().find(|(file, value)| file == "cpu.max" && value.starts_with("max "));
-        lost.map_or(Ok(()), |(file, value)| directory::write(&path.join(file), value))
-            .or_fault(|| Fault::doing(format!("write cpu.max in {}", path.display())))
+        match (&self.unit, self.unified()) {
+            (Some(unit), Some(path)) => systemd::update(unit, path, written),
+            _ => Ok(()),
+        }
     }
 
     /// Freezes or thaws, and waits until it is so.
@@ -234,33 +127,62 @@ impl Cgroup {
     /// # Errors
     /// No cgroup, no freezer, processes that do not stop.
     pub fn set_state(&self, state: State) -> anyhow::Result<()> {
-        match &self.tree {
-            Tree::None => Err(Fault::doing("cannot toggle freezer: cgroups not configured for container")
+        let Some(tree) = &self.tree else {
+            return Err(Fault::doing("cannot toggle freezer: cgroups not configured for container")
                 .remedy("create it again where cgroups may be made")
-                .into()),
-            Tree::V2 { path, .. } => freezer::set_v2(path, state),
-            Tree::V1(paths) => v1::freeze(paths, state),
-        }
+                .into());
+        };
+        tree.set_state(state)
     }
 
     /// The processes in it, in our pid namespace.
     pub fn pids(&self, reach: Reach) -> anyhow::Result<Vec<i32>> {
-        match &self.tree {
-            Tree::None => Ok(Vec::new()),
-            Tree::V2 { path, .. } => directory::pids(path, reach),
-            Tree::V1(paths) => v1::pids(paths, reach),
-        }
-        .or_fault(|| Fault::doing("list the container's processes"))
+        let pids = self.tree.as_ref().map_or(Ok(Vec::new()), |tree| tree.pids(reach));
+        pids.or_fault(|| Fault::doing("list the container's processes"))
     }
 
     /// Signals every process in it. SIGKILL also ends what is frozen.
     pub fn signal_all(&self, number: i32) -> anyhow::Result<()> {
         match &self.tree {
-            Tree::None => Ok(()),
-            Tree::V2 { path, .. } if number == libc::SIGKILL => v2::kill_all(path),
-            Tree::V1(paths) if number == libc::SIGKILL => v1::kill_all(paths),
-            Tree::V2 { .. } | Tree::V1(_) => signal_each(|| self.pids(Reach::Recursive), number),
+            Some(tree) if number == libc::SIGKILL => tree.kill(),
+            Some(tree) => signal_each(|| tree.pids(Reach::Recursive), number),
+            None => Ok(()),
         }
+    }
+
+    /// Everything that `events --stats` shows.
+    ///
+    /// # Errors
+    /// The first file that is there and cannot be read.
+    pub fn stats(&self) -> anyhow::Result<serde_json::Value> {
+        stats::read(|unreadable| self.tree.as_ref().map(|tree| tree.stats(unreadable)).unwrap_or_default())
+    }
+
+    /// Begins to watch for processes that are killed for want of memory.
+    ///
+    /// # Errors
+    /// No cgroup with a memory controller.
+    pub fn watch(&self) -> anyhow::Result<Box<dyn Watch>> {
+        let watch = self.tree.as_ref().map_or(Ok(None), |tree| tree.watch());
+        watch.or_fault(|| Fault::doing("watch for out-of-memory kills"))?.ok_or_else(|| {
+            Fault::doing("watch for out-of-memory kills: the container has no memory cgroup")
+                .remedy("create it again where cgroups may be made; see kase's message then")
+                .into()
+        })
+    }
+
+    /// How a process is added to the container's cgroup, or to the one that `--cgroup` names below it; on v1 for the
+    /// controllers before a colon alone. `init` is the container's.
+    ///
+    /// # Errors
+    /// A `sub` that leads out of the container's cgroup or is not there.
+    pub fn join(&self, subs: &[String], init: i32) -> anyhow::Result<Join> {
+        let Some(tree) = &self.tree else { return Ok(Join::default()) };
+        let mut join = tree.join(subs, init)?;
+        let inside = join.directory.as_ref().zip(tree.unified());
+        let inside = inside.and_then(|(directory, path)| directory.strip_prefix(path).ok());
+        join.unit = self.unit.clone().zip(inside.map(Path::to_path_buf));
+        Ok(join)
     }
 
     /// Removes it and what is below it; with systemd, the unit. Its processes have to be gone. A systemd that does
@@ -269,11 +191,11 @@ impl Cgroup {
     /// # Errors
     /// The cgroup that stays, and why.
     pub fn remove(&mut self) -> anyhow::Result<()> {
-        self.life = Life::Containers;
+        self.drop = OnDrop::Keep;
         // Without a tree the unit was only planned, and one of that name is somebody else's.
-        let started = self.unit.as_ref().filter(|_| !matches!(self.tree, Tree::None));
+        let started = self.unit.as_ref().filter(|_| self.tree.is_some());
         let stopped = started.map_or(Ok(()), systemd::stop);
-        let removed = self.leaves().map(directory::remove).fold(Ok(()), Result::and);
+        let removed = self.directories().map(directory::remove).fold(Ok(()), Result::and);
         match stopped {
             // systemd takes a scope back whose cgroup is gone, if it has not ended itself, with its user's login.
             Err(error) if removed.is_ok() => tracing::warn!("{error:#}"),
@@ -284,27 +206,26 @@ impl Cgroup {
 
     /// Removes what was only planned, if it was made: what is in use, or has cgroups below it, is somebody else's.
     pub fn remove_unused(&self) {
-        for leaf in self.leaves() {
-            if let Err(error) = directory::remove_empty(leaf) {
-                tracing::warn!("the cgroup {} stays, since it is in use: {error}", leaf.display());
+        for directory in self.directories() {
+            if let Err(error) = directory::remove_empty(directory) {
+                tracing::warn!("the cgroup {} stays, since it is in use: {error}", directory.display());
             }
         }
     }
 
-    /// The cgroup's directories, one for each hierarchy.
-    fn leaves(&self) -> impl Iterator<Item = &Path> {
-        let (one, many) = match &self.tree {
-            Tree::None => (None, None),
-            Tree::V2 { path, .. } => (Some(path), None),
-            Tree::V1(paths) => (None, Some(paths.values())),
-        };
-        one.into_iter().chain(many.into_iter().flatten()).map(PathBuf::as_path)
+    fn directories(&self) -> impl Iterator<Item = &Path> {
+        self.tree.iter().flat_map(|tree| tree.directories())
+    }
+
+    /// The directory in a tree of v2.
+    fn unified(&self) -> Option<&Path> {
+        self.tree.as_ref().and_then(|tree| tree.unified())
     }
 }
 
 impl Drop for Cgroup {
     fn drop(&mut self) {
-        if self.life == Life::Containers {
+        if self.drop == OnDrop::Keep {
             return;
         }
         let mut complain = |done: anyhow::Result<()>| {
@@ -317,54 +238,10 @@ impl Drop for Cgroup {
             complain(systemd::stop(unit));
         }
         // One that was there before stays.
-        let ours = |leaf: &&Path| self.made.iter().any(|made| made == leaf);
-        self.leaves().filter(ours).map(directory::remove).for_each(&mut complain);
+        let ours = |directory: &&Path| self.made.iter().any(|made| made == directory);
+        self.directories().filter(ours).map(directory::remove).for_each(&mut complain);
         directory::unmake(&self.made);
     }
-}
-
-/// Signals every process in a directory and below it.
-fn signal(directory: &Path, number: i32) -> anyhow::Result<()> {
-    let pids = || {
-        directory::pids(directory, Reach::Recursive)
-            .or_fault(|| Fault::doing(format!("list the processes in {}", directory.display())))
-    };
-    signal_each(pids, number)
-}
-
-/// Signals every process that `pids` lists, and lists again once there is a descriptor of it: before that its id could
-/// have passed to a process of somebody else's.
-fn signal_each(pids: impl Fn() -> anyhow::Result<Vec<i32>>, number: i32) -> anyhow::Result<()> {
-    /// So many descriptors are open at once.
-    const AT_ONCE: usize = 64;
-    for some in pids()?.chunks(AT_ONCE) {
-        let opened: Vec<_> = some.iter().map(|pid| (pid, pidfd_open(*pid))).collect();
-        let now = pids()?;
-        for (pid, pidfd) in opened.into_iter().filter(|(pid, _)| now.contains(pid)) {
-            match pidfd.and_then(|pidfd| pidfd_send_signal(pidfd.as_fd(), number)) {
-                // It may have ended meanwhile, as intended.
-                Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {}
-                // A threaded cgroup lists threads; all of a process have what its first one gets.
-                Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENOENT)) => {}
-                sent => sent.or_fault(|| Fault::doing(format!("signal process {pid}")))?,
-            }
-        }
-    }
-    Ok(())
-}
-
-/// What was written, with what it means together with what was there: a quota alone is one of the old period, and
-/// what ceases to be idle has a weight.
-fn whole(path: &Path, mut written: Vec<Written>) -> io::Result<Vec<Written>> {
-    let now = |file: &str| read_text(path.join(file)).map(|text| text.trim().to_string());
-    for (_, value) in written.iter_mut().filter(|(file, _)| file == "cpu.max") {
-        *value = now("cpu.max")?;
-    }
-    let weight = written.iter().any(|(file, _)| file == "cpu.weight");
-    if written.iter().any(|(file, value)| file == "cpu.idle" && value == "0") && !weight {
-        written.push(("cpu.weight".to_string(), now("cpu.weight")?));
-    }
-    Ok(written)
 }
 
 #[cfg(test)]

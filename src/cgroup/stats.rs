@@ -3,10 +3,6 @@
 //! The names are runc's and so is what is left out: in Go, a field with `omitempty` that is zero, unless it is a
 //! struct. A file that is not there, because its controller is not, leaves its part empty.
 
-mod v1;
-mod v2;
-
-use super::{Cgroup, Tree};
 use crate::fault::{Fault, OrFault};
 use crate::kernel::text::read_text;
 use serde_json::{Map, Value, json};
@@ -15,34 +11,33 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-impl Cgroup {
-    /// Everything that `events --stats` shows.
-    ///
-    /// # Errors
-    /// The first file that is there and cannot be read.
-    pub fn stats(&self) -> anyhow::Result<Value> {
-        let unreadable = RefCell::new(None);
-        let parts = match &self.tree {
-            Tree::None => Parts::default(),
-            Tree::V2 { path, .. } => v2::parts(&Files { directory: path, unreadable: &unreadable }),
-            Tree::V1(paths) => v1::parts(paths, &unreadable),
-        };
-        match unreadable.into_inner() {
-            None => Ok(shape(parts)),
-            Some((path, error)) => Err(error).or_fault(|| Fault::doing(format!("read {}", path.display()))),
-        }
+/// The first file that is there and cannot be read.
+pub type Unreadable = RefCell<Option<(PathBuf, io::Error)>>;
+
+/// The parts in runc's shape.
+///
+/// # Errors
+/// The first file that is there and cannot be read.
+pub fn read(parts: impl FnOnce(&Unreadable) -> Parts) -> anyhow::Result<Value> {
+    let unreadable = Unreadable::default();
+    let parts = parts(&unreadable);
+    match unreadable.into_inner() {
+        None => Ok(shape(parts)),
+        Some((path, error)) => Err(error).or_fault(|| Fault::doing(format!("read {}", path.display()))),
     }
 }
 
 /// The files of a cgroup's directory, and the first of all that could not be read.
-struct Files<'a> {
-    directory: &'a Path,
-    unreadable: &'a RefCell<Option<(PathBuf, io::Error)>>,
+pub struct Files<'a> {
+    /// The directory.
+    pub directory: &'a Path,
+    /// Of all that is read.
+    pub unreadable: &'a Unreadable,
 }
 
 impl Files<'_> {
     /// Nothing where there is no such file, the kernel does not support it, or the cgroup has gone meanwhile.
-    fn found<T>(&self, file: &str, read: io::Result<T>) -> Option<T> {
+    pub fn found<T>(&self, file: &str, read: io::Result<T>) -> Option<T> {
         const GONE: [i32; 2] = [libc::ENODEV, libc::EOPNOTSUPP];
         let error = match read {
             Ok(value) => return Some(value),
@@ -60,17 +55,17 @@ impl Files<'_> {
 
 /// What differs between the versions.
 #[derive(Debug, Default)]
-struct Parts {
-    cpu: Map<String, Value>,
-    cpuset: Map<String, Value>,
-    memory: Map<String, Value>,
-    pids: Map<String, Value>,
-    blkio: Map<String, Value>,
-    hugetlb: Map<String, Value>,
+pub struct Parts {
+    pub(super) cpu: Map<String, Value>,
+    pub(super) cpuset: Map<String, Value>,
+    pub(super) memory: Map<String, Value>,
+    pub(super) pids: Map<String, Value>,
+    pub(super) blkio: Map<String, Value>,
+    pub(super) hugetlb: Map<String, Value>,
 }
 
 /// The numbers of v1's cpuset, which are files there and 0 on v2.
-const CPUSET: [&str; 9] = [
+pub const CPUSET: [&str; 9] = [
     "cpu_exclusive",
     "mem_hardwall",
     "mem_exclusive",
@@ -108,7 +103,7 @@ fn shape(mut parts: Parts) -> Value {
 }
 
 /// Sets a field unless it is zero or empty.
-fn set(map: &mut Map<String, Value>, name: &str, value: impl Into<Value>) {
+pub fn set(map: &mut Map<String, Value>, name: &str, value: impl Into<Value>) {
     let value = value.into();
     let empty = match &value {
         Value::Number(number) => number.as_u64() == Some(0),
@@ -122,28 +117,31 @@ fn set(map: &mut Map<String, Value>, name: &str, value: impl Into<Value>) {
     }
 }
 
-fn text(files: &Files<'_>, file: &str) -> Option<String> {
+/// What a file has.
+pub fn text(files: &Files<'_>, file: &str) -> Option<String> {
     files.found(file, read_text(files.directory.join(file)))
 }
 
-fn number(files: &Files<'_>, file: &str) -> Option<u64> {
+/// The number in a file; `max` is the largest.
+pub fn number(files: &Files<'_>, file: &str) -> Option<u64> {
     files.found(file, super::directory::number(&files.directory.join(file)))
 }
 
 /// Lines `KEY VALUE`.
-fn pairs(text: &str) -> impl Iterator<Item = (&str, u64)> {
+pub fn pairs(text: &str) -> impl Iterator<Item = (&str, u64)> {
     text.lines().filter_map(|line| {
         let (key, value) = line.split_once(' ')?;
         Some((key, value.trim().parse().ok()?))
     })
 }
 
-fn value_of(text: &str, key: &str) -> u64 {
+/// Of such lines, the value of this key, or 0.
+pub fn value_of(text: &str, key: &str) -> u64 {
     pairs(text).find(|(name, _)| *name == key).map_or(0, |(_, value)| value)
 }
 
 /// A memory entry.
-fn entry(limit: u64, usage: u64, max: u64, failcnt: u64) -> Map<String, Value> {
+pub fn entry(limit: u64, usage: u64, max: u64, failcnt: u64) -> Map<String, Value> {
     let mut entry = Map::new();
     entry.insert("limit".into(), limit.into());
     set(&mut entry, "usage", usage);
@@ -152,7 +150,8 @@ fn entry(limit: u64, usage: u64, max: u64, failcnt: u64) -> Map<String, Value> {
     entry
 }
 
-fn pids(files: &Files<'_>) -> Map<String, Value> {
+/// Of the pids controller, which has the same files in both versions.
+pub fn pids(files: &Files<'_>) -> Map<String, Value> {
     let mut pids = Map::new();
     set(&mut pids, "current", number(files, "pids.current").unwrap_or_default());
     // No limit is 0.
@@ -160,8 +159,20 @@ fn pids(files: &Files<'_>) -> Map<String, Value> {
     pids
 }
 
+/// An entry about a device.
+pub fn device(major: u64, minor: u64, operation: &str, value: u64) -> Value {
+    let mut entry = Map::new();
+    set(&mut entry, "major", major);
+    set(&mut entry, "minor", minor);
+    if !operation.is_empty() {
+        entry.insert("op".into(), operation.into());
+    }
+    set(&mut entry, "value", value);
+    entry.into()
+}
+
 /// The sizes of huge pages, as cgroup files have them: 2MB.
-fn page_sizes() -> Vec<String> {
+pub fn page_sizes() -> Vec<String> {
     let entries = fs::read_dir("/sys/kernel/mm/hugepages").into_iter().flatten().flatten();
     let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
     names
@@ -177,7 +188,7 @@ fn page_sizes() -> Vec<String> {
 }
 
 /// Whether this machine's memory, disks or processors are what processes wait for; Documentation/accounting/psi.
-fn pressure(text: &str) -> Value {
+pub fn pressure(text: &str) -> Value {
     let mut all = Map::new();
     for line in text.lines() {
         let mut words = line.split_whitespace();
@@ -201,7 +212,7 @@ mod tests {
 
     #[test]
     fn without_a_cgroup_the_shape_is_still_runcs() {
-        let stats = Cgroup::none().stats().unwrap();
+        let stats = read(|_| Parts::default()).unwrap();
         assert_eq!(stats["hugetlb"], json!({}));
         assert_eq!(stats["cpuset"]["sched_relax_domain_level"], 0);
         assert_eq!(stats["network_interfaces"], Value::Null);

@@ -3,10 +3,14 @@
 pub mod bus;
 mod marshal;
 
+use super::directory;
+use super::write::Written;
 use crate::fault::{Fault, OrFault};
+use crate::kernel::text::read_text;
+use crate::plan::cgroup::Systemd;
 use crate::plan::cgroup::limits::{Limits, Value};
 use crate::plan::cgroup::properties;
-use crate::plan::cgroup::unit::{Bus as Which, Property, Unit};
+use crate::plan::cgroup::unit::{Property, Unit};
 use bus::{Bus, Refused, Target};
 use marshal::Body;
 use rootless::caller::{Caller, Standing};
@@ -22,7 +26,7 @@ pub struct UnitFacts {
     /// `kase-web.scope`.
     pub name: String,
     /// Whose it is.
-    pub bus: Which,
+    pub bus: Systemd,
 }
 
 impl UnitFacts {
@@ -43,26 +47,26 @@ const JOB_REMOVED: &str = "type='signal',sender='org.freedesktop.systemd1',path=
 const SYSTEM_BUS: &str = "/run/dbus/system_bus_socket";
 
 /// The systemd that would make this caller's scopes, if one runs.
-pub fn which(caller: &Caller) -> Option<Which> {
+pub fn which(caller: &Caller) -> Option<Systemd> {
     // sd_booted(3). Where that cannot be looked at, whoever connects learns why.
     let booted = Path::new("/run/systemd/system").try_exists().unwrap_or(true);
-    let user = || rootless::delegation::user_bus(caller).map(|_| Which::User);
+    let user = || rootless::delegation::user_bus(caller).map(|_| Systemd::User);
     match caller.standing {
-        Standing::Root => booted.then_some(Which::System),
+        Standing::Root => booted.then_some(Systemd::System),
         Standing::User => user().filter(|_| booted),
         // The root of a system container has a systemd of its own; that of a rootless engine has the user's, even
         // where /run is its own: rootlesskit makes one with links to what lies in the host's.
         Standing::NamespaceRoot => {
             let own = Path::new(SYSTEM_BUS).metadata().is_ok_and(|bus| bus.uid() == caller.uid);
-            if own && booted { Some(Which::System) } else { user() }
+            if own && booted { Some(Systemd::System) } else { user() }
         }
     }
 }
 
-fn socket(which: Which) -> anyhow::Result<PathBuf> {
-    match which {
-        Which::System => Ok(PathBuf::from(SYSTEM_BUS)),
-        Which::User => {
+fn socket(manager: Systemd) -> anyhow::Result<PathBuf> {
+    match manager {
+        Systemd::System => Ok(PathBuf::from(SYSTEM_BUS)),
+        Systemd::User => {
             let caller = Caller::look()?;
             rootless::delegation::user_bus(&caller).ok_or_else(|| {
                 Fault::doing("find the bus of your systemd")
@@ -73,15 +77,15 @@ fn socket(which: Which) -> anyhow::Result<PathBuf> {
     }
 }
 
-fn connect(which: Which) -> anyhow::Result<Bus> {
-    let socket = socket(which)?;
+fn connect(manager: Systemd) -> anyhow::Result<Bus> {
+    let socket = socket(manager)?;
     Bus::connect(&socket).map_err(|error| {
-        let (word, start) = match (which, Caller::look()) {
-            (Which::User, Ok(caller)) => {
+        let (word, start) = match (manager, Caller::look()) {
+            (Systemd::User, Ok(caller)) => {
                 ("user", rootless::delegation::dead_bus(caller.uid_outside(), &socket, &error).remedy)
             }
-            (Which::User, Err(_)) => ("user", "log in again".to_string()),
-            (Which::System, _) => ("system", "run as root: systemctl start dbus".to_string()),
+            (Systemd::User, Err(_)) => ("user", "log in again".to_string()),
+            (Systemd::System, _) => ("system", "run as root: systemctl start dbus".to_string()),
         };
         Fault::doing(format!("connect to systemd on the {word} bus at {}", socket.display()))
             .remedy(format!("{start}; or give --cgroup-manager cgroupfs"))
@@ -90,9 +94,8 @@ fn connect(which: Which) -> anyhow::Result<Bus> {
 }
 
 /// Makes the scope around the process `pid`, and waits until it is there.
-pub fn start(unit: &Unit, limits: &Limits, pid: i32) -> anyhow::Result<UnitFacts> {
+pub fn start(unit: &Unit, limits: &Limits, pid: i32) -> anyhow::Result<()> {
     let mut bus = connect(unit.bus)?;
-    let facts = UnitFacts::of(unit);
     let properties = start_properties(unit, limits, pid, &mut bus)?;
     bus.subscribe(JOB_REMOVED);
     let call = |bus: &mut Bus| {
@@ -120,7 +123,7 @@ pub fn start(unit: &Unit, limits: &Limits, pid: i32) -> anyhow::Result<UnitFacts
             .remedy(format!("look at `systemctl status {}`", unit.name))
             .into());
     }
-    Ok(facts)
+    Ok(())
 }
 
 fn not_started(unit: &Unit, refused: Refused) -> anyhow::Error {
@@ -128,7 +131,7 @@ fn not_started(unit: &Unit, refused: Refused) -> anyhow::Error {
     let stranger = [".AccessDenied", ".ServiceUnknown", ".Spawn.ChildExited"];
     let remedy = if refused.name.ends_with(".UnitExists") {
         "name another unit in linux.cgroupsPath, or stop that one with `systemctl stop`"
-    } else if unit.bus == Which::User && stranger.iter().any(|name| refused.name.ends_with(name)) {
+    } else if unit.bus == Systemd::User && stranger.iter().any(|name| refused.name.ends_with(name)) {
         "unset DBUS_SESSION_BUS_ADDRESS if it is not the bus that your systemd listens at"
     } else {
         "see systemd.resource-control(5) for the properties and their values"
@@ -187,7 +190,7 @@ fn start_properties(
 }
 
 /// The properties for files and their values.
-fn of_values(values: &[(String, String)], bus: &mut Bus) -> io::Result<Vec<(String, Property)>> {
+fn of_values(values: &[Written], bus: &mut Bus) -> io::Result<Vec<(String, Property)>> {
     let mut all: Vec<_> = values.iter().flat_map(|(file, value)| properties::of(file, value)).collect();
     // A weight of 0 is systemd's word for idle, since version 252.
     let idle = values.iter().any(|(file, value)| file == "cpu.idle" && value.trim() == "1");
@@ -240,8 +243,32 @@ fn reset(bus: &mut Bus, unit: &str) -> io::Result<()> {
     bus.answer(call).map(drop)
 }
 
-/// Sets what was written into the unit's files on the unit too.
-pub fn update(unit: &UnitFacts, written: &[(String, String)]) -> anyhow::Result<()> {
+/// Sets what was written into the files of the unit's cgroup, at `path`, on the unit too.
+pub fn update(unit: &UnitFacts, path: &Path, written: Vec<Written>) -> anyhow::Result<()> {
+    let written =
+        whole(path, written).or_fault(|| Fault::doing(format!("read the limits in {}", path.display())))?;
+    set_properties(unit, &written)?;
+    // systemd forgets the period of no quota.
+    let lost = written.iter().find(|(file, value)| file == "cpu.max" && value.starts_with("max "));
+    lost.map_or(Ok(()), |(file, value)| directory::write(&path.join(file), value))
+        .or_fault(|| Fault::doing(format!("write cpu.max in {}", path.display())))
+}
+
+/// What was written, with what it means together with what was there: a quota alone is one of the old period, and
+/// what ceases to be idle has a weight.
+fn whole(path: &Path, mut written: Vec<Written>) -> io::Result<Vec<Written>> {
+    let now = |file: &str| read_text(path.join(file)).map(|text| text.trim().to_string());
+    for (_, value) in written.iter_mut().filter(|(file, _)| file == "cpu.max") {
+        *value = now("cpu.max")?;
+    }
+    let weight = written.iter().any(|(file, _)| file == "cpu.weight");
+    if written.iter().any(|(file, value)| file == "cpu.idle" && value == "0") && !weight {
+        written.push(("cpu.weight".to_string(), now("cpu.weight")?));
+    }
+    Ok(written)
+}
+
+fn set_properties(unit: &UnitFacts, written: &[Written]) -> anyhow::Result<()> {
     let mut bus = connect(unit.bus)?;
     let doing = || doing("set properties of", &unit.name);
     let properties = of_values(written, &mut bus).or_fault(doing)?;

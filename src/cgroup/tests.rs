@@ -68,7 +68,8 @@ fn plan(path: &str, resources: &serde_json::Value, version: Version) -> CgroupPl
 }
 
 fn make(plan: &CgroupPlan, layout: &Layout) -> anyhow::Result<Cgroup> {
-    let mut cgroup = Cgroup::begin(plan, layout)?;
+    let mut cgroup = Cgroup::planned(plan, layout)?;
+    cgroup.begin(plan, layout)?;
     cgroup.finish(plan, layout)?;
     Ok(cgroup)
 }
@@ -128,21 +129,23 @@ fn the_threads_of_a_threaded_cgroup_are_no_processes() {
 #[test]
 fn the_freezer_is_found_among_what_is_known_of_a_cgroup() {
     // By which way: without a parser, or by one.
-    let (found, parsed) = (true, false);
-    for (facts, v2, v1, way) in [
-        (r#"{"v1":{"":"/u","cpu":"/c","freezer":"/f","memory":"/m"}}"#, None, Some("/f"), found),
-        (r#"{"v1":{"":"/u","cpu":"/c","pids,freezer":"/f","memory":"/m"}}"#, None, Some("/f"), parsed),
-        (r#"{"v1":{"cpu":"/\"freezer\":\"/x","freezer":"/f"}}"#, None, Some("/f"), found),
-        (r#"{"v1":{"freezer":"/a \"b\""}}"#, None, Some("/a \"b\""), parsed),
-        (r#"{"v1":{"cpu":"/c","freezers":"/x"},"below":"b"}"#, None, None, parsed),
-        (r#"{"v2":"/a","below":"\"freezer\":\"/x"}"#, Some("/a"), None, found),
-        (r#"{"v2":"/a \"b\"","unit":{"name":"a.scope","bus":"system"}}"#, Some("/a \"b\""), None, parsed),
-        ("{}", None, None, parsed),
+    let (at_once, parsed) = (true, false);
+    let (v1, v2) = ("freezer.self_freezing", "cgroup.freeze");
+    for (facts, expected, way) in [
+        (r#"{"v1":{"":"/u","cpu":"/c","freezer":"/f","memory":"/m"}}"#, Some(("/f", v1)), at_once),
+        (r#"{"v1":{"":"/u","cpu":"/c","pids,freezer":"/f","memory":"/m"}}"#, Some(("/f", v1)), parsed),
+        (r#"{"v1":{"cpu":"/\"freezer\":\"/x","freezer":"/f"}}"#, Some(("/f", v1)), at_once),
+        (r#"{"v1":{"freezer":"/a \"b\""}}"#, Some(("/a \"b\"", v1)), parsed),
+        (r#"{"v1":{"cpu":"/c","freezers":"/x"},"below":"b"}"#, None, parsed),
+        (r#"{"v2":"/a","below":"\"freezer\":\"/x"}"#, Some(("/a", v2)), at_once),
+        (r#"{"v2":"/a \"b\"","unit":{"name":"a.scope","bus":"system"}}"#, Some(("/a \"b\"", v2)), parsed),
+        ("{}", None, parsed),
     ] {
         serde_json::from_str::<CgroupFacts>(facts).unwrap();
-        let sought = Freezer::find(facts);
-        assert_eq!(sought.is_some(), way, "{facts}");
-        let freezer = sought.unwrap_or_else(|| serde_json::from_str(facts).unwrap());
-        assert_eq!((freezer.v2.as_deref(), freezer.v1.0.as_deref()), (v2, v1), "{facts}");
+        let found = Freezer::find(facts);
+        assert_eq!(found.is_some(), way, "{facts}");
+        let freezer = found.unwrap_or_else(|| serde_json::from_str(facts).unwrap());
+        let freezer = freezer.0.as_ref().map(|(directory, file)| (directory.as_ref(), *file));
+        assert_eq!(freezer, expected, "{facts}");
     }
 }

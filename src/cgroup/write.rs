@@ -8,9 +8,7 @@ use super::directory::{self, is_denied};
 use crate::fault::{Fault, OrFault};
 use crate::kernel::text::read_text;
 use crate::plan::cgroup::Version;
-use crate::plan::cgroup::devices::{self, Rule};
 use crate::plan::cgroup::limits::{At, Check, Limits, Missing, Value, Write};
-use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
@@ -266,27 +264,4 @@ fn refused(place: &Path, write: &Write, file: &str, error: io::Error) -> anyhow:
         _ => fault,
     };
     fault.caused_by(error)
-}
-
-/// Writes v1's device rules.
-///
-/// # Errors
-/// Rules that v1 has no form for, or that the cgroup above does not allow.
-pub fn devices_v1(rules: &[Rule], directory: &Path) -> anyhow::Result<()> {
-    // Nearly all lines go into the same file.
-    let mut last: Option<(&str, File)> = None;
-    for (name, line) in devices::v1(rules)? {
-        let path = directory.join(name);
-        let refused = || {
-            Fault::at("linux.resources.devices", format!("write {line:?} to {}", path.display()))
-                .remedy("ask for no device that the cgroup above is denied")
-        };
-        let file = match last.take() {
-            Some((open, file)) if open == name => file,
-            _ => directory::open(&path).or_fault(refused)?,
-        };
-        directory::put(&file, &line).or_fault(refused)?;
-        last = Some((name, file));
-    }
-    Ok(())
 }

@@ -27,7 +27,6 @@ use crate::launch::pidfd::Receiver;
 use crate::launch::spawn::{self, Inputs};
 use crate::launch::{fuse, limits, mount_idmap, mounts, net_devices};
 use crate::plan::Plan;
-use crate::plan::cgroup::Version;
 use crate::plan::namespaces::Kind;
 use crate::plan::payload::{self, Payload};
 use crate::trace;
@@ -182,12 +181,10 @@ impl Creation<'_> {
     }
 
     fn inputs(&self, gate: Option<Gate>) -> anyhow::Result<Inputs<'_>> {
-        let hierarchies = match self.layout.version() {
-            // Init has other mounts than these in a mount namespace that it joins.
-            Some(Version::V1) if self.plan.namespaces.join(Kind::Mount).is_none() => {
-                Some(Rc::clone(self.layout.all()?))
-            }
-            _ => None,
+        // Init has other mounts than these in a mount namespace that it joins.
+        let hierarchies = match self.plan.namespaces.join(Kind::Mount) {
+            Some(_) => None,
+            None => self.layout.v1()?,
         };
         let trees = mounts::prepare(self.plan, self.host, self.overlay)?;
         Ok(Inputs { gate, trees, hierarchies, state: self.state.clone() })
@@ -272,8 +269,9 @@ impl Creation<'_> {
     ) -> anyhow::Result<Option<OwnedFd>> {
         trace::step("cgroup");
         // It is written down where, before it is made.
-        self.write_cgroup(written, Cgroup::planned(&self.plan.cgroup, self.layout)?)?;
-        *cgroup = Cgroup::begin(&self.plan.cgroup, self.layout)?;
+        *cgroup = Cgroup::planned(&self.plan.cgroup, self.layout)?;
+        self.write_cgroup(written, cgroup.facts())?;
+        cgroup.begin(&self.plan.cgroup, self.layout)?;
         match self.plan.namespaces.needs_hop() {
             true => Ok(None),
             false => cgroup.clone_target(),
@@ -289,9 +287,7 @@ impl Creation<'_> {
     ) -> anyhow::Result<()> {
         cgroup.finish(&self.plan.cgroup, self.layout)?;
         // Who may make none does without. With an init, what is written down counts as the container's.
-        if written.unit.is_none() {
-            self.write_cgroup(written, cgroup.facts())?;
-        }
+        self.write_cgroup(written, cgroup.facts())?;
         self.write_init(&init.process)?;
         if init.place == Place::Outside {
             cgroup.attach(&self.plan.cgroup, init.process.pid)?;

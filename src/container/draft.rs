@@ -12,7 +12,7 @@ use crate::host::{Host, Subids};
 use crate::kernel::file_id::FileId;
 use crate::lint;
 use crate::plan::cgroup::Driver;
-use crate::plan::cgroup::unit::Bus;
+use crate::plan::cgroup::Systemd;
 use crate::plan::host_paths::rootfs_refused;
 use crate::plan::namespaces::Kind;
 use crate::plan::notes::Notes;
@@ -83,7 +83,7 @@ pub fn draw<'spec>(
 }
 
 /// The systemd that may make cgroups for us, if it runs. Root has to ask for it.
-fn systemd(driver: Driver, caller: &Caller) -> Option<Bus> {
+fn systemd(driver: Driver, caller: &Caller) -> Option<Systemd> {
     match (driver, caller.standing) {
         (Driver::Systemd, _) | (Driver::Auto, Standing::User | Standing::NamespaceRoot) => which(caller),
         (Driver::Auto, Standing::Root) | (Driver::Cgroupfs | Driver::Disabled, _) => None,

@@ -73,7 +73,7 @@ type Tell<'a> = &'a mut dyn FnMut(&str, &[(&'static str, &dyn Display)]);
 pub fn explain(store: &Store, caller: Caller, request: &Request) -> anyhow::Result<Explained> {
     let bundle = draft::open(store, request)?;
     let (_, layout, plan) = draft::draw(&bundle, caller, request)?;
-    let planned = Cgroup::planned(&plan.cgroup, &layout)?;
+    let planned = Cgroup::planned(&plan.cgroup, &layout)?.facts();
     let mut explained = Explained(Default::default());
     let tell: Tell<'_> = &mut |section, fields| {
         let place = SECTIONS.iter().position(|name| *name == section).expect("only these are told of");
@@ -229,9 +229,7 @@ fn capabilities(plan: &Plan<'_>, tell: Tell<'_>) {
 }
 
 fn cgroup(plan: &Plan<'_>, facts: &CgroupFacts, tell: Tell<'_>) {
-    // On a host of version 1, the tree of version 2 has no controllers and no name.
-    let v1 = facts.v1.iter().map(|(name, path)| (if name.is_empty() { "v2" } else { name }, path));
-    for (name, path) in facts.v2.iter().map(|path| ("v2", path)).chain(v1) {
+    for (name, path) in facts.hierarchies() {
         tell("cgroup", &[("hierarchy", &name), ("path", &path.display())]);
     }
     if let Some(unit) = &facts.unit {

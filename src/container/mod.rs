@@ -35,7 +35,6 @@ use crate::fault::{Fault, OrFault, Report};
 use crate::gate;
 use crate::hook;
 use crate::launch::intel_rdt::Share;
-use crate::plan::cgroup::Version;
 use crate::plan::namespaces::Kind;
 use directory::Directory;
 use identity::{is_alive, living};
@@ -53,7 +52,7 @@ use std::rc::Rc;
 /// # Errors
 /// Those of [`Layout::look`].
 pub fn has_cgroup_v2() -> anyhow::Result<bool> {
-    Ok(Layout::look()?.version() == Some(Version::V2))
+    Ok(Layout::look()?.is_unified())
 }
 
 /// A container that exists.

@@ -31,5 +31,5 @@ fn look(caller: Caller, request: &Request, adaptations: &mut Vec<(Level, String)
     let told = plan.notes.iter().filter(|(_, text)| !text.starts_with("seccomp filter flags"));
     adaptations.extend(told.cloned());
     check_process(&bundle.config)?;
-    Cgroup::possible(&plan.cgroup, &layout)
+    Cgroup::planned(&plan.cgroup, &layout)?.check_rights(&plan.cgroup, &layout)
 }

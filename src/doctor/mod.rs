@@ -12,7 +12,6 @@ use crate::cgroup::layout::Layout;
 use crate::fault::Report;
 use crate::host::{self, Host, Subids};
 use crate::kernel::process::limit;
-use crate::plan::cgroup::Version;
 use crate::seccomp::known;
 use nix::sys::utsname::uname;
 use rootless::Diagnosis;
@@ -70,11 +69,8 @@ fn cgroup_version() -> Check {
             return Check::not_ok(NAME, Level::Failure, diagnosis);
         }
     };
-    match layout.version() {
-        Some(Version::V2) => Check::ok(NAME, "2"),
-        Some(Version::V1) => {
-            Check::ok(NAME, "1, whose limits root has, and a user where root gave directories")
-        }
+    match layout.words() {
+        Some(words) => Check::ok(NAME, words),
         None => Check::warning(
             NAME,
             Diagnosis::new(

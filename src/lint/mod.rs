@@ -124,7 +124,8 @@ fn planned(config: &Config) -> Option<Fault> {
         Plan::draw(config, &host, &options).map(drop)
     };
     // Some limits exist in one version of cgroups only.
-    draw(Version::V2).err().filter(|_| draw(Version::V1).is_err())
+    let faults: Option<Vec<Fault>> = Version::ALL.into_iter().map(|version| draw(version).err()).collect();
+    faults?.into_iter().next()
 }
 
 #[cfg(test)]

@@ -8,68 +8,20 @@ pub mod annotated;
 pub mod devices;
 pub mod limits;
 pub mod properties;
+mod setting;
 pub mod unit;
+pub mod v1;
+
+pub use setting::{Driver, Manager, Setting, Systemd, Version};
 
 use super::notes::Notes;
 use crate::fault::{Fault, Place};
-use annotated::Properties;
 use limits::{Limits, Occasion};
 use oci_spec::runtime::Linux;
 use rootless::caller::Standing;
 use std::collections::HashMap;
 use std::path::{Component, Path, PathBuf};
-use unit::{Bus, Unit};
-
-/// Which kind of hierarchy has the host's controllers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Version {
-    /// A hierarchy for each controller; a v2 tree may stand beside them.
-    V1,
-    /// One tree.
-    V2,
-}
-
-/// Who makes cgroups (`--cgroup-manager`, `--systemd-cgroup`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Driver {
-    /// The file system for root; for a user their systemd, if it runs, else the file system.
-    #[default]
-    Auto,
-    /// systemd, as transient scopes.
-    Systemd,
-    /// kase, as directories.
-    Cgroupfs,
-    /// Nobody: the container stays in the caller's cgroup.
-    Disabled,
-}
-
-/// Who makes cgroups, and how.
-#[derive(Debug, Clone, Copy)]
-pub struct Manager {
-    /// `--cgroup-manager`, `--systemd-cgroup`.
-    pub driver: Driver,
-    /// `--systemd-properties`.
-    pub properties: Properties,
-}
-
-/// What the host and the command line say.
-#[derive(Debug, Clone, Copy)]
-pub struct Setting<'a> {
-    /// Nothing on a host without cgroups.
-    pub version: Option<Version>,
-    /// The bus of the systemd that would make our scopes, if it runs.
-    pub systemd: Option<Bus>,
-    /// The command line's.
-    pub driver: Driver,
-    /// Which of systemd's properties annotations may set.
-    pub properties: Properties,
-    pub standing: Standing,
-    /// The container's id.
-    pub id: &'a str,
-    /// Whom the cgroup is given to, as a uid of the host: with a cgroup namespace and a writable cgroup mount
-    /// the container rules over what is below it.
-    pub owner: Option<u32>,
-}
+use unit::Unit;
 
 /// What is decided about a container's cgroup.
 #[derive(Debug)]
@@ -181,7 +133,7 @@ fn locate(
             let slice = path.is_none_or(|path| unit::parts(path).is_some());
             setting.standing != Standing::Root
                 && version == Version::V2
-                && setting.systemd == Some(Bus::User)
+                && setting.systemd == Some(Systemd::User)
                 && slice
         }
     };
@@ -232,6 +184,7 @@ fn clean(path: &Path) -> Result<PathBuf, Fault> {
 
 #[cfg(test)]
 mod tests {
+    use super::annotated::Properties;
     use super::*;
     use serde_json::json;
 
@@ -244,7 +197,7 @@ mod tests {
         id: "web",
         owner: None,
     };
-    const USER: Setting<'static> = Setting { standing: Standing::User, systemd: Some(Bus::User), ..ROOT };
+    const USER: Setting<'static> = Setting { standing: Standing::User, systemd: Some(Systemd::User), ..ROOT };
 
     fn plan(linux: &serde_json::Value, setting: &Setting<'_>) -> Result<CgroupPlan, Fault> {
         let linux = serde_json::from_value(linux.clone()).unwrap();

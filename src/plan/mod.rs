@@ -94,7 +94,7 @@ pub struct Cgroups {
     /// Nothing on a host without them.
     pub version: Option<cgroup::Version>,
     /// The bus of the systemd that would make our scopes, if it runs.
-    pub systemd: Option<cgroup::unit::Bus>,
+    pub systemd: Option<cgroup::Systemd>,
     /// `--cgroup-manager`, `--systemd-cgroup`.
     pub driver: cgroup::Driver,
     /// `--systemd-properties`.

@@ -15,7 +15,7 @@ deeds! { user:
 }
 
 /// Directories of the user's in some hierarchies, as an administrator makes them; removed when let go of.
-struct Given {
+pub struct Given {
     directories: Vec<PathBuf>,
     /// Where kase starts, if not right in them.
     start: Option<PathBuf>,
@@ -50,26 +50,45 @@ impl Given {
             return Err("needs root, and cgroup v2 with memory and pids".into());
         }
         fs::write(top.join("cgroup.subtree_control"), "+memory +pids").unwrap();
+        Ok(Self::make_below(kase, top))
+    }
+
+    /// One of v2, or of the tree beside v1, with kase in a cgroup below.
+    pub fn make_in_a_tree(kase: &Kase) -> Result<Self, String> {
+        let mut tops = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"].map(Path::new).into_iter();
+        match tops.find(|top| top.join("cgroup.subtree_control").exists()) {
+            Some(top) if crate::common::is_root() => Ok(Self::make_below(kase, top).with_a_shell_below(kase)),
+            _ => Err("needs root, and cgroup v2".into()),
+        }
+    }
+
+    fn make_below(kase: &Kase, top: &Path) -> Self {
         let directory = top.join(format!("{}-given", kase.name()));
         fs::create_dir(&directory).unwrap();
         for file in ["", "cgroup.procs", "cgroup.threads", "cgroup.subtree_control"] {
             kase.identity.own(&directory.join(file));
         }
-        Ok(Self { directories: vec![directory], start: None })
+        Self { directories: vec![directory], start: None }
     }
 
     /// With kase one further down, so that what was given has no processes of its own.
     fn with_a_shell_below(mut self, kase: &Kase) -> Self {
         let start = self.directories[0].join("shell");
         fs::create_dir(&start).unwrap();
-        kase.identity.own(&start);
+        for file in ["", "cgroup.procs"] {
+            kase.identity.own(&start.join(file));
+        }
         self.start = Some(start);
         self
     }
 
     /// kase as the user, in these cgroups.
     fn call(&self, kase: &Kase, args: &[&std::ffi::OsStr]) -> Outcome {
-        let kases = kase.command(args);
+        self.finish(kase, &kase.command(args))
+    }
+
+    /// Any command as the user, in these cgroups.
+    pub fn finish(&self, kase: &Kase, kases: &std::process::Command) -> Outcome {
         let mut command = std::process::Command::new("sh");
         let start = self.start.as_ref().map_or(self.directories.as_slice(), std::slice::from_ref);
         let enter: String =

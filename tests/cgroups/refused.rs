@@ -19,6 +19,7 @@ in_settings! { v1, none: files_by_name_are_refused_on_v1, shares_out_of_range_ar
 in_settings! { v2, none: a_file_that_is_not_there_is_named, files_that_are_no_limits_are_refused }
 in_settings! { each, freezer: a_frozen_cgroup_is_refused }
 in_settings! { cgroupfs, freezer: a_cgroup_of_a_stranger_is_left_as_it_is }
+in_settings! { cgroupfs, none: a_tree_that_may_have_no_more_cgroups_is_not_helped_by_another_name }
 in_settings! { systemd, none:
     a_slice_that_is_none_is_refused,
     a_unit_that_exists_is_refused,
@@ -360,4 +361,21 @@ fn the_users_bus_is_asked_where_run_is_a_copy(kase: &Kase) {
 fn the_systems_bus_is_asked_where_it_is_ones_own(kase: &Kase) {
     let outcome = refused_in_a_run_of_its_own(kase, "touch");
     outcome.refused(&["systemd on the system bus", "/run/dbus/system_bus_socket"]);
+}
+
+fn a_tree_that_may_have_no_more_cgroups_is_not_helped_by_another_name(ground: &Ground) {
+    let top = Path::new(if ground.is_v1() { "/sys/fs/cgroup/unified" } else { "/sys/fs/cgroup" });
+    if !top.exists() {
+        skip!("needs a tree of v2");
+    }
+    let above = top.join(format!("{}-full", ground.name()));
+    fs::create_dir(&above).unwrap();
+    fs::write(above.join("cgroup.max.descendants"), "0").unwrap();
+    let path = format!("/{}-full/container", ground.name());
+    let bundle = ground.bundle().edit(|spec| spec["linux"]["cgroupsPath"] = json!(path));
+    let id = ground.id();
+    let outcome = ground.call(words(["create", "-b"], bundle.dir(), [id.as_str()]));
+    fs::remove_dir(&above).unwrap();
+    outcome.refused(&["linux.cgroupsPath", "Resource temporarily unavailable"]);
+    assert!(outcome.help().starts_with("raise cgroup.max.descendants"), "{outcome}");
 }

@@ -20,7 +20,7 @@ pub fn systemd_setting(caller: &Caller) -> Option<Setting<'static>> {
 
 fn show(unit: &UnitFacts, property: &str) -> String {
     let mut command = Command::new("systemctl");
-    if unit.bus == crate::plan::cgroup::unit::Bus::User {
+    if unit.bus == crate::plan::cgroup::Systemd::User {
         command.arg("--user");
     }
     let output = command.args(["show", "--value", "-p", property, &unit.name]).output().unwrap();

@@ -1,6 +1,6 @@
 //! cgroup v1.
 
-use super::super::v1;
+use super::super::v1::Paths;
 use super::*;
 use crate::host::hierarchies::Hierarchy;
 
@@ -17,12 +17,11 @@ fn v1_limits_hold_what_was_asked_and_vanish_with_the_guard() {
     let plan = plan(&path, &resources, Version::V1);
     let cgroup = make(&plan, &layout).unwrap();
     let sleeper = Sleeper::start();
-    let Tree::V1(paths) = &cgroup.tree else { panic!("v1") };
-    for path in paths.values() {
+    for path in cgroup.directories() {
         directory::attach(path, sleeper.pid()).unwrap();
     }
     let read = |controller, file: &str| {
-        let directory = v1::directory_of(paths, controller).unwrap();
+        let directory = cgroup.tree.as_ref().unwrap().directory_of(controller).unwrap();
         fs::read_to_string(directory.join(file)).unwrap().trim().to_string()
     };
     assert_eq!(read("pids", "pids.max"), "7");
@@ -40,7 +39,7 @@ fn v1_limits_hold_what_was_asked_and_vanish_with_the_guard() {
     let again = make(&plan, &layout).unwrap_err().to_string();
     assert!(again.contains("container's cgroup is not empty: 1 process(es) found"), "{again}");
 
-    let paths = paths.clone();
+    let paths: Paths = cgroup.facts().v1;
     cgroup.signal_all(libc::SIGKILL).unwrap();
     drop(sleeper);
     drop(cgroup);

@@ -1,25 +1,31 @@
 //! cgroup v2, also without controllers, as beside v1.
 
-use super::super::{device_program, v2};
+use super::super::v2::{self, freezer};
 use super::*;
+use crate::cgroup::refusals::refuse_used;
+use std::os::fd::AsFd;
 
 /// A v2 tree without controllers, as beside v1, has the tree's own files all the same.
 fn made_v2(test: &str) -> Option<(PathBuf, Vec<PathBuf>)> {
     let top = unified()?;
     let path = top.join(path(test).trim_start_matches('/'));
-    let made = v2::make(&top, &path).unwrap();
+    let made = directory::make(&top, &path, v2::enable).unwrap();
     Some((path, made))
+}
+
+fn facts(path: &Path) -> CgroupFacts {
+    CgroupFacts { v2: Some(path.to_path_buf()), ..CgroupFacts::default() }
 }
 
 #[test]
 fn a_v2_cgroup_freezes_kills_and_goes() {
-    let Some((path, made)) = made_v2("v2") else { return };
-    let mut cgroup = Cgroup::new(Tree::V2 { open: Some(v2::open(&path).unwrap()), path: path.clone() }, made);
+    let Some((path, _)) = made_v2("v2") else { return };
+    let mut cgroup = Cgroup::reopen(&facts(&path));
     let mut sleeper = Sleeper::start();
     directory::attach(&path, sleeper.pid()).unwrap();
     cgroup.set_state(State::Frozen).unwrap();
     assert_eq!(cgroup.facts().state().unwrap(), State::Frozen);
-    assert!(v2::refuse_used(&path).unwrap_err().to_string().contains("is not empty"));
+    assert!(refuse_used(&path, freezer::STATE).unwrap_err().to_string().contains("is not empty"));
     let below = path.join("below/deeper");
     fs::create_dir_all(&below).unwrap();
     let mut other = Sleeper::start();
@@ -54,10 +60,11 @@ fn a_busy_cgroup_is_named_with_its_processes() {
 #[test]
 fn a_device_program_decides_in_the_kernel_and_is_replaced() {
     let Some((path, made)) = made_v2("devices") else { return };
-    let open = v2::open(&path).unwrap();
+    let tree = Cgroup::reopen(&facts(&path)).tree.take().unwrap();
+    let open = v2::rights::open(&path).unwrap();
     let attach = |listed: &serde_json::Value| {
         let rules = plan("/x", &json!({ "devices": listed }), Version::V2).limits.devices.unwrap();
-        device_program::attach(open.as_fd(), &rules, &path)
+        tree.restrict_devices(&rules)
     };
     let deny = json!({"allow": false, "access": "rwm"});
     if let Err(error) = attach(&json!([deny])) {

@@ -187,72 +187,9 @@ fn access(letters: &str, at: Place) -> Result<Access, Fault> {
     Ok(Access(bits))
 }
 
-/// The lines for v1's `devices.allow` and `devices.deny`, in their order.
-///
-/// v1 keeps a default and exceptions from it. A rule that takes away a part of an exception (allow c 1:*,
-/// deny c 1:3) has no such form, and the kernel would overlook it.
-///
-/// # Errors
-/// Such a rule.
-pub fn v1(rules: &[Rule]) -> Result<Vec<(&'static str, String)>, Fault> {
-    let mut default = Answer::Deny;
-    let mut exceptions: Vec<Rule> = Vec::new();
-    for rule in rules {
-        if rule.is_total() {
-            default = rule.answer;
-            exceptions.clear();
-            continue;
-        }
-        // The kernel knows `a` as a reset only.
-        let kinds = match rule.kind {
-            Some(kind) => vec![kind],
-            None => vec![Kind::Character, Kind::Block],
-        };
-        for kind in kinds {
-            let rule = Rule { kind: Some(kind), ..*rule };
-            if rule.answer == default {
-                take_away(&mut exceptions, &rule)?;
-            } else {
-                exceptions.push(rule);
-            }
-        }
-    }
-    let (reset, except) = match default {
-        Answer::Deny => ("devices.deny", "devices.allow"),
-        Answer::Allow => ("devices.allow", "devices.deny"),
-    };
-    let lines = exceptions.iter().map(|rule| (except, line(rule)));
-    Ok([(reset, "a".to_string())].into_iter().chain(lines).collect())
-}
-
-fn take_away(exceptions: &mut Vec<Rule>, rule: &Rule) -> Result<(), Fault> {
-    for exception in exceptions.iter_mut() {
-        if rule.covers(exception) {
-            exception.access.0 &= !rule.access.0;
-        } else if rule.meets(exception) && exception.access.0 & rule.access.0 != 0 {
-            // What a default rule cannot add to a listed one, it does not.
-            let Some(at) = rule.at else { continue };
-            let fault =
-                format!("cgroup v1 cannot take {} out of the rule for {}", line(rule), line(exception));
-            return Err(Fault::at(at, fault).remedy("list what is allowed by its numbers, or use cgroup v2"));
-        }
-    }
-    exceptions.retain(|exception| exception.access.0 != 0);
-    Ok(())
-}
-
-fn line(rule: &Rule) -> String {
-    let kind = match rule.kind {
-        None => "a",
-        Some(Kind::Character) => "c",
-        Some(Kind::Block) => "b",
-    };
-    let number = |number: Option<u32>| number.map_or("*".to_string(), |number| number.to_string());
-    [kind, " ", &number(rule.major), ":", &number(rule.minor), " ", &rule.access.letters()].concat()
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::v1::devices as v1;
     use super::*;
     use serde_json::json;
     use std::iter;

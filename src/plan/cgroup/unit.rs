@@ -1,20 +1,10 @@
 //! The transient unit that systemd makes for a container.
 
-use super::Setting;
 use super::annotated::Properties;
+use super::setting::{Setting, Systemd};
 use crate::fault::{Fault, Place};
 use std::collections::HashMap;
 use std::path::{Component, Path, PathBuf};
-
-/// Which systemd.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Bus {
-    /// The system's, on the system bus.
-    System,
-    /// The caller's own, on the user bus.
-    User,
-}
 
 /// A scope.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,7 +14,7 @@ pub struct Unit {
     /// The slice it is in: `system.slice`.
     pub slice: String,
     /// Who makes it.
-    pub bus: Bus,
+    pub bus: Systemd,
     /// `org.systemd.property.*`.
     pub properties: Vec<(String, Property)>,
     /// `run.oci.systemd.subgroup`: a cgroup below the unit's own that has the container.
@@ -79,11 +69,11 @@ pub fn decide(
     path: Option<&Path>,
     annotations: Option<&HashMap<String, String>>,
     setting: &Setting<'_>,
-    bus: Bus,
+    bus: Systemd,
 ) -> Result<Unit, Fault> {
     let default = match bus {
-        Bus::System => "system.slice",
-        Bus::User => "user.slice",
+        Systemd::System => "system.slice",
+        Systemd::User => "user.slice",
     };
     let (slice, prefix, name) = match path {
         None => ("", "kase", setting.id),
@@ -319,7 +309,7 @@ mod tests {
     fn setting(id: &str) -> Setting<'_> {
         Setting {
             version: Some(Version::V2),
-            systemd: Some(Bus::System),
+            systemd: Some(Systemd::System),
             driver: Driver::Systemd,
             properties: Properties::Scope,
             standing: Standing::Root,
@@ -329,7 +319,7 @@ mod tests {
     }
 
     fn unit(path: &str) -> Result<Unit, Fault> {
-        decide(Some(Path::new(path)), None, &setting("id"), Bus::System)
+        decide(Some(Path::new(path)), None, &setting("id"), Systemd::System)
     }
 
     #[test]
@@ -338,7 +328,7 @@ mod tests {
         assert_eq!((web.name.as_str(), web.slice.as_str()), ("libpod-web.scope", "machine-a.slice"));
         assert_eq!(unit(":kase:web").unwrap().slice, "system.slice");
         assert_eq!(unit("a.slice::web").unwrap().name, "web.scope");
-        assert_eq!(decide(None, None, &setting("web"), Bus::User).unwrap().name, "kase-web.scope");
+        assert_eq!(decide(None, None, &setting("web"), Systemd::User).unwrap().name, "kase-web.scope");
     }
 
     #[test]

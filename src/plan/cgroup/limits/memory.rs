@@ -2,9 +2,9 @@
 //!
 //! config.json limits swap as memory and swap together, as v1 does; v2 limits it alone.
 
-use super::{At, Check, Missing, Occasion, Sheet, Value, bytes, negative};
+use super::writes::{At, Check, Missing, Occasion, Value, Writes, bytes, is_set, negative};
 use crate::fault::{Fault, Place};
-use crate::plan::cgroup::Version;
+use crate::plan::cgroup::{Version, v1};
 use oci_spec::runtime::LinuxMemory;
 
 const LIMIT: Place = Place::of("linux.resources.memory.limit");
@@ -12,7 +12,7 @@ const SWAP: Place = Place::of("linux.resources.memory.swap");
 const RESERVATION: Place = Place::of("linux.resources.memory.reservation");
 const SWAPPINESS: Place = Place::of("linux.resources.memory.swappiness");
 
-pub(super) fn decide(memory: &LinuxMemory, sheet: &mut Sheet<'_>) -> Result<Option<Check>, Fault> {
+pub(super) fn decide(memory: &LinuxMemory, writes: &mut Writes<'_>) -> Result<Option<Check>, Fault> {
     let limit = memory.limit().filter(|limit| *limit != 0);
     let swap = memory.swap().filter(|swap| *swap != 0);
     for (value, at) in [(limit, LIMIT), (swap, SWAP)] {
@@ -29,10 +29,11 @@ pub(super) fn decide(memory: &LinuxMemory, sheet: &mut Sheet<'_>) -> Result<Opti
     if let Some(swappiness) = memory.swappiness().filter(|value| is_set(*value) && *value > 100) {
         return Err(Fault::at(SWAPPINESS, format!("{swappiness} is out of range")).remedy("use 0 to 100"));
     }
-    match sheet.version {
-        Version::V2 => v2(memory, limit, swap, sheet)?,
-        Version::V1 => v1(memory, limit, swap, sheet)?,
+    match writes.version {
+        Version::V2 => v2(memory, limit, swap, writes)?,
+        Version::V1 => v1::memory(memory, limit, swap, writes)?,
     }
+    kernel_memory(memory, writes);
     let check = memory.check_before_update() == Some(true);
     let positive = |value: Option<i64>| value.filter(|value| *value > 0);
     Ok(check.then(|| Check { memory: positive(limit), total: positive(swap) }))
@@ -42,31 +43,30 @@ fn v2(
     memory: &LinuxMemory,
     limit: Option<i64>,
     swap: Option<i64>,
-    sheet: &mut Sheet<'_>,
+    writes: &mut Writes<'_>,
 ) -> Result<(), Fault> {
     // Before the memory limit, because it may depend on the old one.
-    if let Some((at, value)) = swap_alone(limit, swap, sheet.occasion)? {
+    if let Some((at, value)) = swap_alone(limit, swap, writes.occasion)? {
         // Without swap in the kernel, none at all and all there is are the same.
         let missing = match &value {
             Value::Text(text) if text != "max" && text != "0" => Missing::Refuse,
             Value::SwapOf { .. } => Missing::Refuse,
             _ => Missing::Skip,
         };
-        sheet.add(At::Place(at), "memory.swap.max".into(), value).missing = missing;
+        writes.add(At::Place(at), "memory.swap.max".into(), value).missing = missing;
     }
     if let Some(value) = bytes(limit, LIMIT, "max")? {
-        sheet.write(LIMIT, "memory.max", value);
+        writes.write(LIMIT, "memory.max", value);
     }
     if let Some(value) = bytes(memory.reservation(), RESERVATION, "max")? {
-        sheet.write(RESERVATION, "memory.low", value);
+        writes.write(RESERVATION, "memory.low", value);
     }
     if memory.disable_oom_killer() == Some(true) {
-        sheet.left_out(Place::of("linux.resources.memory.disableOOMKiller"));
+        writes.left_out(Place::of("linux.resources.memory.disableOOMKiller"));
     }
     if memory.swappiness().is_some_and(is_set) {
-        sheet.left_out(SWAPPINESS);
+        writes.left_out(SWAPPINESS);
     }
-    kernel_memory(memory, sheet);
     Ok(())
 }
 
@@ -92,44 +92,10 @@ fn swap_alone(
     })
 }
 
-fn v1(
-    memory: &LinuxMemory,
-    limit: Option<i64>,
-    swap: Option<i64>,
-    sheet: &mut Sheet<'_>,
-) -> Result<(), Fault> {
-    // Neither may cross the other on the way: whichever the kernel refuses is tried again after the other.
-    if let Some(value) = bytes(limit, LIMIT, "-1")? {
-        sheet.write(LIMIT, "memory.limit_in_bytes", value);
-    }
-    const TOGETHER: &str = "memory.memsw.limit_in_bytes";
-    if let Some(value) = bytes(swap, SWAP, "-1")? {
-        sheet.write(SWAP, TOGETHER, value);
-    } else if limit == Some(-1) {
-        sheet.write(LIMIT, TOGETHER, -1).missing = Missing::Skip;
-    }
-    if let Some(value) = bytes(memory.reservation(), RESERVATION, "-1")? {
-        sheet.write(RESERVATION, "memory.soft_limit_in_bytes", value);
-    }
-    if memory.disable_oom_killer() == Some(true) {
-        sheet.write(Place::of("linux.resources.memory.disableOOMKiller"), "memory.oom_control", 1);
-    }
-    if let Some(swappiness) = memory.swappiness().filter(|value| is_set(*value)) {
-        sheet.write(SWAPPINESS, "memory.swappiness", swappiness);
-    }
-    kernel_memory(memory, sheet);
-    Ok(())
-}
-
-/// Engines in Go write -1 as the largest number.
-fn is_set(swappiness: u64) -> bool {
-    swappiness != u64::MAX
-}
-
 #[allow(deprecated)] // which is what the note says
-fn kernel_memory(memory: &LinuxMemory, sheet: &mut Sheet<'_>) {
+fn kernel_memory(memory: &LinuxMemory, writes: &mut Writes<'_>) {
     if memory.use_hierarchy() == Some(false) {
-        sheet.notes.warn(
+        writes.notes.warn(
             "linux.resources.memory.useHierarchy: false is left out: since Linux 5.11 every cgroup's memory counts \
              for those above it"
                 .into(),
@@ -137,7 +103,7 @@ fn kernel_memory(memory: &LinuxMemory, sheet: &mut Sheet<'_>) {
     }
     let set = |value: Option<i64>| value.is_some_and(|value| value != 0);
     if set(memory.kernel()) || set(memory.kernel_tcp()) {
-        sheet.notes.warn(
+        writes.notes.warn(
             "linux.resources.memory.kernel: Kernel memory settings are ignored and will be removed".into(),
         );
     }

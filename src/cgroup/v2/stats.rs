@@ -1,12 +1,14 @@
 //! From the files of cgroup v2, in v1's units and names.
 
-use super::super::directory::{self, Reach};
-use super::{Files, Parts, entry, number, page_sizes, pairs, pressure, set, text, value_of};
+use crate::cgroup::directory::{self, Reach};
+use crate::cgroup::stats::{
+    self, Files, Parts, device, entry, number, page_sizes, pairs, pressure, set, text, value_of,
+};
 use serde_json::{Map, Value, json};
 
 const MICROSECOND: u64 = 1000;
 
-pub(super) fn parts(files: &Files<'_>) -> Parts {
+pub fn parts(files: &Files<'_>) -> Parts {
     Parts {
         cpu: cpu(files),
         cpuset: Map::new(),
@@ -60,7 +62,7 @@ fn memory(files: &Files<'_>) -> Map<String, Value> {
 
 fn pids(files: &Files<'_>) -> Map<String, Value> {
     if number(files, "pids.current").is_some() {
-        return super::pids(files);
+        return stats::pids(files);
     }
     let mut pids = Map::new();
     let own = files.found("cgroup.procs", directory::pids(files.directory, Reach::Own));
@@ -90,18 +92,6 @@ fn blkio(files: &Files<'_>) -> Map<String, Value> {
     set(&mut blkio, "ioServicedRecursive", operations);
     psi(&mut blkio, files, "io.pressure");
     blkio
-}
-
-/// An entry about a device.
-pub(super) fn device(major: u64, minor: u64, operation: &str, value: u64) -> Value {
-    let mut entry = Map::new();
-    set(&mut entry, "major", major);
-    set(&mut entry, "minor", minor);
-    if !operation.is_empty() {
-        entry.insert("op".into(), operation.into());
-    }
-    set(&mut entry, "value", value);
-    entry.into()
 }
 
 fn hugetlb(files: &Files<'_>) -> Map<String, Value> {

@@ -1,18 +1,16 @@
 //! From the files of cgroup v1's controllers.
 
-use super::super::v1::{Paths, directory_of};
-use super::v2::device;
-use super::{CPUSET, Files, Parts, entry, number, page_sizes, pairs, set, text, value_of};
+use super::paths::{Paths, directory_of};
+use crate::cgroup::stats::{
+    self, CPUSET, Files, Parts, Unreadable, device, entry, number, page_sizes, pairs, set, text, value_of,
+};
 use crate::plan::number_list::Mask;
 use serde_json::{Map, Value, json};
-use std::cell::RefCell;
-use std::io;
-use std::path::PathBuf;
 
 /// cpuacct.stat counts in hundredths of a second, on every architecture (USER_HZ).
 const TICK: u64 = 10_000_000;
 
-pub(super) fn parts(paths: &Paths, unreadable: &RefCell<Option<(PathBuf, io::Error)>>) -> Parts {
+pub fn parts(paths: &Paths, unreadable: &Unreadable) -> Parts {
     let of = |controller: &str, read: fn(&Files<'_>) -> Map<String, Value>| {
         let directory = directory_of(paths, controller);
         directory.map_or_else(Map::new, |directory| read(&Files { directory, unreadable }))
@@ -24,7 +22,7 @@ pub(super) fn parts(paths: &Paths, unreadable: &RefCell<Option<(PathBuf, io::Err
         cpu,
         cpuset: of("cpuset", cpuset),
         memory: of("memory", memory),
-        pids: of("pids", super::pids),
+        pids: of("pids", stats::pids),
         blkio: of("blkio", blkio),
         hugetlb: of("hugetlb", hugetlb),
     }

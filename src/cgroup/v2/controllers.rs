@@ -1,25 +1,15 @@
-//! The one tree of cgroup v2.
+//! What a cgroup of v2 needs before a process is in it: its controllers, a type that takes processes, its owner.
 
-use super::directory::{self, is_gone};
-use super::freezer::{self, State};
+use crate::cgroup::directory::{self, is_gone};
 use crate::fault::{Fault, OrFault};
-use crate::kernel;
 use crate::kernel::text::read_text;
 use crate::plan::cgroup::CgroupPlan;
-use nix::fcntl::OFlag;
-use nix::unistd::{AccessFlags, access};
-use std::io::{self, ErrorKind};
-use std::os::fd::OwnedFd;
+use std::io::ErrorKind;
 use std::os::unix::fs::chown;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Controllers that know processes only; no limit of theirs works in a threaded cgroup.
 const DOMAIN: [&str; 4] = ["memory", "io", "hugetlb", "rdma"];
-
-/// Makes the cgroup, with the controllers enabled down to it; returns what was made, topmost first.
-pub fn make(top: &Path, path: &Path) -> io::Result<Vec<PathBuf>> {
-    directory::make(top, path, enable)
-}
 
 /// Hands every controller of this cgroup on to those below. What fails shows as soon as a limit of that
 /// controller is written, and then with its name.
@@ -51,11 +41,11 @@ pub fn hand_down(top: &Path, path: &Path) {
     }
 }
 
-/// What is needed before a process can be in it: a type that takes one.
+/// Sees that it has a type that takes a process.
 ///
 /// # Errors
 /// A limit of a controller that cannot work in a threaded cgroup.
-pub fn settle(path: &Path, plan: &CgroupPlan) -> anyhow::Result<()> {
+pub fn make_fit(path: &Path, plan: &CgroupPlan) -> anyhow::Result<()> {
     let file = path.join("cgroup.type");
     let kind = match read_text(&file) {
         // The tree's root has none, nor has any cgroup of an old kernel.
@@ -85,31 +75,8 @@ pub fn settle(path: &Path, plan: &CgroupPlan) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Whether the caller may move processes from the cgroup `own` into the one at `path`: whoever may write to the
-/// process list of the nearest one above both; cgroups(7), "Cgroup delegation containment".
-pub fn may_move(own: &Path, path: &Path) -> io::Result<bool> {
-    let both = own.components().zip(path.components()).take_while(|(one, other)| one == other);
-    let above: PathBuf = both.map(|(part, _)| part).collect();
-    may_write(&above.join("cgroup.procs"))
-}
-
-/// Whether the caller may write to it, as far as its mode says. Nobody may write to what is not there.
-pub fn may_write(path: &Path) -> io::Result<bool> {
-    use nix::Error as E;
-    match access(path, AccessFlags::W_OK) {
-        Ok(()) => Ok(true),
-        Err(E::EACCES | E::EPERM | E::EROFS | E::ENOENT | E::ENOTDIR | E::ENODEV) => Ok(false),
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// Opens it, for clone3(2) and for a device program.
-pub fn open(path: &Path) -> io::Result<OwnedFd> {
-    Ok(kernel::path::open(path, OFlag::O_RDONLY | OFlag::O_DIRECTORY)?)
-}
-
 /// Gives it to `uid`, in the way that lets them rule over what is below it but not over its limits.
-pub fn give(path: &Path, uid: u32) -> anyhow::Result<()> {
+pub fn give_to(path: &Path, uid: u32) -> anyhow::Result<()> {
     const LIST: &str = "/sys/kernel/cgroup/delegate";
     let list = match read_text(LIST) {
         Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -123,32 +90,4 @@ pub fn give(path: &Path, uid: u32) -> anyhow::Result<()> {
     };
     chowned(path)?;
     list.lines().try_for_each(|file| chowned(&path.join(file)))
-}
-
-/// Kills every process in it and below it, those too that it is about to fork.
-pub fn kill_all(path: &Path) -> anyhow::Result<()> {
-    match directory::write(&path.join("cgroup.kill"), "1") {
-        Ok(()) => Ok(()),
-        Err(error) if is_gone(&error) || error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
-            // Before Linux 5.14, or threaded. A frozen process cannot fork.
-            let frozen = freezer::set_v2(path, State::Frozen);
-            let done = super::signal(path, libc::SIGKILL);
-            if frozen.is_ok() {
-                freezer::set_v2(path, State::Thawed)?;
-            }
-            done
-        }
-        Err(error) => {
-            Err(error).or_fault(|| Fault::doing(format!("kill the processes in {}", path.display())))
-        }
-    }
-}
-
-/// Refuses a cgroup that somebody else uses.
-///
-/// # Errors
-/// It has processes, or it is frozen.
-pub fn refuse_used(path: &Path) -> anyhow::Result<()> {
-    super::make::refuse_populated(path)?;
-    super::make::refuse_frozen(freezer::v2(path)?, path)
 }

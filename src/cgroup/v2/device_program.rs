@@ -3,23 +3,26 @@
 //! The rules are tried from the last to the first. Each one that matches the device decides about the accesses
 //! that it speaks of; a deny among them ends with no, and when none is left undecided the answer is yes.
 
-use super::directory::is_denied;
+use super::rights::open;
+use crate::cgroup::directory::is_denied;
 use crate::fault::{Fault, OrFault};
 use crate::kernel::bpf::{self, BpfInsn};
 use crate::plan::cgroup::devices::{Access, Answer, Kind, Rule};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd;
 use std::path::Path;
 
 /// Attaches the program for `rules`, in the place of whatever is attached.
 ///
 /// # Errors
 /// A kernel without it, or a caller without the capability.
-pub fn attach(cgroup: BorrowedFd<'_>, rules: &[Rule], path: &Path) -> anyhow::Result<()> {
+pub fn attach(path: &Path, rules: &[Rule]) -> anyhow::Result<()> {
     let place = || {
         Fault::at("linux.resources.devices", format!("attach a device program to {}", path.display()))
             .remedy("run kase with CAP_BPF or CAP_SYS_ADMIN, on a kernel with CONFIG_CGROUP_BPF")
     };
     let everything = allows_everything(rules);
+    let cgroup = open(path).or_fault(place)?;
+    let cgroup = cgroup.as_fd();
     // A cgroup that was there before may have some.
     let old = match bpf::attached(cgroup) {
         // Whoever may not ask needs none here, and has attached none.
