@@ -39,7 +39,8 @@ fn create_and_exec(
     // Of a security module, of a threaded cgroup.
     for errno in ["EPERM", "EOPNOTSUPP"] {
         let call = |words: &[&OsStr]| finish(refused(kase, errno, &kase.command(words)));
-        call(&words(["create", "--pid-file", "init", "-b"], bundle.dir(), [id])).succeeded();
+        let create = ["--cgroup-manager=cgroupfs", "create", "--pid-file", "init", "-b"];
+        call(&words(create, bundle.dir(), [id])).succeeded();
         finish(kase.command(["start", id])).succeeded();
         call(&["exec", "-d", "--pid-file", "added", id, "/probe", "sleep"].map(OsStr::new)).succeeded();
         let places = ["init", "added"].map(|file| place(kase, file));
