@@ -1,7 +1,7 @@
 //! Paths inside the rootfs: resolved to descriptors, and made where they are missing.
 //!
 //! The rootfs is hostile: it may hold symlinks to anywhere, and another container may change it while we look.
-//! So nothing here inputs a path to a system call that could leave the root: openat2 resolves inside it, and
+//! So nothing here hands a path to a system call that could leave the root: openat2 resolves inside it, and
 //! what is missing is made one component at a time, relative to a descriptor.
 
 use crate::kernel::path::{Resolve, create_at, openat2};
