@@ -27,6 +27,8 @@ pub struct Child {
     called: &'static str,
     kase: KaseEnd,
     successor: Successor,
+    /// The one before, which ends and is still to be waited for.
+    before: Option<i32>,
     /// What a program that it needs has to say, should it fail.
     output: Option<File>,
     share: Option<Share>,
@@ -108,6 +110,7 @@ impl Child {
             called,
             kase,
             successor,
+            before: None,
             output: None,
             share: None,
             devices: None,
@@ -136,6 +139,8 @@ impl Child {
     /// What it says has failed, or that it has ended.
     pub fn next(&mut self) -> anyhow::Result<Asked> {
         trace::step("wait for init");
+        // Not earlier: the other goes on meanwhile.
+        self.before.take().map_or(Ok(()), |before| wait_for(before).map(drop))?;
         if self.successor == Successor::Awaited {
             self.await_word()?;
         }
@@ -143,10 +148,9 @@ impl Child {
             Some(ToKase::MapOwnIds) => Asked::OwnIds,
             Some(ToKase::Namespaces) => Asked::Namespaces,
             Some(ToKase::Continues(pidfd)) => {
-                let before = self.process.pid;
+                self.before = Some(self.process.pid);
                 self.process = Process { pid: pidfd_pid(pidfd.as_fd())?, pidfd };
                 self.successor = Successor::None;
-                wait_for(before)?;
                 Asked::Continued
             }
             Some(ToKase::MapMountIds(index, tree)) => Asked::MountIds(index, tree),
@@ -239,6 +243,8 @@ impl Drop for Child {
             // Gone already is as good.
             let _ = pidfd_send_signal(self.process.pidfd.as_fd(), libc::SIGKILL);
             let _ = wait_for(self.process.pid);
+            // It ends by itself.
+            let _ = self.before.map(wait_for);
             if let Some(Err(error)) = self.share.as_ref().map(Share::leave) {
                 tracing::warn!("linux.intelRdt: the container's group stays: {error}");
             }
