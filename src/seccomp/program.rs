@@ -1,7 +1,7 @@
 //! What comes of a profile: a program with its flags, or why there is none.
 
 use super::arch::Arch;
-use super::graph::Instruction;
+pub use super::graph::Instruction;
 use super::interpret;
 
 /// What the kernel takes at most: BPF_MAXINSNS.
