@@ -35,9 +35,6 @@ pub fn read(file: OwnedFd) -> io::Result<String> {
 ///
 /// No device cgroup of the container's is heeded here, and to open a device is enough to rewind a tape or to start a
 /// watchdog: what is there is looked at before it is opened.
-///
-/// # Errors
-/// As [`read`], and those of openat2(2).
 pub fn read_inside(root: BorrowedFd<'_>, path: &CStr) -> io::Result<String> {
     let found = match openat2(root, path, OFlag::O_PATH, Resolve::IN_ROOT) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(String::new()),

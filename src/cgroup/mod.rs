@@ -111,9 +111,6 @@ impl Cgroup {
     }
 
     /// Changes limits of a running container.
-    ///
-    /// # Errors
-    /// What the kernel refuses, by its place in the resources.
     pub fn update(&self, limits: &Limits) -> anyhow::Result<()> {
         let written = self.write(limits)?;
         match (&self.unit, self.unified()) {
@@ -151,9 +148,6 @@ impl Cgroup {
     }
 
     /// Everything that `events --stats` shows.
-    ///
-    /// # Errors
-    /// The first file that is there and cannot be read.
     pub fn stats(&self) -> anyhow::Result<serde_json::Value> {
         stats::read(|unreadable| self.tree.as_ref().map(|tree| tree.stats(unreadable)).unwrap_or_default())
     }

@@ -15,9 +15,6 @@ use std::path::{Path, PathBuf};
 pub type Unreadable = RefCell<Option<(PathBuf, io::Error)>>;
 
 /// The parts in runc's shape.
-///
-/// # Errors
-/// The first file that is there and cannot be read.
 pub fn read(parts: impl FnOnce(&Unreadable) -> Parts) -> anyhow::Result<Value> {
     let unreadable = Unreadable::default();
     let parts = parts(&unreadable);

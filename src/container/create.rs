@@ -58,9 +58,6 @@ pub struct Created {
 
 /// Creates the container. Nothing of it is left when that fails, or when what this returns is dropped before
 /// it is kept.
-///
-/// # Errors
-/// Whatever is wrong with the bundle, the request or the host.
 pub fn create(
     store: &Store,
     caller: Caller,

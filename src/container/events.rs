@@ -18,9 +18,6 @@ pub enum Pace {
 }
 
 /// Prints events in runc's JSON, one a line.
-///
-/// # Errors
-/// A container that has stopped.
 pub fn events(container: &Container, pace: Pace) -> anyhow::Result<()> {
     let status = container.status()?;
     if status == Status::Stopped {

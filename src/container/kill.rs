@@ -25,9 +25,6 @@ pub enum Whom {
 }
 
 /// A signal by name, with or without SIG, or by number; signal(7).
-///
-/// # Errors
-/// No such signal.
 pub fn parse(text: &str) -> Result<i32, Fault> {
     const LAST: i32 = 64;
     if let Ok(number) = text.parse::<i32>()
@@ -64,9 +61,6 @@ fn realtime(name: &str) -> Option<i32> {
 }
 
 /// Sends `signal`.
-///
-/// # Errors
-/// A container that is not running, in the words that engines look for.
 pub fn kill(container: &Container, signal: i32, whom: Whom) -> anyhow::Result<()> {
     let status = container.status()?;
     let running = status != Status::Stopped;

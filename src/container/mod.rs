@@ -233,9 +233,6 @@ impl Container {
 
     /// Refuses another user's state: its record names processes to signal, cgroups to remove, namespaces to join and
     /// hooks to run, so whoever may write it would have root do all that.
-    ///
-    /// # Errors
-    /// It is another user's.
     pub fn if_ours(self) -> anyhow::Result<Self> {
         if self.is_ours() {
             return Ok(self);

@@ -18,9 +18,6 @@ pub fn pause(container: &Container) -> anyhow::Result<()> {
 }
 
 /// Thaws them.
-///
-/// # Errors
-/// A container that is not paused.
 pub fn resume(container: &Container) -> anyhow::Result<()> {
     match container.status()? {
         Status::Paused => container.cgroup().set_state(State::Thawed),

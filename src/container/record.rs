@@ -214,18 +214,12 @@ pub fn add_exit(directory: BorrowedFd<'_>, code: i32) -> anyhow::Result<()> {
 
 impl Record {
     /// Reads the record in a state directory; nothing when it was never begun.
-    ///
-    /// # Errors
-    /// A record that kase did not write.
     pub fn read(directory: BorrowedFd<'_>) -> anyhow::Result<Option<Self>> {
         let mut text = Text::default();
         text.read(open(directory, OFlag::O_RDONLY))?.map_or(Ok(None), |(lines, _)| whole(lines))
     }
 
     /// What can be read of it, for whoever removes the container: as far as its first line that is damaged.
-    ///
-    /// # Errors
-    /// A record that kase did not write.
     pub fn remains(directory: BorrowedFd<'_>) -> anyhow::Result<Option<Self>> {
         let mut text = Text::default();
         let found = text.read(open(directory, OFlag::O_RDONLY))?;
@@ -257,9 +251,6 @@ pub struct Text(Vec<u8>);
 impl Text {
     /// Reads the record of the container `id` in the state root, for the parts of it that `F` and `C` are, and tells
     /// who owns it; nothing when it was never begun.
-    ///
-    /// # Errors
-    /// A record that kase did not write.
     pub fn read_part<'a, F, C>(
         &'a mut self,
         root: BorrowedFd<'_>,

@@ -59,9 +59,6 @@ impl Store {
     }
 
     /// Where the directory of the container `id` is, or will be.
-    ///
-    /// # Errors
-    /// A working directory that has gone.
     pub fn place_of(&self, id: &str) -> anyhow::Result<PathBuf> {
         Ok(std::path::absolute(&self.root)?.join(id))
     }
@@ -141,9 +138,6 @@ impl Store {
     }
 
     /// As [`look`](Self::look), without a look at its record: for whoever waits until nobody else is at it.
-    ///
-    /// # Errors
-    /// As [`look`](Self::look), but for that.
     pub fn unread(&self, id: &str) -> anyhow::Result<Option<Container>> {
         id::check(id)?;
         self.look_with(id, |_| Ok(None))
@@ -201,9 +195,6 @@ impl Store {
     }
 
     /// The ids of all entries, sorted.
-    ///
-    /// # Errors
-    /// A root that was given and cannot be read.
     pub fn ids(&self) -> anyhow::Result<Vec<String>> {
         self.open_if_there()?.map_or(Ok(Vec::new()), |root| ids(&root))
     }

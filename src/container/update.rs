@@ -17,9 +17,6 @@ use std::io::Read;
 use std::path::Path;
 
 /// Reads resources, in the specification's JSON, from a file or (`-`) from standard input.
-///
-/// # Errors
-/// No such file, or no such resources.
 pub fn read(file: &Path) -> anyhow::Result<LinuxResources> {
     let mut text = Vec::new();
     match file == Path::new("-") {
@@ -52,9 +49,6 @@ impl Values {
     }
 
     /// The resources.
-    ///
-    /// # Errors
-    /// A value out of its field's range.
     pub fn resources(self) -> anyhow::Result<LinuxResources> {
         let text = Value::Object(self.0).to_string();
         Ok(bundle::resources(text.as_bytes())?)
@@ -103,9 +97,6 @@ fn share(container: &Container, rdt: &IntelRdt<'_>) -> anyhow::Result<()> {
 }
 
 /// A number of bytes, as `50M` or `1g` (powers of 1024), or -1 for no limit.
-///
-/// # Errors
-/// What is no number, or too large.
 pub fn bytes(text: &str) -> Result<i64, String> {
     let wrong = || format!("{text:?} is no size: write it as in 512M, 1g or -1");
     let lower = text.trim().to_ascii_lowercase();

@@ -20,9 +20,6 @@ use std::time::Duration;
 
 /// Waits until the container `id` ends. The code is its own: of its exit, or 128 and the signal that ended it;
 /// nothing when it cannot be known.
-///
-/// # Errors
-/// A container that does not exist.
 pub fn wait(store: &Store, id: &str) -> anyhow::Result<Option<i32>> {
     let container = once_begun(store, id)?;
     if let Some(code) = container.exit() {

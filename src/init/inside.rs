@@ -64,9 +64,6 @@ pub fn open_or_make(root: BorrowedFd<'_>, path: &Path, shape: Shape) -> io::Resu
 
 /// The directory at `path`, made if missing, that no symlink leads to: what an image's leads to may be the host's, mounted
 /// there, or what the image wants to be taken for a file system of the kernel's (CVE-2019-19921).
-///
-/// # Errors
-/// As [`open_or_make`]; ELOOP for a symlink, ENOTDIR for a file.
 pub fn ordinary_directory(root: BorrowedFd<'_>, path: &Path) -> io::Result<OwnedFd> {
     let open = || openat2(root, path, OFlag::O_PATH | OFlag::O_DIRECTORY, Resolve::NO_SYMLINKS);
     match open() {
@@ -88,9 +85,6 @@ pub fn is_mount_point(directory: BorrowedFd<'_>, name: &OsStr) -> io::Result<boo
 }
 
 /// The directory that `path` is in, made if missing, and the name in it.
-///
-/// # Errors
-/// As [`open_or_make`]; EINVAL when the path has no last name.
 pub fn parent<'path>(root: BorrowedFd<'_>, path: &'path Path) -> io::Result<(OwnedFd, &'path OsStr)> {
     let name = path.file_name().ok_or(ErrorKind::InvalidInput)?;
     let directory = path.parent().unwrap_or(Path::new("/"));

@@ -61,9 +61,6 @@ fn join_keyring(name: &CStr) {
 
 /// Becomes the root of the container's user namespace, if it has one, or the container's user where that has no
 /// root.
-///
-/// # Errors
-/// An id that is not mapped.
 pub fn take_root(plan: &Plan<'_>) -> anyhow::Result<()> {
     if !plan.namespaces.has(Kind::User) {
         return Ok(());
@@ -81,9 +78,6 @@ pub fn take_root(plan: &Plan<'_>) -> anyhow::Result<()> {
 
 /// Becomes this user of a user namespace, without groups of the caller's where the kernel lets them go and
 /// nobody wants them.
-///
-/// # Errors
-/// An id that is not mapped.
 pub fn take_ids(uid: u32, gid: u32, groups: Groups) -> anyhow::Result<()> {
     process::set_ids(uid, gid)
         .or_fault(|| Fault::at("linux.namespaces", format!("become uid {uid} of the user namespace")))?;

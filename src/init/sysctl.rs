@@ -19,9 +19,6 @@ pub struct Procfs(OwnedFd);
 
 impl Procfs {
     /// Opens /proc.
-    ///
-    /// # Errors
-    /// When it is no procfs.
     pub fn open() -> anyhow::Result<Self> {
         let none =
             || Fault::doing("open /proc, which kase needs").remedy("mount it: mount -t proc proc /proc");

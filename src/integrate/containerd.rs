@@ -88,9 +88,6 @@ pub fn remove(text: &str) -> Result<String, Fault> {
 }
 
 /// Asks containerd, if it is here, what it makes of the file.
-///
-/// # Errors
-/// It refuses it.
 pub fn check(file: &Path) -> anyhow::Result<()> {
     let Some(output) = ask(Command::new("containerd").arg("--config").arg(file).args(["config", "dump"]))?
     else {

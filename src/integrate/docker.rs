@@ -23,9 +23,6 @@ pub fn add(text: &str, program: &str, choice: Choice) -> Result<String, Fault> {
 }
 
 /// The text without kase, and with what it hid of how the text was before.
-///
-/// # Errors
-/// Either is no JSON object.
 pub fn remove(text: &str, before: &str) -> Result<String, Fault> {
     let ((mark, text), (_, before)) = (split(text), split(before));
     if text.trim().is_empty() {

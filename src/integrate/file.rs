@@ -59,9 +59,6 @@ pub struct Configuration {
 
 impl Configuration {
     /// The file at `path`; its records are called `records` and an ending each.
-    ///
-    /// # Errors
-    /// The way to it cannot be followed.
     pub fn find(path: PathBuf, records: &Path) -> anyhow::Result<Self> {
         let target = resolve(&path).or_fault(|| {
             let doing = format!("find {}", path.display());
@@ -88,9 +85,6 @@ impl Configuration {
 
     /// What it would be without kase, and nothing if there would be no file. `remove` takes kase out of a text that
     /// somebody changed, and is also told what there was before kase.
-    ///
-    /// # Errors
-    /// As [`read`]; those of `remove`.
     pub fn without_kase(
         &self,
         remove: impl FnOnce(&str, Option<&str>) -> anyhow::Result<Option<String>>,
@@ -139,9 +133,6 @@ impl Configuration {
     }
 
     /// Writes the text as it is without kase, or removes the file.
-    ///
-    /// # Errors
-    /// A file that cannot be written or removed.
     pub fn restore(&self, text: Option<&str>) -> anyhow::Result<()> {
         match text {
             Some(text) => self.record(&self.target, text)?,
@@ -154,9 +145,6 @@ impl Configuration {
     }
 
     /// Writes a file beside the configuration, with the owner and mode that it has.
-    ///
-    /// # Errors
-    /// The file cannot be written.
     pub fn record(&self, path: &Path, text: &str) -> anyhow::Result<()> {
         self.prepare(path, text)?.replace(path)
     }

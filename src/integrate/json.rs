@@ -6,9 +6,6 @@ use serde_json::Value;
 use std::ops::Range;
 
 /// The text of the value at this path of names, if there is one.
-///
-/// # Errors
-/// The text is no JSON object.
 pub fn get<'text>(text: &'text str, path: &[&str]) -> Result<Option<&'text str>, Fault> {
     Ok(read(text)?.down(path).map(|value| &text[value.at..value.end]))
 }
@@ -41,9 +38,6 @@ pub fn put(text: &str, path: &[&str], value: &str) -> Result<String, Fault> {
 
 /// The text without this value: exactly what [`put`] adds goes, so that what stands before the next value stays
 /// before it.
-///
-/// # Errors
-/// The text is no JSON object.
 pub fn remove(text: &str, path: &[&str]) -> Result<String, Fault> {
     let tree = read(text)?;
     let found = path.split_last().and_then(|(name, parents)| {

@@ -38,9 +38,6 @@ impl<'a> Agent<'a> {
     }
 
     /// Sends it the listener, with the state of the process `pid` that is under the filter.
-    ///
-    /// # Errors
-    /// The agent is gone.
     pub fn send(&self, listener: BorrowedFd<'_>, state: &State, pid: i32) -> anyhow::Result<()> {
         let (version, metadata) = (&state.oci_version, self.metadata);
         let process = ProcessState { oci_version: version, fds: ["seccompFd"], pid, metadata, state };

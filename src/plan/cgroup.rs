@@ -51,9 +51,6 @@ pub enum Location {
 const PATH: Place = Place::of("linux.cgroupsPath");
 
 /// Decides.
-///
-/// # Errors
-/// Whatever cannot be on this host, or makes no sense.
 pub fn decide(
     linux: Option<&Linux>,
     annotations: Option<&HashMap<String, String>>,

@@ -91,9 +91,6 @@ fn given<'spec>(text: Option<&'spec str>, at: &'static str) -> Result<Option<&'s
 
 /// Decides `linux.mountLabel`. Without SELinux it is left out with a warning: no label means anything then,
 /// and the kernel would refuse the mounts.
-///
-/// # Errors
-/// An unknown type in the annotation.
 pub fn mount_label<'spec>(
     label: Option<&'spec str>,
     annotations: Option<&HashMap<String, String>>,

@@ -214,9 +214,6 @@ fn ids<'spec>(user: &'spec User, maps: Option<&IdMaps>) -> Result<Ids<'spec>, Fa
 }
 
 /// The kernel takes -1 for "leave it as it is", which would be root; setresuid(2), chown(2).
-///
-/// # Errors
-/// That number.
 pub(super) fn valid(at: Place, id: u32) -> Result<(), Fault> {
     match id {
         u32::MAX => {

@@ -185,9 +185,6 @@ impl Bus {
     }
 
     /// Waits for a signal that is `wanted`.
-    ///
-    /// # Errors
-    /// The connection's.
     pub fn signal(&mut self, wanted: impl Fn(&Message) -> bool) -> io::Result<Message> {
         self.wait(|message| message.kind == SIGNAL && wanted(message))
     }

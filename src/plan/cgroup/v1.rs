@@ -93,9 +93,6 @@ pub fn network(class: Option<u32>, priorities: &[LinuxInterfacePriority], writes
 ///
 /// v1 keeps a default and exceptions from it. A rule that takes away a part of an exception (allow c 1:*,
 /// deny c 1:3) has no such form, and the kernel would overlook it.
-///
-/// # Errors
-/// Such a rule.
 pub fn devices(rules: &[Rule]) -> Result<Vec<(&'static str, String)>, Fault> {
     let mut default = Answer::Deny;
     let mut exceptions: Vec<Rule> = Vec::new();
