@@ -133,6 +133,7 @@ fn jobs_inside_are_stopped_and_continued(kase: &Kase) {
     terminal.shows("\ntyped\ntyped\n");
     terminal.types("\x1a");
     terminal.shows("Stopped");
+    terminal.prompts("in>");
     terminal.types("echo $((1 + 1))nd; fg\n");
     terminal.shows("\n2nd\n/busybox cat\n");
     terminal.types("more\n");
@@ -152,6 +153,7 @@ fn a_stopped_kase_gives_the_terminal_back_and_takes_it_again(kase: &Kase) {
     assert_ne!(terminal.modes(), before);
     kill(parent(kase, "pid"), Signal::SIGTSTP).unwrap();
     terminal.shows("Stopped");
+    terminal.prompts("out>");
     assert_eq!(terminal.modes(), before);
     terminal.types("echo $((1 + 1))nd\n");
     terminal.shows("\n2nd\nout>");

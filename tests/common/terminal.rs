@@ -87,11 +87,20 @@ impl Terminal {
     /// Waits until `text` is on the screen, and gives all of that: its lines as they are seen, each between two `\n`
     /// and without blanks at its end.
     pub fn shows(&mut self, text: &str) -> String {
+        self.until(text, |screen| screen.contains(text))
+    }
+
+    /// Waits until the last line is this prompt: what is typed before it may be echoed before it.
+    pub fn prompts(&mut self, prompt: &str) {
+        self.until(prompt, |screen| screen.ends_with(&format!("\n{prompt}\n")));
+    }
+
+    fn until(&mut self, text: &str, is_there: impl Fn(&str) -> bool) -> String {
         let deadline = Instant::now() + patience() / 3;
         loop {
             self.read();
             let screen = self.lines();
-            if screen.contains(text) {
+            if is_there(&screen) {
                 return screen;
             }
             assert!(Instant::now() < deadline, "waited in vain for {text:?} on the terminal:\n{screen}");
