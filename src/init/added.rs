@@ -70,6 +70,7 @@ impl Container {
         self.namespaces & kind.flag() != 0
     }
 
+    /// Takes proof that the process is in its cgroup: a cgroup namespace that is joined from outside shows another root.
     fn enter(&self, _: &Placed) -> anyhow::Result<()> {
         if self.namespaces != 0 {
             trace::step("join namespaces");

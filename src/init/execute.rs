@@ -1,7 +1,8 @@
 //! The end of both recipes: a process that has the container's mounts, ids and cgroup becomes its program.
 //!
-//! The order is what keeps it safe. Nothing of the host's is open any more when the user changes, all privileges that
-//! the program does not get go before the wait for the start, and the filter comes last.
+//! The order is what keeps it safe. When the user changes, nothing of the host's is open but the ways to kase and to
+//! hooks; all privileges that the program does not get go before the wait for the start; and the filter comes after
+//! that, but for one that notifies.
 
 use super::attributes::{self, Executor};
 use super::partner::Partner;
@@ -67,13 +68,14 @@ pub fn execute(
     if plan.terminal.is_some() {
         terminal::make_controlling()?;
     }
+    // The listener has to reach the agent while the container is created.
     let (early, last) = match filter {
         Some(filter) if filter.notifies() => (Some(filter), None),
         filter => (None, filter),
     };
     early.map_or(Ok(()), |filter| filter::install(plan, filter, &partner.kase))?;
     partner.wait_for_start()?;
-    // The profile need not allow it.
+    // The profile need not allow prlimit64(2), nor kase what it does before.
     process::set_limits(&plan.limits)?;
     last.map_or(Ok(()), |filter| filter::install(plan, filter, &partner.kase))?;
     start_container.map_or(Ok(()), |start| start.run(&environment))?;

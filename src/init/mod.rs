@@ -67,8 +67,8 @@ pub fn run(plan: &Plan<'_>, payload: &Payload<'_>, inputs: Inputs<'_>, kase: Ini
     let ahead = plan.namespaces.needs_hop() && !plan.namespaces.joins_pid();
     trace::enter(if ahead { Who::Hop } else { Who::Init });
     let Inputs { gate, trees, hierarchies, state } = inputs;
-    // Who made the container may exec in it while it waits for its start, and nothing of the host's is left to be seen
-    // then. Only in a user namespace does that take a process that lets itself be looked into.
+    // Who made the container may exec in it while it waits for its start. To join a user namespace, that takes a process
+    // which lets itself be looked into; nothing of the host's is left to be seen by then.
     let at_gate = if plan.namespaces.has(Kind::User) { Dumpable::Yes } else { Dumpable::No };
     let mut partner = Partner::new(kase, gate, at_gate);
     let init = Init { plan, hierarchies, state: &state };
@@ -110,7 +110,7 @@ impl Init<'_> {
         let in_user_namespace = plan.namespaces.has(Kind::User);
         // With the ids that kase has, v1 lets this process into its cgroups.
         let placed = in_user_namespace.then(|| self.place(partner)).transpose()?;
-        // What is made from here on is its own.
+        // What this process makes from here on is the container's.
         session::take_root(plan)?;
         // With maps to be written, only now: their helpers have to see that the process is the user's own. And whoever
         // joins a user namespace or changes ids may be looked into again (fs.suid_dumpable).
@@ -166,7 +166,7 @@ impl Init<'_> {
         // What this process makes is in the container's pid namespace from here on.
         joined_pid.map_or(Ok(()), |mut entry| entry.enter())?;
         let hooks = plan.hooks.of(hook::Name::StartContainer);
-        // Without any, nothing is asked of the filter.
+        // Without any, no call is made that the filter would have to allow.
         let hooks = (!hooks.is_empty()).then_some(StartContainer { hooks, state: self.state });
         execute(payload, executor, partner, root, proc, hooks)
     }
