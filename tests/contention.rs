@@ -1,6 +1,7 @@
 //! Two commands on one container at once: one of the two wins, the other says so, and nothing is left.
 
 use crate::common::{Bundle, Kase, Outcome, Running, is_ours, patience, wait_until, words};
+use nix::fcntl::{FcntlArg, fcntl};
 use std::ffi::OsStr;
 use std::fs;
 use std::path::PathBuf;
@@ -14,18 +15,6 @@ deeds! {
     whoever_freezes_a_container_again_and_again_keeps_nobody_from_its_deletion,
 }
 
-/// `kase` under strace, which injects this.
-fn injected(kase: &Kase, options: &[&str], command: &std::process::Command) -> Running {
-    let mut strace = kase.program("strace");
-    strace
-        .args(["-o", "/dev/null"])
-        .args(options)
-        .arg("--")
-        .arg(command.get_program())
-        .args(command.get_args());
-    kase.spawn(strace)
-}
-
 fn entry(kase: &Kase, id: &str) -> PathBuf {
     kase.state_dir().join(id)
 }
@@ -34,25 +23,40 @@ fn creating<'a>(bundle: &'a Bundle, verb: &'a [&'a str], id: &'a str) -> Vec<&'a
     words(verb.iter().copied().chain(["-b"]), bundle.dir(), [id])
 }
 
-/// strace holds the creation back for a second at each of these calls, once its entry is there.
+/// Whoever removes a container locks this byte of its record.
+fn is_locked_by_remover(kase: &Kase, id: &str) -> bool {
+    let Ok(record) = fs::File::open(entry(kase, id).join("record")) else { return false };
+    let mut lock = libc::flock {
+        l_type: libc::F_RDLCK as i16,
+        l_whence: libc::SEEK_SET as i16,
+        l_start: 2,
+        l_len: 1,
+        l_pid: 0,
+    };
+    fcntl(&record, FcntlArg::F_OFD_GETLK(&mut lock)).unwrap();
+    lock.l_type != libc::F_UNLCK as i16
+}
+
+/// The creation stands still, once its entry is there, until the entry has gone or the deletion waits for its end.
 fn a_creation_that_is_deleted_fails_wherever_it_is(kase: &Kase) {
-    if std::process::Command::new("strace").arg("--version").output().is_err() {
-        skip!("needs strace");
-    }
     let bundle = kase.bundle().args(["/probe", "sleep"]);
     for verb in [["create"].as_slice(), &["run", "-d"]] {
-        for place in [
-            ["-P", "record", "-e", "inject=openat:delay_enter=1000000"].as_slice(),
-            &["-e", "inject=clone3:delay_enter=1000000"],
-            &["-e", "inject=clone3:delay_exit=1000000"],
+        for (hold, call, path) in [
+            ("before", libc::SYS_openat, Some("record")),
+            ("after", libc::SYS_openat, Some("record")),
+            ("before", libc::SYS_clone3, None),
+            ("after", libc::SYS_clone3, None),
         ] {
             let id = kase.id();
-            let creation = injected(kase, place, &kase.command(creating(&bundle, verb, &id)));
-            wait_until("the entry", || entry(kase, &id).exists());
-            let deleted = kase.call(["delete", "--force", &id]);
-            let created = creation.finish();
-            assert_eq!((deleted.code, created.code), (0, 1), "{verb:?} {place:?}: {deleted}{created}");
-            assert!(!entry(kase, &id).exists());
+            let command = kase.command(creating(&bundle, verb, &id));
+            let creation = kase.held(hold, &[call], path, &command);
+            let delete = kase.spawn(kase.command(["delete", "--force", &id]));
+            wait_until("the deletion", || !entry(kase, &id).exists() || is_locked_by_remover(kase, &id));
+            let created = creation.goes_on().finish();
+            let deleted = delete.finish();
+            let place = format!("{verb:?} {hold} {call}");
+            assert_eq!((deleted.code, created.code), (0, 1), "{place}: {deleted}{created}");
+            assert!(!entry(kase, &id).exists(), "{place}");
             // The id and its cgroup are free.
             kase.call(creating(&bundle, &["create"], &id)).succeeded();
             kase.call(["delete", "--force", &id]).succeeded();

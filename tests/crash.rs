@@ -60,7 +60,7 @@ fn a_word_that_the_kernel_does_not_take_leaves_nobody_waiting(kase: &Kase) {
             kase.command(["exec", container.id.as_str(), "/true"]),
         ] {
             let mut strace = kase.program("strace");
-            strace.args(["-o", "/dev/null", "-e", &format!("inject=sendmsg:error={error}:when=1"), "--"]);
+            strace.args(["-o", "strace", "-e", &format!("inject=sendmsg:error={error}:when=1"), "--"]);
             strace.arg(command.get_program()).args(command.get_args());
             // newuidmap(1) keeps its rights: without -f only kase itself is traced.
             let outcome = kase.finish(strace);

@@ -93,7 +93,7 @@ fn run_gives_the_exit_code_of_a_container_that_cannot_be_removed(kase: &Kase) {
     let (bundle, id) = (kase.bundle().args(["/probe", "exit", "7"]), kase.id());
     let run = kase.command(words(["run", "-b"], bundle.dir(), [id.as_str()]));
     let mut strace = kase.program("strace");
-    strace.args(["-o", "/dev/null", "-P", "record", "-e", "inject=unlinkat:error=EPERM", "--"]);
+    strace.args(["-o", "strace", "-P", "record", "-e", "inject=unlinkat:error=EPERM", "--"]);
     strace.arg(run.get_program()).args(run.get_args());
     let outcome = kase.finish(strace);
     let told = format!("warning: remove the container {id:?}, which has ended: ");

@@ -104,7 +104,7 @@ fn a_tmpfs_whose_mount_point_cannot_be_looked_at_is_refused(kase: &Kase) {
     for nth in 1..=3 {
         let run = kase.command(words(["run", "-b"], bundle.dir(), [kase.id().as_str()]));
         let mut strace = kase.program("strace");
-        strace.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("inject=openat2:error=EIO:when={nth}")]);
+        strace.args(["-f", "-qq", "-o", "strace", "-e", &format!("inject=openat2:error=EIO:when={nth}")]);
         strace.arg(run.get_program()).args(run.get_args());
         let outcome = kase.finish(strace);
         outcome.fails(&["(os error 5)"]);

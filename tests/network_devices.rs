@@ -220,7 +220,7 @@ fn a_failure_right_after_the_move_brings_it_back(kase: &Kase) {
         // What it says to the kernel of networks, and a little more.
         for nth in 1.. {
             let inject = format!("inject=sendto:error=ENOBUFS:when={nth}");
-            let outcome = stage.run_under(&bundle, &["strace", "-o", "/dev/null", "-e", &inject, "--"]);
+            let outcome = stage.run_under(&bundle, &["strace", "-o", "strace", "-e", &inject, "--"]);
             if outcome.code == 0 {
                 break;
             }

@@ -1,6 +1,6 @@
 //! `--overlay=DIR`: whose the directory has to be, and that one container has it at a time.
 
-use crate::common::{Container, Kase, programs, wait_until, words};
+use crate::common::{Container, Kase, programs, words};
 use crate::overlay::bundle;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
@@ -87,27 +87,20 @@ fn nor_do_those_of_two_roots(kase: &Kase) {
     assert_eq!(fs::metadata(kase.path("changes/container")).unwrap().mode() & 0o777, 0o600);
 }
 
-/// strace stops kase when the directory is checked, and another comes to its name.
+/// kase stands still when the directory is checked, and another comes to its name.
 fn a_directory_that_is_another_by_the_time_it_is_used_is_refused(kase: &Kase) {
-    if std::process::Command::new("strace").arg("--version").output().is_err() {
-        skip!("needs strace");
-    }
     let bundle = bundle(kase).args(["/probe", "write", "/new", "x"]);
     let option = format!("--overlay={}", kase.path("changes").display());
     let id = kase.id();
-    let create = kase.command(words(["run", "-b"], bundle.dir(), [option.as_str(), id.as_str()]));
-    let mut strace = kase.program("strace");
+    let run = kase.command(words(["run", "-b"], bundle.dir(), [option.as_str(), id.as_str()]));
     // The clone comes after the check, and what is mounted after the clone.
-    strace.args(["-o", "/dev/null", "-e", "trace=clone3", "-e", "inject=clone3:delay_enter=2000000", "--"]);
-    strace.arg(create.get_program()).args(create.get_args());
-    let running = kase.spawn(strace);
-    wait_until("the directory to be made", || kase.path("changes/work").exists());
-    std::thread::sleep(std::time::Duration::from_millis(300));
+    let running = kase.held("before", &[libc::SYS_clone3], None, &run);
+    assert!(kase.path("changes/work").exists());
     fs::rename(kase.path("changes"), kase.path("checked")).unwrap();
     for name in ["changes", "changes/upper", "changes/work"] {
         fs::set_permissions(kase.directory(name), fs::Permissions::from_mode(0o777)).unwrap();
     }
-    running.finish().refused(&["open the overlay's directory", "it is not the directory any more"]);
+    running.goes_on().finish().refused(&["open the overlay's directory", "it is not the directory any more"]);
     assert!(!kase.path("changes/upper/new").exists());
 }
 

@@ -31,7 +31,7 @@ fn what_has_run_out_is_what_the_help_is_about(kase: &Kase) {
         let mut strace = kase.program("strace");
         let (name, when) = call.split_once(':').map_or((call, ""), |(name, when)| (name, when));
         let inject = format!("inject={name}:error={errno}{}{when}", if when.is_empty() { "" } else { ":" });
-        strace.args(["-o", "/dev/null", "-e", &inject]);
+        strace.args(["-o", "strace", "-e", &inject]);
         if name == "openat" {
             strace.arg("-P").arg(&config);
         }
@@ -53,7 +53,7 @@ fn no_disk_is_full_where_nothing_is_written_to_one(kase: &Kase) {
         let bundle = kase.bundle();
         let run = run(kase, &bundle);
         let mut strace = kase.program("strace");
-        strace.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("inject={inject}"), "--"]);
+        strace.args(["-f", "-qq", "-o", "strace", "-e", &format!("inject={inject}"), "--"]);
         strace.arg(run.get_program()).args(run.get_args());
         let outcome = kase.finish(strace);
         assert!(outcome.err.contains(line), "{inject}: {outcome}");
@@ -73,7 +73,7 @@ fn a_limit_of_processes_is_named_with_its_value(kase: &Kase) {
 /// The command under strace, which does this to it and what it makes.
 fn injected(kase: &Kase, inject: &str, command: &Command) -> Command {
     let mut strace = kase.program("strace");
-    strace.args(["-f", "-o", "/dev/null", "-e", &format!("inject={inject}"), "--"]);
+    strace.args(["-f", "-o", "strace", "-e", &format!("inject={inject}"), "--"]);
     strace.arg(command.get_program()).args(command.get_args());
     strace
 }

@@ -1,6 +1,6 @@
 //! What kase says of containers: the state JSON and the list.
 
-use crate::common::{Kase, Value, is_root, json, wait_until};
+use crate::common::{Kase, Value, is_root, json};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
@@ -287,7 +287,7 @@ fn a_runtime_directory_that_cannot_be_looked_at_is_an_error(kase: &Kase) {
     let list = kase.command(["list"]);
     let mut strace = kase.program("strace");
     let run = kase.path("run");
-    strace.args(["-o", "/dev/null", "-P"]).arg(&run).args(["-e", "inject=%%stat:error=EIO", "--"]);
+    strace.args(["-o", "strace", "-P"]).arg(&run).args(["-e", "inject=%%stat:error=EIO", "--"]);
     strace.arg(list.get_program()).args(list.get_args());
     let outcome = kase.finish(strace);
     assert_eq!(outcome.code, 1, "{outcome}");
@@ -300,23 +300,17 @@ fn a_fallback_directory_is_looked_at_when_it_is_open(kase: &Kase) {
     if !is_root() || std::path::Path::new(&own).exists() {
         skip!("needs root, and {own} for itself");
     }
-    let list = kase.command(["list"]);
-    let mut strace = kase.program("strace");
-    strace.env_remove("XDG_RUNTIME_DIR").args(["-o", "calls", "-P", &own]);
-    strace.args(["-e", "inject=openat,%%stat:delay_exit=1000000", "--"]);
-    strace.arg(list.get_program()).args(list.get_args());
+    let mut list = kase.command(["list"]);
+    list.env_remove("XDG_RUNTIME_DIR");
     fs::create_dir(&own).unwrap();
     kase.identity.own(own.as_ref());
     fs::set_permissions(&own, fs::Permissions::from_mode(0o700)).unwrap();
-    let running = kase.spawn(strace);
-    // strace writes a call's line when it has returned, and holds kase up then.
-    wait_until("kase to look", || {
-        fs::read_to_string(kase.path("calls")).is_ok_and(|calls| calls.contains(&own))
-    });
+    let looks = [libc::SYS_openat, libc::SYS_openat2, libc::SYS_newfstatat, libc::SYS_statx];
+    let running = kase.held("after", &looks, Some(&own), &list);
     fs::remove_dir(&own).unwrap();
     fs::create_dir(&own).unwrap();
     fs::set_permissions(&own, fs::Permissions::from_mode(0o755)).unwrap();
-    let outcome = running.finish();
+    let outcome = running.goes_on().finish();
     fs::remove_dir(&own).unwrap();
     assert_eq!(outcome.code, 1, "{outcome}");
     assert!(outcome.err.contains("belongs to uid 0"), "{outcome}");

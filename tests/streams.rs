@@ -188,7 +188,7 @@ fn a_caller_who_ignores_its_children_is_none_the_wiser(kase: &Kase) {
 fn a_lock_that_cannot_be_let_go_stops_no_start(kase: &Kase) {
     let container = kase.create(&kase.bundle().args(["/probe", "sleep"]));
     let mut strace = kase.program("strace");
-    strace.args(["-o", "/dev/null", "-e", "inject=flock:error=ENOLCK:when=2+", "--"]);
+    strace.args(["-o", "strace", "-e", "inject=flock:error=ENOLCK:when=2+", "--"]);
     let start = kase.command(["start", &container.id]);
     kase.finish({
         strace.arg(start.get_program()).args(start.get_args());

@@ -166,16 +166,7 @@ fn maps_that_cannot_be_read_are_an_error(kase: &Kase) {
         skip!("needs strace");
     }
     let mut unshare = kase.program("unshare");
-    unshare.args([
-        "--user",
-        "--map-root-user",
-        "strace",
-        "-qqq",
-        "-o",
-        "/dev/null",
-        "-P",
-        "/proc/self/uid_map",
-    ]);
+    unshare.args(["--user", "--map-root-user", "strace", "-qqq", "-o", "strace", "-P", "/proc/self/uid_map"]);
     unshare.args(["-e", "inject=openat,open:error=EIO", "--"]).arg(list.get_program()).args(list.get_args());
     let outcome = kase.finish(unshare);
     assert_eq!(outcome.code, 1, "{outcome}");

@@ -105,7 +105,7 @@ fn what_watches_over_the_terminal_is_there_before_the_container(kase: &Kase) {
         let _ = std::fs::remove_file(&started);
         let run = kase.command(words(["run", "-b"], bundle.dir(), [kase.id().as_str()]));
         let mut strace = kase.program("strace");
-        strace.args(["-o", "/dev/null", "-e", &format!("inject=clone3:error=EAGAIN:when={nth}"), "--"]);
+        strace.args(["-o", "strace", "-e", &format!("inject=clone3:error=EAGAIN:when={nth}"), "--"]);
         strace.arg(run.get_program()).args(run.get_args());
         let mut terminal = Terminal::new(80, 24);
         let mut child = terminal.lead(kase, &strace);

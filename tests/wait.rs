@@ -183,24 +183,16 @@ fn waiting_for_nobody_is_an_error(kase: &Kase) {
 
 /// Stopped before it has come to its init.
 fn a_creator_that_hangs_is_looked_at_now_and_then(kase: &Kase) {
-    if std::process::Command::new("strace").arg("--version").output().is_err() {
-        skip!("needs strace");
-    }
     let (bundle, id) = (kase.bundle(), kase.id());
-    let record = kase.state_dir().join(&id).join("record");
     let create = kase.command(words(["create", "-b"], bundle.dir(), [id.as_str()]));
-    let mut strace = kase.program("strace");
-    strace.args(["-o", "/dev/null", "-e", "trace=clone3", "-e", "inject=clone3:delay_enter=5000000", "--"]);
-    strace.arg(create.get_program()).args(create.get_args());
-    let creating = kase.spawn(strace);
-    wait_until("the record", || std::fs::read_to_string(&record).is_ok_and(|text| text.contains("facts")));
+    let creating = kase.held("before", &[libc::SYS_clone3], None, &create);
     let waiting = kase.spawn(kase.command(["wait", &id]));
     std::thread::sleep(std::time::Duration::from_secs(2));
     let usage = std::fs::read_to_string(format!("/proc/{}/status", waiting.child.id())).unwrap();
     let slept = usage.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
     let slept: u32 = slept.unwrap().trim().parse().unwrap();
     assert!(slept < 50, "{usage}");
-    creating.finish().succeeded();
+    creating.goes_on().finish().succeeded();
     polls(&waiting);
     kase.call(["delete", "--force", &id]).succeeded();
     waiting.finish().exited(137);

@@ -2,7 +2,7 @@
 
 use super::toml::{Document, registered};
 use crate::fault::{Fault, OrFault};
-use std::io::ErrorKind;
+use std::ffi::OsStr;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -89,10 +89,8 @@ pub fn remove(text: &str) -> Result<String, Fault> {
 
 /// Asks containerd, if it is here, what it makes of the file.
 pub fn check(file: &Path) -> anyhow::Result<()> {
-    let Some(output) = ask(Command::new("containerd").arg("--config").arg(file).args(["config", "dump"]))?
-    else {
-        return Ok(());
-    };
+    let words = ["--config".as_ref(), file.as_os_str(), "config".as_ref(), "dump".as_ref()];
+    let Some(output) = ask(&words)? else { return Ok(()) };
     if output.status.success() {
         return Ok(());
     }
@@ -103,19 +101,18 @@ pub fn check(file: &Path) -> anyhow::Result<()> {
 
 /// The version that containerd itself writes.
 fn own_version() -> anyhow::Result<String> {
-    let output = ask(Command::new("containerd").args(["config", "default"]))?;
+    let output = ask(&["config".as_ref(), "default".as_ref()])?;
     let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
     let version =
         Document::read(&text).ok().and_then(|document| document.get(&["version"]).map(str::to_owned));
     Ok(version.unwrap_or_else(|| "2".to_owned()))
 }
 
-/// What containerd answers, if there is one.
-fn ask(command: &mut Command) -> anyhow::Result<Option<Output>> {
-    match command.output() {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        output => output
-            .map(Some)
-            .or_fault(|| Fault::doing("run containerd").remedy("make it executable, or take it out of PATH")),
-    }
+/// What containerd answers, if there is one: a directory of PATH that the caller may not search has none.
+fn ask(words: &[&OsStr]) -> anyhow::Result<Option<Output>> {
+    let Some(containerd) = rootless::program("containerd") else { return Ok(None) };
+    let output = Command::new(containerd).args(words).output();
+    output
+        .map(Some)
+        .or_fault(|| Fault::doing("run containerd").remedy("make it executable, or take it out of PATH"))
 }

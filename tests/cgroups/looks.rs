@@ -17,7 +17,7 @@ fn failing(kase: &Kase, call: &str, error: &str, path: &str, command: &Command) 
         return None;
     }
     let mut strace = kase.program("strace");
-    strace.args(["-f", "-o", "/dev/null", "-P", path, "-e"]).arg(format!("inject={call}:error={error}"));
+    strace.args(["-f", "-o", "strace", "-P", path, "-e"]).arg(format!("inject={call}:error={error}"));
     strace.arg("--").arg(command.get_program()).args(command.get_args());
     Some(kase.finish(strace))
 }

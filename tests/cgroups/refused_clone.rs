@@ -16,7 +16,7 @@ deeds! { user: what_is_not_cloned_into_a_cgroup_that_was_given_is_moved_there }
 /// `command` under strace, which has its first clone3(2) fail.
 fn refused(kase: &Kase, errno: &str, command: &Command) -> Command {
     let mut strace = kase.program("strace");
-    strace.args(["-o", "/dev/null", "-e"]).arg(format!("inject=clone3:error={errno}:when=1"));
+    strace.args(["-o", "strace", "-e"]).arg(format!("inject=clone3:error={errno}:when=1"));
     strace.arg("--").arg(command.get_program()).args(command.get_args());
     strace
 }
@@ -74,7 +74,7 @@ fn a_move_that_finds_no_processor_is_not_about_disks(ground: &Ground) {
     let procs = top.join(path.trim_start_matches('/')).join("cgroup.procs");
     let create = ground.command(words(["create", "-b"], bundle.dir(), [ground.id().as_str()]));
     let mut strace = ground.program("strace");
-    strace.args(["-o", "/dev/null", "-e", "inject=write:error=ENOSPC", "-P"]).arg(procs);
+    strace.args(["-o", "strace", "-e", "inject=write:error=ENOSPC", "-P"]).arg(procs);
     strace.arg("--").arg(create.get_program()).args(create.get_args());
     let outcome = ground.finish(strace);
     outcome.refused(&["move process", "No space left on device"]);

@@ -106,7 +106,7 @@ impl Deed {
         };
         let words = made.into_iter().chain(["-b", bundle.dir().to_str().unwrap(), subject.id.as_str()]);
         let mut creator = kase.spawn(kase.command(words));
-        let code = creator.ends_within(Duration::from_secs(20));
+        let code = creator.ends_within(crate::common::patience());
         assert_eq!(code, Some(0), "{}", creator.outcome(-1));
         match self {
             Self::Delete => wait_until("its end", || status(kase, &subject.id) == "stopped"),
@@ -204,7 +204,7 @@ fn without_numbers(line: &str) -> String {
 
 /// All that a container prints, as soon as it has.
 fn printed(by: &Running) -> Result<String, String> {
-    for _ in 0..2000 {
+    for _ in 0..10_000 {
         let text = by.stdout();
         if text.ends_with(END) {
             return Ok(text);
@@ -215,7 +215,7 @@ fn printed(by: &Running) -> Result<String, String> {
 }
 
 fn reached(kase: &Kase, id: &str, wanted: &str) -> Result<String, String> {
-    for _ in 0..500 {
+    for _ in 0..5000 {
         if status(kase, id) == wanted {
             return Ok(wanted.to_owned());
         }

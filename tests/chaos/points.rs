@@ -47,6 +47,11 @@ impl Point {
         self.action == Action::Kill && self.process == "1"
     }
 
+    /// The container's init is killed.
+    pub fn kills_init(&self) -> bool {
+        self.action == Action::Kill && self.process == "1.1"
+    }
+
     /// As the kernel does in a user namespace, or a security module.
     pub fn refuses_a_mount(&self) -> bool {
         self.number == libc::SYS_mount && matches!(self.action, Action::Fail(Errno::EPERM | Errno::EACCES))

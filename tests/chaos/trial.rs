@@ -10,7 +10,10 @@ use std::io::Write;
 use std::time::{Duration, Instant};
 
 /// A command that takes longer than this waits for ever.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How often a point that is amiss is met in `make test`, and must be amiss each time: a moment of a busy host's is no
+/// reason to fail there. `make test/chaos` counts the first.
+const TIMES: usize = 3;
 
 /// Which points are met.
 pub enum Bound {
@@ -82,8 +85,17 @@ impl<'a> Trial<'a> {
         let chosen = if let Bound::Point(point) = bound { vec![point.clone()] } else { all };
         let (mut figures, mut subject) = (Figures::default(), None);
         for point in chosen.into_iter().take(number).take_while(|_| begun.elapsed() < time) {
-            let used = subject.take().unwrap_or_else(|| self.deed.prepare(self.kase, &self.bundle));
-            subject = self.meet_one(&point, used, &wanted, &mut figures);
+            let mut amiss = Vec::new();
+            for _ in 0..if matches!(bound, Bound::Number(_)) { TIMES } else { 1 } {
+                let used = subject.take().unwrap_or_else(|| self.deed.prepare(self.kase, &self.bundle));
+                (subject, amiss) = self.meet_one(&point, used, &wanted, &mut figures);
+                if amiss.is_empty() {
+                    break;
+                }
+            }
+            for what in amiss {
+                figures.faults.entry(what).or_default().push(point.to_string());
+            }
         }
         if let Some(subject) = subject {
             self.kase.call(["delete", "--force", &subject.id]).succeeded();
@@ -111,14 +123,14 @@ impl<'a> Trial<'a> {
         (command, code)
     }
 
-    /// Gives back the container if it serves for the next point too.
+    /// Gives back the container if it serves for the next point too, and what is amiss.
     fn meet_one(
         &self,
         point: &Point,
         subject: Subject,
         wanted: &str,
         figures: &mut Figures,
-    ) -> Option<Subject> {
+    ) -> (Option<Subject>, Vec<String>) {
         match point.action {
             Action::Kill => figures.kills += 1,
             Action::Fail(_) => figures.failing += 1,
@@ -137,6 +149,8 @@ impl<'a> Trial<'a> {
             // It is the container's end, before its program or in it.
             Some(0)
                 if point.action == Action::Kill && self.deed.executor() == Some(point.process.as_str()) => {}
+            // It was ready by then, and waited for its start.
+            Some(0) if self.deed == Deed::Create && point.kills_init() && self.is_stopped(&subject) => {}
             Some(code) if code == self.deed.code() => match self.deed.result(self.kase, &subject, &command) {
                 Ok(seen) if seen == wanted => amiss.extend(self.left_untold(&subject, &command)),
                 Ok(seen) if point.refuses_a_mount() && has_the_hosts_sysfs(wanted, &seen) => {}
@@ -150,11 +164,14 @@ impl<'a> Trial<'a> {
         }
         let subject = self.afterwards(point, subject, &mut amiss);
         let met = fs::read_to_string(self.kase.path("calls")).unwrap();
-        let not_met = if met.is_empty() { " (not met)" } else { "" };
-        for what in amiss {
-            figures.faults.entry(what).or_default().push(format!("{point}{not_met}"));
+        if met.is_empty() {
+            amiss.iter_mut().for_each(|what| what.push_str(" (the point was not met)"));
         }
-        subject
+        (subject, amiss)
+    }
+
+    fn is_stopped(&self, subject: &Subject) -> bool {
+        status(self.kase, &subject.id) == "stopped"
     }
 
     /// What `run` has left of the container that has ended, and not told.

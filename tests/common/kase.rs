@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 /// that are emulated.
 pub fn patience() -> Duration {
     let seconds = std::env::var("KASE_PATIENCE").ok().and_then(|seconds| seconds.parse().ok());
-    Duration::from_secs(seconds.unwrap_or(30))
+    Duration::from_secs(seconds.unwrap_or(60))
 }
 
 /// The runtime as one test sees it.
@@ -209,7 +209,7 @@ impl Kase {
     /// n-th time, and then ends as it did.
     pub fn killed_at(&self, name: &str, nth: u32, command: &Command) -> (ExitStatus, Running) {
         let mut strace = self.program("strace");
-        strace.args(["-o", "/dev/null", "-e"]).arg(format!("inject={name}:signal=KILL:when={nth}"));
+        strace.args(["-o", "strace", "-e"]).arg(format!("inject={name}:signal=KILL:when={nth}"));
         strace.arg("--").arg(command.get_program()).args(command.get_args());
         let mut running = self.spawn(strace);
         let mut status = None;
@@ -231,6 +231,26 @@ impl Kase {
         inject.env_clear().envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
         inject.current_dir(self.path("")).stdin(Stdio::null());
         inject
+    }
+
+    /// Starts the command, which comes to stand still before or after (`hold`) the first of these calls, of those
+    /// with a path that ends in `path` if there is one, and waits until it does.
+    pub fn held(&self, hold: &str, calls: &[libc::c_long], path: Option<&str>, command: &Command) -> Held {
+        let number = self.next();
+        let (log, until) = (self.path(format!("held-{number}")), self.path(format!("go-on-{number}")));
+        let calls: Vec<String> = calls.iter().map(ToString::to_string).collect();
+        let mut options = vec![
+            format!("hold={hold}"),
+            format!("calls={}", calls.join(",")),
+            format!("until={}", until.display()),
+        ];
+        options.extend(path.map(|path| format!("path={path}")));
+        let mut running = self.spawn(self.injected(&log, &options, command));
+        wait_until("the command to stand still", || {
+            assert!(running.child.try_wait().unwrap().is_none(), "it ended before: {}", running.outcome(0));
+            fs::read(&log).is_ok_and(|text| !text.is_empty())
+        });
+        Held { running, until }
     }
 
     /// Everything of this test that is there now, which at its end must be nothing.
@@ -262,6 +282,20 @@ impl Drop for Kase {
         if !std::thread::panicking() {
             assert!(leftovers.is_empty(), "left behind: {leftovers:#?}");
         }
+    }
+}
+
+/// A command that stands still at a system call.
+pub struct Held {
+    running: Running,
+    until: PathBuf,
+}
+
+impl Held {
+    /// Lets it go on.
+    pub fn goes_on(self) -> Running {
+        File::create(&self.until).unwrap();
+        self.running
     }
 }
 
@@ -324,7 +358,7 @@ impl Running {
 
 /// Waits until `done` holds; what does not come in time fails the test.
 pub fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
-    let deadline = Instant::now() + patience() / 3;
+    let deadline = Instant::now() + patience() / 2;
     while !done() {
         assert!(Instant::now() < deadline, "waited in vain for {what}");
         std::thread::sleep(Duration::from_millis(2));

@@ -3,6 +3,7 @@
 //! ```text
 //! inject log=FILE [uid=UID gid=GID] [attach=PID] [at=PROCESS:NUMBER:N:kill | at=PROCESS:NUMBER:N:ERRNO]
 //!        -- PROGRAM [ARG…]
+//! inject log=FILE hold=before|after calls=NUMBER[,NUMBER…] [path=END] until=FILE -- PROGRAM [ARG…]
 //! ```
 //!
 //! A process is named by its descent: `1` is the command, `1.2` its second child. N counts, from 1, a process's system
@@ -10,15 +11,21 @@
 //! nothing. A process that executes the tests' payload is the container's own from there on, and left alone.
 //! Without `at` each call is written to the log as `PROCESS NUMBER N PROGRAM`, where PROGRAM is empty until the process
 //! executes one; with `at`, the call that was met.
+//! With `hold` the command alone is followed, and stands still before or after the first of these calls, of those with
+//! a path that ends in this, until the file is there. The log is no longer empty once it stands.
+//!
 //! It ends as the command does; `128 + N` if a signal ended that.
 
+mod hold;
 mod registers;
 mod tracer;
 
+use hold::Hold;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufWriter, Error};
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Command, ExitCode};
 use tracer::{Deed, Point, Tracer};
 
@@ -48,10 +55,30 @@ fn run() -> Result<u8, Error> {
     if let (Some(uid), Some(gid)) = (number("uid"), number("gid")) {
         command.uid(uid).gid(gid);
     }
-    let log = BufWriter::new(File::create(log)?);
+    let mut log = BufWriter::new(File::create(log)?);
+    let hold = options
+        .contains_key("hold")
+        .then(|| hold(&options).ok_or_else(|| wrong("hold=before|after")))
+        .transpose()?;
     let child = command.spawn()?;
+    if let Some(hold) = hold {
+        return Ok(hold.run(child.id().cast_signed(), &mut log)?);
+    }
     let init = number("attach").map(u32::cast_signed);
     Ok(Tracer::new(child.id().cast_signed(), init, point, log)?.run()?)
+}
+
+fn hold<'a>(options: &'a BTreeMap<&'a str, &'a str>) -> Option<Hold<'a>> {
+    Some(Hold {
+        after: match *options.get("hold")? {
+            "before" => false,
+            "after" => true,
+            _ => return None,
+        },
+        calls: options.get("calls")?.split(',').map(|call| call.parse().ok()).collect::<Option<_>>()?,
+        path: options.get("path").copied(),
+        until: Path::new(options.get("until")?),
+    })
 }
 
 fn point(text: &str) -> Option<Point> {

@@ -16,6 +16,20 @@ pub fn number(pid: Pid) -> Result<u64> {
     Ok(getregs(pid)?.regs[8])
 }
 
+/// The first two arguments of the call that it enters, either of which may be the address of a path.
+#[cfg(target_arch = "x86_64")]
+pub fn arguments(pid: Pid) -> Result<[u64; 2]> {
+    let registers = getregs(pid)?;
+    Ok([registers.rdi, registers.rsi])
+}
+
+/// The first two arguments of the call that it enters, either of which may be the address of a path.
+#[cfg(target_arch = "aarch64")]
+pub fn arguments(pid: Pid) -> Result<[u64; 2]> {
+    let registers = getregs(pid)?;
+    Ok([registers.regs[0], registers.regs[1]])
+}
+
 /// Puts a call that does not exist in place of the one that it enters.
 #[cfg(target_arch = "x86_64")]
 pub fn skip(pid: Pid) -> Result<()> {
