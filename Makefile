@@ -47,6 +47,7 @@ cleanup/%: ## take exactly that out again (with the same CFGDIR)
 
 extras: ## write the manual page and the completions anew, after a change of the command line
 	KASE_EXTRAS=write $(CARGO) test --locked -p kase --bin kase cli::documents
+	KASE_EXTRAS=write $(CARGO) test --locked -p structure security::
 
 demo: build/kase ## run a container as an ordinary user, image and all, without a registry
 	scripts/demo

@@ -2,7 +2,7 @@
 //! that counts, since settings, security modules and whatever surrounds us all have their say in it.
 
 use crate::host::Host;
-use crate::kernel::clone::{Child, Cloned, clone3};
+use crate::kernel::clone::{Cloned, Parent, clone3};
 use crate::kernel::mount::{attach, make_file_system};
 use crate::kernel::path::of_descriptor;
 use crate::kernel::process::{exit_now, wait_for};
@@ -35,7 +35,7 @@ pub fn checks(host: &Host) -> Vec<Check> {
     let flags = [Kind::User, Kind::Mount, Kind::Pid, Kind::Network, Kind::Ipc, Kind::Uts]
         .into_iter()
         .fold(0, |flags, kind| flags | kind.flag());
-    let process = match clone3(flags, Child::Ours, None) {
+    let process = match clone3(flags, Parent::Us, None) {
         Ok(Cloned::New) => {
             drop(ours);
             inside(&theirs)

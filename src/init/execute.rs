@@ -80,7 +80,7 @@ pub fn execute(
     last.map_or(Ok(()), |filter| filter::install(plan, filter, &partner.kase))?;
     start_container.map_or(Ok(()), |start| start.run(&environment))?;
     let Some(program) = program else { exit_now(0) };
-    Err(program::execute(&program, &plan.arguments, &environment))
+    Err(program::exec(&program, &plan.arguments, &environment))
 }
 
 impl StartContainer<'_> {

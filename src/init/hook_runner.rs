@@ -7,7 +7,7 @@ use super::session;
 use crate::fault::{Fault, OrFault, Report};
 use crate::handshake::{InitEnd, LONGEST, pack, unpack};
 use crate::hook;
-use crate::kernel::clone::{Child, Cloned, clone3};
+use crate::kernel::clone::{Cloned, Parent, clone3};
 use crate::kernel::descriptor::close_copies;
 use crate::kernel::path::of_descriptor;
 use crate::kernel::pidfd::pidfd_open;
@@ -31,7 +31,7 @@ impl HookRunner {
             return Ok(None);
         }
         let (ours, theirs) = socket::pair()?;
-        match clone3(0, Child::Ours, None).or_fault(|| Fault::doing("make a process for hooks"))? {
+        match clone3(0, Parent::Us, None).or_fault(|| Fault::doing("make a process for hooks"))? {
             Cloned::Caller(_) => Ok(Some(Self(ours))),
             Cloned::New => {
                 drop(ours);

@@ -105,7 +105,7 @@ impl Init<'_> {
         if plan.maps.is_none() {
             set_dumpable(Dumpable::No);
         }
-        let joined_pid = namespaces::set_up(plan, &partner.kase, self.state)?;
+        let mut joined_pid = namespaces::set_up(plan, &partner.kase, self.state)?;
         let executor = if joined_pid.is_some() { Executor::Successor } else { Executor::Own };
         let in_user_namespace = plan.namespaces.has(Kind::User);
         // With the ids that kase has, v1 lets this process into its cgroups.
@@ -129,7 +129,7 @@ impl Init<'_> {
         let callers_umask = umask(Mode::empty());
         trace::step("mounts");
         let mut mounts = trees.mounts.into_iter();
-        let mut mounter = Mounter::new(plan, root.as_fd(), joined_pid, self.hierarchies.clone())?;
+        let mut mounter = Mounter::new(plan, root.as_fd(), joined_pid.as_mut(), self.hierarchies.clone())?;
         let placed = match placed {
             Some(placed) => placed,
             None => {
@@ -138,7 +138,7 @@ impl Init<'_> {
             }
         };
         mounter.mount_placed(mounts, &placed, &partner.kase)?;
-        let Mounter { joined_pid, late_readonly, .. } = mounter;
+        let late_readonly = mounter.late_readonly;
         devices::make(root.as_fd(), &plan.devices, plan.device_origin)?;
         if plan.tells_apt {
             fake_root::write(root.as_fd())

@@ -62,7 +62,7 @@ pub struct Mounter<'a> {
     plan: &'a Plan<'a>,
     rootfs: Rootfs<'a>,
     /// The way into the container's pid namespace, if others are in it.
-    pub joined_pid: Option<Entry>,
+    joined_pid: Option<&'a mut Entry>,
     /// The cgroup hierarchies of v1, where they are known.
     hierarchies: Option<Rc<[Hierarchy]>>,
     /// Mounts of v1's that have no hierarchies yet.
@@ -76,7 +76,7 @@ impl<'a> Mounter<'a> {
     pub fn new(
         plan: &'a Plan<'_>,
         root: BorrowedFd<'a>,
-        joined_pid: Option<Entry>,
+        joined_pid: Option<&'a mut Entry>,
         hierarchies: Option<Rc<[Hierarchy]>>,
     ) -> nix::Result<Self> {
         let flags = if plan.namespaces.has(Kind::User) { Flags::Locked } else { Flags::Free };
@@ -162,7 +162,7 @@ impl<'a> Mounter<'a> {
             }
             (What::FileSystem { kind, source, fallback }, Source::ForInit) => {
                 let what = (*kind, *source, *fallback);
-                let late = file_system::mount(rootfs, entry, what, self.joined_pid.as_mut())?;
+                let late = file_system::mount(rootfs, entry, what, self.joined_pid.as_deref_mut())?;
                 self.late_readonly.extend(late);
                 Ok(())
             }

@@ -4,7 +4,7 @@ use super::hook_runner::HookRunner;
 use crate::fault::{Fault, OrFault, Place};
 use crate::handshake::{InitEnd, ToInit, ToKase};
 use crate::hook;
-use crate::kernel::clone::{Child, Cloned, clone3};
+use crate::kernel::clone::{Cloned, Parent, clone3};
 use crate::kernel::file_id::FileId;
 use crate::kernel::path::open_namespace;
 use crate::kernel::process;
@@ -187,7 +187,7 @@ impl Entry {
 fn hop(plan: &Plan<'_>, kase: &InitEnd) -> anyhow::Result<()> {
     join(&plan.namespaces.joined)?;
     let made = owned_offsets(plan, kase)?;
-    match clone3(made, Child::OfOurParent, None)
+    match clone3(made, Parent::Same, None)
         .map_err(|error| not_made(Fault::at("linux.namespaces", "make the namespaces"), error))?
     {
         Cloned::New => {

@@ -9,7 +9,7 @@ use super::namespaces::Entry;
 use crate::fault::{Fault, OrFault};
 use crate::handshake::{InitEnd, ToInit, ToKase};
 use crate::hook::ended_within;
-use crate::kernel::clone::{Child, Cloned, SIBLING, clone_sibling, clone3};
+use crate::kernel::clone::{Cloned, Parent, SIBLING, clone_sibling, clone3};
 use crate::kernel::descriptor::{close_all_but, close_copies};
 use crate::kernel::mount::{attribute, make_file_system, open_file_system};
 use crate::kernel::pidfd::pidfd_send_signal;
@@ -49,7 +49,7 @@ pub fn enter<'a>(
             filter::install(plan, early, kase)?;
             clone_sibling()
         }
-        None => clone3(0, Child::OfOurParent, None),
+        None => clone3(0, Parent::Same, None),
     };
     match cloned.or_fault(|| Fault::doing("make the process in the pid namespace"))? {
         // What it says must not come before what its maker says of it.
@@ -96,7 +96,7 @@ const LAST_CALLS: [(libc::c_long, [u64; 6]); 22] = [
 /// alone, with nothing but an empty root, and under a filter that leaves nothing to whoever traces it.
 pub fn open_procfs(entry: &mut Entry) -> io::Result<OwnedFd> {
     let (ours, theirs) = socket::pair()?;
-    let outside = match clone3(0, Child::Ours, None)? {
+    let outside = match clone3(0, Parent::Us, None)? {
         Cloned::Caller(outside) => outside,
         Cloned::New => {
             let done = send_procfs(entry, theirs.as_fd());
@@ -124,7 +124,7 @@ fn send_procfs(entry: &mut Entry, socket: BorrowedFd<'_>) -> io::Result<()> {
     std::mem::forget(empty);
     close_all_but(&[socket], 0)?;
     seccomp::install(&nothing_but_procfs(), 0)?;
-    match clone3(0, Child::Ours, None)? {
+    match clone3(0, Parent::Us, None)? {
         Cloned::New => {
             let sent = open_file_system("proc").and_then(|procfs| {
                 let sent = socket::send(socket, b"p", Some(procfs.as_fd()));

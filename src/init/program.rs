@@ -123,7 +123,7 @@ fn denied(path: &Path) -> Option<(String, String)> {
 }
 
 /// Executes the program. Returns only to say why not.
-pub fn execute(path: &CStr, arguments: &[CString], environment: &[CString]) -> anyhow::Error {
+pub fn exec(path: &CStr, arguments: &[CString], environment: &[CString]) -> anyhow::Error {
     const NONE: &str = "no such file or directory";
     trace::leave();
     let error = execve(path, arguments, environment);

@@ -26,11 +26,11 @@ pub struct Process {
 
 /// Whose child the new process is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Child {
-    /// Ours: its end sends us SIGCHLD.
-    Ours,
-    /// Our parent's (CLONE_PARENT): the hop makes init so that kase can wait for it.
-    OfOurParent,
+pub enum Parent {
+    /// This one's: its end sends us SIGCHLD.
+    Us,
+    /// That of our own parent (CLONE_PARENT): the hop makes init so that kase can wait for it.
+    Same,
 }
 
 /// Copies this process into `namespaces` (CLONE_NEW* flags) and, if given, straight into `cgroup` (an open
@@ -39,11 +39,11 @@ pub enum Child {
 ///
 /// # Panics
 /// Never, but the new process has one thread only: kase makes no threads, see clippy's disallowed methods.
-pub fn clone3(namespaces: u64, child: Child, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Cloned> {
+pub fn clone3(namespaces: u64, parent: Parent, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Cloned> {
     let mut pidfd: libc::c_int = -1;
     let mut flags = namespaces | libc::CLONE_PIDFD as u64 | CLONE_CLEAR_SIGHAND;
     let mut exit_signal = libc::SIGCHLD as u64;
-    if child == Child::OfOurParent {
+    if parent == Parent::Same {
         // With CLONE_PARENT the exit signal is that of the caller, and the kernel refuses another.
         flags |= libc::CLONE_PARENT as u64;
         exit_signal = 0;

@@ -1,6 +1,6 @@
 //! Another process, by a descriptor that stays right when the id is reused.
 
-use super::clone::{Child, Cloned, clone3};
+use super::clone::{Cloned, Parent, clone3};
 use super::process::{End, exit_now, wait_for};
 use super::text::read_text;
 use super::{answer, new_descriptor};
@@ -48,7 +48,7 @@ fn send(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
 /// Has a copy of this process leave its AppArmor profile for the signal: there is no way back into one, and what else
 /// this process does is to stay under it.
 fn send_unconfined(pidfd: BorrowedFd<'_>, signal: i32, denied: io::Error) -> io::Result<()> {
-    match clone3(0, Child::Ours, None)? {
+    match clone3(0, Parent::Us, None)? {
         Cloned::New => {
             let sent = become_unconfined().map_err(|_| denied).and_then(|()| send(pidfd, signal));
             exit_now(sent.map_or_else(|error| error.raw_os_error().unwrap_or(libc::EACCES), |()| 0));

@@ -5,7 +5,7 @@ use super::net_devices::HandedOver;
 use crate::fault::{Fault, OrFault};
 use crate::handshake::{Expected, KaseEnd, ToInit, ToKase};
 use crate::init::attributes;
-use crate::kernel::clone::{self, Cloned, Process, clone3};
+use crate::kernel::clone::{Cloned, Parent, Process, clone3};
 use crate::kernel::pidfd::{pidfd_pid, pidfd_send_signal};
 use crate::kernel::process::{End, wait_for};
 use crate::kernel::text::last_lines;
@@ -81,12 +81,12 @@ pub enum Asked {
 /// were looked at before, but not those of a security module.
 pub(super) fn clone_into(namespaces: u64, cgroup: Option<BorrowedFd<'_>>) -> io::Result<(Cloned, Place)> {
     let place = if cgroup.is_some() { Place::Inside } else { Place::Outside };
-    match clone3(namespaces, clone::Child::Ours, cgroup) {
+    match clone3(namespaces, Parent::Us, cgroup) {
         // A move says better what is wrong with the cgroup, or there is nothing wrong with that; and of namespaces the
         // kernel says the same again. Of other things, such as a cgroup with all the processes that it may have, a
         // move would not ask.
         Err(error) if cgroup.is_some() && is_refused(&error) => {
-            Ok((clone3(namespaces, clone::Child::Ours, None)?, Place::Outside))
+            Ok((clone3(namespaces, Parent::Us, None)?, Place::Outside))
         }
         cloned => Ok((cloned?, place)),
     }

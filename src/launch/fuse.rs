@@ -15,7 +15,7 @@ use crate::handshake::pack;
 use crate::host::Host;
 use crate::init::overlay::{Layers, flags};
 use crate::init::{rootfs, session};
-use crate::kernel::clone::{Child, Cloned, clone3};
+use crate::kernel::clone::{Cloned, Parent, clone3};
 use crate::kernel::descriptor::{close_all_but, close_inherited_from};
 use crate::kernel::mount::{self, Attributes, Propagation, Reach, attribute};
 use crate::kernel::path::open_namespace;
@@ -66,11 +66,11 @@ pub fn user_namespace(plan: &Plan<'_>, init: i32) -> anyhow::Result<Option<Owned
 /// Starts it, and has it pass its mount to `init`, or what fails. What it says itself goes to `log`.
 pub fn serve(plan: &Plan<'_>, needs: &Needs<'_>, init: &OwnedFd, log: &File) -> anyhow::Result<()> {
     let doing = || Fault::doing("start fuse-overlayfs");
-    match clone3(0, Child::Ours, None).or_fault(doing)? {
+    match clone3(0, Parent::Us, None).or_fault(doing)? {
         Cloned::Caller(process) => wait_for(process.pid).map(drop).or_fault(doing),
         Cloned::New => {
             // Whoever adopts orphans waits for it: kase may be gone by then.
-            if let Ok(Cloned::New) = clone3(0, Child::Ours, None) {
+            if let Ok(Cloned::New) = clone3(0, Parent::Us, None) {
                 let Err(error) = answer(plan, needs, init, log);
                 // With init gone there is nobody to tell.
                 let _ = socket::send(init.as_fd(), &pack(&Report::of(&error)), None);
@@ -89,7 +89,7 @@ fn answer(plan: &Plan<'_>, needs: &Needs<'_>, init: &OwnedFd, log: &File) -> any
     let place = File::open(PLACE)?;
     let lent =
         lend_programs(&program).or_fault(|| Fault::doing("lend the host's programs to fuse-overlayfs"))?;
-    let process = match clone3(0, Child::Ours, None)? {
+    let process = match clone3(0, Parent::Us, None)? {
         Cloned::New => execute(plan, place.as_fd(), device, log),
         Cloned::Caller(process) => process,
     };

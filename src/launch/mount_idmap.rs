@@ -1,7 +1,7 @@
 //! Mounts whose ids are mapped, each by a user namespace that lives only for that.
 
 use crate::fault::{Fault, OrFault};
-use crate::kernel::clone::{Child, Cloned, Process, clone3};
+use crate::kernel::clone::{Cloned, Parent, Process, clone3};
 use crate::kernel::mount::map_ids;
 use crate::kernel::path::open_namespace;
 use crate::kernel::pidfd::pidfd_send_signal;
@@ -31,7 +31,7 @@ pub fn map(entry: &Mount<'_>, tree: BorrowedFd<'_>, caller: &Caller) -> anyhow::
 /// A user namespace with these maps. The kernel keeps it while it is open; its process ends at once.
 fn user_namespace(maps: &IdMaps, caller: &Caller) -> anyhow::Result<OwnedFd> {
     let means = Means::choose(caller, maps)?;
-    match clone3(Kind::User.flag(), Child::Ours, None)? {
+    match clone3(Kind::User.flag(), Parent::Us, None)? {
         Cloned::New => pause(),
         Cloned::Caller(process) => {
             let process = KilledOnDrop(process);

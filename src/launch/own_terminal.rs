@@ -4,7 +4,7 @@
 //! modes, either of which would stop it. A process beside kase puts the modes back should kase be killed.
 
 use crate::fault::{Fault, OrFault};
-use crate::kernel::clone::{Child, Cloned, Process, clone3};
+use crate::kernel::clone::{Cloned, Parent, Process, clone3};
 use crate::kernel::descriptor::close_all_but;
 use crate::kernel::path::open;
 use crate::kernel::pidfd::pidfd_send_signal;
@@ -126,7 +126,7 @@ struct Restorer {
 impl Restorer {
     fn start(terminal: &OwnedFd) -> std::io::Result<Self> {
         let (ours, modes) = pipe2(OFlag::O_CLOEXEC)?;
-        match clone3(0, Child::Ours, None)? {
+        match clone3(0, Parent::Us, None)? {
             Cloned::Caller(process) => Ok(Self { process, modes }),
             Cloned::New => {
                 // Whatever signal ends kase or stops its group, this stays until it has done its work; in the

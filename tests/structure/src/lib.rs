@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod modules;
+mod security;
 mod tests;
 
 use modules::{Crate, Files, Naming};
@@ -16,7 +17,7 @@ const ROOMS: &str = "
     trace       output_file
     cli         container doctor lint integrate bundle config plan seccomp seal host hook fault log rootless trace
     lint        json_tree plan seccomp bundle config host fault rootless
-    integrate   json_tree fault kernel
+    integrate   json_tree fault kernel rootless
     doctor      container cgroup plan seccomp bundle host fault kernel rootless
     accounts    kernel
     container   lint output_file accounts plan seccomp cgroup launch bundle config host fault log hook gate handshake kernel rootless trace
