@@ -163,7 +163,7 @@ impl Report {
         Self::in_step(error, "")
     }
 
-    /// The same; where nothing in the chain says what failed, `step` says when.
+    /// The same; where the kernel's answer is all that there is, `step` says when it came.
     pub fn in_step(error: &anyhow::Error, step: &str) -> Self {
         let is_told = step.is_empty() || error.chain().any(<dyn Error>::is::<Fault>);
         let mut line = String::new();
@@ -172,7 +172,7 @@ impl Report {
             if !line.is_empty() {
                 line.push_str(": ");
             }
-            if !is_told && link.source().is_none() {
+            if !is_told && errno_of(link).is_some() {
                 line.extend(["step \"", step, "\": "]);
             }
             line.push_str(&printable(&text(link)));

@@ -1,4 +1,4 @@
-//! `--trace`: how long each step of a birth takes, in both halves, for Chrome's trace viewer or Perfetto.
+//! `--trace`: how long each step of create, run or exec takes, in both halves, for Chrome's trace viewer or Perfetto.
 //!
 //! One file of JSON's array form, which both halves append to, an event a write(2). Steps follow one another: one
 //! ends where the next begins. Without `--trace`, a step is a word of memory, for errors that do not say what failed.

@@ -85,6 +85,7 @@ pub fn main(words: Vec<OsString>) -> ExitCode {
 fn begin(words: &[OsString], global: &Arguments<'_>, arguments: &Arguments<'_>) -> anyhow::Result<ExitCode> {
     let name = arguments.command.name;
     let Some(run) = runs(name) else { return print(help::of(arguments.command)).map(|()| ExitCode::SUCCESS) };
+    trace::step(name);
     let caller = Caller::look()?;
     // Before anything else, all of which the second start would do again. The log may be a FIFO and is opened later;
     // that this failed belongs into it all the same.
