@@ -10,7 +10,7 @@ use std::time::Duration;
 /// Everything that is left of the test `name` in `dir`. Killed processes get a moment to be gone.
 pub fn find(dir: &Path, name: &str, state: &Path) -> Vec<String> {
     let mut left = Vec::new();
-    for patience in 0..100 {
+    for patience in 0..1000 {
         left = Vec::new();
         left.extend(processes(name).into_iter().map(describe_process));
         left.extend(mounts(dir).into_iter().map(|mount| format!("mount {}", mount.display())));
@@ -18,7 +18,7 @@ pub fn find(dir: &Path, name: &str, state: &Path) -> Vec<String> {
         // crun keeps a directory of this name, to mask others with.
         let states = entries(state).into_iter().filter(|entry| !entry.ends_with(".empty-directory"));
         left.extend(states.map(|entry| format!("state {}", entry.display())));
-        if left.is_empty() || patience == 99 {
+        if left.is_empty() || patience == 999 {
             break;
         }
         sleep(Duration::from_millis(10));
