@@ -63,6 +63,12 @@ pub fn id(text: &str) -> Option<u32> {
     text.parse().ok().filter(|_| !text.starts_with('+'))
 }
 
+/// Whether it is meant to be an id, be it one or not: a name of digits alone is nobody's, or the image would say who
+/// 4294967296 is.
+fn is_number(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
 /// The fields of each entry. Comments are none, nor are the rules of nss_compat (`+name`, `-name`).
 fn entries(text: &str) -> impl Iterator<Item = Vec<&str>> {
     let lines = text.lines().filter(|line| !line.starts_with(['#', '+', '-', ':']));
@@ -77,7 +83,7 @@ pub fn user(passwd: &str, who: &str) -> Option<User> {
         let user = User { name: name.to_string(), uid: id(uid)?, gid: id(gid)?, home: home.to_string() };
         match wanted {
             Some(wanted) => wanted == user.uid,
-            None => name == who,
+            None => name == who && !is_number(who),
         }
         .then_some(user)
     })
@@ -87,7 +93,7 @@ pub fn user(passwd: &str, who: &str) -> Option<User> {
 pub fn group(group: &str, who: &str) -> Option<u32> {
     id(who).or_else(|| {
         entries(group).find_map(|fields| match fields[..] {
-            [name, _, gid, ..] if name == who => id(gid),
+            [name, _, gid, ..] if name == who && !is_number(who) => id(gid),
             _ => None,
         })
     })
@@ -105,6 +111,8 @@ mod tests {
         assert_eq!(user(PASSWD, "1000").unwrap().home, "/home/anna");
         assert_eq!(user(PASSWD, "7"), None, "that is the name of another");
         assert_eq!(group("wheel:x:10:anna\n", "99"), Some(99));
+        assert_eq!(user("4294967296:x:0:0::/:\n:x:0:0::/:\n", "4294967296"), None);
+        assert_eq!(group("4294967296:x:0:\n", "4294967296"), None);
     }
 
     #[test]
