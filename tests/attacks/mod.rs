@@ -2,5 +2,10 @@
 //! defence.
 
 mod forge_user_names;
+mod inherit_capabilities;
 mod look_into_processes;
+mod poison_hook_environments;
+mod reuse_process_ids;
+mod send_long_id_maps;
 mod swapped_paths;
+mod use_leaked_descriptors;
