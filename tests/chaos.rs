@@ -6,6 +6,7 @@
 mod deeds;
 mod errnos;
 mod points;
+mod races;
 mod trial;
 
 use crate::common::{Caller, Kase, is_ours, is_root};
@@ -44,6 +45,26 @@ disturbed! {
     pause Pause 10;
     resume Resume 10;
     delete_force DeleteForce 10;
+}
+
+mod races_of_two {
+    #[test]
+    fn as_root() {
+        super::race(super::Caller::Root);
+    }
+    #[test]
+    fn as_user() {
+        super::race(super::Caller::User);
+    }
+}
+
+/// Of two commands at once, in `make test` so many times.
+fn race(caller: Caller) {
+    if !is_ours() {
+        skip!("is about kase");
+    }
+    let bound = Bound::chosen(100, TESTS);
+    Kase::with(caller, |kase| races::Races::new(kase).run(&bound));
 }
 
 fn disturb(caller: Caller, deed: Deed, name: &str, share: usize) {

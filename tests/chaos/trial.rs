@@ -286,13 +286,18 @@ impl<'a> Trial<'a> {
         for (what, points) in faults {
             text += &format!("  {}\n    at {}\n", what.trim_end(), points.join(", "));
         }
-        if let Some(path) = std::env::var_os("KASE_CHAOS_REPORT") {
-            append(path.as_ref(), &text);
-        }
+        tell(&text);
         if let Some(path) = std::env::var_os("KASE_CHAOS_ERRORS") {
             append(path.as_ref(), &errors.iter().fold(String::new(), |all, error| all + error + "\n"));
         }
         assert!(faults.is_empty(), "{text}");
+    }
+}
+
+/// Writes to the report that `make test/chaos` shows.
+pub fn tell(text: &str) {
+    if let Some(path) = std::env::var_os("KASE_CHAOS_REPORT") {
+        append(path.as_ref(), text);
     }
 }
 
