@@ -206,6 +206,23 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     shown.into()
 }
 
+/// JSON in which nothing is left that a terminal obeys. serde escapes what JSON must not have as it is, which leaves
+/// DEL and the control characters of ISO 8859: of these, one begins a sequence as ESC does. They stand in strings alone.
+pub fn printable_json(json: &str) -> Cow<'_, str> {
+    let is_left = |c: char| c.is_control() && !c.is_ascii_control() || c == '\u{7f}';
+    if !json.contains(is_left) {
+        return json.into();
+    }
+    let mut shown = String::new();
+    for c in json.chars() {
+        match is_left(c) {
+            true => shown.push_str(&format!("\\u{:04x}", u32::from(c))),
+            false => shown.push(c),
+        }
+    }
+    shown.into()
+}
+
 /// An errno reads the same whichever crate it came through.
 fn text(link: &(dyn Error + 'static)) -> String {
     match link.downcast_ref::<Errno>() {
@@ -233,6 +250,14 @@ mod tests {
     fn a_place_prints_as_a_path_into_the_config() {
         assert_eq!(Place::nth("mounts", 4).field(".source").to_string(), "mounts[4].source");
         assert_eq!(Place::of("process.cwd").to_string(), "process.cwd");
+    }
+
+    #[test]
+    fn json_keeps_its_meaning_without_what_a_terminal_obeys() {
+        let text = "ä\u{9b}31m\u{7f}\u{85}\u{1b}";
+        let shown = printable_json(&serde_json::Value::from(text).to_string()).into_owned();
+        assert_eq!(shown, r#""ä\u009b31m\u007f\u0085\u001b""#);
+        assert_eq!(serde_json::from_str::<String>(&shown).unwrap(), text);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! runc's: `text` (logfmt) and `json`, with the keys level, msg and time. kase logs single events and no
 //! spans, and starts in well under a millisecond, so the subscriber is ours: a format and one write(2).
 
-use crate::fault::{Fault, OrFault, Report, printable};
+use crate::fault::{Fault, OrFault, Report, printable, printable_json};
 use crate::output_file;
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
@@ -226,10 +226,9 @@ fn line(format: Format, level: Level, message: &str, now: SystemTime) -> String 
     let time = humantime::format_rfc3339_seconds(now);
     match format {
         Format::Json => {
-            format!(
-                "{{\"level\":\"{level}\",\"msg\":{},\"time\":\"{time}\"}}\n",
-                serde_json::Value::from(message)
-            )
+            let message = serde_json::Value::from(message).to_string();
+            let message = printable_json(&message);
+            format!("{{\"level\":\"{level}\",\"msg\":{message},\"time\":\"{time}\"}}\n")
         }
         Format::Text => format!("time=\"{time}\" level={level} msg={message:?}\n"),
     }

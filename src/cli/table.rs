@@ -1,7 +1,7 @@
 //! Output: tables, and the choice between words and JSON, for every command that shows something.
 
 use super::arguments::Arguments;
-use crate::fault::{Fault, OrFault, printable};
+use crate::fault::{Fault, OrFault, printable, printable_json};
 use std::io::{self, Write};
 
 /// Whether JSON is asked for.
@@ -9,10 +9,11 @@ pub fn is_json(arguments: &Arguments<'_>) -> bool {
     arguments.text("format") == Some("json")
 }
 
-/// Prints what a command shows, all of it at once.
+/// Prints what a command shows, all of it at once: JSON, or what is printable already.
 pub fn print(text: impl AsRef<[u8]>) -> anyhow::Result<()> {
+    let text = String::from_utf8_lossy(text.as_ref());
     let mut out = io::stdout().lock();
-    out.write_all(text.as_ref()).and_then(|()| out.flush()).or_write_fault(|| {
+    out.write_all(printable_json(&text).as_bytes()).and_then(|()| out.flush()).or_write_fault(|| {
         Fault::doing("write to standard output")
             .remedy("lead it to a file, a pipe or a terminal that takes it")
     })

@@ -9,3 +9,4 @@ mod reuse_process_ids;
 mod send_long_id_maps;
 mod swapped_paths;
 mod use_leaked_descriptors;
+mod write_to_terminals;

@@ -4,6 +4,7 @@
 //! inject log=FILE [uid=UID gid=GID] [attach=PID] [at=PROCESS:NUMBER:N:kill | at=PROCESS:NUMBER:N:ERRNO]
 //!        -- PROGRAM [ARG…]
 //! inject log=FILE hold=before|after calls=NUMBER[,NUMBER…] [path=END] until=FILE -- PROGRAM [ARG…]
+//! inject type=TEXT
 //! ```
 //!
 //! A process is named by its descent: `1` is the command, `1.2` its second child. N counts, from 1, a process's system
@@ -13,12 +14,14 @@
 //! executes one; with `at`, the call that was met.
 //! With `hold` the command alone is followed, and stands still before or after the first of these calls, of those with
 //! a path that ends in this, until the file is there. The log is no longer empty once it stands.
+//! With `type` there is no command: it types into each terminal that it has.
 //!
 //! It ends as the command does; `128 + N` if a signal ended that.
 
 mod hold;
 mod registers;
 mod tracer;
+mod typing;
 
 use hold::Hold;
 use std::collections::BTreeMap;
@@ -41,6 +44,10 @@ fn main() -> ExitCode {
 
 fn run() -> Result<u8, Error> {
     let words: Vec<String> = std::env::args().skip(1).collect();
+    if let Some(text) = words.first().and_then(|word| word.strip_prefix("type=")) {
+        typing::type_into_all(text);
+        return Ok(0);
+    }
     let end = words.iter().position(|word| word == "--").ok_or_else(|| wrong("there is no --"))?;
     let options: BTreeMap<&str, &str> = words[..end].iter().filter_map(|word| word.split_once('=')).collect();
     let log = options.get("log").ok_or_else(|| wrong("log=FILE is missing"))?;
