@@ -1,6 +1,7 @@
 //! Adds a process to a running container.
 
 use super::announcement::Announcement;
+use super::locks::GUARDED;
 use super::{Container, Status};
 use crate::accounts;
 use crate::bundle;
@@ -39,7 +40,7 @@ use oci_spec::runtime::Linux;
 use rootless::caller::Standing;
 use std::ffi::CStr;
 use std::fs::File;
-use std::io;
+use std::io::{self, Read as _};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
@@ -212,27 +213,34 @@ fn attend(signals: Signals, added: &mut Child, console: Console) -> anyhow::Resu
 
 /// A file beside the record, and no symlink.
 fn open_state(container: &Container, name: &str) -> nix::Result<OwnedFd> {
-    let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    path::openat(container.directory_fd(), name, flags, Mode::empty())
+    path::openat(container.directory_fd(), name, OFlag::O_RDONLY | GUARDED, Mode::empty())
+}
+
+/// What is in it: more than kase takes for a configuration is none of its own.
+fn read_state(file: OwnedFd) -> io::Result<Vec<u8>> {
+    const MOST: u64 = 64 << 20;
+    let mut bytes = Vec::new();
+    match File::from(file).take(MOST + 1).read_to_end(&mut bytes)? as u64 {
+        0..=MOST => Ok(bytes),
+        _ => Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it has more than {} MiB", MOST >> 20))),
+    }
 }
 
 /// The configuration that the container was created with, whatever has become of its bundle.
 pub(super) fn stored(container: &Container) -> anyhow::Result<Config> {
-    let file = open_state(container, "config.json")
-        .or_fault(|| Fault::doing("open the container's configuration"))?;
-    let mut text = Vec::new();
-    io::Read::read_to_end(&mut File::from(file), &mut text)?;
-    Ok(bundle::parse(&text)?)
+    let doing = || Fault::doing("read the container's configuration in its state directory");
+    let file = open_state(container, "config.json").or_fault(doing)?;
+    Ok(bundle::parse(&read_state(file).or_fault(doing)?)?)
 }
 
 /// The filter as it was compiled at the container's creation.
 fn filter(container: &Container) -> anyhow::Result<Option<Program>> {
+    let doing = || Fault::doing("read the container's system call filter in its state directory");
     let file = match open_state(container, "filter") {
         Err(nix::Error::ENOENT) => return Ok(None),
-        file => file.or_fault(|| Fault::doing("open the container's system call filter"))?,
+        file => file.or_fault(doing)?,
     };
-    let mut bytes = Vec::new();
-    io::Read::read_to_end(&mut File::from(file), &mut bytes)?;
+    let bytes = read_state(file).or_fault(doing)?;
     let damaged = || Fault::doing("the container's system call filter in its state directory is damaged");
     Ok(Some(Program::from_bytes(&bytes).ok_or_else(damaged)?))
 }

@@ -1,6 +1,7 @@
 //! Attackers at work, one file a class: each with a control that shows that the attack works on a victim without the
 //! defence.
 
+mod forge_records;
 mod forge_user_names;
 mod inherit_capabilities;
 mod look_into_processes;
