@@ -28,7 +28,7 @@ fn pipe(kase: &Kase, name: &str) -> String {
 }
 
 /// Everywhere that kase takes a file to write: its options before the command, and the bundle.
-fn all_files(kase: &Kase, file: &str) -> Vec<(Vec<String>, Vec<String>, Bundle)> {
+pub fn all_files(kase: &Kase, file: &str) -> Vec<(Vec<String>, Vec<String>, Bundle)> {
     let plain = || kase.bundle().args(["/probe", "true"]);
     let option = |name: &str| vec![name.to_owned(), file.to_owned()];
     let hook = json!([{"path": "/bin/sh", "args": ["sh", "-c", "echo hook"]}]);
@@ -47,7 +47,7 @@ fn all_files(kase: &Kase, file: &str) -> Vec<(Vec<String>, Vec<String>, Bundle)>
     ]
 }
 
-fn run(kase: &Kase, (before, options, bundle): &(Vec<String>, Vec<String>, Bundle)) -> Outcome {
+pub fn run(kase: &Kase, (before, options, bundle): &(Vec<String>, Vec<String>, Bundle)) -> Outcome {
     let (id, text) = (kase.id(), |words: &[String]| words.to_vec());
     let mut all = text(before);
     all.extend(["run", "-b", bundle.dir().to_str().unwrap()].map(str::to_owned));
