@@ -1,8 +1,6 @@
 //! A process added to a container: as whom, where, with what, and what becomes of its exit code.
 
 use crate::common::{Container, Kase, json, value};
-use nix::sys::stat::Mode;
-use nix::unistd::mkfifo;
 use std::fs;
 
 deeds! {
@@ -24,7 +22,6 @@ deeds! {
     exec_detached_writes_its_pid,
     no_descriptor_of_ours_reaches_the_process,
     a_name_is_looked_up_in_the_containers_passwd,
-    a_passwd_that_is_not_a_regular_file_is_not_opened,
     nothing_of_the_container_is_opened_for_numbers,
     exec_in_a_stopped_container_is_refused,
     a_later_change_of_the_bundle_does_not_matter,
@@ -217,18 +214,6 @@ fn a_name_is_looked_up_in_the_containers_passwd(kase: &Kase) {
     let container = kase.run_detached(&bundle);
     assert!(sees(&container, ["--user", "zero"], ["id"]).starts_with("Uid: 0 0 0 0\nGid: 0 0 0 0\n"));
     assert!(sees(&container, ["--user", "0:0"], ["id"]).starts_with("Uid: 0 0 0 0\nGid: 0 0 0 0\n"));
-}
-
-/// kase opens it with the rights of its caller, whatever the container's device cgroup says: a tape would be rewound.
-fn a_passwd_that_is_not_a_regular_file_is_not_opened(kase: &Kase) {
-    let bundle = kase.bundle().args(["/probe", "sleep"]).file("etc/group", "zero:x:0:\n");
-    mkfifo(&bundle.rootfs("etc/passwd"), Mode::from_bits_truncate(0o666)).unwrap();
-    let container = kase.run_detached(&bundle);
-    let outcome = kase.call(["exec", "--user", "zero", &container.id, "/probe", "exit", "0"]);
-    outcome.exited(255);
-    assert!(outcome.err.contains("/etc/passwd: it is not a regular file"), "{outcome}");
-    assert_eq!(outcome.help(), "give --user numbers, as in 1000:1000", "{outcome}");
-    assert!(sees(&container, ["--user", "0:zero"], ["id"]).starts_with("Uid: 0 0 0 0\nGid: 0 0 0 0\n"));
 }
 
 fn nothing_of_the_container_is_opened_for_numbers(kase: &Kase) {

@@ -23,8 +23,6 @@ deeds! {
     the_last_of_a_repeated_variable_wins,
     the_program_is_found_in_the_containers_path,
     no_descriptor_of_ours_reaches_the_container,
-    no_descriptor_of_ours_leads_to_a_program_of_the_hosts,
-    a_directory_of_the_hosts_is_no_working_directory,
     arguments_are_passed_as_they_are,
     the_argument_zero_is_as_given,
     no_signal_is_ignored,
@@ -198,41 +196,6 @@ fn no_descriptor_of_ours_reaches_the_container(kase: &Kase) {
     let outcome = kase.finish(shell);
     let fds: Vec<&str> = outcome.stdout().lines().map(|line| &line[..1]).collect();
     assert_eq!(fds, ["0", "1", "2"], "{outcome}");
-}
-
-/// CVE-2024-21626: as its owner, an image names a program by way of a directory that kase has open.
-fn no_descriptor_of_ours_leads_to_a_program_of_the_hosts(kase: &Kase) {
-    use std::os::unix::fs::PermissionsExt;
-    let outside = kase.path("outside");
-    crate::common::programs::copy_to(crate::common::programs::probe(), &outside);
-    fs::set_permissions(&outside, fs::Permissions::from_mode(0o755)).unwrap();
-    let ways: Vec<_> = (3..32)
-        .flat_map(|number| ["..", "../..", "../../.."].map(|up| format!("/proc/self/fd/{number}/{up}")))
-        .collect();
-    let path = format!("PATH={}", ways.join(":"));
-    let bundle = kase.bundle().edit(|spec| spec["process"]["env"].as_array_mut().unwrap().push(json!(path)));
-    let overlay = kase.directory("overlay");
-    let overlay = format!("--overlay={}", overlay.display());
-    let named = bundle.args(["outside", "args", "escaped"]);
-    for options in [&[][..], &[overlay.as_str()]] {
-        let words = ["run", "-b", named.dir().to_str().unwrap()].into_iter().chain(options.iter().copied());
-        kase.call(words.chain([kase.id().as_str()])).refused(&["executable file not found in $PATH"]);
-    }
-    let container = kase.run_detached(&named.args(["/probe", "sleep"]));
-    let added = kase.call(["exec", &container.id, "outside", "args", "escaped"]);
-    assert_eq!(added.code, 255, "{added}");
-    assert!(added.err.contains("executable file not found in $PATH"), "{added}");
-}
-
-fn a_directory_of_the_hosts_is_no_working_directory(kase: &Kase) {
-    let bundle = kase.bundle().edit(|spec| spec["process"]["cwd"] = json!("/proc/self/fd/3"));
-    let id = kase.id();
-    let words = kase.command(["run", "--preserve-fds", "1", "-b", bundle.dir().to_str().unwrap(), &id]);
-    let mut shell = kase.program("/bin/sh");
-    shell.args(["-c", "exec 3</usr; exec \"$0\" \"$@\""]).arg(words.get_program()).args(words.get_args());
-    let refused = kase.finish(shell);
-    refused.refused(&["process.cwd", "outside of the container's root"]);
-    assert_eq!(refused.help(), "name a directory of the rootfs");
 }
 
 fn arguments_are_passed_as_they_are(kase: &Kase) {

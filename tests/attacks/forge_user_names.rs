@@ -117,6 +117,10 @@ fn what_cannot_be_read_to_its_end_is_not_read(kase: &Kase) {
             let outcome = as_user(&container, user);
             assert!(!outcome.out.contains("Uid:"), "{path} is {what}, --user {user}: {outcome}");
             assert_eq!(outcome.code, 255, "{path} is {what}, --user {user}: {outcome}");
+            if ["a FIFO", "a device", "a directory"].contains(&what) {
+                assert!(outcome.err.contains(&format!("/{path}: it is not a regular file")), "{outcome}");
+                assert_eq!(outcome.help(), "give --user numbers, as in 1000:1000", "{outcome}");
+            }
             let by_numbers = as_user(&container, "0:0");
             by_numbers.succeeded();
             container.call("delete", ["--force"]).succeeded();

@@ -2,18 +2,20 @@
 //! its working directory and its descriptors it would reach the host (CVE-2016-9962, CVE-2024-21626). With
 //! CAP_SYS_PTRACE nothing that the process could say of itself keeps it from that.
 
-use crate::common::{Bundle, Container, Kase, json};
+use crate::common::{Bundle, Container, Kase, json, patience};
 use std::fs;
 use std::process::Command;
+use std::time::Instant;
 
 deeds! {
     exec_shows_nothing_of_the_host,
+    exec_in_the_hosts_pid_namespace_shows_nothing_of_the_host,
     exec_shows_no_privilege_that_the_program_does_not_get,
+    a_container_in_anothers_pid_namespace_shows_nothing_of_the_host,
+    init_in_the_hosts_pid_namespace_shows_nothing_of_the_host,
 }
-deeds! { root: a_container_in_anothers_pid_namespace_shows_nothing_of_the_host }
 deeds! { root: a_hook_of_a_container_in_anothers_namespaces_shows_nothing_of_the_host }
 deeds! { root: a_hook_of_a_container_with_a_new_user_namespace_shows_nothing_of_the_host }
-deeds! { root: init_in_a_user_namespace_shows_nothing_of_the_host }
 
 /// The capabilities that an attacker has.
 const WEAK: &[&str] = &[];
@@ -50,13 +52,27 @@ fn slowly(kase: &Kase, command: &Command) -> Command {
 
 /// Has the command run slowly until the attacker has had a look at a process of it: on a busy machine it may come late.
 fn until_seen(kase: &Kase, attacker: &Container<'_>, command: impl Fn() -> Command) {
-    for _ in 0..10 {
+    until(kase, attacker, command, || attacker.stdout().contains("permitted "));
+}
+
+/// The same until the attacker has seen the process whose id the command writes into the file `pid`, where it sees
+/// others too.
+fn until_seen_by_its_id(kase: &Kase, attacker: &Container<'_>, command: impl Fn() -> Command) {
+    until(kase, attacker, command, || {
+        let pid = fs::read_to_string(kase.path("pid")).unwrap();
+        attacker.stdout().contains(&format!("process {pid}\n"))
+    });
+}
+
+fn until(kase: &Kase, attacker: &Container<'_>, command: impl Fn() -> Command, is_seen: impl Fn() -> bool) {
+    let begun = Instant::now();
+    loop {
         kase.finish(slowly(kase, &command())).exited(0);
-        if attacker.stdout().contains("permitted ") {
+        if is_seen() {
             return;
         }
+        assert!(begun.elapsed() < patience() / 2, "the attacker sees no process: {}", attacker.stdout());
     }
-    panic!("the attacker sees no process");
 }
 
 /// What the attacker saw that is the host's: a descriptor may only be what the program has, or a way to talk.
@@ -114,6 +130,19 @@ fn exec_shows_nothing_of_the_host(kase: &Kase) {
     }
 }
 
+/// There it sees every process of kase's. With CAP_SYS_PTRACE it may look into all of the host's anyway, unless it has a
+/// user namespace of its own.
+fn exec_in_the_hosts_pid_namespace_shows_nothing_of_the_host(kase: &Kase) {
+    let strengths: &[&[&str]] = if kase.is_root() { &[WEAK] } else { &[WEAK, MAY_TRACE, MIGHTY] };
+    for capabilities in strengths {
+        let attacker = attacker(kase, kase.bundle().without_namespace("pid"), capabilities);
+        let exec = || kase.command(["exec", "--pid-file", "pid", &attacker.id, "/true"]);
+        until_seen_by_its_id(kase, &attacker, exec);
+        let seen = attacker.stdout();
+        assert!(!seen.contains("of the host"), "{capabilities:?}: {seen}");
+    }
+}
+
 /// Without no_new_privs, CAP_SYS_ADMIN is what a filter takes to be installed: whoever traces the process would have it.
 fn exec_shows_no_privilege_that_the_program_does_not_get(kase: &Kase) {
     let bundle = kase.bundle().edit(|spec| {
@@ -133,17 +162,24 @@ fn exec_shows_no_privilege_that_the_program_does_not_get(kase: &Kase) {
     assert_eq!(filters.stdout(), "Seccomp: 2\nSeccomp_filters: 1\n");
 }
 
+/// A rootless pod shares its user namespace too, which owns the other.
 fn a_container_in_anothers_pid_namespace_shows_nothing_of_the_host(kase: &Kase) {
     for capabilities in [WEAK, MAY_TRACE, MIGHTY] {
         let attacker = attacker(kase, kase.bundle(), capabilities);
-        let path = format!("/proc/{}/ns/pid", attacker.pid());
-        let bundle = kase.bundle().args(["/true"]).namespace(json!({"type": "pid", "path": path}));
+        let join = |kind: &str| json!({"type": kind, "path": format!("/proc/{}/ns/{kind}", attacker.pid())});
+        let mut bundle = kase.bundle().args(["/true"]).namespace(join("pid"));
+        if !kase.is_root() {
+            bundle = bundle.namespace(join("user"));
+        }
         let dir = bundle.dir().display().to_string();
         until_seen(kase, &attacker, || kase.command(["run", "-b", &dir, &kase.id()]));
         for _ in 0..10 {
             kase.run(&bundle).exited(0);
         }
         assert_eq!(seen(kase, &attacker), [""; 0], "{capabilities:?}");
+        if capabilities != WEAK {
+            control(kase, &attacker);
+        }
     }
 }
 
@@ -194,15 +230,24 @@ fn a_hook_of_a_container_with_a_new_user_namespace_shows_nothing_of_the_host(kas
 
 /// Root of a host is the owner of the user namespaces that it makes, and has all capabilities over what lives in them:
 /// a process that lets itself be looked into shows itself to each of root's containers that sees it.
-fn init_in_a_user_namespace_shows_nothing_of_the_host(kase: &Kase) {
-    let attacker = attacker(kase, kase.bundle().without_namespace("pid"), WEAK);
-    let map = json!([{"containerID": 0, "hostID": 400_000, "size": 65536}]);
-    let bundle = kase.bundle().args(["/true"]).namespace(json!({"type": "user"})).edit(|spec| {
-        spec["linux"]["uidMappings"] = map.clone();
-        spec["linux"]["gidMappings"] = map.clone();
-    });
-    let dir = bundle.dir().display().to_string();
-    until_seen(kase, &attacker, || kase.command(["run", "-b", &dir, &kase.id()]));
-    let seen = attacker.stdout();
-    assert!(!seen.contains("of the host"), "{seen}");
+/// What an ordinary user's container sees is another user namespace's.
+fn init_in_the_hosts_pid_namespace_shows_nothing_of_the_host(kase: &Kase) {
+    let strengths: &[&[&str]] = if kase.is_root() { &[WEAK] } else { &[WEAK, MAY_TRACE, MIGHTY] };
+    for capabilities in strengths {
+        let attacker = attacker(kase, kase.bundle().without_namespace("pid"), capabilities);
+        // An ordinary user's own id needs no program with root's rights, which strace would take away.
+        let map = |own: u32| match kase.is_root() {
+            true => json!([{"containerID": 0, "hostID": 400_000, "size": 65536}]),
+            false => json!([{"containerID": 0, "hostID": own, "size": 1}]),
+        };
+        let bundle = kase.bundle().args(["/true"]).namespace(json!({"type": "user"})).edit(|spec| {
+            spec["linux"]["uidMappings"] = map(kase.identity.uid);
+            spec["linux"]["gidMappings"] = map(kase.identity.gid);
+        });
+        let dir = bundle.dir().display().to_string();
+        let run = || kase.command(["run", "--pid-file", "pid", "-b", &dir, &kase.id()]);
+        until_seen_by_its_id(kase, &attacker, run);
+        let seen = attacker.stdout();
+        assert!(!seen.contains("of the host"), "{capabilities:?}: {seen}");
+    }
 }
