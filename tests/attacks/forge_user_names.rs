@@ -160,11 +160,9 @@ fn a_file_that_is_swapped_leads_nowhere_else(kase: &Kase) {
         }
         let attacker = kase.run_detached(&bundle);
         attacker.says("exchanging");
-        let mut found = 0;
-        for _ in 0..50 {
+        for _ in 0..25 {
             let outcome = as_user(&attacker, "zero");
             assert!(!outcome.out.contains("4321"), "{outcome}");
-            found += usize::from(outcome.out.starts_with("Uid: 1234 "));
             assert!(outcome.code == 255 || outcome.out.starts_with("Uid: 1234 "), "{outcome}");
         }
         if other == "link" {
@@ -174,6 +172,5 @@ fn a_file_that_is_swapped_leads_nowhere_else(kase: &Kase) {
                 fs::read_to_string(&path).is_ok_and(|text| text.contains("4321"))
             });
         }
-        println!("{found} of 50 found the name beside the {other}");
     }
 }

@@ -12,9 +12,9 @@ deeds! { no_hook_of_the_host_runs_what_the_image_brings }
 /// Where each kind of hook of the host's runs.
 const KINDS: [&str; 5] = ["prestart", "createRuntime", "createContainer", "poststart", "poststop"];
 
-/// The hook says whether one of the image's libraries is in it, after it has run a command by its name; `done` at last.
+/// The hook says whether one of the image's libraries is in what it runs, and runs a command by its name; `done` at last.
 const HOOK: &str =
-    "grep -q evil.so /proc/$$/maps && echo loaded >>\"$MARK\"; id >/dev/null; echo done >>\"$MARK\"";
+    "grep -q evil.so /proc/self/maps && echo loaded >>\"$MARK\"; id >/dev/null; echo done >>\"$MARK\"";
 
 /// What the image sets, without the marks.
 const VARIABLES: [&str; 6] = [

@@ -130,6 +130,12 @@ fn control(kase: &Kase) {
 /// Where a command stands still, and what it may say when it goes on.
 fn moments() -> Vec<(&'static str, libc::c_long, &'static str)> {
     vec![
+        // The record has been read.
+        ("before", libc::SYS_pidfd_open, "kill $id KILL"),
+        ("before", libc::SYS_pidfd_open, "kill --all $id KILL"),
+        ("before", libc::SYS_pidfd_open, "exec $id /true"),
+        ("before", libc::SYS_pidfd_open, "delete --force $id"),
+        // The process has been opened.
         ("after", libc::SYS_pidfd_open, "kill $id KILL"),
         ("before", libc::SYS_pidfd_send_signal, "kill $id KILL"),
         ("before", libc::SYS_pidfd_send_signal, "kill --all $id KILL"),

@@ -50,7 +50,7 @@ fn a_container_types_nothing_into_its_callers_terminal(kase: &Kase) {
                 }
             })
         };
-        for has_terminal in [true, false] {
+        for has_terminal in [false, true] {
             let bundle = victim().args(["/inject", TYPED]);
             let bundle = bundle.edit(|spec| spec["process"]["terminal"] = json!(has_terminal));
             let run = kase.command(words(["run", "-b"], bundle.dir(), [kase.id().as_str()]));
