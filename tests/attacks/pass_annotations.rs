@@ -1,6 +1,6 @@
 //! The author of a pod or an image writes annotations that an engine passes on. Those that act are the few of the
 //! README's table, all of whose names an engine can leave out by what `kase features` says; no other changes anything,
-//! and none does more than its line says (CVE-2024-3154, whose tests are in cgroups/refused.rs).
+//! and none does more than its line says. What properties of systemd's may do is tried in tests/cgroups/refused.rs.
 
 use crate::common::{Bundle, Kase, Value, is_root, json};
 use std::collections::BTreeSet;

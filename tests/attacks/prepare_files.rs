@@ -1,6 +1,6 @@
 //! Another user prepares, replaces, and keeps replacing what kase is told to write to or to look into: logs, traces, pid
 //! files, hooks' files and the state directory, by symlinks, FIFOs and directories of their own. Nothing of kase's
-//! caller's is changed or run by that, and no command waits for it (CVE-2024-45310).
+//! caller's is changed or run by that, and no command waits for it.
 
 use crate::common::{Bundle, Kase, is_root, json, programs, wait_until, words};
 use crate::output_files::{all_files, run};
