@@ -2,9 +2,9 @@
 
 use super::fake_root;
 use super::notes::Notes;
-use crate::fault::{Fault, Place};
-use crate::seccomp::{Arch, Execve, Program, compile};
-use oci_spec::runtime::{LinuxSeccomp, LinuxSeccompAction};
+use crate::fault::Fault;
+use crate::seccomp::{Arch, Program, compile};
+use oci_spec::runtime::{LinuxSeccomp, LinuxSeccompAction, LinuxSyscall};
 use std::collections::HashMap;
 use std::path::Path;
 
@@ -75,7 +75,7 @@ pub fn decide<'spec>(
         Some(profile) => Some(listener(profile)?),
         None => None,
     };
-    if program.execve == Execve::Refused {
+    if program.refuses_execve {
         return Err(Fault::at(
             "linux.seccomp",
             "the filter refuses execve, so that no program could be started",
@@ -86,21 +86,17 @@ pub fn decide<'spec>(
 }
 
 fn listener(profile: &LinuxSeccomp) -> Result<Listener<'_>, Fault> {
-    let asks = |name: &str| {
-        profile.syscalls().iter().flatten().any(|entry| {
-            entry.action() == LinuxSeccompAction::ScmpActNotify
-                && entry.names().iter().any(|listed| listed == name)
-        })
+    let asks = |entry: &LinuxSyscall| {
+        entry.action() == LinuxSeccompAction::ScmpActNotify
+            && entry.names().iter().any(|name| name == "sendmsg")
     };
     // Init hands the listener to kase by sendmsg(2), under the filter: nobody could answer for it yet.
-    if asks("sendmsg") {
+    if profile.syscalls().iter().flatten().any(asks) {
         return Err(Fault::at("linux.seccomp.syscalls", "SCMP_ACT_NOTIFY cannot be used for sendmsg")
             .remedy("leave sendmsg out of the rules that notify"));
     }
-    let path = profile.listener_path().as_deref().unwrap_or(Path::new(""));
-    if !path.is_absolute() {
-        return Err(Fault::at(Place::of("linux.seccomp.listenerPath"), "is no absolute path")
-            .remedy("give the agent's socket by its whole path"));
-    }
-    Ok(Listener { path, metadata: profile.listener_metadata().as_deref() })
+    Listener::of(profile).filter(|listener| listener.path.is_absolute()).ok_or_else(|| {
+        Fault::at("linux.seccomp.listenerPath", "is no absolute path")
+            .remedy("give the agent's socket by its whole path")
+    })
 }

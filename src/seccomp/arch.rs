@@ -45,7 +45,7 @@ pub(super) enum Endian {
 /// x32's calls are x86_64's with this bit set, under the same audit number.
 pub(super) const X32_BIT: u32 = 0x4000_0000;
 
-// include/uapi/linux/audit.h: the ELF machine, and these two marks.
+// include/uapi/linux/audit.h: the ELF machine, and these marks.
 const AUDIT_64BIT: u32 = 0x8000_0000;
 const AUDIT_LITTLE: u32 = 0x4000_0000;
 const AUDIT_N32: u32 = 0x2000_0000;
@@ -112,32 +112,11 @@ impl Arch {
     /// The architecture that the spec's word means on a host of `native`, `None` where there is no
     /// table for it.
     pub(super) fn named(word: SpecArch, native: Self) -> Option<Self> {
-        Some(match word {
-            SpecArch::ScmpArchNative => native,
-            SpecArch::ScmpArchX86 => Self::X86,
-            SpecArch::ScmpArchX86_64 => Self::X86_64,
-            SpecArch::ScmpArchX32 => Self::X32,
-            SpecArch::ScmpArchArm => Self::Arm,
-            SpecArch::ScmpArchAarch64 => Self::Aarch64,
-            SpecArch::ScmpArchLoongarch64 => Self::Loongarch64,
-            SpecArch::ScmpArchMips => Self::Mips,
-            SpecArch::ScmpArchMips64 => Self::Mips64,
-            SpecArch::ScmpArchMips64n32 => Self::Mips64n32,
-            SpecArch::ScmpArchMipsel => Self::Mipsel,
-            SpecArch::ScmpArchMipsel64 => Self::Mipsel64,
-            SpecArch::ScmpArchMipsel64n32 => Self::Mipsel64n32,
-            SpecArch::ScmpArchPpc => Self::Ppc,
-            SpecArch::ScmpArchPpc64 => Self::Ppc64,
-            SpecArch::ScmpArchPpc64le => Self::Ppc64le,
-            SpecArch::ScmpArchRiscv64 => Self::Riscv64,
-            SpecArch::ScmpArchS390 => Self::S390,
-            SpecArch::ScmpArchS390x => Self::S390x,
-            SpecArch::ScmpArchParisc
-            | SpecArch::ScmpArchParisc64
-            | SpecArch::ScmpArchM68k
-            | SpecArch::ScmpArchSh
-            | SpecArch::ScmpArchSheb => return None,
-        })
+        let word = word.to_string();
+        match word.as_str() {
+            "SCMP_ARCH_NATIVE" => Some(native),
+            word => Self::ALL.into_iter().find(|arch| arch.word() == word),
+        }
     }
 
     /// The spec's word for it.
@@ -187,18 +166,12 @@ impl Arch {
         }
     }
 
-    pub(super) const fn width(self) -> Width {
-        match self {
-            Self::X86
-            | Self::X32
-            | Self::Arm
-            | Self::Mips
-            | Self::Mips64n32
-            | Self::Mipsel
-            | Self::Mipsel64n32
-            | Self::Ppc
-            | Self::S390 => Width::Bits32,
-            _ => Width::Bits64,
+    pub(super) fn width(self) -> Width {
+        let audit = self.audit();
+        // x32 and n32 are narrow, although their machines are wide.
+        match self == Self::X32 || audit & AUDIT_N32 != 0 || audit & AUDIT_64BIT == 0 {
+            true => Width::Bits32,
+            false => Width::Bits64,
         }
     }
 
@@ -209,16 +182,7 @@ impl Arch {
     }
 
     pub(super) const fn endian(self) -> Endian {
-        match self {
-            Self::Mips
-            | Self::Mips64
-            | Self::Mips64n32
-            | Self::Ppc
-            | Self::Ppc64
-            | Self::S390
-            | Self::S390x => Endian::Big,
-            _ => Endian::Little,
-        }
+        if self.audit() & AUDIT_LITTLE == 0 { Endian::Big } else { Endian::Little }
     }
 
     /// Where the numbers of its calls begin.

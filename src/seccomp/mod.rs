@@ -49,7 +49,7 @@ pub fn compile(profile: &LinuxSeccomp, native: Arch) -> Result<Program, Refusal>
     if instructions.len() > MOST_INSTRUCTIONS {
         return Err(rules.too_long(instructions.len()));
     }
-    Ok(Program { instructions, flags, execve: rules.execve(), unknown: rules.unknown })
+    Ok(Program { instructions, flags, refuses_execve: rules.refuses_execve(), unknown: rules.unknown })
 }
 
 /// The number of a call on an architecture, `None` if it does not have it.

@@ -27,18 +27,8 @@ pub struct Program {
     pub flags: u32,
     /// Names that no architecture has, each with its place: passed over.
     pub unknown: Vec<Unknown>,
-    /// What becomes of execve(2).
-    pub execve: Execve,
-}
-
-/// What becomes of execve(2), by which everything starts that runs under a filter.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub enum Execve {
-    /// It may go through, if only for some arguments or when somebody else says so.
-    #[default]
-    MayPass,
-    /// It is refused always.
-    Refused,
+    /// Whether execve(2) is refused always, by which everything starts that runs under a filter.
+    pub refuses_execve: bool,
 }
 
 /// A name in the profile that is no system call's.
@@ -108,7 +98,7 @@ impl Program {
             flags: u32::from_ne_bytes(*flags),
             unknown: Vec::new(),
             // A container is not created under a filter that refuses execve(2).
-            execve: Execve::MayPass,
+            refuses_execve: false,
         })
     }
 }

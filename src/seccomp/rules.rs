@@ -8,7 +8,7 @@ use super::answers::{Answer, Answers, Slots};
 use super::arch::Arch;
 use super::calls::{ARM_PRIVATE, Call};
 use super::conditions::{self, Condition, Rule};
-use super::program::{Execve, MOST_INSTRUCTIONS, Refusal, Unknown};
+use super::program::{MOST_INSTRUCTIONS, Refusal, Unknown};
 use oci_spec::runtime::{LinuxSeccomp, LinuxSeccompAction, LinuxSyscall};
 
 // include/uapi/linux/seccomp.h: SECCOMP_RET_*, with 16 bits of data in the lower half.
@@ -20,6 +20,8 @@ const NOTIFY: u32 = 0x7fc0_0000;
 const TRACE: u32 = 0x7ff0_0000;
 const LOG: u32 = 0x7ffc_0000;
 const ALLOW: u32 = 0x7fff_0000;
+/// SECCOMP_RET_ACTION_FULL: what is no data.
+const ACTION: u32 = 0xffff_0000;
 
 /// What a call gets that is newer than the profile, so that the C library tries an older one.
 pub(super) const NO_SUCH_CALL: u32 = ERRNO | 38;
@@ -37,15 +39,9 @@ pub(super) struct Rules {
     entries: Vec<Entry>,
     /// The entries' calls, in the order of the profile.
     mentions: Vec<(Call, usize)>,
-    /// Does a call that is newer than the profile get ENOSYS?
-    newer: Newer,
-}
-
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Newer {
-    NoSuchCall,
-    /// Where the default lets calls through, a newer one is let through too.
-    Default,
+    /// Does a call that is newer than the profile get ENOSYS? Where the default lets calls through, a newer one is let
+    /// through too.
+    refuses_newer: bool,
 }
 
 /// An entry of `linux.seccomp.syscalls`.
@@ -86,11 +82,7 @@ impl Rules {
             unknown: Vec::new(),
             entries: Vec::new(),
             mentions: Vec::with_capacity(512),
-            newer: match default {
-                ALLOW | LOG => Newer::Default,
-                _ if profile.default_action() == LinuxSeccompAction::ScmpActTrace => Newer::Default,
-                _ => Newer::NoSuchCall,
-            },
+            refuses_newer: !matches!(default & ACTION, ALLOW | LOG | TRACE),
         };
         for (at, entry) in profile.syscalls().iter().flatten().enumerate() {
             rules.read_entry(at, entry)?;
@@ -98,20 +90,14 @@ impl Rules {
         Ok(rules)
     }
 
-    /// What becomes of execve(2).
-    pub fn execve(&self) -> Execve {
-        const ACTION: u32 = 0xffff_0000;
+    /// Whether execve(2) is refused always.
+    pub fn refuses_execve(&self) -> bool {
         let passes = |action: u32| matches!(action & ACTION, ALLOW | LOG | TRACE | NOTIFY);
         let call = Call::named("execve");
-        let of_it = self.mentions.iter().filter(|(named, _)| Some(*named) == call);
-        let mut decided = false;
-        for entry in of_it.map(|(_, at)| &self.entries[*at]) {
-            if passes(entry.action) {
-                return Execve::MayPass;
-            }
-            decided |= matches!(entry.when, When::Always);
-        }
-        if decided || !passes(self.default) { Execve::Refused } else { Execve::MayPass }
+        let named = self.mentions.iter().filter(|(named, _)| Some(*named) == call);
+        let entries: Vec<&Entry> = named.map(|(_, at)| &self.entries[*at]).collect();
+        let decided = entries.iter().any(|entry| matches!(entry.when, When::Always));
+        !entries.iter().any(|entry| passes(entry.action)) && (decided || !passes(self.default))
     }
 
     fn read_entry(&mut self, at: usize, listed: &LinuxSyscall) -> Result<(), Refusal> {
@@ -174,10 +160,7 @@ impl Rules {
                 }
             }
         }
-        let newer_from = match self.newer {
-            Newer::NoSuchCall => highest.map(|number| number + 1),
-            Newer::Default => None,
-        };
+        let newer_from = highest.filter(|_| self.refuses_newer).map(|number| number + 1);
         if newer_from.is_some() && arch.passes_calls_through_setup() {
             let answer = slots.action(NO_SUCH_CALL);
             *slots.at(0) = answer;
