@@ -7,7 +7,7 @@ mod v2;
 use super::layout::Layout;
 use super::*;
 use crate::plan::cgroup::annotated::Properties;
-use crate::plan::cgroup::{CgroupPlan, Driver, Location, Setting, Version, decide};
+use crate::plan::cgroup::{CgroupPlan, Driver, Location, Manager, Setting, Version, decide};
 use crate::plan::notes::Notes;
 use nix::unistd::geteuid;
 use rootless::caller::{Caller, Standing};
@@ -58,8 +58,7 @@ fn plan(path: &str, resources: &serde_json::Value, version: Version) -> CgroupPl
     let setting = Setting {
         version: Some(version),
         systemd: None,
-        driver: Driver::Cgroupfs,
-        properties: Properties::Scope,
+        manager: Manager { driver: Driver::Cgroupfs, properties: Properties::Scope },
         standing: Standing::Root,
         id: "test",
         owner: None,

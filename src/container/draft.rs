@@ -16,7 +16,7 @@ use crate::plan::cgroup::Systemd;
 use crate::plan::host_paths::rootfs_refused;
 use crate::plan::namespaces::Kind;
 use crate::plan::notes::Notes;
-use crate::plan::{Cgroups, Options, Plan, attributes, id_maps};
+use crate::plan::{Options, Plan, attributes, id_maps};
 use crate::trace;
 use rootless::caller::{Caller, Standing};
 use rootless::id_map::IdMaps;
@@ -66,12 +66,9 @@ pub fn draw<'spec>(
         no_new_keyring: request.no_new_keyring,
         preserve_fds: request.preserve_fds,
         id: &request.id,
-        cgroups: Cgroups {
-            version: layout.version(),
-            systemd: systemd(request.cgroups.driver, &host.caller),
-            driver: request.cgroups.driver,
-            properties: request.cgroups.properties,
-        },
+        version: layout.version(),
+        systemd: systemd(request.cgroups.driver, &host.caller),
+        cgroups: request.cgroups,
         overlay: request.overlay.as_deref(),
         fake_root: request.fake_root,
     };

@@ -30,7 +30,7 @@ use crate::plan::exec::{self, Changes};
 use crate::plan::namespaces::Kind;
 use crate::plan::notes::Notes;
 use crate::plan::payload::{self, Payload};
-use crate::plan::process::{Limit, groups};
+use crate::plan::process::{self, Limit};
 use crate::plan::seccomp::Listener;
 use crate::seccomp::Program;
 use crate::trace;
@@ -95,8 +95,9 @@ pub fn exec(container: &Container, mut request: Request) -> anyhow::Result<i32> 
     trace::step("plan");
     let mut notes = Notes::default();
     let last_capability = capability::last();
-    let plan =
-        exec::decide(&process, last_capability, &mut notes)?.with_groups(groups(config.annotations.as_ref()));
+    // Its ids are not checked against maps: the kernel knows those of the namespace that is joined.
+    let plan = process::decide(Some(&process), None, last_capability, &mut notes)?
+        .with_groups(process::groups(config.annotations.as_ref()));
     let facilities = Facilities::look(&attributes::needs(Some(&process), None))?;
     // As of the container.
     let confined = facts.namespaces & Kind::User.flag() != 0 || request.standing != Standing::Root;

@@ -17,23 +17,13 @@ pub enum Facility {
     Resctrl,
 }
 
-/// Whether it is there.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub enum Presence {
-    /// It is not, or nobody asked.
-    #[default]
-    Missing,
-    /// It is there and in use.
-    Present,
-}
-
 /// What was found.
 #[derive(Debug, Default)]
 pub struct Facilities {
     /// Whether AppArmor is enabled.
-    pub apparmor: Presence,
+    pub apparmor: bool,
     /// Whether SELinux is enabled, with a policy loaded.
-    pub selinux: Presence,
+    pub selinux: bool,
     /// The mounted resctrl file system.
     pub resctrl: Option<Resctrl>,
 }
@@ -43,10 +33,10 @@ pub struct Facilities {
 pub struct Resctrl {
     /// Where it is mounted.
     pub root: PathBuf,
-    /// The last-level cache (CAT).
-    pub cache: Presence,
-    /// Memory bandwidth (MBA).
-    pub bandwidth: Presence,
+    /// Whether it shares out the last-level cache (CAT).
+    pub cache: bool,
+    /// Whether it shares out memory bandwidth (MBA).
+    pub bandwidth: bool,
 }
 
 impl Facilities {
@@ -61,15 +51,11 @@ impl Facilities {
             false => String::new(),
         };
         Ok(Self {
-            apparmor: if asked(Facility::AppArmor) { apparmor()? } else { Presence::Missing },
-            selinux: if asked(Facility::Selinux) { selinux(&mounts)? } else { Presence::Missing },
+            apparmor: asked(Facility::AppArmor) && apparmor()?,
+            selinux: asked(Facility::Selinux) && selinux(&mounts)?,
             resctrl: if asked(Facility::Resctrl) { resctrl(&mounts)? } else { None },
         })
     }
-}
-
-fn presence(there: bool) -> Presence {
-    if there { Presence::Present } else { Presence::Missing }
 }
 
 /// The text of a file; nothing where `absent` is what the kernel says of it.
@@ -82,21 +68,21 @@ fn read(path: &str, absent: &[i32]) -> anyhow::Result<String> {
     }
 }
 
-fn apparmor() -> anyhow::Result<Presence> {
+fn apparmor() -> anyhow::Result<bool> {
     let enabled = read("/sys/module/apparmor/parameters/enabled", &[libc::ENOENT])?;
-    Ok(presence(enabled.starts_with('Y')))
+    Ok(enabled.starts_with('Y'))
 }
 
 /// As in libselinux: its file system is there, and this process has a label of a policy, not the one that the
 /// kernel gives before any is loaded.
-fn selinux(mounts: &str) -> anyhow::Result<Presence> {
+fn selinux(mounts: &str) -> anyhow::Result<bool> {
     if mounted(mounts, "selinuxfs").is_none() {
-        return Ok(Presence::Missing);
+        return Ok(false);
     }
     // The answer is EINVAL on a kernel without a security module that has labels.
     let label = read("/proc/self/attr/current", &[libc::ENOENT, libc::EINVAL])?;
     let label = label.trim_end_matches(['\0', '\n']);
-    Ok(presence(!label.is_empty() && label != "kernel"))
+    Ok(!label.is_empty() && label != "kernel")
 }
 
 fn resctrl(mounts: &str) -> anyhow::Result<Option<Resctrl>> {
@@ -110,7 +96,7 @@ impl Resctrl {
     pub fn at(root: PathBuf) -> io::Result<Self> {
         let info = |name: &str| root.join("info").join(name).try_exists();
         let cache = info("L3")? || info("L3CODE")?;
-        Ok(Self { cache: presence(cache), bandwidth: presence(info("MB")?), root })
+        Ok(Self { cache, bandwidth: info("MB")?, root })
     }
 }
 
@@ -145,7 +131,7 @@ mod tests {
         std::fs::create_dir_all(root.join("info/L3")).unwrap();
         let found = Resctrl::at(root.clone()).unwrap();
         std::fs::remove_dir_all(root).unwrap();
-        assert_eq!((found.cache, found.bandwidth), (Presence::Present, Presence::Missing));
+        assert_eq!((found.cache, found.bandwidth), (true, false));
     }
 
     #[test]

@@ -2,7 +2,8 @@
 
 use crate::fault::{Fault, OrFault};
 use crate::kernel::schedule::set_affinity;
-use crate::plan::scheduling::{Affinity, processors};
+use crate::plan::number_list::Mask;
+use crate::plan::scheduling::Affinity;
 
 /// In kase, before a process is added to a container: it inherits this.
 ///
@@ -32,7 +33,7 @@ pub fn settle(affinity: &Affinity) -> anyhow::Result<()> {
     }
     // With `initial` alone nothing is set again: the kernel keeps it as far as the cgroup has these processors.
     if affinity.initial.is_empty()
-        && let Err(error) = set_affinity(0, processors().words())
+        && let Err(error) = set_affinity(0, Mask::all().words())
     {
         tracing::warn!("the container keeps the CPU affinity of kase: {error}");
     }

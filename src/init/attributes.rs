@@ -6,9 +6,9 @@ use crate::kernel::schedule;
 use crate::plan::attributes::ProcessAttributes;
 use crate::plan::labels::Labels;
 use crate::plan::memory_policy::MemoryPolicy;
-use crate::plan::personality::Domain;
 use crate::plan::scheduling::{IoPriority, Scheduler};
 use crate::trace;
+use oci_spec::runtime::LinuxPersonalityDomain;
 use std::io;
 
 /// Who executes the program.
@@ -87,13 +87,13 @@ fn set_io_priority(priority: &IoPriority) -> anyhow::Result<()> {
     })
 }
 
-fn set_personality(domain: Domain) -> anyhow::Result<()> {
+fn set_personality(domain: LinuxPersonalityDomain) -> anyhow::Result<()> {
     /// linux/personality.h.
     const PER_LINUX: libc::c_ulong = 0;
     const PER_LINUX32: libc::c_ulong = 8;
     let (number, word) = match domain {
-        Domain::Linux => (PER_LINUX, "LINUX"),
-        Domain::Linux32 => (PER_LINUX32, "LINUX32"),
+        LinuxPersonalityDomain::PerLinux => (PER_LINUX, "LINUX"),
+        LinuxPersonalityDomain::PerLinux32 => (PER_LINUX32, "LINUX32"),
     };
     schedule::set_personality(number)
         .or_fault(|| Fault::at("linux.personality", format!("set the execution domain to {word}")))

@@ -27,7 +27,7 @@ use crate::handshake::{InitEnd, ToInit, ToKase};
 use crate::host::hierarchies::Hierarchy;
 use crate::kernel::mount::{self, Attributes, Reach, attribute};
 use crate::plan::Plan;
-use crate::plan::mount_options::{Extension, Remount};
+use crate::plan::mount_options::Extension;
 use crate::plan::mounts::{Mount, What};
 use crate::plan::namespaces::Kind;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -151,9 +151,7 @@ impl<'a> Mounter<'a> {
         match (&entry.what, source) {
             (_, Source::Symlink(target)) => copy_symlink(rootfs.root, entry, &target),
             (_, Source::Tree(tree)) => bind(rootfs, entry, &tree),
-            (What::Bind { .. }, Source::ForInit) if entry.options.remount == Remount::Yes => {
-                remount(rootfs, entry)
-            }
+            (What::Bind { .. }, Source::ForInit) if entry.options.remount => remount(rootfs, entry),
             (What::Bind { source, reach }, Source::ForInit) => {
                 bind(rootfs, entry, &clone_source(entry, source, *reach)?)
             }

@@ -9,7 +9,6 @@ use crate::kernel::mount::{self, Attributes, Propagation, Reach, attribute};
 use crate::kernel::path::{of_descriptor, open};
 use crate::kernel::text::read_text;
 use crate::plan::host_paths::rootfs_refused;
-use crate::plan::mount_options::Remount;
 use crate::plan::mounts::What;
 use crate::plan::namespaces::Kind;
 use crate::plan::{Pivot, Plan};
@@ -47,7 +46,7 @@ fn clone_receiving(plan: &Plan<'_>, mounts: &mut [PreparedMount<'_>]) -> anyhow:
     };
     for PreparedMount { entry, source: found } in mounts {
         if let (What::Bind { source, reach }, Source::ForInit) = (&entry.what, &found)
-            && entry.options.remount == Remount::No
+            && !entry.options.remount
             && entry.options.propagation.iter().any(receives)
         {
             *found = Source::Tree(clone_source(entry, source, *reach)?);

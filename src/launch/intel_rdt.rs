@@ -3,7 +3,7 @@
 mod stats;
 
 use crate::fault::{Fault, OrFault};
-use crate::plan::intel_rdt::{Group, IntelRdt, Monitoring};
+use crate::plan::intel_rdt::{Group, IntelRdt};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs;
@@ -34,7 +34,7 @@ impl Share {
         };
         Self {
             own: rdt.group == Group::OfContainer && !group.exists(),
-            monitoring: (rdt.monitoring == Monitoring::Own).then(|| group.join("mon_groups").join(id)),
+            monitoring: rdt.monitoring.then(|| group.join("mon_groups").join(id)),
             root: rdt.root.clone(),
             group,
         }

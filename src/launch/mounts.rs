@@ -11,7 +11,7 @@ use crate::init::overlay::{self, Layers};
 use crate::kernel::mount::{Propagation, Reach, clone_host_tree, set_propagation};
 use crate::plan::Plan;
 use crate::plan::host_paths::{rootfs_refused, source_refused};
-use crate::plan::mount_options::{Extension, Remount};
+use crate::plan::mount_options::Extension;
 use crate::plan::mounts::{Mount, What};
 use crate::plan::namespaces::Kind;
 use crate::plan::overlay::{Overlay, Upper};
@@ -61,7 +61,7 @@ fn source(entry: &Mount<'_>, confines: bool, host: &Host) -> anyhow::Result<Sour
             Err(error) => return Err(source_refused(entry, source, error)),
         }
     }
-    if entry.options.remount == Remount::Yes || !confines && entry.idmap.is_none() {
+    if entry.options.remount || !confines && entry.idmap.is_none() {
         return Ok(Source::ForInit);
     }
     let tree = slave_tree(source, *reach).map_err(|error| source_refused(entry, source, error))?;

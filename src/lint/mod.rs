@@ -16,12 +16,12 @@ use crate::bundle::parse;
 use crate::config::Config;
 use crate::fault::{Fault, Report};
 use crate::host::Host;
-use crate::host::facilities::{Facilities, Presence, Resctrl};
+use crate::host::facilities::{Facilities, Resctrl};
 use crate::json_tree::Tree;
 use crate::plan::adapt::Adapt;
 use crate::plan::cgroup::annotated::Properties;
-use crate::plan::cgroup::{Driver, Version};
-use crate::plan::{Cgroups, Options, Plan};
+use crate::plan::cgroup::{Driver, Manager, Version};
+use crate::plan::{Options, Plan};
 use findings::Findings;
 use rootless::caller::{Caller, Standing};
 use std::path::Path;
@@ -95,15 +95,8 @@ fn offset(text: &[u8], said: &str) -> usize {
 /// What planning refuses on a host that has everything, for a caller who may do everything.
 fn planned(config: &Config) -> Option<Fault> {
     let mut host = Host::assumed(Caller::assumed(Standing::Root, 0, 0));
-    host.facilities = Facilities {
-        apparmor: Presence::Present,
-        selinux: Presence::Present,
-        resctrl: Some(Resctrl {
-            root: "/sys/fs/resctrl".into(),
-            cache: Presence::Present,
-            bandwidth: Presence::Present,
-        }),
-    };
+    let resctrl = Resctrl { root: "/sys/fs/resctrl".into(), cache: true, bandwidth: true };
+    host.facilities = Facilities { apparmor: true, selinux: true, resctrl: Some(resctrl) };
     let draw = |version| {
         let options = Options {
             bundle: Path::new("/bundle"),
@@ -112,12 +105,9 @@ fn planned(config: &Config) -> Option<Fault> {
             no_new_keyring: false,
             preserve_fds: 0,
             id: "lint",
-            cgroups: Cgroups {
-                version: Some(version),
-                systemd: None,
-                driver: Driver::Cgroupfs,
-                properties: Properties::Scope,
-            },
+            version: Some(version),
+            systemd: None,
+            cgroups: Manager { driver: Driver::Cgroupfs, properties: Properties::Scope },
             overlay: None,
             fake_root: false,
         };

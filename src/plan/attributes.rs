@@ -5,12 +5,12 @@ use super::adapt::Adapt;
 use super::labels::{self, Labels};
 use super::memory_policy::{self, MemoryPolicy};
 use super::notes::Notes;
-use super::personality::{self, Domain};
+use super::personality;
 use super::scheduling::{self, Affinity, IoPriority, Scheduler};
 use crate::config;
 use crate::fault::Fault;
 use crate::host::facilities::{Facilities, Facility};
-use oci_spec::runtime::Linux;
+use oci_spec::runtime::{Linux, LinuxPersonalityDomain};
 
 /// Decided; what is nothing stays as kase has it.
 #[derive(Debug, Default)]
@@ -26,7 +26,7 @@ pub struct ProcessAttributes<'spec> {
     /// `linux.memoryPolicy`.
     pub memory_policy: Option<MemoryPolicy>,
     /// `linux.personality`.
-    pub personality: Option<Domain>,
+    pub personality: Option<LinuxPersonalityDomain>,
 }
 
 /// Decides them, from the process and from the container that it is in.

@@ -59,15 +59,11 @@ pub fn decide(
 ) -> Result<CgroupPlan, Fault> {
     let path = linux.and_then(|linux| linux.cgroups_path().as_deref()).filter(|path| *path != Path::new(""));
     let resources = linux.and_then(|linux| linux.resources().as_ref());
-    let limits = match setting.version {
-        Some(version) => match resources {
-            Some(resources) => limits::decide(resources, version, Occasion::Create, notes)?,
-            None => Limits::none(version),
-        },
-        // Version 2 has a file for whatever can be asked for; the first of them names the place.
-        None => resources.map_or(Ok(Limits::none(Version::V2)), |resources| {
-            limits::decide(resources, Version::V2, Occasion::Create, notes)
-        })?,
+    // Without cgroups, version 2 has a file for whatever can be asked for; the first of them names the place.
+    let version = setting.version.unwrap_or(Version::V2);
+    let limits = match resources {
+        Some(resources) => limits::decide(resources, version, Occasion::Create, notes)?,
+        None => Limits::none(version),
     };
     let location = locate(path, annotations, setting)?;
     let asked = path.map(|_| PATH).or(limits.first());
@@ -75,7 +71,8 @@ pub fn decide(
         missed(setting, limits.first(), notes)?;
     }
     // Whoever names the driver wants what it makes.
-    let asked = asked.or((setting.driver == Driver::Systemd).then_some(Place::of("--systemd-cgroup")));
+    let asked =
+        asked.or((setting.manager.driver == Driver::Systemd).then_some(Place::of("--systemd-cgroup")));
     let mut plan = CgroupPlan { location, asked, limits, owner: setting.owner };
     if let Location::Unit(_) = &plan.location {
         properties::round(&mut plan.limits);
@@ -103,17 +100,13 @@ fn replaced(linux: Option<&Linux>) -> impl Iterator<Item = &Path> + Clone {
 
 /// No cgroup, though something asks for one.
 fn missed(setting: &Setting<'_>, limit: Option<Place>, notes: &mut Notes) -> Result<(), Fault> {
-    if setting.driver == Driver::Disabled {
-        if let Some(at) = limit {
-            notes.warn(format!("{at}: left out, because cgroups are disabled on the command line"));
-        }
+    let Some(at) = limit else { return Ok(()) };
+    if setting.manager.driver == Driver::Disabled {
+        notes.warn(format!("{at}: left out, because cgroups are disabled on the command line"));
         return Ok(());
     }
-    match limit {
-        Some(at) => Err(Fault::at(at, "this host has no cgroups, so nothing can be limited")
-            .remedy("mount cgroup2 at /sys/fs/cgroup, or leave linux.resources out")),
-        None => Ok(()),
-    }
+    Err(Fault::at(at, "this host has no cgroups, so nothing can be limited")
+        .remedy("mount cgroup2 at /sys/fs/cgroup, or leave linux.resources out"))
 }
 
 fn locate(
@@ -121,7 +114,9 @@ fn locate(
     annotations: Option<&HashMap<String, String>>,
     setting: &Setting<'_>,
 ) -> Result<Location, Fault> {
-    let (Some(version), driver) = (setting.version, setting.driver) else { return Ok(Location::Nowhere) };
+    let (Some(version), driver) = (setting.version, setting.manager.driver) else {
+        return Ok(Location::Nowhere);
+    };
     let as_unit = match driver {
         Driver::Disabled => return Ok(Location::Nowhere),
         Driver::Systemd => true,
@@ -188,8 +183,7 @@ mod tests {
     const ROOT: Setting<'static> = Setting {
         version: Some(Version::V2),
         systemd: None,
-        driver: Driver::Auto,
-        properties: Properties::Scope,
+        manager: Manager { driver: Driver::Auto, properties: Properties::Scope },
         standing: Standing::Root,
         id: "web",
         owner: None,
@@ -232,7 +226,7 @@ mod tests {
 
     #[test]
     fn systemd_is_asked_for_only_where_it_runs() {
-        let setting = Setting { driver: Driver::Systemd, ..ROOT };
+        let setting = Setting { manager: Manager { driver: Driver::Systemd, ..ROOT.manager }, ..ROOT };
         let fault = plan(&json!({}), &setting).unwrap_err().to_string();
         assert_eq!(fault, "systemd not running on this host, cannot use systemd cgroups manager");
     }
@@ -243,7 +237,7 @@ mod tests {
         let fault = plan(&json!({"resources": {"pids": {"limit": 5}}}), &nothing).unwrap_err();
         assert!(fault.to_string().starts_with("linux.resources.pids.limit: this host has no cgroups"));
         assert!(plan(&json!({"cgroupsPath": "/a"}), &nothing).is_ok());
-        let disabled = Setting { driver: Driver::Disabled, ..ROOT };
+        let disabled = Setting { manager: Manager { driver: Driver::Disabled, ..ROOT.manager }, ..ROOT };
         let plan = plan(&json!({"resources": {"pids": {"limit": 5}}}), &disabled).unwrap();
         assert_eq!(plan.location, Location::Nowhere);
     }

@@ -1,9 +1,6 @@
 //! The process that `exec` adds: the container's own, changed by what the command line says.
 
-use super::notes::Notes;
-use super::process::{self, ProcessPlan};
 use crate::config;
-use crate::fault::Fault;
 
 /// What the command line says. What is absent leaves what the container's process has, and so do an empty profile
 /// and an empty label: they never take confinement away.
@@ -85,19 +82,6 @@ fn filled(text: Option<String>) -> Option<String> {
 fn full_name(name: &str) -> String {
     let upper = name.to_ascii_uppercase();
     if upper.starts_with("CAP_") { upper } else { format!("CAP_{upper}") }
-}
-
-/// Decides the added process. Its ids are not checked against maps here: the kernel knows those of the
-/// namespace that is joined.
-///
-/// # Errors
-/// As for the container's own process.
-pub fn decide<'spec>(
-    process: &'spec config::Process,
-    last_capability: u8,
-    notes: &mut Notes,
-) -> Result<ProcessPlan<'spec>, Fault> {
-    process::decide(Some(process), None, last_capability, notes)
 }
 
 #[cfg(test)]

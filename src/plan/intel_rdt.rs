@@ -1,7 +1,7 @@
 //! The container's share of caches and memory bandwidth: `linux.intelRdt`, a group of the resctrl file system.
 
 use crate::fault::{Fault, Place};
-use crate::host::facilities::{Facilities, Presence, Resctrl};
+use crate::host::facilities::{Facilities, Resctrl};
 use oci_spec::runtime::LinuxIntelRdt;
 use std::path::PathBuf;
 
@@ -14,7 +14,7 @@ pub struct IntelRdt<'spec> {
     /// Lines for its `schemata` file, in order.
     pub schemata: Vec<(Place, &'spec str)>,
     /// Whether the container is counted by itself.
-    pub monitoring: Monitoring,
+    pub monitoring: bool,
 }
 
 /// Which group the container joins.
@@ -26,15 +26,6 @@ pub enum Group<'spec> {
     Default,
     /// A class of service that the configuration names; it stays.
     Named(&'spec str),
-}
-
-/// Whether the container gets a monitoring group of its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Monitoring {
-    /// It is counted with its class of service.
-    Shared,
-    /// It gets one.
-    Own,
 }
 
 const CLOS_ID: &str = "linux.intelRdt.closID";
@@ -67,10 +58,7 @@ pub fn decide<'spec>(
         root: resctrl.root.clone(),
         group,
         schemata,
-        monitoring: match listed.enable_monitoring() {
-            Some(true) => Monitoring::Own,
-            Some(false) | None => Monitoring::Shared,
-        },
+        monitoring: listed.enable_monitoring().unwrap_or(false),
     }))
 }
 
@@ -100,7 +88,7 @@ fn schemata<'spec>(
         Some(line) if !line.starts_with(prefix) => {
             Err(Fault::at(at, format!("{line:?} does not begin with {prefix}")).remedy(form))
         }
-        Some(_) if there == Some(Presence::Missing) => {
+        Some(_) if there == Some(false) => {
             Err(Fault::at(at, "is specified in config, but resctrl here has no such control")
                 .remedy("leave it out; `ls /sys/fs/resctrl/info` shows what there is"))
         }
@@ -132,11 +120,7 @@ mod tests {
     use serde_json::{Value, json};
 
     fn facilities() -> Facilities {
-        let resctrl = Resctrl {
-            root: "/sys/fs/resctrl".into(),
-            cache: Presence::Present,
-            bandwidth: Presence::Missing,
-        };
+        let resctrl = Resctrl { root: "/sys/fs/resctrl".into(), cache: true, bandwidth: false };
         Facilities { resctrl: Some(resctrl), ..Facilities::default() }
     }
 
@@ -160,7 +144,7 @@ mod tests {
         .unwrap();
         let rdt = decide(Some(&listed), &facilities()).unwrap().unwrap();
         assert_eq!(rdt.group, Group::Named("gold"));
-        assert_eq!(rdt.monitoring, Monitoring::Own);
+        assert!(rdt.monitoring);
         let lines: Vec<_> = rdt.schemata.iter().map(|(_, line)| *line).collect();
         assert_eq!(lines, ["L3:0=7f0", "L2:0=f"]);
         assert_eq!(rdt.promised().count(), 1);

@@ -4,7 +4,7 @@ use super::adapt::Adapt;
 use super::notes::Notes;
 use crate::config;
 use crate::fault::Fault;
-use crate::host::facilities::{Facilities, Presence};
+use crate::host::facilities::Facilities;
 use crate::kernel::mount::FsOption;
 use std::collections::HashMap;
 
@@ -55,7 +55,7 @@ pub fn decide<'spec>(
         apparmor: given(process.apparmor_profile.as_deref(), "process.apparmorProfile")?,
         selinux: given(process.selinux_label.as_deref(), "process.selinuxLabel")?,
     };
-    if let (Some(profile), Presence::Missing) = (labels.apparmor, facilities.apparmor) {
+    if let (Some(profile), false) = (labels.apparmor, facilities.apparmor) {
         const AT: &str = "process.apparmorProfile";
         if adapt == Adapt::No {
             return Err(Fault::at(
@@ -70,7 +70,7 @@ pub fn decide<'spec>(
         ));
         labels.apparmor = None;
     }
-    if labels.selinux.is_some() && facilities.selinux == Presence::Missing {
+    if labels.selinux.is_some() && !facilities.selinux {
         return Err(Fault::at(
             "process.selinuxLabel",
             "selinux label is specified in config, but selinux is disabled or not supported",
@@ -104,7 +104,7 @@ pub fn mount_label<'spec>(
             .remedy(format!("use one of {}", OPTIONS.join(", ")))
     })?;
     let Some(label) = given(label, "linux.mountLabel")? else { return Ok(None) };
-    if facilities.selinux == Presence::Missing {
+    if !facilities.selinux {
         notes.warn("linux.mountLabel: SELinux is not enabled in this kernel: mounts get no label".into());
         return Ok(None);
     }
@@ -144,7 +144,7 @@ mod tests {
     const LABEL: &str = "system_u:object_r:svirt_sandbox_file_t:s0:c715,c811";
 
     fn present() -> Facilities {
-        Facilities { apparmor: Presence::Present, selinux: Presence::Present, resctrl: None }
+        Facilities { apparmor: true, selinux: true, resctrl: None }
     }
 
     fn process(field: &str, value: &str) -> config::Process {

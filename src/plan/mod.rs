@@ -80,25 +80,16 @@ pub struct Options<'a> {
     pub preserve_fds: u32,
     /// The container's id.
     pub id: &'a str,
-    /// Who makes cgroups, and of which kind.
-    pub cgroups: Cgroups,
+    /// The version of the host's cgroups; nothing on a host without them.
+    pub version: Option<cgroup::Version>,
+    /// The bus of the systemd that would make our scopes, if it runs.
+    pub systemd: Option<cgroup::Systemd>,
+    /// `--cgroup-manager`, `--systemd-cgroup`, `--systemd-properties`.
+    pub cgroups: cgroup::Manager,
     /// `--overlay`: a directory, or `tmpfs`.
     pub overlay: Option<&'a Path>,
     /// `--fake-root`.
     pub fake_root: bool,
-}
-
-/// What the host and the command line say about cgroups.
-#[derive(Debug, Clone, Copy)]
-pub struct Cgroups {
-    /// Nothing on a host without them.
-    pub version: Option<cgroup::Version>,
-    /// The bus of the systemd that would make our scopes, if it runs.
-    pub systemd: Option<cgroup::Systemd>,
-    /// `--cgroup-manager`, `--systemd-cgroup`.
-    pub driver: cgroup::Driver,
-    /// `--systemd-properties`.
-    pub properties: cgroup::annotated::Properties,
 }
 
 /// Everything that is decided about one container.
@@ -284,10 +275,9 @@ fn cgroup(
         .iter()
         .any(|mount| mount.what == What::Cgroup && mount.options.attributes.set & attribute::RDONLY == 0);
     let setting = cgroup::Setting {
-        version: options.cgroups.version,
-        systemd: options.cgroups.systemd,
-        driver: options.cgroups.driver,
-        properties: options.cgroups.properties,
+        version: options.version,
+        systemd: options.systemd,
+        manager: options.cgroups,
         standing: host.caller.standing,
         id: options.id,
         owner: ids.filter(|_| writable && namespaces.makes(Kind::Cgroup)).and_then(|ids| ids.uids.outside(0)),
@@ -416,12 +406,9 @@ mod tests {
             no_new_keyring: false,
             preserve_fds: 0,
             id: "web",
-            cgroups: Cgroups {
-                version: None,
-                systemd: None,
-                driver: cgroup::Driver::Auto,
-                properties: cgroup::annotated::Properties::Scope,
-            },
+            version: None,
+            systemd: None,
+            cgroups: cgroup::Manager::default(),
             overlay: None,
             fake_root: false,
         };

@@ -20,8 +20,8 @@ pub struct Options<'spec> {
     pub idmap: Option<Reach>,
     /// Extensions of mount's behaviour.
     pub extension: Extension,
-    /// Whether `remount` was among them.
-    pub remount: Remount,
+    /// Whether `remount` was among them: the mount is there, and is changed.
+    pub remount: bool,
     /// What is left: the file system's own options.
     pub data: Vec<&'spec str>,
 }
@@ -35,16 +35,6 @@ pub enum Extension {
     CopyUp,
     /// A source that is a symlink is made again, not followed.
     CopySymlink,
-}
-
-/// Whether the mount is one that exists.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub enum Remount {
-    /// It is new.
-    #[default]
-    No,
-    /// It is there, and is changed.
-    Yes,
 }
 
 enum Word {
@@ -154,7 +144,7 @@ impl<'spec> Options<'spec> {
             Word::Super(bit) => self.super_flags & bit != 0,
             Word::Propagate(propagation, reach) => self.propagation.contains(&(propagation, reach)),
             Word::IdMap(reach) => self.idmap == Some(reach),
-            Word::Remount => self.remount == Remount::Yes,
+            Word::Remount => self.remount,
             Word::Extend(extension) => self.extension == extension,
             // Binding is not how, but what; the others ask for what is so anyway.
             Word::Bind(_) | Word::NotSuper(_) | Word::NotNoatime | Word::Nothing => false,
@@ -187,7 +177,7 @@ impl<'spec> Options<'spec> {
                 Word::Bind(reach) if options.bind != Some(Reach::Recursive) => options.bind = Some(reach),
                 Word::Bind(_) => {}
                 Word::IdMap(reach) => options.idmap = Some(reach),
-                Word::Remount => options.remount = Remount::Yes,
+                Word::Remount => options.remount = true,
                 Word::Extend(extension) => options.extension = extension,
                 Word::Nothing => {}
             }

@@ -3,7 +3,7 @@
 use super::adapt::Adapt;
 use super::labels::{self, Marking, MountLabel};
 use super::mount_idmap::{self, IdMapped};
-use super::mount_options::{Extension, Options, Remount};
+use super::mount_options::{Extension, Options};
 use super::namespaces::{Kind, Namespaces};
 use super::notes::Notes;
 use crate::fault::{Fault, Place};
@@ -149,7 +149,7 @@ fn sort<'spec>(
             What::FileSystem { kind, source, fallback: None }
         }
     };
-    if options.remount == Remount::Yes && options.bind.is_none() {
+    if options.remount && options.bind.is_none() {
         return Err(Fault::at(at.field(".options"), "remount of a file system that is not a bind mount")
             .remedy("leave remount out and give the flags in the mount's own entry"));
     }
@@ -177,7 +177,7 @@ fn sort<'spec>(
 
 /// Neither a change of a mount that is there, nor perhaps a symlink in the place of one.
 fn is_new(options: &Options<'_>) -> bool {
-    options.remount == Remount::No && options.extension == Extension::None
+    !options.remount && options.extension == Extension::None
 }
 
 /// The path from the rootfs to what a path of the host names in it. Such destinations are taken as runc takes

@@ -16,7 +16,8 @@ impl Mask {
     /// The highest number that a list may name, far above any kernel's.
     pub const HIGHEST: usize = (1 << 16) - 1;
 
-    /// Every processor that any kernel can have: 8192 are the most that one is built for.
+    /// Every processor that any kernel can have: 8192 are the most that one is built for. Taking those that are online
+    /// would keep out what comes later; the kernel masks out what it does not have, and what the cgroup does not.
     pub fn all() -> Self {
         Self(vec![libc::c_ulong::MAX; 8192 / BITS])
     }

@@ -210,12 +210,6 @@ pub fn affinity(listed: &config::ExecCpuAffinity) -> Result<Affinity, Fault> {
     })
 }
 
-/// Every processor that a machine can have. Taking those that are online would keep out what comes later; the
-/// kernel masks out what it does not have, and what the cgroup does not.
-pub fn processors() -> Mask {
-    Mask::all()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

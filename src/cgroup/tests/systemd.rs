@@ -10,8 +10,7 @@ pub fn systemd_setting(caller: &Caller) -> Option<Setting<'static>> {
     (version == Some(Version::V2) && systemd.is_some()).then_some(Setting {
         version,
         systemd,
-        driver: Driver::Systemd,
-        properties: Properties::Scope,
+        manager: Manager { driver: Driver::Systemd, properties: Properties::Scope },
         standing: caller.standing,
         id: "kasetest",
         owner: None,

@@ -32,7 +32,7 @@ pub enum Driver {
 }
 
 /// Who makes cgroups, and how.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Manager {
     /// `--cgroup-manager`, `--systemd-cgroup`.
     pub driver: Driver,
@@ -48,9 +48,7 @@ pub struct Setting<'a> {
     /// The bus of the systemd that would make our scopes, if it runs.
     pub systemd: Option<Systemd>,
     /// The command line's.
-    pub driver: Driver,
-    /// Which of systemd's properties annotations may set.
-    pub properties: Properties,
+    pub manager: Manager,
     pub standing: Standing,
     /// The container's id.
     pub id: &'a str,

@@ -99,7 +99,7 @@ pub fn decide(
         prefix => format!("{prefix}-{name}.scope"),
     };
     check_name(&unit)?;
-    let (properties, subgroup) = annotated(annotations, setting.properties)?;
+    let (properties, subgroup) = annotated(annotations, setting.manager.properties)?;
     Ok(Unit { name: unit, slice: slice.to_string(), bus, properties, subgroup })
 }
 
@@ -303,15 +303,14 @@ fn quoted(text: &str) -> Result<(String, &str), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::cgroup::{Driver, Version};
+    use crate::plan::cgroup::{Driver, Manager, Version};
     use rootless::caller::Standing;
 
     fn setting(id: &str) -> Setting<'_> {
         Setting {
             version: Some(Version::V2),
             systemd: Some(Systemd::System),
-            driver: Driver::Systemd,
-            properties: Properties::Scope,
+            manager: Manager { driver: Driver::Systemd, properties: Properties::Scope },
             standing: Standing::Root,
             id,
             owner: None,
