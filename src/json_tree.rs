@@ -213,12 +213,24 @@ impl Reader<'_> {
         let node = match first {
             b'{' => {
                 let mut fields = Vec::new();
-                self.is_broken |= self.object(depth, &mut fields).is_none();
+                let all = self.items(b'}', |reader| {
+                    reader.blank();
+                    let at = reader.at;
+                    let name = reader.string()?;
+                    reader.take(b':').then_some(())?;
+                    fields.push(Field { at, name, value: reader.value(depth + 1)? });
+                    Some(())
+                });
+                self.is_broken |= all.is_none();
                 Node::Object(fields)
             }
             b'[' => {
                 let mut elements = Vec::new();
-                self.is_broken |= self.list(depth, &mut elements).is_none();
+                let all = self.items(b']', |reader| {
+                    elements.push(reader.value(depth + 1)?);
+                    Some(())
+                });
+                self.is_broken |= all.is_none();
                 Node::List(elements)
             }
             b'"' => Node::Text(self.string()?),
@@ -227,32 +239,15 @@ impl Reader<'_> {
         Some(Tree { at, end: if self.is_broken { self.text.len() } else { self.at }, node })
     }
 
-    fn object(&mut self, depth: usize, fields: &mut Vec<Field>) -> Option<()> {
+    /// What stands between two brackets, of which the second is `end`.
+    fn items(&mut self, end: u8, mut item: impl FnMut(&mut Self) -> Option<()>) -> Option<()> {
         self.at += 1;
-        if self.take(b'}') {
+        if self.take(end) {
             return Some(());
         }
         loop {
-            self.blank();
-            let at = self.at;
-            let name = self.string()?;
-            self.take(b':').then_some(())?;
-            fields.push(Field { at, name, value: self.value(depth + 1)? });
-            if self.is_broken || self.take(b'}') {
-                return Some(());
-            }
-            self.take(b',').then_some(())?;
-        }
-    }
-
-    fn list(&mut self, depth: usize, elements: &mut Vec<Tree>) -> Option<()> {
-        self.at += 1;
-        if self.take(b']') {
-            return Some(());
-        }
-        loop {
-            elements.push(self.value(depth + 1)?);
-            if self.is_broken || self.take(b']') {
+            item(self)?;
+            if self.is_broken || self.take(end) {
                 return Some(());
             }
             self.take(b',').then_some(())?;

@@ -91,13 +91,13 @@ impl Caller {
     /// # Errors
     /// `/etc/passwd` is there and cannot be read.
     pub fn name(&self) -> Result<Option<&str>, Unreadable> {
-        if self.name.get().is_none() {
-            let passwd = Sysroot::host().read("/etc/passwd")?.unwrap_or_default();
-            let variables = ["USER", "LOGNAME"].map(|variable| std::env::var(variable).ok());
-            let claimed: Vec<&str> = variables.iter().flatten().map(String::as_str).collect();
-            return Ok(self.name.get_or_init(|| name_of(self.uid, &passwd, &claimed)).as_deref());
+        if let Some(name) = self.name.get() {
+            return Ok(name.as_deref());
         }
-        Ok(self.name.get().and_then(Option::as_deref))
+        let passwd = Sysroot::host().read("/etc/passwd")?.unwrap_or_default();
+        let variables = ["USER", "LOGNAME"].map(|variable| std::env::var(variable).ok());
+        let claimed: Vec<&str> = variables.iter().flatten().map(String::as_str).collect();
+        Ok(self.name.get_or_init(|| name_of(self.uid, &passwd, &claimed)).as_deref())
     }
 
     /// The name, or the uid in digits where there is none to be found: what `/etc/subuid` and usermod(8) call this user.
@@ -112,11 +112,11 @@ impl Caller {
     /// # Errors
     /// `/proc/self/uid_map` or `gid_map` cannot be read or understood.
     pub fn maps(&self) -> Result<&IdMaps, Unreadable> {
-        if self.maps.get().is_none() {
-            let maps = IdMaps { uids: own_map("/proc/self/uid_map")?, gids: own_map("/proc/self/gid_map")? };
-            return Ok(self.maps.get_or_init(|| maps));
+        if let Some(maps) = self.maps.get() {
+            return Ok(maps);
         }
-        Ok(self.maps.get().expect("just seen to be set"))
+        let maps = IdMaps { uids: own_map("/proc/self/uid_map")?, gids: own_map("/proc/self/gid_map")? };
+        Ok(self.maps.get_or_init(|| maps))
     }
 
     /// The maps of the namespace that the caller is root of, to whom no other ids exist; `None` for others.

@@ -78,12 +78,6 @@ pub fn put(mut file: &File, text: &str) -> io::Result<()> {
     }
 }
 
-/// The value of `key` in a file with lines `KEY VALUE`.
-pub fn keyed(file: &Path, key: &str) -> io::Result<Option<u64>> {
-    let text = read_text(file)?;
-    Ok(text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' ')?.trim().parse().ok()))
-}
-
 /// A number in a file; `max` is the largest.
 pub fn number(file: &Path) -> io::Result<u64> {
     let text = read_text(file)?;
@@ -158,9 +152,9 @@ fn children(directory: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// Whether a cgroup was removed while we were looking.
+/// Whether a cgroup was removed, or a process has ended, while we were looking.
 pub fn is_gone(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENODEV))
+    matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENODEV | libc::ESRCH))
 }
 
 /// Whether the caller lacks the right to do it.

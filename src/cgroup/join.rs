@@ -4,7 +4,6 @@ use super::directory::{self, is_denied};
 use super::refusals::moved;
 use super::systemd::{self, UnitFacts};
 use crate::fault::Fault;
-use std::mem;
 use std::os::fd::OwnedFd;
 use std::path::{Component, Path, PathBuf};
 
@@ -17,9 +16,9 @@ pub struct Join {
     /// In the tree of v2, also the one beside v1.
     pub(super) directory: Option<PathBuf>,
     /// The same for clone3(2), if the caller may.
-    pub(super) open: Option<OwnedFd>,
+    pub open: Option<OwnedFd>,
     /// See [`Tree::tasks_files`](super::tree::Tree::tasks_files).
-    pub(super) tasks_files: Vec<OwnedFd>,
+    pub tasks_files: Vec<OwnedFd>,
     /// The systemd unit and where in it, for a caller who may not go there alone.
     pub(super) unit: Option<(UnitFacts, PathBuf)>,
 }
@@ -36,16 +35,6 @@ pub fn below(path: &Path, sub: &str) -> Result<PathBuf, Fault> {
 }
 
 impl Join {
-    /// The cgroup that clone3(2) can put the process into.
-    pub fn clone_target(&mut self) -> Option<OwnedFd> {
-        self.open.take()
-    }
-
-    /// As [`Cgroup::tasks_files`](super::Cgroup::tasks_files).
-    pub fn tasks_files(&mut self) -> Vec<OwnedFd> {
-        mem::take(&mut self.tasks_files)
-    }
-
     /// Moves the process in, where clone3(2) did not, but for what has [`tasks_files`](Self::tasks_files).
     pub fn attach(&self, pid: i32) -> anyhow::Result<()> {
         let Some(path) = &self.directory else { return Ok(()) };

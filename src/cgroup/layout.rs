@@ -71,19 +71,19 @@ impl Layout {
     }
 
     fn all(&self) -> anyhow::Result<&Rc<[Hierarchy]>> {
-        if self.hierarchies.get().is_none() {
-            let read = |path: &str| {
-                read_text(path).or_fault(|| Fault::doing(format!("read {path}")).remedy("mount /proc"))
-            };
-            let own = read("/proc/self/cgroup")?;
-            let found = match self.version {
-                None => Vec::new(),
-                Some(Version::V2) => vec![hierarchies::unified(&own, Path::new(MOUNT), Path::new("/"))],
-                Some(Version::V1) => hierarchies::parse(&read("/proc/self/mountinfo")?, &own),
-            };
-            let _ = self.hierarchies.set(found.into()); // it is empty, as just seen
+        if let Some(known) = self.hierarchies.get() {
+            return Ok(known);
         }
-        Ok(self.hierarchies.get().expect("just set"))
+        let read = |path: &str| {
+            read_text(path).or_fault(|| Fault::doing(format!("read {path}")).remedy("mount /proc"))
+        };
+        let own = read("/proc/self/cgroup")?;
+        let found = match self.version {
+            None => Vec::new(),
+            Some(Version::V2) => vec![hierarchies::unified(&own, Path::new(MOUNT), Path::new("/"))],
+            Some(Version::V1) => hierarchies::parse(&read("/proc/self/mountinfo")?, &own),
+        };
+        Ok(self.hierarchies.get_or_init(|| found.into()))
     }
 
     /// A layout that is told, for tests in a part of a tree.

@@ -2,11 +2,11 @@
 
 use super::directory::{self, is_denied};
 use super::layout::{Layout, MOUNT};
-use super::refusals::{moved, not_made, refuse_used};
+use super::refusals::{moved, no_controller, not_made, refuse_used};
 use super::systemd::{self, UnitFacts};
 use super::tree::Tree;
 use super::v2::rights::{may_move, may_write, of_process, open};
-use super::{Cgroup, OnDrop, v1, v2};
+use super::{Cgroup, v1, v2};
 use crate::fault::{Fault, OrFault};
 use crate::host::hierarchies::Hierarchy;
 use crate::plan::cgroup::unit::{self, Unit};
@@ -56,7 +56,7 @@ impl Cgroup {
     /// nothing asked for one.
     pub fn begin(&mut self, plan: &CgroupPlan, layout: &Layout) -> anyhow::Result<()> {
         let Some(tree) = &mut self.tree else { return Ok(()) };
-        self.drop = OnDrop::Remove;
+        self.kept = false;
         if tree.begin(plan, layout, &mut self.made)? { Ok(()) } else { self.do_without(plan) }
     }
 
@@ -113,7 +113,7 @@ impl Cgroup {
             }
             started => started?,
         }
-        self.drop = OnDrop::Remove;
+        self.kept = false;
         // What systemd made of the slice is told best by where init is now.
         let path = of_process(pid)?.filter(|path| path.ends_with(&unit.name)).ok_or_else(|| {
             Fault::doing(format!("find process {pid} in the systemd unit {}", unit.name))
@@ -161,13 +161,7 @@ fn check_delegated(plan: &CgroupPlan) -> anyhow::Result<()> {
     let given = Delegation::look(&caller)?;
     let mut missing = plan.limits.writes.iter().filter(|write| !given.has(&write.controller));
     let Some(write) = missing.next() else { return Ok(()) };
-    let words = format!("cannot set {} limit", write.controller);
-    Err(match delegation::missing(&write.controller) {
-        Some(diagnosis) => Fault::at(&write.at, format!("{words} ({})", diagnosis.cause))
-            .remedy(format!("leave the limit out, or {}", diagnosis.remedy)),
-        None => Fault::at(&write.at, words),
-    }
-    .into())
+    Err(no_controller(write, &format!("cannot set {} limit", write.controller)).into())
 }
 
 /// Whether the cgroup may be made, or be used if it is there, as far as owners and modes say.

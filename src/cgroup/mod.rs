@@ -56,16 +56,8 @@ pub struct Cgroup {
     unit: Option<UnitFacts>,
     /// What we made, topmost first.
     made: Vec<PathBuf>,
-    drop: OnDrop,
-}
-
-/// What becomes of a cgroup when this process is done with it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum OnDrop {
-    /// What was made goes.
-    Remove,
-    /// It stays.
-    Keep,
+    /// Whether what was made stays when this is dropped.
+    kept: bool,
 }
 
 impl Cgroup {
@@ -75,7 +67,7 @@ impl Cgroup {
     }
 
     fn new(tree: Option<Box<dyn Tree>>, unit: Option<UnitFacts>) -> Self {
-        Self { tree, unit, made: Vec::new(), drop: OnDrop::Keep }
+        Self { tree, unit, made: Vec::new(), kept: true }
     }
 
     /// For the record on disk.
@@ -86,7 +78,7 @@ impl Cgroup {
 
     /// Leaves it in place when this is dropped.
     pub fn keep(&mut self) {
-        self.drop = OnDrop::Keep;
+        self.kept = true;
     }
 
     /// The cgroup of a container that exists.
@@ -185,7 +177,7 @@ impl Cgroup {
     /// # Errors
     /// The cgroup that stays, and why.
     pub fn remove(&mut self) -> anyhow::Result<()> {
-        self.drop = OnDrop::Keep;
+        self.kept = true;
         // Without a tree the unit was only planned, and one of that name is somebody else's.
         let started = self.unit.as_ref().filter(|_| self.tree.is_some());
         let stopped = started.map_or(Ok(()), systemd::stop);
@@ -219,7 +211,7 @@ impl Cgroup {
 
 impl Drop for Cgroup {
     fn drop(&mut self) {
-        if self.drop == OnDrop::Keep {
+        if self.kept {
             return;
         }
         let mut complain = |done: anyhow::Result<()>| {

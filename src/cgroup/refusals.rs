@@ -4,6 +4,7 @@ use super::directory::{self, Reach, is_denied};
 use super::freezer::{self, State};
 use crate::fault::{Fault, OrFault};
 use crate::plan::cgroup::CgroupPlan;
+use crate::plan::cgroup::limits::Write;
 use rootless::delegation;
 use std::io;
 use std::path::Path;
@@ -39,6 +40,17 @@ pub fn not_made(plan: &CgroupPlan, path: &Path, error: io::Error) -> anyhow::Err
         (None, _) => "name another cgroup in linux.cgroupsPath".into(),
     };
     fault.remedy(remedy).caused_by(error)
+}
+
+/// The fault of a limit whose controller the container does not have: it is not mounted, or was not given to the user.
+pub fn no_controller(write: &Write, words: &str) -> Fault {
+    let controller = &write.controller;
+    match delegation::missing(controller) {
+        Some(diagnosis) => Fault::at(&write.at, format!("{words} ({})", diagnosis.cause))
+            .remedy(format!("leave the limit out, or {}", diagnosis.remedy)),
+        None => Fault::at(&write.at, words)
+            .remedy(format!("mount the cgroup v1 controller {controller}, or leave the limit out")),
+    }
 }
 
 /// The end of a move of a process into a cgroup.

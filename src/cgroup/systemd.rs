@@ -104,16 +104,14 @@ pub fn start(unit: &Unit, limits: &Limits, pid: i32) -> anyhow::Result<()> {
         body.text("replace");
         body.properties(&properties);
         body.array(8, |_| {});
-        bus.call(MANAGER, "StartTransientUnit", body)
+        bus.ask(MANAGER, "StartTransientUnit", body)
     };
     let doing = || doing("start", &unit.name);
-    let first = call(&mut bus);
-    let mut answer = bus.answer(first).or_fault(doing)?;
+    let mut answer = call(&mut bus).or_fault(doing)?;
     if answer.as_ref().is_err_and(|refused| refused.name.ends_with(".UnitExists")) {
         // A failed one may be left over.
         reset(&mut bus, &unit.name).or_fault(doing)?;
-        let again = call(&mut bus);
-        answer = bus.answer(again).or_fault(doing)?;
+        answer = call(&mut bus).or_fault(doing)?;
     }
     let job = answer.map_err(|refused| not_started(unit, refused))?.reader().text().unwrap_or_default();
     let result = finished(&mut bus, &job).or_fault(doing)?;
@@ -213,11 +211,7 @@ fn version(bus: &mut Bus) -> io::Result<u32> {
 }
 
 fn ask_version(bus: &mut Bus) -> io::Result<Result<bus::Message, Refused>> {
-    let mut body = Body::of("ss");
-    body.text(MANAGER.interface);
-    body.text("Version");
-    let call = bus.call(PROPERTIES, "Get", body);
-    bus.answer(call)
+    bus.ask(PROPERTIES, "Get", Body::texts(&[MANAGER.interface, "Version"]))
 }
 
 /// Waits for a job; tells how it ended.
@@ -237,10 +231,7 @@ fn finished(bus: &mut Bus, job: &str) -> io::Result<String> {
 
 /// Forgets that a unit failed; one that did not, or is gone, is as good.
 fn reset(bus: &mut Bus, unit: &str) -> io::Result<()> {
-    let mut body = Body::of("s");
-    body.text(unit);
-    let call = bus.call(MANAGER, "ResetFailedUnit", body);
-    bus.answer(call).map(drop)
+    bus.ask(MANAGER, "ResetFailedUnit", Body::texts(&[unit])).map(drop)
 }
 
 /// Sets what was written into the files of the unit's cgroup, at `path`, on the unit too.
@@ -280,8 +271,7 @@ fn set_properties(unit: &UnitFacts, written: &[Written]) -> anyhow::Result<()> {
     // Until the unit ends; there is no file of it to change.
     body.bool(true);
     body.properties(&properties);
-    let call = bus.call(MANAGER, "SetUnitProperties", body);
-    bus.answer(call).or_fault(doing)?.map(drop).or_fault(doing)?;
+    bus.ask(MANAGER, "SetUnitProperties", body).or_fault(doing)?.map(drop).or_fault(doing)?;
     // It writes its files after this answer, and before the next one.
     ask_version(&mut bus).map(drop).or_fault(doing)
 }
@@ -294,8 +284,7 @@ pub fn attach(unit: &UnitFacts, below: &Path, pid: i32) -> anyhow::Result<()> {
     body.text(&unit.name);
     body.text(&Path::new("/").join(below).to_string_lossy());
     body.array(4, |list| list.uint32(pid.unsigned_abs()));
-    let call = bus.call(MANAGER, "AttachProcessesToUnit", body);
-    bus.answer(call).or_fault(doing)?.map(drop).or_fault(doing)
+    bus.ask(MANAGER, "AttachProcessesToUnit", body).or_fault(doing)?.map(drop).or_fault(doing)
 }
 
 /// Stops the unit, waits for that, and forgets it.
@@ -306,11 +295,7 @@ pub fn stop(unit: &UnitFacts) -> anyhow::Result<()> {
     let mut bus = connect(unit.bus)?;
     let doing = || doing("stop", &unit.name);
     bus.subscribe(JOB_REMOVED);
-    let mut body = Body::of("ss");
-    body.text(&unit.name);
-    body.text("replace");
-    let call = bus.call(MANAGER, "StopUnit", body);
-    match bus.answer(call).or_fault(doing)? {
+    match bus.ask(MANAGER, "StopUnit", Body::texts(&[&unit.name, "replace"])).or_fault(doing)? {
         Ok(message) => {
             let job = message.reader().text().unwrap_or_default();
             let result = finished(&mut bus, &job).or_fault(doing)?;

@@ -5,6 +5,7 @@
 //! once more when the rest is written.
 
 use super::directory::{self, is_denied};
+use super::refusals::no_controller;
 use crate::fault::{Fault, OrFault};
 use crate::kernel::text::read_text;
 use crate::plan::cgroup::Version;
@@ -31,7 +32,9 @@ pub fn write<'a>(
             if write.missing == Missing::Skip {
                 continue;
             }
-            return Err(no_controller(write).into());
+            let words =
+                format!("cannot set {} limit: container could not join or create cgroup", write.controller);
+            return Err(no_controller(write, &words).into());
         };
         match one(place, write) {
             Ok(done) => written.extend(done),
@@ -177,18 +180,6 @@ fn refuse_below_use(check: Check, memory: &Path, version: Version) -> anyhow::Re
     Ok(())
 }
 
-/// The container has no cgroup of this controller: it is not mounted, or was not given to the user.
-fn no_controller(write: &Write) -> Fault {
-    let controller = &write.controller;
-    let words = format!("cannot set {controller} limit: container could not join or create cgroup");
-    match rootless::delegation::missing(controller) {
-        Some(diagnosis) => Fault::at(&write.at, format!("{words} ({})", diagnosis.cause))
-            .remedy(format!("leave the limit out, or {}", diagnosis.remedy)),
-        None => Fault::at(&write.at, words)
-            .remedy(format!("mount the cgroup v1 controller {controller}, or leave the limit out")),
-    }
-}
-
 /// The file is not there: the controller, or this file of it, is missing.
 fn no_file(place: &Path, write: &Write, error: io::Error) -> anyhow::Error {
     let (controller, file) = (&write.controller, &write.file);
@@ -232,9 +223,8 @@ fn refused(place: &Path, write: &Write, file: &str, error: io::Error) -> anyhow:
         Value::AfterFirstWord(text) => text,
         Value::SwapOf { .. } | Value::SwapBeside { .. } => "the new limit",
     };
-    let path = place.join(file);
-    let fault = Fault::at(&write.at, format!("write {value:?} to {}", path.display()));
-    let fault = match error.raw_os_error() {
+    let mut words = format!("write {value:?} to {}", place.join(file).display());
+    let remedy = match error.raw_os_error() {
         // v1 does not take a memory limit that is below what cannot be reclaimed.
         Some(libc::EBUSY) if write.controller == "memory" => {
             // Swap counts in one of the two limits; what is told is what that limit is about.
@@ -243,25 +233,19 @@ fn refused(place: &Path, write: &Write, file: &str, error: io::Error) -> anyhow:
                 directory::number(&place.join(format!("{counted}.{count}_in_bytes"))).unwrap_or_default()
             };
             let (used, peak) = (number("usage"), number("max_usage"));
-            Fault::at(
-                &write.at,
-                format!(
-                    "write {value:?} to {}: unable to set memory limit to {value} (current usage: {used}, peak usage: {peak})",
-                    path.display()
-                ),
-            )
-            .remedy("use a larger limit, or end processes of the container first")
+            words += &format!(
+                ": unable to set memory limit to {value} (current usage: {used}, peak usage: {peak})"
+            );
+            "use a larger limit, or end processes of the container first"
         }
         Some(libc::EINVAL | libc::ERANGE) => {
-            fault.remedy(format!("use a value that {file} takes, within the limits of the cgroups above"))
+            &format!("use a value that {file} takes, within the limits of the cgroups above")
         }
         // Of a cpuset, which may not be emptied while it has processes.
-        Some(libc::ENOSPC) => fault.remedy("name at least one processor or memory node of the cgroup above"),
-        Some(libc::ENODEV) => {
-            fault.remedy("name a device that exists: `lsblk` prints the numbers of whole disks")
-        }
-        _ if is_denied(&error) => fault.remedy("run kase as root, or in a cgroup that is yours"),
-        _ => fault,
+        Some(libc::ENOSPC) => "name at least one processor or memory node of the cgroup above",
+        Some(libc::ENODEV) => "name a device that exists: `lsblk` prints the numbers of whole disks",
+        _ if is_denied(&error) => "run kase as root, or in a cgroup that is yours",
+        _ => return Fault::at(&write.at, words).caused_by(error),
     };
-    fault.caused_by(error)
+    Fault::at(&write.at, words).remedy(remedy).caused_by(error)
 }

@@ -5,7 +5,7 @@ use super::context::Context;
 use super::exit::ExitCode;
 use super::paint::{Colour, Paint, counted, object};
 use super::table::{self, print};
-use crate::container::request::{Request, Strictness};
+use crate::container::request::Request;
 use crate::doctor::{self, Outlook};
 use crate::fault::printable;
 use rootless::checks::{Check, Level};
@@ -15,15 +15,11 @@ use std::path::PathBuf;
 
 pub fn run(context: Context, arguments: &Arguments<'_>) -> anyhow::Result<ExitCode> {
     let checks = doctor::host(&context.caller)?;
-    let bundle = arguments.path("bundle");
     let heading = format!("what this host gives uid {} ({})", context.caller.uid, context.caller.called());
-    let outlook = match bundle {
-        Some(bundle) => {
-            let shown = bundle.display().to_string();
-            Some((shown, doctor::outlook(context.caller.clone(), &request(&context, arguments, bundle))))
-        }
-        None => None,
-    };
+    let outlook = arguments.path("bundle").map(|bundle| {
+        let shown = bundle.display().to_string();
+        (shown, doctor::outlook(context.caller.clone(), &request(&context, arguments, bundle)))
+    });
     let failed = checks.iter().any(|check| check.level == Level::Failure)
         || outlook.as_ref().is_some_and(|(_, outlook)| outlook.fault.is_some());
     let mut out = Vec::new();
@@ -44,19 +40,9 @@ fn request(context: &Context, arguments: &Arguments<'_>, bundle: PathBuf) -> Req
         id: "doctor".to_string(),
         bundle,
         config: arguments.path("config"),
-        console_socket: None,
-        pid_file: None,
-        pidfd_socket: None,
-        environment: Vec::new(),
-        notify_socket: None,
         adapt: context.adapt,
-        strictness: Strictness::Lenient,
-        no_pivot: false,
-        no_new_keyring: false,
-        preserve_fds: 0,
         cgroups: context.cgroups,
-        overlay: None,
-        fake_root: false,
+        ..Request::default()
     }
 }
 

@@ -34,7 +34,9 @@ pub fn columns<const N: usize>(
     align: [Align; N],
     out: &mut impl Write,
 ) -> io::Result<()> {
-    let widths = widths(rows);
+    let width =
+        |column: usize| rows.iter().map(|row| printable(&row[column]).chars().count()).max().unwrap_or(0);
+    let widths: [usize; N] = std::array::from_fn(width);
     for row in rows {
         let mut line = String::new();
         for (column, cell) in row.iter().enumerate() {
@@ -103,10 +105,4 @@ impl<const N: usize> Wide<N> {
         }
         Ok(())
     }
-}
-
-fn widths<const N: usize>(rows: &[[String; N]]) -> [usize; N] {
-    std::array::from_fn(|column| {
-        rows.iter().map(|row| printable(&row[column]).chars().count()).max().unwrap_or(0)
-    })
 }

@@ -128,7 +128,7 @@ pub fn exec(container: &Container, mut request: Request) -> anyhow::Result<i32> 
     let agent = agent(payload.filter, linux)?;
     let state = container.hook_state("running", Some(pid)).ok_or_else(gone)?;
     let joined = join::open_container(pid, pidfd, facts.namespaces)?;
-    let target = cgroup.clone_target();
+    let target = cgroup.open.take();
     let mut added = join::join(&payload, &joined, target.as_ref().map(AsFd::as_fd))?;
     place(container, &added, cgroup, &plan.limits)?;
     serve(&mut added, &mut console, agent.as_ref(), &state)?;
@@ -151,7 +151,7 @@ pub fn exec(container: &Container, mut request: Request) -> anyhow::Result<i32> 
 }
 
 /// Puts the process where the container's are, and lets it go on.
-fn place(container: &Container, added: &Child, mut cgroup: Join, limits: &[Limit]) -> anyhow::Result<()> {
+fn place(container: &Container, added: &Child, cgroup: Join, limits: &[Limit]) -> anyhow::Result<()> {
     trace::step("cgroup and limits");
     let pid = added.process.pid;
     tracing::debug!("the process that is added to container {:?} is process {pid}", container.id());
@@ -160,7 +160,7 @@ fn place(container: &Container, added: &Child, mut cgroup: Join, limits: &[Limit
     }
     container.share().map_or(Ok(()), |share| share.add(pid))?;
     limits::raise(limits, pid)?;
-    added.say(ToInit::Begin, &cgroup.tasks_files())
+    added.say(ToInit::Begin, &cgroup.tasks_files)
 }
 
 /// The agent that the listener of the filter goes to, if it has one.

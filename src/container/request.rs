@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 /// What the command line says about a container that is to be made.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Request {
     pub id: String,
     /// `--bundle`.
@@ -42,9 +42,10 @@ pub struct Request {
 }
 
 /// Whether config.json must be without fault.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Strictness {
     /// As the specification has it: what is unknown is ignored.
+    #[default]
     Lenient,
     /// What `kase lint` calls an error is refused.
     Strict,

@@ -83,15 +83,12 @@ const OF_TYPE: [(&str, &str); 8] = [
         "lowerdir lowerdir+ datadir+ upperdir workdir redirect_dir index metacopy userxattr volatile xino \
          nfs_export default_permissions uuid verity fsync override_creds nooverride_creds",
     ),
-    (
-        "cgroup",
-        "nsdelegate favordynmods nofavordynmods memory_localevents memory_recursiveprot pids_localevents",
-    ),
-    (
-        "cgroup2",
-        "nsdelegate favordynmods nofavordynmods memory_localevents memory_recursiveprot pids_localevents",
-    ),
+    ("cgroup", OF_CGROUPS),
+    ("cgroup2", OF_CGROUPS),
 ];
+
+const OF_CGROUPS: &str =
+    "nsdelegate favordynmods nofavordynmods memory_localevents memory_recursiveprot pids_localevents";
 
 /// SELinux gives these to every type.
 const OF_ANY: [&str; 4] = ["context", "fscontext", "defcontext", "rootcontext"];

@@ -128,13 +128,20 @@ impl Bus {
 
     /// Wants signals that match the rule. What is wrong with it shows by their absence.
     pub fn subscribe(&mut self, rule: &str) {
-        let mut body = Body::of("s");
-        body.text(rule);
-        self.call(DAEMON, "AddMatch", body);
+        self.call(DAEMON, "AddMatch", Body::texts(&[rule]));
+    }
+
+    /// Calls a method and waits for the answer.
+    ///
+    /// # Errors
+    /// The outer ones are the connection's, the inner one is the other side's.
+    pub fn ask(&mut self, target: Target, member: &str, body: Body) -> io::Result<Result<Message, Refused>> {
+        let call = self.call(target, member, body);
+        self.answer(call)
     }
 
     /// Calls a method; the number is for [`answer`](Self::answer).
-    pub fn call(&mut self, target: Target, member: &str, body: Body) -> u32 {
+    fn call(&mut self, target: Target, member: &str, body: Body) -> u32 {
         self.serial += 1;
         let (signature, body) = body.finish();
         let mut header = Body::of("");
@@ -171,10 +178,7 @@ impl Bus {
     }
 
     /// Waits for the answer to a call.
-    ///
-    /// # Errors
-    /// The outer ones are the connection's, the inner one is the other side's.
-    pub fn answer(&mut self, serial: u32) -> io::Result<Result<Message, Refused>> {
+    fn answer(&mut self, serial: u32) -> io::Result<Result<Message, Refused>> {
         let message =
             self.wait(|message| message.reply_serial == serial && matches!(message.kind, RETURN | ERROR))?;
         if message.kind == RETURN {

@@ -15,6 +15,13 @@ impl Body {
         Self { bytes: Vec::new(), signature: signature.to_string() }
     }
 
+    /// Arguments that are texts alone.
+    pub fn texts(texts: &[&str]) -> Self {
+        let mut body = Self::of(&"s".repeat(texts.len()));
+        texts.iter().for_each(|text| body.text(text));
+        body
+    }
+
     /// The signature and the bytes.
     pub fn finish(self) -> (String, Vec<u8>) {
         (self.signature, self.bytes)

@@ -108,9 +108,9 @@ fn a_scope_that_is_not_kept_is_stopped_with_what_is_in_it() {
     let facts = cgroup.facts();
     let inner = fs::read_to_string(format!("/proc/{}/cgroup", sleeper.pid())).unwrap();
     assert!(inner.trim().ends_with("kase-kasedropped.scope/inner"), "{inner}");
-    let mut join = cgroup.join(&[], sleeper.pid()).unwrap();
+    let join = cgroup.join(&[], sleeper.pid()).unwrap();
     // From a session, only systemd may move a process into a scope of the user's manager.
-    assert_eq!(join.clone_target().is_some(), caller.standing == Standing::Root);
+    assert_eq!(join.open.is_some(), caller.standing == Standing::Root);
     drop(cgroup);
     sleeper.0.wait().unwrap();
     assert!(!facts.v2.unwrap().exists());

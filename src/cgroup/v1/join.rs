@@ -5,9 +5,9 @@
 //! `tasks` needs none of that (Linux 5.5), nor does clone3(2) into a cgroup of v2.
 
 use super::paths::{Paths, tree_of};
-use crate::cgroup::directory::{self, is_denied};
+use crate::cgroup::directory::{self, is_denied, is_gone};
 use crate::cgroup::join::{ANOTHER, Join, below};
-use crate::cgroup::v2::rights::{has_gone, open};
+use crate::cgroup::v2::rights::open;
 use crate::fault::{Fault, OrFault};
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -42,7 +42,7 @@ pub fn join(paths: &Paths, subs: &[String]) -> anyhow::Result<Join> {
     let directory = tree_of(&targets).map(Path::to_path_buf);
     // Where a move is all that is allowed, it says so itself.
     let open = match directory.as_deref().map(open) {
-        Some(Err(error)) if is_denied(&error) || has_gone(&error) => None,
+        Some(Err(error)) if is_denied(&error) || is_gone(&error) => None,
         open => open.transpose().or_fault(|| Fault::doing("open the container's cgroup").remedy(ANOTHER))?,
     };
     Ok(Join { directory, tasks_files, open, ..Join::default() })

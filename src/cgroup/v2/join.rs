@@ -1,6 +1,7 @@
 //! How a process is added to a cgroup of v2.
 
-use super::rights::{has_gone, may_move, of_process, open};
+use super::rights::{may_move, of_process, open};
+use crate::cgroup::directory::is_gone;
 use crate::cgroup::join::{Join, below};
 use crate::fault::{Fault, OrFault};
 use crate::kernel::text::read_text;
@@ -45,7 +46,7 @@ fn target(path: &Path, inner: Option<&Path>, subs: &[String], init: i32) -> anyh
 fn takes_processes(path: &Path) -> anyhow::Result<bool> {
     let file = path.join("cgroup.subtree_control");
     match read_text(&file) {
-        Err(error) if has_gone(&error) => Ok(false),
+        Err(error) if is_gone(&error) => Ok(false),
         list => Ok(list.or_fault(|| Fault::doing(format!("read {}", file.display())))?.trim().is_empty()),
     }
 }

@@ -1,7 +1,8 @@
 //! memory.events counts the processes that are killed for want of memory.
 
-use crate::cgroup::directory::{is_gone, keyed};
+use crate::cgroup::directory::is_gone;
 use crate::cgroup::oom::{Heard, Watch};
+use crate::cgroup::stats::value_of;
 use crate::kernel::deadline::Deadline;
 use crate::kernel::text::read_text;
 use nix::poll::{PollFd, PollFlags};
@@ -55,9 +56,9 @@ impl Watch for Events {
 }
 
 fn killed(path: &Path) -> io::Result<u64> {
-    match keyed(&path.join("memory.events"), "oom_kill") {
+    match read_text(path.join("memory.events")) {
         Err(error) if is_gone(&error) => Ok(0),
-        count => Ok(count?.unwrap_or_default()),
+        text => Ok(value_of(&text?, "oom_kill")),
     }
 }
 

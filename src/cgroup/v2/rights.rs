@@ -1,12 +1,13 @@
 //! A tree of v2, also one beside v1: where a process is in it, and who may put one where.
 
+use crate::cgroup::directory::is_gone;
 use crate::cgroup::layout::MOUNT;
 use crate::fault::{Fault, OrFault};
 use crate::kernel;
 use crate::kernel::text::read_text;
 use nix::fcntl::OFlag;
 use nix::unistd::{AccessFlags, access};
-use std::io::{self, ErrorKind};
+use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
@@ -37,15 +38,9 @@ pub fn open(path: &Path) -> io::Result<OwnedFd> {
 pub fn of_process(pid: i32) -> anyhow::Result<Option<PathBuf>> {
     let file = format!("/proc/{pid}/cgroup");
     let text = match read_text(&file) {
-        Err(error) if has_gone(&error) => return Ok(None),
+        Err(error) if is_gone(&error) => return Ok(None),
         text => text.or_fault(|| Fault::doing(format!("read {file}")))?,
     };
     let path = text.lines().find_map(|line| line.strip_prefix("0::/"));
     Ok(path.map(|path| Path::new(MOUNT).join(path)))
-}
-
-/// Whether the process or the cgroup has gone.
-pub fn has_gone(error: &io::Error) -> bool {
-    error.kind() == ErrorKind::NotFound
-        || [libc::ENODEV, libc::ESRCH].map(Some).contains(&error.raw_os_error())
 }

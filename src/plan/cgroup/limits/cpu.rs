@@ -87,17 +87,13 @@ fn v2(cpu: &LinuxCpu, shares: Option<u64>, quota: Option<i64>, period: Option<u6
         }
         (None, None) => {}
     }
-    let realtime = |value: bool, at: Place, writes: &mut Writes<'_>| {
-        if value {
-            writes.left_out(at);
-        }
-    };
-    realtime(cpu.realtime_runtime().unwrap_or(0) != 0, REALTIME_RUNTIME, writes);
-    realtime(cpu.realtime_period().unwrap_or(0) != 0, REALTIME_PERIOD, writes);
+    if cpu.realtime_runtime().is_some_and(|runtime| runtime != 0) {
+        writes.left_out(Place::of("linux.resources.cpu.realtimeRuntime"));
+    }
+    if cpu.realtime_period().is_some_and(|period| period != 0) {
+        writes.left_out(Place::of("linux.resources.cpu.realtimePeriod"));
+    }
 }
-
-const REALTIME_RUNTIME: Place = Place::of("linux.resources.cpu.realtimeRuntime");
-const REALTIME_PERIOD: Place = Place::of("linux.resources.cpu.realtimePeriod");
 
 /// v1's shares as v2's weight: a curve through the least, the usual and the most of both, 2 → 1,
 /// 1024 → 100, 262144 → 10000, as in runc 1.5. On the straight line that was used before, 1024 shares came out
