@@ -403,8 +403,8 @@ fn every_architecture_compiles_the_engines_profiles() {
 #[test]
 fn execve_is_refused_where_no_rule_lets_it_through() {
     let is_refused = |default: &str, rules: &str| {
-        program(&format!(r#"{{"defaultAction": "SCMP_ACT_{default}", "syscalls": [{rules}]}}"#))
-            .refuses_execve
+        let text = format!(r#"{{"defaultAction": "SCMP_ACT_{default}", "syscalls": [{rules}]}}"#);
+        program(&text).refuses_execve
     };
     let rule = |action: &str, args: &str| {
         format!(r#"{{"names": ["execve"], "action": "SCMP_ACT_{action}", "args": [{args}]}}"#)
@@ -415,7 +415,6 @@ fn execve_is_refused_where_no_rule_lets_it_through() {
     assert!(is_refused("ALLOW", &rule("KILL", "")));
     assert!(!is_refused("ALLOW", &rule("KILL", some)));
     assert!(is_refused("ERRNO", &rule("KILL", some)));
-    for action in ["ALLOW", "LOG", "TRACE"] {
-        assert!(!is_refused("ERRNO", &rule(action, some)), "{action}");
-    }
+    let passing = ["ALLOW", "LOG", "TRACE"];
+    assert_eq!(passing.map(|action| is_refused("ERRNO", &rule(action, some))), [false; 3]);
 }
