@@ -50,7 +50,7 @@ fn restore(text: &str, before: &str, path: &[&str]) -> Result<String, Fault> {
 }
 
 fn or_empty(text: &str) -> &str {
-    if text.trim().is_empty() { "{}\n" } else { text }
+    if text.trim().is_empty() { "{\n}\n" } else { text }
 }
 
 /// Docker reads a file that begins with a byte order mark, serde does not.

@@ -31,8 +31,12 @@ pub fn put(text: &str, path: &[&str], value: &str) -> Result<String, Fault> {
             let space = if space.is_empty() { " " } else { space };
             splice(text, last.value.end..last.value.end, &format!(",{space}{member}"))
         }
-        _ if parents.is_empty() => splice(text, parent.at..parent.end, &format!("{{\n    {member}\n}}")),
-        _ => splice(text, parent.at..parent.end, &format!("{{{member}}}")),
+        _ => {
+            // What is between the braces stays, so that it is there again when the member is removed.
+            let is_open = text[parent.at..parent.end].contains('\n');
+            let space = if is_open { "\n    " } else { "" };
+            splice(text, parent.at + 1..parent.at + 1, &format!("{space}{member}"))
+        }
     })
 }
 
@@ -49,7 +53,7 @@ pub fn remove(text: &str, path: &[&str]) -> Result<String, Fault> {
     let gone = match (index.checked_sub(1), fields.get(index + 1)) {
         (Some(before), _) => fields[before].value.end..fields[index].value.end,
         (None, Some(next)) => fields[index].at..next.at,
-        (None, None) => parent.at + 1..parent.end - 1,
+        (None, None) => parent.at + 1..fields[index].value.end,
     };
     Ok(splice(text, gone, ""))
 }

@@ -12,8 +12,9 @@ fn said<T: std::fmt::Debug>(result: Result<T, impl Into<anyhow::Error>>) -> Stri
 #[test]
 fn json_is_changed_in_one_place_only() {
     for (text, expected) in [
-        ("{}", "{\n    \"a\": 1\n}"),
-        ("{ }\r\n", "{\n    \"a\": 1\n}\r\n"),
+        ("{}", "{\"a\": 1}"),
+        ("{ }\r\n", "{\"a\": 1 }\r\n"),
+        ("{\n}\n", "{\n    \"a\": 1\n}\n"),
         ("{\"b\":2}", "{\"b\":2, \"a\": 1}"),
         ("{\r\n\t\"b\" :2\r\n}", "{\r\n\t\"b\" :2,\r\n\t\"a\": 1\r\n}"),
         (" { \"a\" : [ {} , \"}\" ] ,\"b\":2}\n\n", " { \"a\" : 1 ,\"b\":2}\n\n"),
@@ -23,6 +24,22 @@ fn json_is_changed_in_one_place_only() {
     }
     assert_eq!(json::put("{\"a\": {}}", &["a", "b"], "1").unwrap(), "{\"a\": {\"b\": 1}}");
     assert_eq!(json::put("{\"c\":0}", &["a", "b"], "1").unwrap(), "{\"c\":0, \"a\": {\"b\": 1}}");
+}
+
+#[test]
+fn what_was_put_into_an_empty_object_leaves_it_as_it_was() {
+    for text in ["{}", "{ }", "{\n}", " {\r\n\t}\r\n", "{\"a\": {\n}}", "{\"a\":{ },\n\"c\": 1}"] {
+        for path in [&["a", "b"][..], &["d"], &["runtimes", "kase"]] {
+            let with = json::put(text, path, "1").unwrap();
+            let without = json::remove(&with, path).unwrap();
+            let made = &path[..path.len() - 1];
+            let without = match json::get(text, made).unwrap() {
+                None => json::remove(&without, made).unwrap(),
+                Some(_) => without,
+            };
+            assert_eq!(without, text, "by way of {with:?}");
+        }
+    }
 }
 
 #[test]
