@@ -67,7 +67,12 @@ fn places(own: &str) -> impl Iterator<Item = (&str, &str)> {
 /// after a cgroup namespace was joined, cannot be seen: the mount point has to do.
 fn below(point: &Path, root: &Path, path: &str) -> PathBuf {
     match Path::new(path).strip_prefix(root) {
-        Ok(rest) if !rest.as_os_str().is_empty() && !path.split('/').any(|part| part == "..") => {
+        // What is absolute would take the mount point's place: after a root of nothing, which no kernel writes.
+        Ok(rest)
+            if !rest.as_os_str().is_empty()
+                && rest.is_relative()
+                && !path.split('/').any(|part| part == "..") =>
+        {
             point.join(rest)
         }
         _ => point.to_path_buf(),
@@ -161,5 +166,6 @@ mod tests {
         assert_eq!(below(point, Path::new("/"), "/../other"), point);
         assert_eq!(below(point, Path::new("/a"), "/b"), point);
         assert_eq!(below(point, Path::new("/"), "/"), point);
+        assert_eq!(below(point, Path::new(""), "/u"), point);
     }
 }
