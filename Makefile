@@ -21,9 +21,11 @@ INTEGRATE = $(KASE) integrate $* --binary "$$INSTALLDIR/kase" $(if $(CFGDIR),--c
 ONLY_ADD = $(if $(filter-out yes no,$(DEFAULT)),$(error DEFAULT is yes or no, not $(DEFAULT)))$(if $(filter no,$(DEFAULT)),--no-default)
 # What scripts/chaos reads.
 export CHAOS_SEED CHAOS_TIME POINT
+# What scripts/soak reads.
+export SOAK_SEED SOAK_TIME
 
 .DEFAULT_GOAL := help
-.PHONY: help build/kase install/kase extras demo test test-setup test/chaos test/vm test/engines test/engines/vm bench bench/seccomp layout lint clean
+.PHONY: help build/kase install/kase extras demo test test-setup test/chaos test/soak test/vm test/engines test/engines/vm bench bench/seccomp layout lint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z/%-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,6 +62,9 @@ test-setup: ## make what the tests use: packages and users if root, else say wha
 
 test/chaos: ## let system calls of every command fail and kill it at them, for CHAOS_TIME seconds (POINT="…" repeats one)
 	scripts/chaos
+
+test/soak: ## make and end containers by several workers for SOAK_TIME seconds, and count what is there before and after
+	scripts/soak
 
 test/vm: ## run the cgroup tests in a virtual machine with systemd and cgroup v2 (the first time takes minutes)
 	scripts/vm test

@@ -56,6 +56,7 @@ mod security_labels;
 mod service;
 mod shortage;
 mod signals;
+mod soak;
 mod spec;
 mod state;
 mod streams;

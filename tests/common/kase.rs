@@ -4,7 +4,6 @@ use super::before::Before;
 use super::caller::{Caller, Identity};
 use super::peer::Peer;
 use super::{Bundle, Container, Outcome, leftovers, programs};
-use std::cell::Cell;
 use std::ffi::OsStr;
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -27,7 +26,7 @@ pub struct Kase {
     pub identity: Identity,
     dir: PathBuf,
     name: String,
-    count: Cell<u32>,
+    count: AtomicU32,
     /// Options before every command.
     globals: &'static [&'static str],
     /// What is run in kase's place.
@@ -38,9 +37,19 @@ impl Kase {
     /// Runs one test as this caller and asserts that nothing of it is left; skips it where the caller
     /// does not exist.
     pub fn with(caller: Caller, deed: impl FnOnce(&Self)) {
+        if let Some(kase) = Self::of(caller) {
+            deed(&kase);
+        }
+    }
+
+    /// This caller's, where it can be; the same at its end.
+    pub fn of(caller: Caller) -> Option<Self> {
         match caller.identity() {
-            Ok(identity) => deed(&Self::new(caller, identity, &[])),
-            Err(why) => super::record_skip(&why),
+            Ok(identity) => Some(Self::new(caller, identity, &[])),
+            Err(why) => {
+                super::record_skip(&why);
+                None
+            }
         }
     }
 
@@ -62,7 +71,7 @@ impl Kase {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name = format!("kase-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let dir = std::env::temp_dir().join(&name);
-        let kase = Self { caller, identity, dir, name, count: Cell::new(0), globals, peer };
+        let kase = Self { caller, identity, dir, name, count: AtomicU32::new(0), globals, peer };
         fs::create_dir(&kase.dir).unwrap();
         kase.identity.own(&kase.dir);
         kase.directory("state");
@@ -269,7 +278,7 @@ impl Kase {
     }
 
     fn next(&self) -> u32 {
-        self.count.replace(self.count.get() + 1)
+        self.count.fetch_add(1, Ordering::Relaxed)
     }
 }
 
@@ -332,6 +341,8 @@ impl Running {
         }
         let outcome = self.outcome(ended.unwrap_or(128 + 9));
         assert!(ended.is_some(), "hangs: {outcome}");
+        // Nobody can ask again.
+        [&self.out, &self.err].into_iter().for_each(|file| drop(fs::remove_file(file)));
         outcome
     }
 
