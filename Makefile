@@ -21,11 +21,11 @@ INTEGRATE = $(KASE) integrate $* --binary "$$INSTALLDIR/kase" $(if $(CFGDIR),--c
 ONLY_ADD = $(if $(filter-out yes no,$(DEFAULT)),$(error DEFAULT is yes or no, not $(DEFAULT)))$(if $(filter no,$(DEFAULT)),--no-default)
 # What scripts/chaos reads.
 export CHAOS_SEED CHAOS_TIME POINT
-# What scripts/soak reads.
-export SOAK_SEED SOAK_TIME
+# What scripts/soak and scripts/fuzz read.
+export SOAK_SEED SOAK_TIME FUZZ_CORPUS FUZZ_INPUT FUZZ_TARGETS FUZZ_TIME
 
 .DEFAULT_GOAL := help
-.PHONY: help build/kase install/kase extras demo test test-setup test/chaos test/soak test/vm test/engines test/engines/vm bench bench/seccomp layout lint clean
+.PHONY: help build/kase install/kase extras demo test test-setup test/chaos test/soak fuzz test/vm test/engines test/engines/vm bench bench/seccomp layout lint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z/%-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -66,6 +66,9 @@ test/chaos: ## let system calls of every command fail and kill it at them, for C
 test/soak: ## make and end containers by several workers for SOAK_TIME seconds, and count what is there before and after
 	scripts/soak
 
+fuzz: ## feed what reads others' files and messages, FUZZ_TIME seconds a target (FUZZ_TARGETS="…", FUZZ_CORPUS=… of config.json files)
+	scripts/fuzz
+
 test/vm: ## run the cgroup tests in a virtual machine with systemd and cgroup v2 (the first time takes minutes)
 	scripts/vm test
 
@@ -88,6 +91,8 @@ lint: ## format, clippy, how the files hang together (tests/structure), scripts
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	$(CARGO) clippy --locked --release -p kase --target "$$(scripts/target)" -- -D warnings
+	RUSTFLAGS='--cfg fuzzing -A dead_code' $(CARGO) clippy --locked -p kase --bin kase --target-dir "$${CARGO_TARGET_DIR:-target}/fuzz-lint" -- -D warnings -A dead_code
+	rustfmt --edition 2024 --check tests/fuzz/main.rs tests/fuzz/targets/mod.rs
 	$(CARGO) test --locked -q -p structure
 	@if command -v shellcheck >/dev/null; then shellcheck .ci/run $(filter-out %.rs %.ld $(PYTHON),$(wildcard scripts/*)); else echo "lint: no shellcheck here, shell scripts unchecked"; fi
 	@if command -v python3 >/dev/null; then python3 -c 'import sys; [compile(open(f).read(), f, "exec") for f in sys.argv[1:]]' $(PYTHON); else echo "lint: no python3 here, $(PYTHON) unchecked"; fi

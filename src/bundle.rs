@@ -33,18 +33,27 @@ impl Bundle {
         let directory = absolute(directory)?;
         let text = read(&directory, config)?;
         let file = directory.join(config.unwrap_or(Path::new("config.json")));
-        let within = |fault: Fault| fault.within(format!("parse {}", file.display()));
-        let scan = Scan::of(&text);
-        let mut config: Config = parse_scanned(&text, scan).map_err(within)?;
-        if let Some(resources) = resources_of(&mut config) {
-            let other = json::without_capitals(&text, scan);
-            if let Some(other) = &other {
-                *resources = resources_again(other).map_err(within)?;
-            }
-            correct(resources, other.as_ref().unwrap_or(&text), &["linux", "resources"]);
-        }
+        let config =
+            self::config(&text).map_err(|fault| fault.within(format!("parse {}", file.display())))?;
         Ok(Self { directory, text, config })
     }
+}
+
+/// Reads the text of a config.json.
+///
+/// # Errors
+/// The field, the line and the column of what is wrong.
+pub fn config(text: &[u8]) -> Result<Config, Fault> {
+    let scan = Scan::of(text);
+    let mut config: Config = parse_scanned(text, scan)?;
+    if let Some(resources) = resources_of(&mut config) {
+        let other = json::without_capitals(text, scan);
+        if let Some(other) = &other {
+            *resources = resources_again(other)?;
+        }
+        correct(resources, other.as_deref().unwrap_or(text), &["linux", "resources"]);
+    }
+    Ok(config)
 }
 
 /// Reads `linux.resources` alone, as `update` gets them.

@@ -31,4 +31,10 @@ mod trace;
 #[global_allocator]
 static ALLOCATOR: kernel::allocator::Allocator = kernel::allocator::Allocator::new();
 
+#[cfg(not(fuzzing))]
 start!(cli::main, again: seal::COMMANDS);
+
+/// What `make fuzz` executes in place of a command.
+#[cfg(fuzzing)]
+#[path = "../tests/fuzz/targets/mod.rs"]
+pub mod fuzz;

@@ -107,8 +107,9 @@ impl Subordinate {
 ///
 /// They keep the file's order, since that is the order in which ids inside a container are given
 /// out. What overlaps an earlier range is cut off, and what continues the one before is added to it:
-/// to newuidmap(1) both are the same. Lines that it does not read are passed over: see [`unread`].
-pub(crate) fn parse(text: &str, name: Option<&str>, uid: u32) -> Vec<Range> {
+/// to newuidmap(1) both are the same. Lines that it does not read are passed over.
+#[must_use]
+pub fn parse(text: &str, name: Option<&str>, uid: u32) -> Vec<Range> {
     let uid = uid.to_string();
     let entries = text.split('\n').filter_map(entry);
     let ours = entries.filter(|(owner, _)| Some(*owner) == name || *owner == uid);

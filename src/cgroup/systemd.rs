@@ -1,7 +1,7 @@
 //! A container's scope, as systemd makes it: a transient unit around init.
 
 pub mod bus;
-mod marshal;
+pub mod marshal;
 
 use super::directory;
 use super::write::Written;

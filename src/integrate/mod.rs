@@ -2,8 +2,8 @@
 //!
 //! Text is changed, and not read and written anew, so that everything else keeps its form and its comments.
 
-mod containerd;
-mod docker;
+pub mod containerd;
+pub mod docker;
 mod drop_in;
 mod engine;
 mod file;
@@ -11,7 +11,7 @@ mod json;
 mod reload;
 #[cfg(test)]
 mod tests;
-mod toml;
+pub mod toml;
 
 use crate::fault::{Fault, OrFault};
 use file::Configuration;

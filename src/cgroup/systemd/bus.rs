@@ -89,7 +89,8 @@ impl Bus {
         Self::over(UnixStream::connect(path)?)
     }
 
-    fn over(socket: UnixStream) -> io::Result<Self> {
+    /// The same over a socket that is connected.
+    pub fn over(socket: UnixStream) -> io::Result<Self> {
         let mut bus = Self {
             socket,
             deadline: Deadline::after(PATIENCE),

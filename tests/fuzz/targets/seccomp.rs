@@ -1,21 +1,14 @@
 //! Any profile is refused in words or becomes a program that the kernel would take; and any bytes that
 //! are read back as a program are written as the same bytes.
 
-#![no_main]
-
-#[allow(dead_code)]
-#[path = "../../../src/seccomp/mod.rs"]
-mod seccomp;
-
-use libfuzzer_sys::fuzz_target;
+use crate::seccomp::interpret::{self, Data};
+use crate::seccomp::{self, Arch, Program};
 use oci_spec::runtime::{
     LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArg, LinuxSeccompArgBuilder, LinuxSeccompBuilder,
     LinuxSeccompOperator, LinuxSyscall, LinuxSyscallBuilder,
 };
-use seccomp::interpret::{self, Data};
-use seccomp::{Arch, Program};
 
-fuzz_target!(|bytes: &[u8]| {
+pub fn execute(bytes: &[u8]) {
     if let Some(program) = Program::from_bytes(bytes) {
         assert_eq!(program.to_bytes(), bytes);
     }
@@ -23,7 +16,13 @@ fuzz_target!(|bytes: &[u8]| {
         check(&profile);
     }
     check(&Bytes(bytes).profile());
-});
+}
+
+pub fn seeds(text: &[u8]) -> Vec<Vec<u8>> {
+    let whole: serde_json::Value = serde_json::from_slice(text).unwrap_or_default();
+    let profile = whole.pointer("/linux/seccomp");
+    profile.into_iter().map(|profile| profile.to_string().into_bytes()).collect()
+}
 
 fn check(profile: &LinuxSeccomp) {
     for native in Arch::ALL {

@@ -307,13 +307,13 @@ fn lines_of(tokens: TokenStream, word: &str) -> Vec<usize> {
     lines
 }
 
-/// Whether an item is compiled for tests alone: `#[cfg(test)]`, `#[cfg(any(test, fuzzing))]`.
+/// Whether an item is compiled for tests alone: `#[cfg(test)]`, `#[cfg(any(test, fuzzing))]`, or for `make fuzz`.
 fn is_for_tests(attributes: &[Attribute]) -> bool {
     attributes.iter().any(|attribute| {
         let tokens = attribute.meta.to_token_stream();
         attribute.path().is_ident("cfg")
-            && !lines_of(tokens.clone(), "test").is_empty()
-            && lines_of(tokens, "not").is_empty()
+            && ["test", "fuzzing"].iter().any(|word| !lines_of(tokens.clone(), word).is_empty())
+            && lines_of(tokens.clone(), "not").is_empty()
     })
 }
 

@@ -1,0 +1,43 @@
+//! A directory for the targets that read files: one a process, in memory if that is to be had.
+
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::Mode;
+use std::cell::OnceCell;
+use std::fs;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+pub struct Directory(PathBuf);
+
+thread_local! {
+    static DIRECTORY: OnceCell<Directory> = const { OnceCell::new() };
+}
+
+impl Directory {
+    pub fn with<T>(with: impl FnOnce(&Self) -> T) -> T {
+        DIRECTORY.with(|directory| with(directory.get_or_init(Self::new)))
+    }
+
+    fn new() -> Self {
+        let memory = Path::new("/dev/shm");
+        let parent = if memory.is_dir() { memory.to_path_buf() } else { std::env::temp_dir() };
+        let path = parent.join(format!("kase-fuzz-{}", std::process::id()));
+        fs::create_dir_all(&path).expect("a directory can be made");
+        Self(path)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub fn open(&self, name: &str) -> OwnedFd {
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        open(&self.0.join(name), flags, Mode::empty()).expect("it is there")
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
