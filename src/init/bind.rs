@@ -2,7 +2,7 @@
 
 use super::flags;
 use super::inside::{self, Shape};
-use super::mount_point::Rootfs;
+use super::mount_point::{self, Rootfs};
 use super::{obstacle, refusal};
 use crate::fault::{Fault, OrFault};
 use crate::kernel::mount::{self, Reach};
@@ -36,6 +36,7 @@ pub fn clone_inside(
 pub fn bind(rootfs: &Rootfs<'_>, entry: &Mount<'_>, tree: &OwnedFd) -> anyhow::Result<()> {
     let source = fstat(tree).or_fault(|| Fault::at(entry.at, "look at the source"))?;
     let target = rootfs.target(entry, Shape::of(&source))?;
+    mount_point::covers_no_proc(entry, target.as_fd(), tree.as_fd())?;
     flags::bind(entry, tree.as_fd(), rootfs.flags)?;
     attach(entry, tree.as_fd(), target.as_fd())?;
     propagate(entry, tree.as_fd())

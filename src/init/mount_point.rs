@@ -5,7 +5,7 @@ use super::inside::{self, Shape};
 use super::obstacle;
 use crate::fault::{Fault, OrFault};
 use crate::kernel::file_id::FileId;
-use crate::plan::mounts::Mount;
+use crate::plan::mounts::{Mount, What};
 use nix::sys::stat::fstat;
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 use std::io::{self, ErrorKind};
@@ -77,14 +77,9 @@ impl<'a> Rootfs<'a> {
         // What lies on the rootfs itself needs no look.
         if id.device != self.id.device
             && fstatfs(&target).or_fault(look)?.filesystem_type() == PROC_SUPER_MAGIC
-            && !may_cover(path)
+            && !may_cover(entry)
         {
-            return Err(Fault::at(
-                at,
-                format!("{} cannot be mounted because it is inside /proc", path.display()),
-            )
-            .remedy("mount it elsewhere: a program must be able to trust its /proc")
-            .into());
+            return Err(fakes_proc(entry).into());
         }
         Ok((target, there))
     }
@@ -109,8 +104,33 @@ impl<'a> Rootfs<'a> {
     }
 }
 
+/// Refuses to cover a procfs at /proc by what is none: a volume of the image's would be taken for the kernel's own files
+/// (CVE-2019-16884).
+pub fn covers_no_proc(entry: &Mount<'_>, target: BorrowedFd<'_>, tree: BorrowedFd<'_>) -> anyhow::Result<()> {
+    if entry.destination != Path::new(PROC) {
+        return Ok(());
+    }
+    let is_proc = |fd| {
+        let look = || Fault::at(entry.at.field(".destination"), format!("look at what is bound on {PROC}"));
+        fstatfs(fd).map(|system| system.filesystem_type() == PROC_SUPER_MAGIC).or_fault(look)
+    };
+    match is_proc(tree)? || !is_proc(target)? {
+        true => Ok(()),
+        false => Err(fakes_proc(entry).into()),
+    }
+}
+
+fn fakes_proc(entry: &Mount<'_>) -> Fault {
+    let path = entry.destination;
+    let why = if path == Path::new(PROC) { "it is not of type proc" } else { "it is inside /proc" };
+    Fault::at(entry.at.field(".destination"), format!("{} cannot be mounted because {why}", path.display()))
+        .remedy("mount it elsewhere: a program must be able to trust its /proc")
+}
+
+const PROC: &str = "/proc";
+
 /// Files of /proc that engines replace by better ones (lxcfs), as in runc.
-fn may_cover(path: &Path) -> bool {
+fn may_cover(entry: &Mount<'_>) -> bool {
     const COVERED: [&str; 11] = [
         "/proc/cpuinfo",
         "/proc/diskstats",
@@ -124,6 +144,10 @@ fn may_cover(path: &Path) -> bool {
         "/proc/sys/kernel/ns_last_pid",
         "/proc/sys/crypto/fips_enabled",
     ];
-    // A second proc over the first is what joining containers do.
-    path == Path::new("/proc") || COVERED.iter().any(|covered| path == Path::new(covered))
+    let path = entry.destination;
+    match entry.what {
+        // A second proc over the first is what joining containers do, by a bind mount, which is looked at later.
+        What::Bind { .. } | What::Inside { .. } if path == Path::new(PROC) => true,
+        _ => COVERED.iter().any(|covered| path == Path::new(covered)),
+    }
 }
