@@ -1,6 +1,7 @@
 //! Adds a process to a container.
 
 use super::child::{Child, Successor, clone_into};
+use super::lent_score::LentScore;
 use crate::fault::{Fault, OrFault};
 use crate::handshake;
 use crate::init::added;
@@ -39,13 +40,14 @@ pub fn join(
     trace::step("join namespaces");
     affinity::begin(&payload.attributes.affinity)?;
     let (kase, process_end) = handshake::pair()?;
+    let score = payload.process.oom_score_adj.and_then(LentScore::of_this_process);
     // In the container's user namespace, those who are root there could trace the process, if this did not forbid it
     // (CVE-2016-9962).
     set_dumpable(Dumpable::No);
     trace::step("clone");
     let process = match clone_into(0, cgroup) {
         Ok((Cloned::New, _)) => {
-            drop(kase);
+            drop((kase, score));
             added::run(payload, container, process_end)
         }
         Ok((Cloned::Caller(process), place)) => (process, place),
@@ -57,6 +59,7 @@ pub fn join(
             return Err(not_made(Fault::doing(doing), error));
         }
     };
+    drop(score);
     let successor = if container.joins(Kind::Pid) { Successor::Awaited } else { Successor::None };
     Ok(Child::new("the added process", process, kase, successor))
 }

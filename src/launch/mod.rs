@@ -9,6 +9,7 @@ pub mod fuse;
 pub mod ids;
 pub mod intel_rdt;
 pub mod join;
+pub mod lent_score;
 pub mod limits;
 pub mod mount_idmap;
 pub mod mounts;
