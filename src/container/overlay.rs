@@ -132,12 +132,17 @@ fn take(top: &File, directory: &Path, place: &Path) -> anyhow::Result<()> {
     let doing = || Fault::doing(format!("write who uses {}", shown.display()));
     let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
     let mode = Mode::from_bits_truncate(0o600);
-    let file = openat(top, USER, flags | OFlag::O_CLOEXEC, mode).map(File::from).or_write_fault(doing)?;
-    let user = user(&file).or_fault(doing)?.ok_or_else(|| {
+    let others = || {
         let (shown, what) = (shown.display(), "which kase would write who uses the directory into");
         Fault::at("--overlay", format!("{shown}, {what}, is there already and none of kase's"))
             .remedy("give the file another name, or name another directory")
-    })?;
+    };
+    let file = match openat(top, USER, flags | OFlag::O_CLOEXEC, mode) {
+        // A symlink.
+        Err(Errno::ELOOP) => return Err(others().into()),
+        opened => opened.map(File::from).or_write_fault(doing)?,
+    };
+    let user = user(&file).or_fault(doing)?.ok_or_else(others)?;
     let known = user != place && lives(&user, &fstat(top)?)?;
     if !locked || known {
         return Err(in_use(directory, Some(user).filter(|_| known)).into());

@@ -55,8 +55,11 @@ pub fn take(
             .or_fault(|| Fault::at("process.terminal", "give the terminal to the user"))?;
     }
     if console == Console::Bound {
-        bind_console(root, slave.as_fd())
-            .or_fault(|| Fault::at("process.terminal", "bind the terminal on /dev/console"))?;
+        bind_console(root, slave.as_fd()).or_fault(|| {
+            Fault::at("process.terminal", "bind the terminal on /dev/console").remedy(
+                "let /dev and /dev/console in the container be no symlinks, and /dev/console a file if it is there",
+            )
+        })?;
     }
     kase.say(&ToKase::Terminal(ptmx))?;
     for number in 0..3 {
