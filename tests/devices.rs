@@ -1,13 +1,14 @@
-//! Device nodes beside what the configuration mounts there, and what an image has in their place.
+//! Device nodes beside what the configuration mounts there, and what an image has in their place. Those that are forged
+//! by an attacker are in attacks/forge_devices.rs.
 
 use crate::common::{Bundle, Kase, Surroundings, Value, has, json, value, words};
 use std::fs;
 
 deeds! {
     a_bind_onto_a_default_device_stays, a_bind_onto_a_listed_device_stays, what_the_image_has_is_no_mount,
-    a_dev_that_leads_to_a_volume_is_not_written_to, a_dev_that_is_a_symlink_is_named,
+    a_dev_that_is_a_symlink_is_named,
 }
-deeds! { root: a_device_behind_a_symlink_is_refused, rules_that_no_cgroup_holds_are_named }
+deeds! { root: rules_that_no_cgroup_holds_are_named }
 deeds! { user: bound_nodes_are_nosuid_and_noexec, a_device_that_the_host_lacks_is_named }
 
 fn bind(source: &str, destination: &str) -> Value {
@@ -47,24 +48,6 @@ fn what_the_image_has_is_no_mount(kase: &Kase) {
     assert_eq!(numbers, ["1:5", "1:8"], "{seen}");
 }
 
-fn a_dev_that_leads_to_a_volume_is_not_written_to(kase: &Kase) {
-    let volume = kase.directory("volume");
-    for name in ["null", "zero", "ptmx"] {
-        kase.file(&format!("volume/{name}"), "the host's");
-    }
-    let bundle = bare_dev(kase).directory("data").mount(bind(volume.to_str().unwrap(), "/data"));
-    fs::remove_dir(bundle.rootfs("dev")).unwrap();
-    let bundle = bundle.link("dev", "/data").edit(|spec| spec["linux"]["maskedPaths"] = json!([]));
-    let outcome = kase.run(&bundle);
-    let mut left: Vec<_> = fs::read_dir(&volume).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    left.sort();
-    assert_eq!(left, ["null", "ptmx", "zero"], "{outcome}");
-    for name in &left {
-        assert_eq!(fs::read_to_string(volume.join(name)).unwrap(), "the host's");
-    }
-    outcome.refused(&["root.path", "/dev in the rootfs is a symlink"]);
-}
-
 fn a_dev_that_is_a_symlink_is_named(kase: &Kase) {
     let bundle = kase.bundle().directory("elsewhere");
     fs::remove_dir(bundle.rootfs("dev")).unwrap();
@@ -74,21 +57,6 @@ fn a_dev_that_is_a_symlink_is_named(kase: &Kase) {
     assert!(outcome.help().starts_with("replace the symlink by a directory"), "{outcome}");
     fs::remove_file(bundle.rootfs("dev")).unwrap();
     kase.sees(bundle.directory("dev"), ["list", "/dev"]);
-}
-
-fn a_device_behind_a_symlink_is_refused(kase: &Kase) {
-    let volume = kase.directory("volume");
-    let device = |path: &str| {
-        let bundle = kase.bundle().directory("data").link("nodes", "/data/below");
-        bundle.mount(bind(volume.to_str().unwrap(), "/data")).edit(|spec| {
-            spec["linux"]["devices"] = json!([{"path": path, "type": "c", "major": 1, "minor": 5}]);
-        })
-    };
-    kase.run(&device("/nodes/zero")).refused(&["linux.devices[0]", "/nodes in the rootfs is a symlink"]);
-    assert_eq!(fs::read_dir(&volume).unwrap().count(), 0);
-    // The remedy: by the path that it leads to.
-    let seen = kase.sees(device("/data/below/zero"), ["stat", "/data/below/zero"]);
-    assert_eq!(value(&seen, "rdev"), "1:5", "{seen}");
 }
 
 fn bound_nodes_are_nosuid_and_noexec(kase: &Kase) {

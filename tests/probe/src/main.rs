@@ -3,6 +3,7 @@
 //! `probe COMMAND [ARG…] [-- COMMAND [ARG…]]…` runs its commands in order. A failed deed is an answer
 //! too, so it prints the name of the errno (`EROFS`) and goes on. Called as `true` it does nothing.
 
+mod attack;
 mod calls;
 mod deeds;
 mod kernel;
@@ -89,6 +90,9 @@ fn answer(command: &[String]) -> Answer {
         ["write-directly", path, mebibytes] => process::write_directly(path, mebibytes),
         ["exchange", one, other] => process::exchange(one, other),
         ["exec", program, rest @ ..] => process::exec(program, rest),
+        ["overwrite", name] => attack::overwrite(name),
+        ["release-agent", controller, point] => attack::release_agent(controller, point),
+        ["try-cgroups", top] => attack::cgroups(top),
         ["look-into", secret] => look::look_into(secret),
         ["notify", text] => process::notify(text),
         ["exit", code] => exit(code.parse().unwrap_or(125)),
