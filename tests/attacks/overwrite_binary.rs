@@ -5,6 +5,7 @@
 use crate::common::{Bundle, Container, Kase, Running, json, wait_until};
 use crate::seal::{own_binary, with};
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
@@ -91,13 +92,29 @@ fn a_script_whose_interpreter_is_kase_overwrites_nothing(kase: &Kase) {
     let before = fs::read(&binary).unwrap();
     let attack = attack(kase, "kase", &USUAL);
     let victim = victim(kase, &attack.1).program("script", b"#!/proc/self/exe\n").args(["/script"]);
-    // It ends at once, so the attacker may miss it.
-    wait_until("the attacker to hold it", || {
-        let outcome = run(kase, &binary, &victim).finish();
-        assert!(outcome.err.contains("/script"), "kase ran in there: {outcome}");
-        attack.1.stdout().contains("holding")
-    });
+    // It ends as soon as it has said that this is no command, which it cannot say into a FIFO that is full.
+    let (path, full) = full_fifo(kase);
+    let run = with(kase, &binary, ["run", "-b", victim.dir().to_str().unwrap(), &kase.id()]);
+    let mut shell = kase.program("sh");
+    shell.args(["-c", "exec \"$@\" 2>\"$0\""]).arg(path).arg(run.get_program()).args(run.get_args());
+    let running = kase.spawn(shell);
+    attack.1.says("holding");
+    drop(full);
+    running.finish().exited(1);
     nothing_is_overwritten(&attack, &binary, &before);
+}
+
+/// A FIFO that takes no more, as long as it is held open.
+fn full_fifo(kase: &Kase) -> (PathBuf, fs::File) {
+    let path = kase.path("full");
+    nix::unistd::mkfifo(&path, nix::sys::stat::Mode::from_bits_truncate(0o600)).unwrap();
+    kase.identity.own(&path);
+    let options = fs::OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).clone();
+    let mut full = options.open(&path).unwrap();
+    for size in [4096, 1] {
+        while full.write(&[b'.'; 4096][..size]).is_ok() {}
+    }
+    (path, full)
 }
 
 fn an_added_process_that_is_kase_overwrites_nothing(kase: &Kase) {
