@@ -22,6 +22,7 @@ deeds! {
     a_console_socket_gets_the_terminal,
     the_console_has_the_size_of_the_config,
     a_console_size_that_no_terminal_has_is_refused,
+    a_console_socket_that_takes_nobody_in_is_given_up,
     create_with_a_terminal_needs_a_console_socket,
     one_terminal_too_many_is_said_to_be_that,
     a_console_socket_without_a_terminal_is_refused,
@@ -255,6 +256,17 @@ fn a_console_size_that_no_terminal_has_is_refused(kase: &Kase) {
         outcome.refused(&[&format!("process.consoleSize.{field}"), "65536"]);
         assert!(outcome.help().contains("from 0 to 65535"), "{outcome}");
     }
+}
+
+fn a_console_socket_that_takes_nobody_in_is_given_up(kase: &Kase) {
+    let path = kase.path("console");
+    let listener = UnixListener::bind(&path).unwrap();
+    rustix::net::listen(&listener, 0).unwrap();
+    kase.identity.own(&path);
+    let _first = std::os::unix::net::UnixStream::connect(&path).unwrap();
+    let bundle = with_terminal(kase, ["/probe", "tty"]);
+    let words = words(["create", "--console-socket", "console", "-b"], bundle.dir(), ["none"]);
+    kase.call(words).refused(&["connect to the console socket", "(os error 110)"]);
 }
 
 fn create_with_a_terminal_needs_a_console_socket(kase: &Kase) {

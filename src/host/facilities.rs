@@ -103,14 +103,7 @@ impl Resctrl {
 /// The first mount point of a file system of this type; proc_pid_mountinfo(5).
 fn mounted(mounts: &str, kind: &str) -> Option<PathBuf> {
     let mount = mountinfo::mounts(mounts).find(|mount| mount.kind == kind)?;
-    Some(PathBuf::from(unescaped(mount.point()?)))
-}
-
-/// Blanks and the like are written in octal.
-fn unescaped(point: &str) -> String {
-    [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")]
-        .into_iter()
-        .fold(point.to_string(), |text, (code, character)| text.replace(code, character))
+    Some(PathBuf::from(mount.point()?.into_owned()))
 }
 
 #[cfg(test)]

@@ -88,9 +88,8 @@ pub fn parse(mountinfo: &str, own: &str) -> Vec<Hierarchy> {
     let mut found: Vec<Hierarchy> = Vec::new();
     let mut tree = None;
     for mount in mounts(mountinfo) {
-        let Some((root, point)) = mount.root().map(Path::new).zip(mount.point().map(Path::new)) else {
-            continue;
-        };
+        let Some((root, point)) = mount.root().zip(mount.point()) else { continue };
+        let (root, point) = (Path::new(&*root), Path::new(&*point));
         if mount.kind == "cgroup2" {
             tree.get_or_insert_with(|| unified(own, point, root));
             continue;
@@ -158,6 +157,14 @@ mod tests {
         assert_eq!(found[1].own, Path::new("/sys/fs/cgroup/memory/sub"));
         assert!(!found[2].is_for_containers() && found[3].is_for_containers());
         assert_eq!(found[4].own, Path::new("/sys/fs/cgroup/unified/u"));
+    }
+
+    /// As of a unit that systemd had to rename.
+    #[test]
+    fn a_backslash_is_the_same_in_both_files() {
+        let mount = "35 31 0:32 /a\\134x2db /sys/fs/cgroup/my\\040memory rw - cgroup cgroup rw,memory\n";
+        let found = parse(mount, "4:memory:/a\\x2db/sub\n");
+        assert_eq!(found[0].own, Path::new("/sys/fs/cgroup/my memory/sub"));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Lines of /proc/PID/mountinfo; proc_pid_mountinfo(5).
 
+use std::borrow::Cow;
+
 /// `ID PARENT MAJOR:MINOR ROOT POINT OPTIONS … - TYPE SOURCE OPTIONS`
 #[derive(Debug)]
 pub struct Mount<'a> {
@@ -25,20 +27,32 @@ pub fn mounts(mountinfo: &str) -> impl Iterator<Item = Mount<'_>> {
 
 impl<'a> Mount<'a> {
     /// What of the file system is mounted.
-    pub fn root(&self) -> Option<&'a str> {
-        self.field(3)
+    pub fn root(&self) -> Option<Cow<'a, str>> {
+        self.path(3)
     }
 
-    /// Where, with blanks and the like in octal.
-    pub fn point(&self) -> Option<&'a str> {
-        self.field(4)
+    /// Where.
+    pub fn point(&self) -> Option<Cow<'a, str>> {
+        self.path(4)
     }
 
-    fn field(&self, index: usize) -> Option<&'a str> {
+    fn path(&self, index: usize) -> Option<Cow<'a, str>> {
         // By bytes, as below: for fields as short as these, std's search for a character is slower.
         let field = self.before.as_bytes().split(|byte| *byte == b' ').nth(index)?;
-        str::from_utf8(field).ok()
+        Some(unescaped(str::from_utf8(field).ok()?))
     }
+}
+
+/// The kernel writes these four in octal, so that they are neither between fields nor lines.
+fn unescaped(field: &str) -> Cow<'_, str> {
+    if !field.as_bytes().contains(&b'\\') {
+        return field.into();
+    }
+    // The backslash comes last, since what it is written as may stand before digits of the path's own.
+    [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")]
+        .into_iter()
+        .fold(field.to_owned(), |text, (code, character)| text.replace(code, character))
+        .into()
 }
 
 /// What is before and behind the last space.

@@ -17,6 +17,7 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::mount::{MntFlags, umount2};
 use nix::unistd::{chdir, chroot, fchdir};
+use std::borrow::Cow;
 use std::fs;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -148,10 +149,10 @@ fn move_over(root: BorrowedFd<'_>) -> anyhow::Result<()> {
     let rootfs = fs::read_link(of_descriptor(root))?;
     let mounts = read_text("/proc/self/mountinfo")?;
     let whole = mountinfo::mounts(&mounts).filter(|mount| matches!(mount.kind, "proc" | "sysfs"));
-    let outside = |point: &&str| !Path::new(point).starts_with(&rootfs);
+    let outside = |point: &Cow<'_, str>| !Path::new(&**point).starts_with(&rootfs);
     for point in whole.filter_map(|mount| mount.point()).filter(outside) {
         // Busy or locked mounts stay; the kernel then refuses unmasked ones to the container by itself.
-        let _ = umount2(point, MntFlags::MNT_DETACH);
+        let _ = umount2(&*point, MntFlags::MNT_DETACH);
     }
     let top = host_root()?;
     fchdir(root)?;

@@ -1,10 +1,12 @@
 //! Packets, with descriptors, over unix sockets.
 
 use super::uninterrupted;
+use nix::errno::Errno;
 use nix::sys::socket::{
     self, AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr,
-    recvmsg, sendmsg, socket, socketpair,
+    recvmsg, sendmsg, setsockopt, socket, socketpair, sockopt,
 };
+use nix::sys::time::{TimeVal, TimeValLike};
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::path::Path;
@@ -17,12 +19,16 @@ pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
 /// A stream to whoever listens at the path, close-on-exec.
 ///
 /// # Errors
-/// Those of connect(2); ENAMETOOLONG when the path does not fit into a socket address.
+/// Those of connect(2); ETIMEDOUT when whoever listens takes nobody in for ten seconds, and EAGAIN of a send later on when
+/// they read nothing for as long; ENAMETOOLONG when the path does not fit into a socket address.
 pub fn connect(path: &Path) -> io::Result<OwnedFd> {
     let stream = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+    setsockopt(&stream, sockopt::SendTimeout, &TimeVal::seconds(10))?;
     let address = UnixAddr::new(path)?;
-    uninterrupted(|| socket::connect(stream.as_raw_fd(), &address))?;
-    Ok(stream)
+    match uninterrupted(|| socket::connect(stream.as_raw_fd(), &address)) {
+        Err(Errno::EAGAIN) => Err(Errno::ETIMEDOUT.into()),
+        connected => Ok(connected.map(|()| stream)?),
+    }
 }
 
 /// Sends `packet`, and `fd` with it.

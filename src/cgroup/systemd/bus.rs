@@ -6,6 +6,7 @@
 
 use super::marshal::{Body, Reader};
 use crate::kernel::deadline::Deadline;
+use crate::kernel::socket;
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -86,7 +87,7 @@ impl Bus {
     /// # Errors
     /// Nobody there, or not a bus.
     pub fn connect(path: &Path) -> io::Result<Self> {
-        Self::over(UnixStream::connect(path)?)
+        Self::over(socket::connect(path)?.into())
     }
 
     /// The same over a socket that is connected.
@@ -256,7 +257,10 @@ impl Bus {
     }
 
     fn left(&self) -> io::Result<Option<Duration>> {
-        if self.deadline.is_over() { Err(ErrorKind::TimedOut.into()) } else { Ok(self.deadline.left()) }
+        match self.deadline.left() {
+            Some(left) if left.is_zero() => Err(ErrorKind::TimedOut.into()),
+            left => Ok(left),
+        }
     }
 }
 
