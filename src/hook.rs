@@ -250,46 +250,18 @@ fn wait(
         return Ok(child.wait()?);
     }
     let pidfd = pidfd_open(child.id().cast_signed())?;
+    // poll(2) reports POLLHUP without being asked for it.
+    let mut fds = vec![PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
+    fds.extend(partner.map(|partner| PollFd::new(partner, PollFlags::empty())));
     let limit = seconds.map(|seconds| Duration::from_secs(seconds.unsigned_abs()));
-    let why = match watch(pidfd.as_fd(), partner, limit)? {
-        Watched::Ended => return Ok(child.wait()?),
-        Watched::TooLong => {
-            format!("it did not end within its timeout of {} s", seconds.unwrap_or_default())
-        }
-        Watched::Alone => "whoever waited for it has gone".to_string(),
-    };
+    let is_any_ready = limit.map_or(Deadline::NEVER, Deadline::after).poll(&mut fds)?;
+    if fds[0].any().unwrap_or(false) {
+        return Ok(child.wait()?);
+    }
     child.kill()?;
     child.wait()?;
-    anyhow::bail!(why)
-}
-
-/// Whether the process behind `pidfd` ends within `limit`.
-pub fn ended_within(pidfd: BorrowedFd<'_>, limit: Duration) -> io::Result<bool> {
-    Ok(watch(pidfd, None, Some(limit))? == Watched::Ended)
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Watched {
-    /// The process has ended.
-    Ended,
-    /// The time is over.
-    TooLong,
-    /// The partner's end is closed.
-    Alone,
-}
-
-fn watch(
-    pidfd: BorrowedFd<'_>,
-    partner: Option<BorrowedFd<'_>>,
-    limit: Option<Duration>,
-) -> io::Result<Watched> {
-    // poll(2) reports POLLHUP without being asked for it.
-    let mut fds = vec![PollFd::new(pidfd, PollFlags::POLLIN)];
-    fds.extend(partner.map(|partner| PollFd::new(partner, PollFlags::empty())));
-    let is_any_ready = limit.map_or(Deadline::NEVER, Deadline::after).poll(&mut fds)?;
-    Ok(match fds[0].any().unwrap_or(false) {
-        true => Watched::Ended,
-        false if is_any_ready => Watched::Alone,
-        false => Watched::TooLong,
-    })
+    match is_any_ready {
+        true => anyhow::bail!("whoever waited for it has gone"),
+        false => anyhow::bail!("it did not end within its timeout of {} s", seconds.unwrap_or_default()),
+    }
 }

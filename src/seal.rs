@@ -37,11 +37,12 @@ use crate::kernel::capability;
 use crate::kernel::errno;
 use crate::kernel::file_id::FileId;
 use crate::kernel::mount::is_without_writing;
-use crate::kernel::process::{execute_file, set_name};
+use crate::kernel::process::execute_file;
 use crate::kernel::text::read_text;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::prctl::set_name;
 use nix::sys::statfs::{OVERLAYFS_SUPER_MAGIC, statfs};
 use nix::unistd::{AccessFlags, faccessat};
 use rootless::caller::{Caller, Standing};
@@ -267,8 +268,7 @@ fn leads_here(path: &Path) -> bool {
 
 fn take_name(arguments: &[OsString]) -> anyhow::Result<()> {
     let name = arguments.first().and_then(|called| Path::new(called).file_name()).unwrap_or("kase".as_ref());
-    set_name(&CString::new(name.as_bytes())?);
-    Ok(())
+    Ok(set_name(&CString::new(name.as_bytes())?)?)
 }
 
 /// Returns only on failure.

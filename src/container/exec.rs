@@ -14,7 +14,6 @@ use crate::host::facilities::Facilities;
 use crate::kernel::capability;
 use crate::kernel::path;
 use crate::kernel::pidfd::pidfd_send_signal;
-use crate::kernel::process::become_subreaper;
 use crate::kernel::text::read_bytes;
 use crate::launch::child::{Asked, Child, Place};
 use crate::launch::console::Console;
@@ -35,6 +34,7 @@ use crate::plan::seccomp::Listener;
 use crate::seccomp::Program;
 use crate::trace;
 use nix::fcntl::OFlag;
+use nix::sys::prctl::set_child_subreaper;
 use nix::sys::stat::Mode;
 use oci_spec::runtime::Linux;
 use rootless::caller::Standing;
@@ -111,7 +111,7 @@ pub fn exec(container: &Container, mut request: Request) -> anyhow::Result<i32> 
         Announcement { receivers: receiver.into_iter().collect(), pid_file: request.pid_file.as_deref() };
     let signals = if request.detach { None } else { Some(Signals::hold()?) };
     if !request.detach && !request.no_subreaper {
-        become_subreaper()?;
+        set_child_subreaper(true)?;
     }
     trace::step("cgroup");
     let mut cgroup = container.cgroup().join(&request.cgroups, pid)?;

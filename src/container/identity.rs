@@ -2,10 +2,9 @@
 
 use super::record::{self, Init, Record};
 use crate::fault::{Fault, OrFault};
-use crate::hook::ended_within;
 use crate::kernel::clone::Process;
 use crate::kernel::errno;
-use crate::kernel::pidfd::pidfd_open;
+use crate::kernel::pidfd::{ended_within, pidfd_open};
 use crate::kernel::process::End;
 use crate::kernel::text::{read_record, read_value};
 use nix::errno::Errno;

@@ -7,10 +7,11 @@ use super::request::{Request, StartedBy, Terminal};
 use super::store::Store;
 use crate::fault::Report;
 use crate::hook;
-use crate::kernel::process::{End, become_subreaper};
+use crate::kernel::process::End;
 use crate::launch::console::Console;
 use crate::launch::relay::{self, Aside, Screen, Signals};
 use crate::trace;
+use nix::sys::prctl::set_child_subreaper;
 use rootless::caller::Caller;
 use std::mem;
 use std::os::fd::AsFd;
@@ -44,7 +45,7 @@ pub fn run(store: &Store, caller: Caller, request: &Request, how: How) -> anyhow
     }
     // Orphans of a container without a pid namespace of its own come to us, and end with us.
     if !how.no_subreaper {
-        become_subreaper()?;
+        set_child_subreaper(true)?;
     }
     let signals = Signals::hold()?;
     let mut created = create(store, caller, request, StartedBy::Us, Terminal::Ours)?;

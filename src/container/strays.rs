@@ -3,11 +3,10 @@
 
 use super::{Container, exec};
 use crate::fault::{Fault, OrFault};
-use crate::hook::ended_within;
 use crate::kernel::deadline::Deadline;
 use crate::kernel::file_id::FileId;
 use crate::kernel::path::open_namespace;
-use crate::kernel::pidfd::{pidfd_open, pidfd_send_signal};
+use crate::kernel::pidfd::{ended_within, pidfd_open, pidfd_send_signal};
 use nix::errno::Errno;
 use oci_spec::runtime::LinuxNamespaceType;
 use std::fs;

@@ -9,18 +9,18 @@ use super::process::set_capabilities;
 use crate::fault::{Fault, OrFault};
 use crate::handshake::{InitEnd, ToKase};
 use crate::kernel::capability;
-use crate::kernel::process::set_no_new_privileges;
-use crate::kernel::seccomp::{self, Installed, SockFilter};
+use crate::kernel::seccomp::{self, sock_filter};
 use crate::plan::process::ProcessPlan;
-use crate::seccomp::Program;
+use crate::seccomp::{Instruction, Program};
 use crate::trace;
+use nix::sys::prctl::set_no_new_privs;
 
 /// Gives up all privileges that the program does not get, but the one that the filter still needs.
 pub fn reduce(plan: &ProcessPlan<'_>, program: Option<&Program>) -> anyhow::Result<()> {
     trace::step("capabilities");
     set_capabilities(&plan.capabilities, capability::permitted()?, needed(plan, program))?;
     if plan.no_new_privileges {
-        set_no_new_privileges()?;
+        set_no_new_privs()?;
     }
     Ok(())
 }
@@ -31,12 +31,8 @@ fn needed(plan: &ProcessPlan<'_>, program: Option<&Program>) -> u64 {
     if program.is_some() && !plan.no_new_privileges { SYS_ADMIN } else { 0 }
 }
 
-/// Whether a privilege that the program does not get is kept for the filter's sake.
-pub fn keeps_surplus(plan: &ProcessPlan<'_>, program: &Program) -> bool {
-    surplus(plan, program) != 0
-}
-
-fn surplus(plan: &ProcessPlan<'_>, program: &Program) -> u64 {
+/// The privileges that the program does not get and that are kept for the filter's sake.
+pub fn surplus(plan: &ProcessPlan<'_>, program: &Program) -> u64 {
     needed(plan, Some(program)) & !(plan.capabilities.effective & plan.capabilities.permitted)
 }
 
@@ -58,12 +54,9 @@ pub fn install(plan: &ProcessPlan<'_>, program: &Program, kase: &InitEnd) -> any
 }
 
 fn put(program: &Program, kase: &InitEnd) -> anyhow::Result<()> {
-    let instructions: Vec<SockFilter> = program
-        .instructions
-        .iter()
-        .map(|one| SockFilter { code: one.code, jt: one.jt, jf: one.jf, k: one.k })
-        .collect();
-    let installed = seccomp::install(&instructions, program.flags).map_err(|error| {
+    let instruction = |one: &Instruction| sock_filter { code: one.code, jt: one.jt, jf: one.jf, k: one.k };
+    let instructions: Vec<_> = program.instructions.iter().map(instruction).collect();
+    let listener = seccomp::install(&instructions, program.flags).map_err(|error| {
         let (cause, remedy) = match error.raw_os_error() {
             Some(libc::EACCES) => (
                 ": the kernel asks for CAP_SYS_ADMIN or noNewPrivileges",
@@ -77,8 +70,5 @@ fn put(program: &Program, kase: &InitEnd) -> anyhow::Result<()> {
         };
         Fault::at("linux.seccomp", format!("install the filter{cause}")).remedy(remedy).caused_by(error)
     })?;
-    match installed {
-        Installed::Listener(listener) => kase.say(&ToKase::Listener(listener)),
-        _ => Ok(()),
-    }
+    listener.map_or(Ok(()), |listener| kase.say(&ToKase::Listener(listener)))
 }

@@ -8,13 +8,12 @@ use super::filter;
 use super::namespaces::Entry;
 use crate::fault::{Fault, OrFault};
 use crate::handshake::{InitEnd, ToInit, ToKase};
-use crate::hook::ended_within;
 use crate::kernel::clone::{Cloned, Parent, SIBLING, clone_sibling, clone3};
 use crate::kernel::descriptor::{close_all_but, close_copies};
 use crate::kernel::mount::{attribute, make_file_system, open_file_system};
-use crate::kernel::pidfd::pidfd_send_signal;
+use crate::kernel::pidfd::{ended_within, pidfd_send_signal};
 use crate::kernel::process::{End, exit_now, wait_for};
-use crate::kernel::seccomp::{self, SockFilter};
+use crate::kernel::seccomp::{self, sock_filter};
 use crate::kernel::socket;
 use crate::plan::process::ProcessPlan;
 use crate::seccomp::{Arch, Program};
@@ -39,7 +38,7 @@ pub fn enter<'a>(
 ) -> anyhow::Result<Option<&'a Program>> {
     let early = filter.filter(|filter| {
         !filter.notifies()
-            && filter::keeps_surplus(plan, filter)
+            && filter::surplus(plan, filter) != 0
             && LAST_CALLS.iter().all(|(call, arguments)| filter.allows(*call as u32, *arguments))
     });
     trace::leave();
@@ -150,7 +149,7 @@ fn send_procfs(entry: &mut Entry, socket: BorrowedFd<'_>) -> io::Result<()> {
 
 /// A filter with the calls of [`send_procfs`] and of each clone, and those of the allocator. Another file system could
 /// be opened under it, but not be made or mounted.
-fn nothing_but_procfs() -> Vec<SockFilter> {
+fn nothing_but_procfs() -> Vec<sock_filter> {
     const LOAD: u16 = 0x20;
     const JUMP_IF_EQUAL: u16 = 0x15;
     const RETURN: u16 = 0x06;
@@ -158,8 +157,8 @@ fn nothing_but_procfs() -> Vec<SockFilter> {
     const ARCHITECTURE: u32 = 4;
     const KILL: u32 = 0x8000_0000;
     const ALLOW: u32 = 0x7fff_0000;
-    let step = |code, k| SockFilter { code, jt: 0, jf: 0, k };
-    let skip_if_equal = |k| SockFilter { code: JUMP_IF_EQUAL, jt: 1, jf: 0, k };
+    let step = |code, k| sock_filter { code, jt: 0, jf: 0, k };
+    let skip_if_equal = |k| sock_filter { code: JUMP_IF_EQUAL, jt: 1, jf: 0, k };
     let calls = [
         libc::SYS_clone3,
         libc::SYS_rt_sigaction,
@@ -185,7 +184,7 @@ fn nothing_but_procfs() -> Vec<SockFilter> {
     let mut program =
         vec![step(LOAD, ARCHITECTURE), skip_if_equal(native), step(RETURN, KILL), step(LOAD, NUMBER)];
     for call in calls {
-        program.push(SockFilter { code: JUMP_IF_EQUAL, jt: 0, jf: 1, k: call as u32 });
+        program.push(sock_filter { code: JUMP_IF_EQUAL, jt: 0, jf: 1, k: call as u32 });
         program.push(step(RETURN, ALLOW));
     }
     program.push(step(RETURN, KILL));

@@ -12,6 +12,7 @@ use crate::plan::process::{Groups, Ids, Limit, ProcessPlan};
 use crate::trace;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::prctl::set_keepcaps;
 use nix::sys::stat::{FileStat, Mode, fstat, umask};
 use nix::unistd::{Uid, chdir, dup2_stderr, dup2_stdin, dup2_stdout, fchown, getcwd, geteuid};
 use std::ffi::CString;
@@ -125,7 +126,8 @@ pub fn become_user(plan: &ProcessPlan<'_>, last_capability: u8) -> anyhow::Resul
     drop_bounding(plan.capabilities.bounding, last_capability)?;
     umask(Mode::from_bits_truncate(plan.user.umask));
     let as_root = chdir(plan.cwd);
-    process::keep_capabilities()?;
+    // The permitted ones survive the change of the user id that follows.
+    set_keepcaps(true)?;
     if plan.groups == Groups::Configured {
         set_groups(&plan.user)?;
     }

@@ -1,6 +1,6 @@
 //! capset(2) and the prctl(2) calls around it.
 
-use super::answer;
+use super::{answer, done};
 use std::io;
 
 /// Sets the thread's effective, permitted and inheritable sets; bit n is capability n.
@@ -16,7 +16,7 @@ pub fn set(effective: u64, permitted: u64, inheritable: u64) -> io::Result<()> {
     };
     let halves = [half(0), half(32)];
     // SAFETY: version 3 takes two halves, and both structs outlive the call.
-    answer(unsafe { libc::syscall(libc::SYS_capset, &raw const header, halves.as_ptr()) }).map(drop)
+    done(unsafe { libc::syscall(libc::SYS_capset, &raw const header, halves.as_ptr()) })
 }
 
 /// The thread's permitted set.
@@ -45,8 +45,7 @@ fn own() -> io::Result<[Half; 2]> {
 /// EINVAL when the kernel does not know it, EPERM without CAP_SETPCAP.
 pub fn drop_from_bounding_set(capability: u8) -> io::Result<()> {
     // SAFETY: plain integers.
-    answer(unsafe { libc::prctl(libc::PR_CAPBSET_DROP, libc::c_ulong::from(capability), 0, 0, 0) }.into())
-        .map(drop)
+    done(unsafe { libc::prctl(libc::PR_CAPBSET_DROP, libc::c_ulong::from(capability), 0, 0, 0) })
 }
 
 /// Puts a capability into the ambient set.
@@ -54,24 +53,9 @@ pub fn drop_from_bounding_set(capability: u8) -> io::Result<()> {
 /// # Errors
 /// EPERM when it is not both permitted and inheritable.
 pub fn raise_ambient(capability: u8) -> io::Result<()> {
-    ambient(libc::PR_CAP_AMBIENT_RAISE, capability)
-}
-
-fn ambient(operation: libc::c_int, capability: u8) -> io::Result<()> {
+    const RAISE: libc::c_ulong = libc::PR_CAP_AMBIENT_RAISE as libc::c_ulong;
     // SAFETY: plain integers.
-    answer(
-        unsafe {
-            libc::prctl(
-                libc::PR_CAP_AMBIENT,
-                operation as libc::c_ulong,
-                libc::c_ulong::from(capability),
-                0,
-                0,
-            )
-        }
-        .into(),
-    )
-    .map(drop)
+    done(unsafe { libc::prctl(libc::PR_CAP_AMBIENT, RAISE, libc::c_ulong::from(capability), 0, 0) })
 }
 
 /// The highest capability that this kernel knows, from the bounding set's own limits.

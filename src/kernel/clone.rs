@@ -87,7 +87,7 @@ pub fn clone_sibling() -> io::Result<Cloned> {
 
 fn made(pid: i64, pidfd: libc::c_int) -> io::Result<Cloned> {
     let pid = i32::try_from(pid).expect("the kernel's process ids are ints");
-    Ok(Cloned::Caller(Process { pid, pidfd: new_descriptor(pidfd.into())? }))
+    Ok(Cloned::Caller(Process { pid, pidfd: new_descriptor(pidfd)? }))
 }
 
 /// Not in libc as 64-bit values.

@@ -1,6 +1,6 @@
 //! Descriptors as a whole: which of them cross an exec, and small deeds on one.
 
-use super::answer;
+use super::done;
 use super::listing::list;
 use super::path::open;
 use nix::fcntl::OFlag;
@@ -11,10 +11,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 /// Marks every descriptor from `first` up close-on-exec.
 pub fn close_on_exec_from(first: u32) -> io::Result<()> {
     // SAFETY: marking close-on-exec takes no descriptor away from anyone.
-    answer(unsafe {
-        libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC)
-    })
-    .map(drop)
+    done(unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC) })
 }
 
 /// Closes the descriptors from `first` up that this process was started with: whoever opened them may wait for
@@ -34,12 +31,8 @@ pub fn close_inherited_from(first: u32) -> io::Result<()> {
     })?;
     drop(directory);
     for number in listed {
-        // SAFETY: F_GETFD only looks.
-        let flags = unsafe { libc::fcntl(number, libc::F_GETFD) };
-        if flags != -1 && flags & libc::FD_CLOEXEC == 0 {
-            // SAFETY: what kase owns has close-on-exec, so nothing here owns this descriptor.
-            unsafe { libc::close(number) };
-        }
+        // What kase owns has close-on-exec, so nothing here owns this descriptor.
+        close_if(number, 0);
     }
     close_on_exec_from(first)
 }
@@ -58,20 +51,24 @@ pub fn close_all_but(kept: &[BorrowedFd<'_>], first: u32) -> io::Result<()> {
     }
     close_range(from, libc::c_uint::MAX)?;
     for number in (3..first).filter(|number| !kept.contains(number)) {
-        let number = number.cast_signed();
-        // SAFETY: F_GETFD only looks.
-        let flags = unsafe { libc::fcntl(number, libc::F_GETFD) };
-        if flags != -1 && flags & libc::FD_CLOEXEC != 0 {
-            // SAFETY: its owner is in a frame of kase's, to which a copy of the process never comes back.
-            unsafe { libc::close(number) };
-        }
+        // Its owner is in a frame of kase's, to which a copy of the process never comes back.
+        close_if(number.cast_signed(), libc::FD_CLOEXEC);
     }
     Ok(())
 }
 
+/// Closes a descriptor with these flags (FD_CLOEXEC or none), whose owner does not use it any more.
+fn close_if(number: i32, wanted: libc::c_int) {
+    // SAFETY: F_GETFD only looks.
+    if unsafe { libc::fcntl(number, libc::F_GETFD) } == wanted {
+        // SAFETY: nobody uses it any more, as callers know.
+        unsafe { libc::close(number) };
+    }
+}
+
 fn close_range(first: u32, last: u32) -> io::Result<()> {
     // SAFETY: the owners are in frames of kase's, to which a copy of the process never comes back.
-    answer(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) }).map(drop)
+    done(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) })
 }
 
 /// Closes the copies that a new process has of these descriptors, which are kase's alone.
@@ -91,9 +88,5 @@ pub fn accepted(number: i32) -> OwnedFd {
 /// Sets an extended attribute of the file behind `file`.
 pub fn set_attribute(file: BorrowedFd<'_>, name: &CStr, value: &[u8]) -> io::Result<()> {
     // SAFETY: `name` is a C string, pointer and length are those of one slice, and both outlive the call.
-    answer(
-        unsafe { libc::fsetxattr(file.as_raw_fd(), name.as_ptr(), value.as_ptr().cast(), value.len(), 0) }
-            .into(),
-    )
-    .map(drop)
+    done(unsafe { libc::fsetxattr(file.as_raw_fd(), name.as_ptr(), value.as_ptr().cast(), value.len(), 0) })
 }

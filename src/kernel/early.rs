@@ -10,7 +10,7 @@
 //! may be called that libc picks at its start: memcpy and its like, which the compiler calls of its own accord where
 //! it recognises one (hence bytes one by one, volatile). No thread-local storage, no allocation, no panic.
 
-use super::mount::{FSCONFIG_CMD_CREATE, FSCONFIG_SET_STRING, attribute, is_without_writing};
+use super::mount::{attribute, is_without_writing};
 use core::arch::asm;
 use core::ffi::{CStr, c_char, c_int, c_long};
 use core::mem::MaybeUninit;
@@ -221,7 +221,7 @@ fn identity(directory: c_int, path: *const u8, flags: c_int) -> Option<Identity>
 fn make_overlay(layers: *const u8) -> Option<Descriptor> {
     const CLOSE_ON_EXEC: usize = 1;
     let attributes = (attribute::RDONLY | attribute::NOSUID | attribute::NODEV) as usize;
-    let (set, create) = (FSCONFIG_SET_STRING as usize, FSCONFIG_CMD_CREATE as usize);
+    let (set, create) = (libc::FSCONFIG_SET_STRING as usize, libc::FSCONFIG_CMD_CREATE as usize);
     let (kind, option) = (c"overlay".as_ptr() as usize, c"lowerdir".as_ptr() as usize);
     // SAFETY: a C string.
     let context = Descriptor::new(unsafe { call(libc::SYS_fsopen, kind, CLOSE_ON_EXEC, 0, 0, 0) })?;

@@ -20,7 +20,6 @@ pub mod deadline;
 pub mod descriptor;
 #[cfg(early)]
 pub mod early;
-pub mod eventfd;
 pub mod file_id;
 pub mod listing;
 pub mod mount;
@@ -57,12 +56,18 @@ pub fn uninterrupted<T>(mut call: impl FnMut() -> nix::Result<T>) -> nix::Result
 }
 
 /// The result of a system call that answers -1 on failure.
-fn answer(value: libc::c_long) -> io::Result<libc::c_long> {
+fn answer(value: impl Into<libc::c_long>) -> io::Result<libc::c_long> {
+    let value = value.into();
     if value == -1 { Err(io::Error::last_os_error()) } else { Ok(value) }
 }
 
+/// The same, of a call that answers with nothing else.
+fn done(value: impl Into<libc::c_long>) -> io::Result<()> {
+    answer(value).map(drop)
+}
+
 /// The result of a system call that answers with a new descriptor.
-fn new_descriptor(value: libc::c_long) -> io::Result<OwnedFd> {
+fn new_descriptor(value: impl Into<libc::c_long>) -> io::Result<OwnedFd> {
     let fd = answer(value)?;
     let fd = i32::try_from(fd).expect("the kernel's descriptors are ints");
     // SAFETY: the kernel has just made this descriptor for the caller; nobody else knows its number.

@@ -1,6 +1,7 @@
 //! Mounts by descriptor: open_tree(2), move_mount(2), mount_setattr(2), fsopen(2) and their family.
 
-use super::{answer, new_descriptor};
+use super::{answer, done, new_descriptor};
+use libc::mount_attr;
 use nix::NixPath;
 use nix::fcntl::AT_FDCWD;
 use nix::sys::statfs::FsType;
@@ -82,7 +83,7 @@ pub fn clone_host_tree<P: ?Sized + NixPath>(path: &P, reach: Reach) -> io::Resul
 }
 
 fn clone_tree(directory: BorrowedFd<'_>, path: &CStr, reach: Reach) -> io::Result<OwnedFd> {
-    let flags = OPEN_TREE_CLONE | libc::O_CLOEXEC as libc::c_uint | empty_path(path) | reach.flag();
+    let flags = libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC | empty_path(path) | reach.flag();
     // SAFETY: `path` is a C string that outlives the call.
     new_descriptor(unsafe { libc::syscall(libc::SYS_open_tree, directory.as_raw_fd(), path.as_ptr(), flags) })
 }
@@ -92,19 +93,7 @@ fn clone_tree(directory: BorrowedFd<'_>, path: &CStr, reach: Reach) -> io::Resul
 /// # Errors
 /// Those of move_mount(2): ENOTDIR when a file and a directory meet.
 pub fn attach(tree: BorrowedFd<'_>, target: BorrowedFd<'_>) -> io::Result<()> {
-    const FROM_AND_TO_DESCRIPTORS: libc::c_uint = 0x04 | 0x40;
-    // SAFETY: both paths are empty C strings, so that the descriptors alone are meant.
-    answer(unsafe {
-        libc::syscall(
-            libc::SYS_move_mount,
-            tree.as_raw_fd(),
-            c"".as_ptr(),
-            target.as_raw_fd(),
-            c"".as_ptr(),
-            FROM_AND_TO_DESCRIPTORS,
-        )
-    })
-    .map(drop)
+    move_mount(tree, target, c"", libc::MOVE_MOUNT_T_EMPTY_PATH)
 }
 
 /// Attaches a detached mount on the directory `name` in `directory`; a symlink is not followed.
@@ -113,21 +102,19 @@ pub fn attach_at<P: ?Sized + NixPath>(
     directory: BorrowedFd<'_>,
     name: &P,
 ) -> io::Result<()> {
-    const FROM_DESCRIPTOR: libc::c_uint = 0x04;
-    name.with_nix_path(|name| {
-        // SAFETY: two C strings that outlive the call.
-        answer(unsafe {
-            libc::syscall(
-                libc::SYS_move_mount,
-                tree.as_raw_fd(),
-                c"".as_ptr(),
-                directory.as_raw_fd(),
-                name.as_ptr(),
-                FROM_DESCRIPTOR,
-            )
-        })
-        .map(drop)
-    })?
+    name.with_nix_path(|name| move_mount(tree, directory, name, 0))?
+}
+
+fn move_mount(
+    tree: BorrowedFd<'_>,
+    directory: BorrowedFd<'_>,
+    name: &CStr,
+    flags: libc::c_uint,
+) -> io::Result<()> {
+    let (tree, directory) = (tree.as_raw_fd(), directory.as_raw_fd());
+    let (own, flags) = (c"".as_ptr(), libc::MOVE_MOUNT_F_EMPTY_PATH | flags);
+    // SAFETY: two C strings that outlive the call.
+    done(unsafe { libc::syscall(libc::SYS_move_mount, tree, own, directory, name.as_ptr(), flags) })
 }
 
 /// How mounts pass on to other mount namespaces; mount_namespaces(7).
@@ -159,7 +146,7 @@ pub fn attributes(file: BorrowedFd<'_>) -> io::Result<u64> {
     // SAFETY: plain integers, for which zero is a value.
     let mut found: libc::statvfs = unsafe { std::mem::zeroed() };
     // SAFETY: `found` outlives the call, which fills it.
-    answer(unsafe { libc::fstatvfs(file.as_raw_fd(), &raw mut found) }.into())?;
+    answer(unsafe { libc::fstatvfs(file.as_raw_fd(), &raw mut found) })?;
     Ok(attributes_of(found.f_flag))
 }
 
@@ -184,12 +171,7 @@ fn attributes_of(flags: u64) -> u64 {
 /// Those of mount_setattr(2): EPERM when an attribute is locked, because the mount came from a more
 /// privileged mount namespace.
 pub fn set_attributes(mount: BorrowedFd<'_>, change: Attributes, reach: Reach) -> io::Result<()> {
-    setattr(
-        mount,
-        c"",
-        reach,
-        &MountAttr { attr_set: change.set, attr_clr: change.clear, ..MountAttr::default() },
-    )
+    setattr(mount, c"", reach, &mount_attr { attr_set: change.set, attr_clr: change.clear, ..UNCHANGED })
 }
 
 /// Maps the ids of the mount behind `mount` through the user namespace `namespace`.
@@ -197,38 +179,34 @@ pub fn set_attributes(mount: BorrowedFd<'_>, change: Attributes, reach: Reach) -
 /// # Errors
 /// Those of mount_setattr(2): EINVAL when the file system cannot map ids.
 pub fn map_ids(mount: BorrowedFd<'_>, namespace: BorrowedFd<'_>, reach: Reach) -> io::Result<()> {
-    let change = MountAttr {
-        attr_set: attribute::IDMAP,
-        userns_fd: namespace.as_raw_fd() as u64,
-        ..MountAttr::default()
-    };
+    let userns_fd = namespace.as_raw_fd() as u64;
+    let change = mount_attr { attr_set: attribute::IDMAP, userns_fd, ..UNCHANGED };
     setattr(mount, c"", reach, &change)
 }
 
 /// Sets the propagation of the mount behind `mount`.
 pub fn set_propagation(mount: BorrowedFd<'_>, propagation: Propagation, reach: Reach) -> io::Result<()> {
-    setattr(mount, c"", reach, &MountAttr { propagation: propagation.bits(), ..MountAttr::default() })
+    setattr(mount, c"", reach, &mount_attr { propagation: propagation.bits(), ..UNCHANGED })
 }
 
 /// Sets the propagation of all mounts below the root.
 pub fn set_all_propagation(propagation: Propagation) -> io::Result<()> {
-    let change = MountAttr { propagation: propagation.bits(), ..MountAttr::default() };
+    let change = mount_attr { propagation: propagation.bits(), ..UNCHANGED };
     setattr(AT_FDCWD, c"/", Reach::Recursive, &change)
 }
 
-fn setattr(directory: BorrowedFd<'_>, path: &CStr, reach: Reach, change: &MountAttr) -> io::Result<()> {
+fn setattr(directory: BorrowedFd<'_>, path: &CStr, reach: Reach, change: &mount_attr) -> io::Result<()> {
     // SAFETY: the path is a C string and `change` has the size given; both outlive the call.
-    answer(unsafe {
+    done(unsafe {
         libc::syscall(
             libc::SYS_mount_setattr,
             directory.as_raw_fd(),
             path.as_ptr(),
             empty_path(path) | reach.flag(),
             ptr::from_ref(change),
-            size_of::<MountAttr>(),
+            size_of::<mount_attr>(),
         )
     })
-    .map(drop)
 }
 
 /// Whether a file system of this kind is one that the kernel has no code to write to: squashfs,
@@ -268,12 +246,13 @@ pub fn make_from<'a>(
 ) -> io::Result<OwnedFd> {
     for (name, value) in options {
         name.with_nix_path(|name| match value {
-            Some(value) => value
-                .with_nix_path(|value| configure(context, FSCONFIG_SET_STRING, Some(name), Some(value)))?,
-            None => configure(context, FSCONFIG_SET_FLAG, Some(name), None),
+            Some(value) => value.with_nix_path(|value| {
+                configure(context, libc::FSCONFIG_SET_STRING, Some(name), Some(value))
+            })?,
+            None => configure(context, libc::FSCONFIG_SET_FLAG, Some(name), None),
         })??;
     }
-    configure(context, FSCONFIG_CMD_CREATE, None, None)?;
+    configure(context, libc::FSCONFIG_CMD_CREATE, None, None)?;
     // SAFETY: plain integers; the descriptor is borrowed for the call.
     new_descriptor(unsafe { libc::syscall(libc::SYS_fsmount, context.as_raw_fd(), 1, attributes) })
 }
@@ -286,37 +265,23 @@ fn configure(
 ) -> io::Result<()> {
     let pointer = |text: Option<&CStr>| text.map_or(ptr::null(), CStr::as_ptr);
     // SAFETY: the strings are C strings or null as fsconfig(2) wants them for each command.
-    answer(unsafe {
+    done(unsafe {
         libc::syscall(libc::SYS_fsconfig, context.as_raw_fd(), command, pointer(name), pointer(value), 0)
     })
-    .map(drop)
 }
 
 /// Makes `new_root` the root and stacks the old one on top of it, at the same place: pivot_root(".", ".").
 /// The caller's working directory must be the new root.
 pub fn pivot_root_here() -> io::Result<()> {
     // SAFETY: two C strings that live for ever.
-    answer(unsafe { libc::syscall(libc::SYS_pivot_root, c".".as_ptr(), c".".as_ptr()) }).map(drop)
+    done(unsafe { libc::syscall(libc::SYS_pivot_root, c".".as_ptr(), c".".as_ptr()) })
 }
 
 fn empty_path(path: &CStr) -> libc::c_uint {
     if path.is_empty() { libc::AT_EMPTY_PATH as libc::c_uint } else { 0 }
 }
 
-const OPEN_TREE_CLONE: libc::c_uint = 1;
-const FSCONFIG_SET_FLAG: libc::c_uint = 0;
-pub(super) const FSCONFIG_SET_STRING: libc::c_uint = 1;
-pub(super) const FSCONFIG_CMD_CREATE: libc::c_uint = 6;
-
-/// `struct mount_attr` of linux/mount.h.
-#[repr(C)]
-#[derive(Default)]
-struct MountAttr {
-    attr_set: u64,
-    attr_clr: u64,
-    propagation: u64,
-    userns_fd: u64,
-}
+const UNCHANGED: mount_attr = mount_attr { attr_set: 0, attr_clr: 0, propagation: 0, userns_fd: 0 };
 
 #[cfg(test)]
 mod tests {

@@ -1,6 +1,6 @@
 //! The loopback interface of a new network namespace.
 
-use super::answer;
+use super::done;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use std::io;
 use std::os::fd::AsRawFd;
@@ -15,9 +15,5 @@ pub fn loopback_up() -> io::Result<()> {
     // The loopback device of a new namespace has no other flag that this could clear.
     request.ifr_ifru.ifru_flags = libc::IFF_UP as libc::c_short;
     // SAFETY: SIOCSIFFLAGS reads an ifreq, which outlives the call.
-    answer(
-        unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS as libc::Ioctl, &raw const request) }
-            .into(),
-    )
-    .map(drop)
+    done(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS as libc::Ioctl, &raw const request) })
 }

@@ -1,5 +1,6 @@
 //! Network devices and their addresses, by rtnetlink(7): as much of it as moving a device takes.
 
+use super::uninterrupted;
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
@@ -114,15 +115,13 @@ impl Rtnetlink {
     /// Everything of a kind; asked for again when it changed meanwhile.
     fn dump(&self, message: impl Fn() -> Message) -> io::Result<Vec<Vec<u8>>> {
         const PATIENCE: u32 = 16;
-        let mut last = self.ask(message(), libc::NLM_F_DUMP);
         for _ in 0..PATIENCE {
-            match last {
+            match self.ask(message(), libc::NLM_F_DUMP) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 done => return done,
             }
-            last = self.ask(message(), libc::NLM_F_DUMP);
         }
-        last
+        self.ask(message(), libc::NLM_F_DUMP)
     }
 
     /// Sends a request and hears its answers out, each without its header.
@@ -134,12 +133,9 @@ impl Rtnetlink {
         // The kernel makes an answer as large as the buffer of the last recv(2), up to this.
         let mut buffer = vec![0; 32 << 10];
         loop {
-            let length = match recv(self.0.as_raw_fd(), &mut buffer, MsgFlags::empty()) {
-                Err(nix::Error::EINTR) => continue,
-                length => length?,
-            };
+            let length = uninterrupted(|| recv(self.0.as_raw_fd(), &mut buffer, MsgFlags::empty()))?;
             for (kind, marks, body) in messages(&buffer[..length]) {
-                interrupted |= marks & NLM_F_DUMP_INTR != 0;
+                interrupted |= libc::c_int::from(marks) & libc::NLM_F_DUMP_INTR != 0;
                 match libc::c_int::from(kind) {
                     libc::NLMSG_ERROR => return outcome(body).map(|()| answers),
                     libc::NLMSG_DONE if interrupted => return Err(io::ErrorKind::Interrupted.into()),
@@ -156,7 +152,6 @@ impl Rtnetlink {
 
 const HEADER: usize = 16;
 const ADDRESS_HEADER: usize = 8;
-const NLM_F_DUMP_INTR: u16 = 0x10;
 
 /// A request that is being written; netlink(7).
 struct Message(Vec<u8>);

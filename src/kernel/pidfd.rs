@@ -1,13 +1,16 @@
 //! Another process, by a descriptor that stays right when the id is reused.
 
 use super::clone::{Cloned, Parent, clone3};
+use super::deadline::Deadline;
 use super::process::{End, exit_now, wait_for};
 use super::text::read_text;
-use super::{answer, new_descriptor};
+use super::{answer, done, new_descriptor};
+use nix::poll::{PollFd, PollFlags};
 use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr;
+use std::time::Duration;
 
 /// A descriptor for the process `pid`.
 ///
@@ -32,17 +35,9 @@ pub fn pidfd_send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
 }
 
 fn send(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
+    let as_kill = ptr::null::<libc::siginfo_t>();
     // SAFETY: a null siginfo means the one that kill(2) would send.
-    answer(unsafe {
-        libc::syscall(
-            libc::SYS_pidfd_send_signal,
-            pidfd.as_raw_fd(),
-            signal,
-            ptr::null::<libc::siginfo_t>(),
-            0,
-        )
-    })
-    .map(drop)
+    done(unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, as_kill, 0) })
 }
 
 /// Has a copy of this process leave its AppArmor profile for the signal: there is no way back into one, and what else
@@ -87,25 +82,19 @@ pub fn pidfd_pid(pidfd: BorrowedFd<'_>) -> io::Result<i32> {
 /// EAGAIN before its parent has waited for it, and always from a kernel before Linux 6.15, ESRCH when the descriptor
 /// was opened too late, ENOTTY from a kernel before Linux 6.13.
 pub fn pidfd_end(pidfd: BorrowedFd<'_>) -> io::Result<End> {
-    let mut info = PidfdInfo { mask: PIDFD_INFO_EXIT, ..PidfdInfo::default() };
+    const EXIT: u64 = libc::PIDFD_INFO_EXIT as u64;
+    // SAFETY: plain integers, for which zero is a value.
+    let mut info: libc::pidfd_info = unsafe { std::mem::zeroed() };
+    info.mask = EXIT;
     // SAFETY: the number holds the size of `info`, which outlives the call.
-    answer(unsafe { libc::ioctl(pidfd.as_raw_fd(), PIDFD_GET_INFO as libc::Ioctl, &raw mut info) }.into())?;
-    match info.mask & PIDFD_INFO_EXIT {
+    answer(unsafe { libc::ioctl(pidfd.as_raw_fd(), libc::PIDFD_GET_INFO, &raw mut info) })?;
+    match info.mask & EXIT {
         0 => Err(io::Error::from_raw_os_error(libc::EAGAIN)),
         _ => Ok(End::of_status(info.exit_code)),
     }
 }
 
-const PIDFD_INFO_EXIT: u64 = 1 << 3;
-/// `_IOWR(0xFF, 11, struct pidfd_info)` with the struct's first size.
-const PIDFD_GET_INFO: libc::c_ulong = 0xc040_ff0b;
-
-/// `struct pidfd_info` of linux/pidfd.h, in its size of Linux 6.13.
-#[repr(C)]
-#[derive(Default)]
-struct PidfdInfo {
-    mask: u64,
-    cgroup: u64,
-    ids: [u32; 11],
-    exit_code: i32,
+/// Whether the process behind `pidfd` ends within `limit`.
+pub fn ended_within(pidfd: BorrowedFd<'_>, limit: Duration) -> io::Result<bool> {
+    Deadline::after(limit).poll(&mut [PollFd::new(pidfd, PollFlags::POLLIN)])
 }

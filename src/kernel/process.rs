@@ -1,8 +1,10 @@
 //! What a process does to itself, and how its children end.
 
 use super::descriptor::close_on_exec_from;
-use super::{answer, new_descriptor};
-use nix::sys::signal::SigSet;
+use super::{answer, done, new_descriptor, uninterrupted};
+use nix::errno::Errno;
+use nix::sys::prctl;
+use nix::sys::signal::{SigSet, Signal};
 use std::ffi::{CStr, CString, OsString};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
@@ -14,7 +16,7 @@ use std::ptr;
 /// Joins the namespace behind `fd`; `kind` is its CLONE_NEW* flag, so that no other kind is joined.
 pub fn setns(fd: BorrowedFd<'_>, kind: u64) -> io::Result<()> {
     // SAFETY: plain integers; a single-threaded process may change any of its namespaces.
-    answer(unsafe { libc::setns(fd.as_raw_fd(), kind as libc::c_int) }.into()).map(drop)
+    done(unsafe { libc::setns(fd.as_raw_fd(), kind as libc::c_int) })
 }
 
 /// The user namespace that owns the namespace behind `fd`; ioctl_nsfs(2).
@@ -22,15 +24,14 @@ pub fn setns(fd: BorrowedFd<'_>, kind: u64) -> io::Result<()> {
 /// # Errors
 /// EPERM when it is none of ours.
 pub fn owner_of(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
-    const NS_GET_USERNS: libc::c_ulong = 0xb701;
     // SAFETY: the request takes no argument and answers with a new descriptor.
-    new_descriptor(unsafe { libc::ioctl(fd.as_raw_fd(), NS_GET_USERNS as libc::Ioctl) }.into())
+    new_descriptor(unsafe { libc::ioctl(fd.as_raw_fd(), libc::NS_GET_USERNS) })
 }
 
 /// Leaves namespaces for new ones (CLONE_NEW* flags).
 pub fn unshare(namespaces: u64) -> io::Result<()> {
     // SAFETY: plain integers; a single-threaded process shares nothing with another thread.
-    answer(unsafe { libc::unshare(namespaces as libc::c_int) }.into()).map(drop)
+    done(unsafe { libc::unshare(namespaces as libc::c_int) })
 }
 
 /// Whether other processes of the same user may look into this one (ptrace, /proc/PID/fd).
@@ -44,9 +45,8 @@ pub enum Dumpable {
 
 /// Sets the dumpable attribute; an exec sets it to yes again.
 pub fn set_dumpable(dumpable: Dumpable) {
-    let value = libc::c_ulong::from(dumpable == Dumpable::Yes);
-    // SAFETY: plain integers; the kernel accepts 0 and 1 always.
-    unsafe { libc::prctl(libc::PR_SET_DUMPABLE, value, 0, 0, 0) };
+    // The kernel takes either always.
+    let _ = prctl::set_dumpable(dumpable == Dumpable::Yes);
 }
 
 /// Has what cannot be written be an error of write(2), and not the end of this process: a pipe without a reader, a file
@@ -102,27 +102,6 @@ pub fn heed_signals() {
     }
 }
 
-/// Lets permitted capabilities survive the change of the user id that follows.
-///
-/// # Errors
-/// EPERM when the securebits lock it.
-pub fn keep_capabilities() -> io::Result<()> {
-    // SAFETY: plain integers.
-    answer(unsafe { libc::prctl(libc::PR_SET_KEEPCAPS, 1 as libc::c_ulong, 0, 0, 0) }.into()).map(drop)
-}
-
-/// No exec from here on grants privileges.
-pub fn set_no_new_privileges() -> io::Result<()> {
-    // SAFETY: plain integers.
-    answer(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1 as libc::c_ulong, 0, 0, 0) }.into()).map(drop)
-}
-
-/// Orphans below this process become its children.
-pub fn become_subreaper() -> io::Result<()> {
-    // SAFETY: plain integers.
-    answer(unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1 as libc::c_ulong, 0, 0, 0) }.into()).map(drop)
-}
-
 /// Sets user, group or supplementary ids of this thread, the process's only one.
 /// The raw calls: the C library's would first signal threads that are not there.
 ///
@@ -132,7 +111,7 @@ pub fn set_ids(uid: u32, gid: u32) -> io::Result<()> {
     // SAFETY: plain integers.
     answer(unsafe { libc::syscall(libc::SYS_setresgid, gid, gid, gid) })?;
     // SAFETY: plain integers.
-    answer(unsafe { libc::syscall(libc::SYS_setresuid, uid, uid, uid) }).map(drop)
+    done(unsafe { libc::syscall(libc::SYS_setresuid, uid, uid, uid) })
 }
 
 /// Sets the supplementary groups.
@@ -141,7 +120,7 @@ pub fn set_ids(uid: u32, gid: u32) -> io::Result<()> {
 /// EPERM where setgroups is denied, EINVAL when one is not mapped.
 pub fn set_groups(groups: &[u32]) -> io::Result<()> {
     // SAFETY: the pointer and the length are those of one slice of gid_t.
-    answer(unsafe { libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()) }).map(drop)
+    done(unsafe { libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()) })
 }
 
 /// An RLIMIT_*, as the C library has them.
@@ -158,10 +137,9 @@ pub type Resource = libc::c_int;
 pub fn prlimit(pid: i32, resource: Resource, soft: u64, hard: u64) -> io::Result<()> {
     let limit = libc::rlimit64 { rlim_cur: soft, rlim_max: hard };
     // SAFETY: `limit` outlives the call; the old limit is not asked for.
-    answer(unsafe {
+    done(unsafe {
         libc::syscall(libc::SYS_prlimit64, pid, resource, &raw const limit, ptr::null_mut::<libc::rlimit64>())
     })
-    .map(drop)
 }
 
 /// The soft and hard limit of this process.
@@ -181,12 +159,9 @@ pub fn limit(resource: Resource) -> io::Result<(u64, u64)> {
 ///
 /// # Errors
 /// EDQUOT when the user's keys are used up, ENOSYS without keys in the kernel.
-pub fn join_session_keyring(name: &CStr) -> io::Result<i32> {
-    const KEYCTL_JOIN_SESSION_KEYRING: libc::c_int = 1;
+pub fn join_session_keyring(name: &CStr) -> io::Result<()> {
     // SAFETY: `name` is a C string that outlives the call.
-    let serial =
-        answer(unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, name.as_ptr()) })?;
-    Ok(i32::try_from(serial).expect("key serials are ints"))
+    done(unsafe { libc::syscall(libc::SYS_keyctl, libc::KEYCTL_JOIN_SESSION_KEYRING, name.as_ptr()) })
 }
 
 /// Replaces this process by the program at `path`. Returns only on failure.
@@ -228,12 +203,6 @@ pub fn execute_file(file: BorrowedFd<'_>, arguments: &[OsString]) -> io::Error {
     io::Error::last_os_error()
 }
 
-/// Names this thread, as `ps` and /proc/PID/comm show it; the kernel cuts it to 15 bytes.
-pub fn set_name(name: &CStr) {
-    // SAFETY: `name` is a C string that outlives the call, which cannot fail.
-    unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr(), 0, 0, 0) };
-}
-
 /// Ends this process at once: no destructor, no buffer flushed. For a copy of kase's memory.
 pub fn exit_now(code: i32) -> ! {
     // SAFETY: a plain integer.
@@ -255,19 +224,12 @@ pub fn exit_now(code: i32) -> ! {
     std::process::abort()
 }
 
-/// Has the kernel kill this process when its parent ends.
-fn end_with_parent() -> io::Result<()> {
-    // SAFETY: plain integers.
-    answer(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as libc::c_ulong, 0, 0, 0) }.into())
-        .map(drop)
-}
-
 /// The program of `command` is to inherit no descriptor but the standard ones and no blocked signal, and not to
 /// outlive this process.
 pub fn confine(command: &mut Command) {
     let parent = std::process::id();
     let prepare = move || {
-        end_with_parent()?;
+        prctl::set_pdeathsig(Signal::SIGKILL)?;
         // The id is 0 where the parent is in another pid namespace, and then there is no way to tell.
         if ![parent, 0].contains(&parent_id()) {
             exit_now(1);
@@ -282,7 +244,7 @@ pub fn confine(command: &mut Command) {
 /// Sleeps until a signal ends this process, or its parent does.
 pub fn pause() -> ! {
     // prctl(2) PR_SET_PDEATHSIG fails for a signal that is none, which SIGKILL is not.
-    let _ = end_with_parent();
+    let _ = prctl::set_pdeathsig(Signal::SIGKILL);
     loop {
         // SAFETY: takes nothing.
         unsafe { libc::pause() };
@@ -322,18 +284,9 @@ impl End {
 /// ECHILD when there is no such child.
 fn wait(pid: i32, flags: libc::c_int) -> io::Result<Option<(i32, End)>> {
     let mut status = 0;
-    loop {
-        // SAFETY: `status` outlives the call.
-        match answer(unsafe { libc::waitpid(pid, &raw mut status, flags) }.into()) {
-            Ok(0) => return Ok(None),
-            Ok(pid) => {
-                let pid = i32::try_from(pid).expect("the kernel's process ids are ints");
-                return Ok(Some((pid, End::of_status(status))));
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
+    // SAFETY: `status` outlives the call.
+    let found = uninterrupted(|| Errno::result(unsafe { libc::waitpid(pid, &raw mut status, flags) }))?;
+    Ok((found != 0).then(|| (found, End::of_status(status))))
 }
 
 /// Waits for the end of the child `pid`.
@@ -369,5 +322,5 @@ pub fn every_signal() -> SigSet {
 /// EINVAL when it is longer than 64 bytes, EPERM.
 pub fn set_domain_name(name: &str) -> io::Result<()> {
     // SAFETY: pointer and length are those of one string.
-    answer(unsafe { libc::setdomainname(name.as_ptr().cast(), name.len()) }.into()).map(drop)
+    done(unsafe { libc::setdomainname(name.as_ptr().cast(), name.len()) })
 }

@@ -1,6 +1,6 @@
 //! What the schedulers and the memory manager are told about a process, and the ABI that it sees.
 
-use super::answer;
+use super::done;
 use std::io;
 use std::mem::{size_of, size_of_val};
 
@@ -38,7 +38,7 @@ pub struct SchedAttr {
 pub fn set_scheduler(pid: i32, attributes: &SchedAttr) -> io::Result<()> {
     let attributes = SchedAttr { size: size_of::<SchedAttr>() as u32, ..*attributes };
     // SAFETY: the struct has the size that it names, and outlives the call.
-    answer(unsafe { libc::syscall(libc::SYS_sched_setattr, pid, &raw const attributes, 0) }).map(drop)
+    done(unsafe { libc::syscall(libc::SYS_sched_setattr, pid, &raw const attributes, 0) })
 }
 
 /// Sets the I/O priority of this process: a class (1 real-time, 2 best-effort, 3 idle) and a level from 0
@@ -51,7 +51,7 @@ pub fn set_io_priority(class: u8, level: u8) -> io::Result<()> {
     const CLASS_SHIFT: u32 = 13;
     let priority = libc::c_int::from(class) << CLASS_SHIFT | libc::c_int::from(level);
     // SAFETY: plain integers.
-    answer(unsafe { libc::syscall(libc::SYS_ioprio_set, WHO_PROCESS, 0, priority) }).map(drop)
+    done(unsafe { libc::syscall(libc::SYS_ioprio_set, WHO_PROCESS, 0, priority) })
 }
 
 /// Sets the processors that the process `pid` (0: this one) may run on; bit n is processor n. Those that its
@@ -62,7 +62,7 @@ pub fn set_io_priority(class: u8, level: u8) -> io::Result<()> {
 pub fn set_affinity(pid: i32, processors: &[libc::c_ulong]) -> io::Result<()> {
     let size = size_of_val(processors);
     // SAFETY: the pointer and the size are those of one slice, which outlives the call.
-    answer(unsafe { libc::syscall(libc::SYS_sched_setaffinity, pid, size, processors.as_ptr()) }).map(drop)
+    done(unsafe { libc::syscall(libc::SYS_sched_setaffinity, pid, size, processors.as_ptr()) })
 }
 
 /// Sets where this process's memory comes from: a MPOL_* mode with its MPOL_F_* flags, and the nodes that it
@@ -74,11 +74,11 @@ pub fn set_memory_policy(mode: i32, nodes: &[libc::c_ulong]) -> io::Result<()> {
     // The kernel reads one bit less than it is told.
     let bits = size_of_val(nodes) * 8 + 1;
     // SAFETY: the mask has as many bits as are named, less one, and outlives the call.
-    answer(unsafe { libc::syscall(libc::SYS_set_mempolicy, mode, nodes.as_ptr(), bits) }).map(drop)
+    done(unsafe { libc::syscall(libc::SYS_set_mempolicy, mode, nodes.as_ptr(), bits) })
 }
 
 /// Sets the execution domain that this process and the programs that it executes see (PER_*).
 pub fn set_personality(domain: libc::c_ulong) -> io::Result<()> {
     // SAFETY: plain integers.
-    answer(unsafe { libc::personality(domain) }.into()).map(drop)
+    done(unsafe { libc::personality(domain) })
 }

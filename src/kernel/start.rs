@@ -100,7 +100,7 @@ fn open_standard() -> io::Result<()> {
             let null = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null")?;
             let number = null.into_raw_fd();
             // SAFETY: plain integers. std has opened it close-on-exec.
-            super::answer(unsafe { libc::fcntl(number, libc::F_SETFD, 0) }.into())?;
+            super::done(unsafe { libc::fcntl(number, libc::F_SETFD, 0) })?;
         }
     }
     Ok(())

@@ -1,6 +1,6 @@
 //! Pseudoterminals: the pair, its size, and the controlling terminal.
 
-use super::{answer, new_descriptor};
+use super::{done, new_descriptor};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
@@ -19,10 +19,10 @@ pub struct Size {
 pub fn open_slave(master: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     let unlock: libc::c_int = 0;
     // SAFETY: TIOCSPTLCK reads one int, which outlives the call.
-    answer(unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCSPTLCK, &raw const unlock) }.into())?;
+    done(unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCSPTLCK, &raw const unlock) })?;
     let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
     // SAFETY: TIOCGPTPEER takes open flags and answers with a new descriptor.
-    new_descriptor(unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCGPTPEER, flags) }.into())
+    new_descriptor(unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCGPTPEER, flags) })
 }
 
 /// Makes `slave` the controlling terminal of this session's leader.
@@ -31,7 +31,7 @@ pub fn open_slave(master: BorrowedFd<'_>) -> io::Result<OwnedFd> {
 /// EPERM when this process leads no session or has a terminal.
 pub fn make_controlling(slave: BorrowedFd<'_>) -> io::Result<()> {
     // SAFETY: TIOCSCTTY takes an int.
-    answer(unsafe { libc::ioctl(slave.as_raw_fd(), libc::TIOCSCTTY, 0) }.into()).map(drop)
+    done(unsafe { libc::ioctl(slave.as_raw_fd(), libc::TIOCSCTTY, 0) })
 }
 
 /// The terminal's size.
@@ -41,7 +41,7 @@ pub fn make_controlling(slave: BorrowedFd<'_>) -> io::Result<()> {
 pub fn size(terminal: BorrowedFd<'_>) -> io::Result<Size> {
     let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
     // SAFETY: TIOCGWINSZ fills a winsize, which outlives the call.
-    answer(unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCGWINSZ, &raw mut size) }.into())?;
+    done(unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCGWINSZ, &raw mut size) })?;
     Ok(Size { rows: size.ws_row, columns: size.ws_col })
 }
 
@@ -52,5 +52,5 @@ pub fn size(terminal: BorrowedFd<'_>) -> io::Result<Size> {
 pub fn set_size(terminal: BorrowedFd<'_>, size: Size) -> io::Result<()> {
     let size = libc::winsize { ws_row: size.rows, ws_col: size.columns, ws_xpixel: 0, ws_ypixel: 0 };
     // SAFETY: TIOCSWINSZ reads a winsize, which outlives the call.
-    answer(unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSWINSZ, &raw const size) }.into()).map(drop)
+    done(unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSWINSZ, &raw const size) })
 }

@@ -21,7 +21,7 @@ pub fn read_text(path: impl AsRef<Path>) -> io::Result<String> {
     const PAGE: usize = 4096;
     let mut text = String::with_capacity(PAGE);
     // `take` hides the file, which would be asked for its size all the same.
-    open(AT_FDCWD, path)?.take(u64::MAX).read_to_string(&mut text)?;
+    open(AT_FDCWD, path, OFlag::empty())?.take(u64::MAX).read_to_string(&mut text)?;
     Ok(text)
 }
 
@@ -42,7 +42,7 @@ pub fn read_value(path: impl AsRef<Path>) -> io::Result<String> {
 pub fn read_bytes(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
     const MOST: u64 = 64 << 20;
     let mut bytes = Vec::with_capacity(16 << 10);
-    let mut file = open_with(AT_FDCWD, path, UNKNOWN)?.take(MOST + 1);
+    let mut file = open(AT_FDCWD, path, UNKNOWN)?.take(MOST + 1);
     while let Err(error) = file.read_to_end(&mut bytes) {
         if error.kind() != ErrorKind::WouldBlock {
             return Err(error);
@@ -61,7 +61,7 @@ pub fn read_bytes(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
 
 /// Opens a file that may be of any kind, and takes it only if it is a regular one.
 pub fn open_file(path: impl AsRef<Path>) -> io::Result<File> {
-    let file = open_with(AT_FDCWD, path, UNKNOWN)?;
+    let file = open(AT_FDCWD, path, UNKNOWN)?;
     match file.metadata()?.is_file() {
         true => Ok(file),
         false => Err(io::Error::other("it is no regular file")),
@@ -92,11 +92,7 @@ pub fn last_lines(mut file: &File) -> String {
     if cut { format!("... {said}") } else { said }
 }
 
-fn open(directory: BorrowedFd<'_>, path: impl AsRef<Path>) -> io::Result<File> {
-    open_with(directory, path, OFlag::empty())
-}
-
-fn open_with(directory: BorrowedFd<'_>, path: impl AsRef<Path>, flags: OFlag) -> io::Result<File> {
+fn open(directory: BorrowedFd<'_>, path: impl AsRef<Path>, flags: OFlag) -> io::Result<File> {
     let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | flags;
     Ok(openat(directory, path.as_ref(), flags, Mode::empty()).map(File::from)?)
 }
@@ -112,7 +108,7 @@ pub fn read_record_at<'a>(
     path: impl AsRef<Path>,
     buffer: &'a mut [u8],
 ) -> io::Result<&'a [u8]> {
-    let file = open(directory, path)?;
+    let file = open(directory, path, OFlag::empty())?;
     let length = uninterrupted(|| read(&file, buffer))?;
     Ok(&buffer[..length])
 }

@@ -3,11 +3,11 @@
 use crate::cgroup::directory::write;
 use crate::cgroup::oom::{Heard, Watch};
 use crate::kernel::deadline::Deadline;
-use crate::kernel::eventfd::eventfd;
 use nix::poll::{PollFd, PollFlags};
+use nix::sys::eventfd::{EfdFlags, EventFd};
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ struct Counter {
 /// Begins to watch the cgroup of the memory controller.
 pub fn watch(path: &Path) -> io::Result<Box<dyn Watch>> {
     let control = File::open(path.join("memory.oom_control"))?;
-    let file = File::from(eventfd()?);
+    let file = File::from(OwnedFd::from(EventFd::from_flags(EfdFlags::EFD_CLOEXEC)?));
     let line = format!("{} {}", file.as_raw_fd(), control.as_raw_fd());
     write(&path.join("cgroup.event_control"), &line)?;
     Ok(Box::new(Counter { path: path.to_path_buf(), file }))
