@@ -25,11 +25,13 @@
 //! then ends too, so that a killed kase leaves no half-made container running.
 
 use crate::fault::{Fault, OrFault, Report};
+use crate::kernel::deadline::Deadline;
 use crate::kernel::socket;
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags};
 use nix::sys::socket::{Shutdown, shutdown};
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 /// A word to init.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,15 +75,6 @@ pub enum ToKase {
 #[derive(Debug)]
 pub struct KaseEnd(OwnedFd);
 
-/// Whether there is still something to hear.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Expected {
-    /// A word, or the news that the other end is closed.
-    Word,
-    /// The process has ended.
-    Nothing,
-}
-
 /// Init's end.
 #[derive(Debug)]
 pub struct InitEnd(OwnedFd);
@@ -90,7 +83,7 @@ pub struct InitEnd(OwnedFd);
 pub const LONGEST: usize = 8192;
 
 /// Both ends.
-pub fn pair() -> std::io::Result<(KaseEnd, InitEnd)> {
+pub fn pair() -> io::Result<(KaseEnd, InitEnd)> {
     let (kase, init) = socket::pair()?;
     Ok((KaseEnd(kase), InitEnd(init)))
 }
@@ -114,23 +107,13 @@ impl KaseEnd {
         Ok(socket::send_all(self.0.as_fd(), &[tag], &fds)?)
     }
 
-    /// Waits until there is something to hear, or the process behind `pidfd` has ended with all that it had to say
-    /// said: its end of the socket may be another's too.
-    pub fn expects(&self, pidfd: BorrowedFd<'_>) -> anyhow::Result<Expected> {
-        let mut timeout = PollTimeout::NONE;
-        loop {
-            let mut fds = [self.0.as_fd(), pidfd].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
-            match poll(&mut fds, timeout) {
-                Err(Errno::EINTR) => continue,
-                polled => polled?,
-            };
-            match fds.map(|fd| fd.any().unwrap_or(false)) {
-                [true, _] => return Ok(Expected::Word),
-                [_, true] if timeout.is_some() => return Ok(Expected::Nothing),
-                // It may have spoken after the socket was looked at and before it ended.
-                _ => timeout = PollTimeout::ZERO,
-            }
-        }
+    /// Waits until there is something to hear, if only that the other end is closed. There is nothing when the process
+    /// behind `pidfd` has ended with all that it had to say said: its end of the socket may be another's too.
+    pub fn has_word(&self, pidfd: BorrowedFd<'_>) -> io::Result<bool> {
+        let mut fds = [self.0.as_fd(), pidfd].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+        Deadline::NEVER.poll(&mut fds)?;
+        // It may have spoken after the socket was looked at and before it ended.
+        Ok(fds[0].any().unwrap_or(false) || Deadline::after(Duration::ZERO).poll(&mut fds[..1])?)
     }
 
     /// Has whoever holds the other end hear that kase is gone, and waits until nobody does: every process that

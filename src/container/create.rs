@@ -6,18 +6,18 @@ use super::identity::{self, boot};
 use super::record::Facts;
 use super::request::{Request, StartedBy, Terminal};
 use super::store::{Entry, Store};
-use super::{draft, readiness};
+use super::{draft, hook_state, readiness};
 use crate::bundle::Bundle;
 use crate::cgroup::layout::Layout;
 use crate::cgroup::{Cgroup, CgroupFacts};
 use crate::config::Config;
 use crate::fault::{Fault, OrFault};
 use crate::gate::Gate;
-use crate::handshake::ToInit;
+use crate::handshake::{ToInit, ToKase};
 use crate::hook;
 use crate::host::Host;
 use crate::kernel::clone::Process;
-use crate::launch::child::{Asked, Child, Place};
+use crate::launch::child::Child;
 use crate::launch::console::Console;
 use crate::launch::ids::Unmapped;
 use crate::launch::intel_rdt::Share;
@@ -32,10 +32,8 @@ use crate::plan::payload::{self, Payload};
 use crate::trace;
 use oci_spec::runtime::Hook;
 use rootless::caller::Caller;
-use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
-use std::rc::Rc;
 use std::time::SystemTime;
 
 /// A container whose init waits for its start.
@@ -81,7 +79,8 @@ pub fn create(
     let ids = Unmapped::of(&plan, &host)?;
 
     let facts = facts(bundle, &plan, &request.id)?;
-    let state = hook_state(&facts, &request.id)?;
+    let output = hook::Output::open(&facts.annotations)?;
+    let state = hook_state(&facts, &request.id, "creating", None, output);
     let (poststart, after) = (facts.poststart.clone(), facts.poststop.clone());
     let share = facts.intel_rdt.as_deref().cloned();
     trace::step("state");
@@ -158,11 +157,9 @@ impl Creation<'_> {
         self.finish_cgroup(cgroup, &mut written, &init)?;
         limits::raise(&plan.process.limits, pid)?;
         if let (Some(rdt), Some(share)) = (&plan.intel_rdt, share) {
-            init.leave_when_dropped(share).enter(rdt, pid)?;
+            init.share.insert(share).enter(rdt, pid)?;
         }
-        if let Some(devices) = net_devices::hand_over(plan, pid)? {
-            init.give_back_when_dropped(devices);
-        }
+        init.devices = net_devices::hand_over(plan, pid)?;
         ids.write(pid)?;
         let user_namespace = match &plan.overlay {
             Some(_) => fuse::user_namespace(plan, pid)?,
@@ -210,42 +207,37 @@ impl Creation<'_> {
     ) -> anyhow::Result<Console> {
         loop {
             match init.next()? {
-                Asked::MountIds(index, tree) => {
+                ToKase::MapMountIds(index, tree) => {
                     let entry = self.plan.mounts.get(usize::try_from(index)?);
                     let entry = entry.ok_or_else(|| init.vanished())?;
                     mount_idmap::map(entry, tree.as_fd(), &self.host.caller)?;
                     init.say(ToInit::IdsMapped, &[])?;
                 }
-                Asked::Overlay(socket) => {
-                    let output = self.overlay_log()?;
+                ToKase::Serve(socket) => {
+                    let log = self.entry.directory.log("fuse-overlayfs.log");
+                    let output = log.or_write_fault(|| Fault::doing("make the overlay's log"))?;
                     fuse::serve(self.plan, overlay, &socket, &output)?;
-                    init.explain_by(output);
+                    init.output = Some(output);
                 }
-                Asked::Hooks => {
+                ToKase::RunHooks => {
                     self.run_hooks(init.process.pid)?;
                     init.say(ToInit::HooksDone, &[])?;
                 }
-                Asked::Terminal(master) => console.take(master)?,
-                Asked::Listener(listener) => {
+                ToKase::Terminal(master) => console.take(master)?,
+                ToKase::Listener(listener) => {
                     let pid = init.process.pid;
                     let state = self.state.now("creating", Some(pid));
                     agent.map_or(Ok(()), |agent| agent.send(listener.as_fd(), &state, pid))?;
                 }
-                Asked::Continued => {
+                ToKase::Continues(pidfd) => {
+                    init.continue_as(pidfd)?;
                     self.write_init(&init.process)?;
                     init.say(ToInit::Begin, &[])?;
                 }
-                Asked::Ready => return Ok(console),
-                Asked::OwnIds | Asked::Namespaces => return Err(init.vanished()),
+                ToKase::Ready => return Ok(console),
+                ToKase::MapOwnIds | ToKase::Namespaces | ToKase::Failed(_) => return Err(init.vanished()),
             }
         }
-    }
-
-    fn overlay_log(&self) -> anyhow::Result<File> {
-        self.entry
-            .directory
-            .log("fuse-overlayfs.log")
-            .or_write_fault(|| Fault::doing("make the overlay's log"))
     }
 
     fn run_hooks(&self, pid: i32) -> anyhow::Result<()> {
@@ -286,7 +278,7 @@ impl Creation<'_> {
         // Who may make none does without. With an init, what is written down counts as the container's.
         self.write_cgroup(written, cgroup.facts())?;
         self.write_init(&init.process)?;
-        if init.place == Place::Outside {
+        if !init.in_cgroup {
             cgroup.attach(&self.plan.cgroup, init.process.pid)?;
         }
         // Systemd says where.
@@ -344,18 +336,6 @@ fn announcement<'a>(request: &'a Request, config: &Config) -> anyhow::Result<Ann
     Ok(Announcement {
         receivers: by_option.into_iter().chain(by_annotation).collect(),
         pid_file: request.pid_file.as_deref(),
-    })
-}
-
-fn hook_state(facts: &Facts, id: &str) -> anyhow::Result<hook::State> {
-    Ok(hook::State {
-        oci_version: facts.oci_version.clone(),
-        id: id.to_string(),
-        status: "creating",
-        pid: None,
-        bundle: facts.bundle.display().to_string(),
-        annotations: facts.annotations.clone(),
-        output: Rc::new(hook::Output::open(&facts.annotations)?),
     })
 }
 

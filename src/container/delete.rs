@@ -146,7 +146,7 @@ fn kill_creator(container: &Container, alone: &Remover, pid: i32) -> anyhow::Res
 }
 
 /// Runs the poststop hooks.
-pub fn poststop(container: &Container) {
+fn poststop(container: &Container) {
     let Some(facts) = container.facts().filter(|facts| !facts.poststop.is_empty()) else { return };
     if let Some(state) = container.hook_state("stopped", None) {
         after(&facts.poststop, &state);

@@ -75,10 +75,7 @@ impl Directory {
     pub fn remove(&self, own: BorrowedFd<'_>) -> anyhow::Result<()> {
         let mut names = Vec::new();
         lseek(own, 0, Whence::SeekSet)?;
-        list(own, |name, _| {
-            names.push(name.to_owned());
-            Ok(())
-        })?;
+        list(own, |name, _| names.push(name.to_owned()))?;
         let files = |name: &&CString| !matches!(name.to_bytes(), b"." | b".." | b"record");
         for name in names.iter().filter(files) {
             match unlink(own, name) {

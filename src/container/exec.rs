@@ -8,21 +8,20 @@ use crate::bundle;
 use crate::cgroup::Join;
 use crate::config::{self, Config};
 use crate::fault::{Fault, OrFault};
-use crate::handshake::ToInit;
+use crate::handshake::{ToInit, ToKase};
 use crate::hook;
 use crate::host::facilities::Facilities;
 use crate::kernel::capability;
-use crate::kernel::path;
-use crate::kernel::pidfd::pidfd_send_signal;
+use crate::kernel::path::openat;
 use crate::kernel::text::read_bytes;
-use crate::launch::child::{Asked, Child, Place};
+use crate::launch::child::Child;
 use crate::launch::console::Console;
 use crate::launch::join;
 use crate::launch::limits;
 use crate::launch::notify::Agent;
 use crate::launch::own_terminal::OwnTerminal;
 use crate::launch::pidfd::Receiver;
-use crate::launch::relay::{self, Screen, Signals};
+use crate::launch::relay::{self, Signals};
 use crate::plan::adapt::Adapt;
 use crate::plan::attributes;
 use crate::plan::exec::{self, Changes};
@@ -40,8 +39,8 @@ use oci_spec::runtime::Linux;
 use rootless::caller::Standing;
 use std::ffi::CStr;
 use std::fs::File;
-use std::io::{self, Read as _};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::io::{self, ErrorKind, Read as _};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 
 /// What the command line says.
@@ -141,13 +140,12 @@ pub fn exec(container: &Container, mut request: Request) -> anyhow::Result<i32> 
     trace::step("start");
     added.start()?;
     trace::finish();
-    match signals {
-        Some(signals) => attend(signals, &mut added, console),
-        None => {
-            added.keep();
-            Ok(0)
-        }
-    }
+    let code = match signals {
+        Some(signals) => relay::attend(signals, &added.process, console, None)?.code(),
+        None => 0,
+    };
+    added.keep();
+    Ok(code)
 }
 
 /// Puts the process where the container's are, and lets it go on.
@@ -155,7 +153,7 @@ fn place(container: &Container, added: &Child, cgroup: Join, limits: &[Limit]) -
     trace::step("cgroup and limits");
     let pid = added.process.pid;
     tracing::debug!("the process that is added to container {:?} is process {pid}", container.id());
-    if added.place == Place::Outside {
+    if !added.in_cgroup {
         cgroup.attach(pid)?;
     }
     container.share().map_or(Ok(()), |share| share.add(pid))?;
@@ -181,13 +179,16 @@ fn serve(
 ) -> anyhow::Result<()> {
     loop {
         match added.next()? {
-            Asked::Terminal(master) => console.take(master)?,
-            Asked::Listener(listener) => {
+            ToKase::Terminal(master) => console.take(master)?,
+            ToKase::Listener(listener) => {
                 let pid = added.process.pid;
                 agent.map_or(Ok(()), |agent| agent.send(listener.as_fd(), state, pid))?;
             }
-            Asked::Continued => added.say(ToInit::Begin, &[])?,
-            Asked::Ready => return Ok(()),
+            ToKase::Continues(pidfd) => {
+                added.continue_as(pidfd)?;
+                added.say(ToInit::Begin, &[])?;
+            }
+            ToKase::Ready => return Ok(()),
             _ => return Err(added.vanished()),
         }
     }
@@ -205,43 +206,31 @@ fn check_status(container: &Container, request: &Request) -> anyhow::Result<()> 
     Err(Fault::doing(wrong).remedy(container.remedy_for(status)).into())
 }
 
-fn attend(signals: Signals, added: &mut Child, console: Console) -> anyhow::Result<i32> {
-    let screen = console.shown().map(|(own, master)| Screen::join(master, own)).transpose()?;
-    let end = relay::attend(signals, added.process.pid, added.process.pidfd.as_fd(), screen, None)?;
-    added.keep();
-    Ok(end.code())
-}
-
-/// A file beside the record, and no symlink.
-fn open_state(container: &Container, name: &str) -> nix::Result<OwnedFd> {
-    path::openat(container.directory_fd(), name, OFlag::O_RDONLY | GUARDED, Mode::empty())
-}
-
-/// What is in it: more than kase takes for a configuration is none of its own.
-fn read_state(file: OwnedFd) -> io::Result<Vec<u8>> {
+/// Reads a file beside the record, which is no symlink. More than kase takes for a configuration is none of its own.
+fn read_kept(container: &Container, name: &str) -> io::Result<Vec<u8>> {
     const MOST: u64 = 64 << 20;
+    let file = openat(container.directory_fd(), name, OFlag::O_RDONLY | GUARDED, Mode::empty())?;
     let mut bytes = Vec::new();
     match File::from(file).take(MOST + 1).read_to_end(&mut bytes)? as u64 {
         0..=MOST => Ok(bytes),
-        _ => Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it has more than {} MiB", MOST >> 20))),
+        _ => Err(io::Error::new(ErrorKind::FileTooLarge, format!("it has more than {} MiB", MOST >> 20))),
     }
 }
 
 /// The configuration that the container was created with, whatever has become of its bundle.
 pub(super) fn stored(container: &Container) -> anyhow::Result<Config> {
-    let doing = || Fault::doing("read the container's configuration in its state directory");
-    let file = open_state(container, "config.json").or_fault(doing)?;
-    Ok(bundle::parse(&read_state(file).or_fault(doing)?)?)
+    let text = read_kept(container, "config.json")
+        .or_fault(|| Fault::doing("read the container's configuration in its state directory"))?;
+    Ok(bundle::parse(&text)?)
 }
 
 /// The filter as it was compiled at the container's creation.
 fn filter(container: &Container) -> anyhow::Result<Option<Program>> {
     let doing = || Fault::doing("read the container's system call filter in its state directory");
-    let file = match open_state(container, "filter") {
-        Err(nix::Error::ENOENT) => return Ok(None),
-        file => file.or_fault(doing)?,
+    let bytes = match read_kept(container, "filter") {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        bytes => bytes.or_fault(doing)?,
     };
-    let bytes = read_state(file).or_fault(doing)?;
     let damaged = || Fault::doing("the container's system call filter in its state directory is damaged");
     Ok(Some(Program::from_bytes(&bytes).ok_or_else(damaged)?))
 }
@@ -270,11 +259,7 @@ fn look_up(pid: i32, pidfd: BorrowedFd<'_>, text: &str) -> anyhow::Result<(u32, 
     if let Some(ids) = accounts::id(user).zip(group.map_or(Some(0), accounts::id)) {
         return Ok(ids);
     }
-    let doing = || Fault::doing("open the container's root");
-    let root = path::open(format!("/proc/{pid}/root").as_str(), OFlag::O_PATH | OFlag::O_DIRECTORY);
-    let root = root.or_fault(doing)?;
-    // The number is still init's.
-    pidfd_send_signal(pidfd, 0).or_fault(doing)?;
+    let root = join::open_root(pid, pidfd).or_fault(|| Fault::doing("open the container's root"))?;
     let file = |path: &CStr| {
         accounts::read_inside(root.as_fd(), path).or_fault(|| {
             Fault::doing(format!("--user: read the container's {}", path.to_string_lossy()))

@@ -203,15 +203,7 @@ impl Container {
 
     /// What hooks are told.
     pub fn hook_state(&self, status: &'static str, pid: Option<i32>) -> Option<hook::State> {
-        self.facts().map(|facts| hook::State {
-            oci_version: facts.oci_version.clone(),
-            id: self.id().to_string(),
-            status,
-            pid,
-            bundle: facts.bundle.display().to_string(),
-            annotations: facts.annotations.clone(),
-            output: Rc::new(output(facts)),
-        })
+        self.facts().map(|facts| hook_state(facts, self.id(), status, pid, output(facts)))
     }
 
     /// What is to be done where its status is in the way.
@@ -271,6 +263,25 @@ fn alive(init: Init) -> anyhow::Result<Option<i32>> {
 
 fn looking(init: Init) -> Fault {
     Fault::doing(format!("look whether the container's init, process {}, lives", init.pid))
+}
+
+/// What hooks are told of the container `id`.
+fn hook_state(
+    facts: &Facts,
+    id: &str,
+    status: &'static str,
+    pid: Option<i32>,
+    output: hook::Output,
+) -> hook::State {
+    hook::State {
+        oci_version: facts.oci_version.clone(),
+        id: id.to_string(),
+        status,
+        pid,
+        bundle: facts.bundle.display().to_string(),
+        annotations: facts.annotations.clone(),
+        output: Rc::new(output),
+    }
 }
 
 /// Where hooks' output goes. The container is what it is by now, so a file that is missing stops nothing.

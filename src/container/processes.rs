@@ -56,15 +56,17 @@ fn same_namespace(init: i32) -> anyhow::Result<Vec<i32>> {
     let Some(inside) = namespace(&init.to_string()).filter(|inside| Some(inside) != own.as_ref()) else {
         return Ok(vec![init]);
     };
-    let mut pids = vec![init];
+    let mut pids = every()?;
+    pids.retain(|pid| namespace(&pid.to_string()).as_ref() == Some(&inside));
+    pids.push(init);
+    Ok(pids)
+}
+
+/// The ids of all processes that /proc shows.
+pub fn every() -> anyhow::Result<Vec<i32>> {
+    let mut pids: Vec<i32> = Vec::new();
     for entry in fs::read_dir("/proc").or_fault(|| Fault::doing("read /proc").remedy("mount it"))? {
-        let name = entry?.file_name();
-        let Some((name, pid)) = name.to_str().and_then(|name| Some((name, name.parse().ok()?))) else {
-            continue;
-        };
-        if namespace(name).as_ref() == Some(&inside) {
-            pids.push(pid);
-        }
+        pids.extend(entry?.file_name().to_str().and_then(|name| name.parse::<i32>().ok()));
     }
     Ok(pids)
 }

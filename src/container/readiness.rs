@@ -10,7 +10,7 @@
 use crate::config::Config;
 use crate::fault::{Fault, OrFault, Report};
 use crate::kernel::path::of_descriptor;
-use crate::kernel::socket;
+use crate::kernel::{socket, uninterrupted};
 use crate::launch::relay::{Aside, Input};
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -91,10 +91,8 @@ impl Readiness {
         loop {
             let interest = |fd| PollFd::new(fd, PollFlags::POLLIN);
             let mut fds = [interest(self.socket.as_fd()), interest(pidfd)];
-            match poll(&mut fds, PollTimeout::NONE) {
-                Err(nix::Error::EINTR) => continue,
-                Err(_) => return,
-                Ok(_) => {}
+            if uninterrupted(|| poll(&mut fds, PollTimeout::NONE)).is_err() {
+                return;
             }
             let ended = fds[1].any().unwrap_or(false);
             if self.heard() == Input::Ended {

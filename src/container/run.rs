@@ -7,9 +7,7 @@ use super::request::{Request, StartedBy, Terminal};
 use super::store::Store;
 use crate::fault::Report;
 use crate::hook;
-use crate::kernel::process::End;
-use crate::launch::console::Console;
-use crate::launch::relay::{self, Aside, Screen, Signals};
+use crate::launch::relay::{self, Aside, Signals};
 use crate::trace;
 use nix::sys::prctl::set_child_subreaper;
 use rootless::caller::Caller;
@@ -53,7 +51,8 @@ pub fn run(store: &Store, caller: Caller, request: &Request, how: How) -> anyhow
     let mut readiness = readiness(&created, request, std::process::id().cast_signed())?;
     start(&mut created)?;
     let aside = readiness.as_mut().map(|readiness| readiness as &mut dyn Aside);
-    let end = attend(signals, &mut created, aside)?;
+    let console = mem::take(&mut created.console);
+    let end = relay::attend(signals, &created.init.process, console, aside)?;
     created.keep();
     let ended = created.entry.container().and_then(|container| {
         if how.keep {
@@ -93,11 +92,4 @@ fn readiness(created: &Created, request: &Request, main: i32) -> anyhow::Result<
         Some(host) => Readiness::listen(created.entry.directory.open()?.as_fd(), host.clone(), main),
         None => Ok(None),
     }
-}
-
-fn attend(signals: Signals, created: &mut Created, aside: Option<&mut dyn Aside>) -> anyhow::Result<End> {
-    let shown = mem::replace(&mut created.console, Console::None).shown();
-    let screen = shown.map(|(own, master)| Screen::join(master, own)).transpose()?;
-    let process = &created.init.process;
-    relay::attend(signals, process.pid, process.pidfd.as_fd(), screen, aside)
 }

@@ -75,16 +75,12 @@ fn open(container: &Container, pidfd: Option<&OwnedFd>) -> anyhow::Result<()> {
 /// Of two starts at once, the second must find the container running.
 fn alone(container: &Container) -> anyhow::Result<File> {
     let own = File::from(container.directory_fd().try_clone_to_owned()?);
-    loop {
-        match own.lock() {
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            locked => {
-                return locked
-                    .map(|()| own)
-                    .or_fault(|| Fault::doing("lock the container's state directory"));
-            }
+    while let Err(error) = own.lock() {
+        if error.kind() != ErrorKind::Interrupted {
+            return Err(error).or_fault(|| Fault::doing("lock the container's state directory"));
         }
     }
+    Ok(own)
 }
 
 fn check_status(container: &Container) -> anyhow::Result<()> {

@@ -228,7 +228,6 @@ fn ids(root: &OwnedFd) -> anyhow::Result<Vec<String>> {
             Ok(name) if is_directory && id::check(name).is_ok() => ids.push(name.to_string()),
             _ => {}
         }
-        Ok(())
     })?;
     ids.sort_unstable();
     Ok(ids)

@@ -1,7 +1,7 @@
 //! Finds what a container leaves behind that neither a cgroup nor a pid namespace of its own holds together, by the
 //! mounts that it shares with init.
 
-use super::{Container, exec};
+use super::{Container, exec, processes};
 use crate::fault::{Fault, OrFault};
 use crate::kernel::deadline::Deadline;
 use crate::kernel::file_id::FileId;
@@ -9,7 +9,6 @@ use crate::kernel::path::open_namespace;
 use crate::kernel::pidfd::{ended_within, pidfd_open, pidfd_send_signal};
 use nix::errno::Errno;
 use oci_spec::runtime::LinuxNamespaceType;
-use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
@@ -82,10 +81,7 @@ fn has_own_mounts(container: &Container) -> bool {
 }
 
 fn sharing(mounts: FileId) -> anyhow::Result<Vec<i32>> {
-    let mut pids: Vec<i32> = Vec::new();
-    for entry in fs::read_dir("/proc").or_fault(|| Fault::doing("read /proc").remedy("mount it"))? {
-        pids.extend(entry?.file_name().to_str().and_then(|name| name.parse::<i32>().ok()));
-    }
+    let mut pids = processes::every()?;
     pids.retain(|pid| shares(*pid, mounts));
     Ok(pids)
 }

@@ -101,13 +101,9 @@ pub fn bytes(text: &str) -> Result<i64, String> {
     let wrong = || format!("{text:?} is no size: write it as in 512M, 1g or -1");
     let lower = text.trim().to_ascii_lowercase();
     let digits = lower.trim_end_matches("ib").trim_end_matches('b');
-    let (number, shift) = match digits.chars().last() {
-        Some('k') => (&digits[..digits.len() - 1], 10),
-        Some('m') => (&digits[..digits.len() - 1], 20),
-        Some('g') => (&digits[..digits.len() - 1], 30),
-        Some('t') => (&digits[..digits.len() - 1], 40),
-        _ => (digits, 0),
-    };
+    let units = [('k', 10), ('m', 20), ('g', 30), ('t', 40)];
+    let named = units.iter().find_map(|(unit, shift)| Some((digits.strip_suffix(*unit)?, *shift)));
+    let (number, shift) = named.unwrap_or((digits, 0));
     let number: i64 = number.trim().parse().map_err(|_| wrong())?;
     number.checked_mul(1 << shift).filter(|bytes| *bytes >= -1).ok_or_else(wrong)
 }

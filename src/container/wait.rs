@@ -12,7 +12,7 @@ use super::{Container, Status};
 use crate::fault::{Fault, OrFault};
 use crate::kernel::pidfd::pidfd_end;
 use crate::kernel::process::End;
-use nix::errno::Errno;
+use crate::kernel::uninterrupted;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::thread;
@@ -78,10 +78,6 @@ fn late(store: &Store, id: &str) -> anyhow::Result<Option<i32>> {
 
 /// POLLHUP, which comes when the process is reaped, is always waited for.
 fn until(pidfd: BorrowedFd<'_>, what: PollFlags, timeout: PollTimeout) -> anyhow::Result<()> {
-    loop {
-        match poll(&mut [PollFd::new(pidfd, what)], timeout) {
-            Err(Errno::EINTR) => {}
-            polled => return polled.map(drop).or_fault(|| Fault::doing("wait for the container's init")),
-        }
-    }
+    let polled = uninterrupted(|| poll(&mut [PollFd::new(pidfd, what)], timeout));
+    polled.map(drop).or_fault(|| Fault::doing("wait for the container's init"))
 }

@@ -59,7 +59,7 @@ fn recipe(payload: &Payload<'_>, container: &Container, partner: &mut Partner) -
     let root = open("/", OFlag::O_PATH | OFlag::O_DIRECTORY)?;
     match plan.terminal {
         Some(size) => terminal::take(root.as_fd(), size, plan.user.uid, Console::Untouched, &partner.kase)?,
-        None => process::adopt_stdio(root.as_fd(), &proc, &plan.user, false)?,
+        None => process::adopt_stdio(None, &proc, &plan.user)?,
     }
     execute(payload, executor, partner, root, proc, None)
 }

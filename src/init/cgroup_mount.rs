@@ -78,7 +78,8 @@ fn unified(rootfs: &Rootfs<'_>, entry: &Mount<'_>, plan: &Plan<'_>, placed: &Pla
         }
         done => return done.or_fault(|| Fault::at(entry.at, "mount cgroup2")),
     };
-    let tree = host_tree(&bound).or_fault(|| Fault::at(entry.at, format!("bind {}", bound.display())))?;
+    let tree = mount::clone_host_tree(&bound, Reach::Recursive)
+        .or_fault(|| Fault::at(entry.at, format!("bind {}", bound.display())))?;
     bind(rootfs, entry, &tree)
 }
 
@@ -183,11 +184,7 @@ fn new_hierarchy(hierarchy: &Hierarchy, set: u64) -> io::Result<OwnedFd> {
 }
 
 fn own_part(own: &Path, set: u64) -> io::Result<OwnedFd> {
-    let tree = host_tree(own)?;
-    mount::set_attributes(tree.as_fd(), mount::Attributes { set, clear: 0 }, Reach::Recursive)?;
+    let tree = mount::clone_host_tree(own, Reach::Recursive)?;
+    mount::add_attributes(tree.as_fd(), set, Reach::Recursive)?;
     Ok(tree)
-}
-
-fn host_tree(path: &Path) -> io::Result<OwnedFd> {
-    mount::clone_host_tree(path, Reach::Recursive)
 }

@@ -19,30 +19,26 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// A detached tmpfs with a copy of the tree behind `target`.
 pub fn make(
-    mount: &Mount<'_>,
+    entry: &Mount<'_>,
     options: &Options<'_>,
     source: &str,
     label: Option<MountLabel<'_>>,
     target: BorrowedFd<'_>,
 ) -> anyhow::Result<OwnedFd> {
-    let tree = tmpfs(options, source, label)
-        .map_err(|error| refusal::of(mount, "tmpfs", source, &options.data, Flags::Free, error))?;
+    let tree = mount::open_file_system("tmpfs")
+        .and_then(|context| make_from(context.as_fd(), options, source, label))
+        .map_err(|error| refusal::of(entry, "tmpfs", source, &options.data, Flags::Free, error))?;
     let from = openat2(target, c".", OFlag::O_RDONLY | OFlag::O_DIRECTORY, Resolve::IN_ROOT);
     from.and_then(|from| copy_directory(from, tree.as_fd())).map_err(|error| {
-        let doing = format!("copy what is in {} into the tmpfs", mount.destination.display());
+        let doing = format!("copy what is in {} into the tmpfs", entry.destination.display());
         match error.raw_os_error() {
-            Some(libc::ENOSPC) => Fault::at(mount.at, format!("{doing}: it does not take all of it"))
+            Some(libc::ENOSPC) => Fault::at(entry.at, format!("{doing}: it does not take all of it"))
                 .remedy("raise its size or nr_inodes in the mount's options, or leave tmpcopyup out"),
-            _ => Fault::at(mount.at, doing).remedy("leave tmpcopyup out, or make all in it readable"),
+            _ => Fault::at(entry.at, doing).remedy("leave tmpcopyup out, or make all in it readable"),
         }
         .caused_by(error)
     })?;
     Ok(tree)
-}
-
-fn tmpfs(options: &Options<'_>, source: &str, label: Option<MountLabel<'_>>) -> io::Result<OwnedFd> {
-    let context = mount::open_file_system("tmpfs")?;
-    make_from(context.as_fd(), options, source, label)
 }
 
 /// A detached file system from what was opened for it, with the entry's options and `label`.

@@ -2,7 +2,7 @@
 
 use super::{inside, obstacle};
 use crate::fault::{Fault, Place};
-use crate::kernel::mount::{self, Attributes, Reach, attribute};
+use crate::kernel::mount::{self, Reach, attribute};
 use crate::plan::devices::{Device, LINKS, Origin};
 use crate::trace;
 use nix::fcntl::{AtFlags, readlinkat};
@@ -109,8 +109,7 @@ fn is_device(directory: BorrowedFd<'_>, name: &OsStr, device: &Device<'_>) -> io
 fn bind(directory: BorrowedFd<'_>, name: &OsStr, host: &Path) -> io::Result<()> {
     let tree = mount::clone_host_tree(host, Reach::One)?;
     // A node is neither a program nor more than a node.
-    let change = Attributes { set: attribute::NOSUID | attribute::NOEXEC, clear: 0 };
-    mount::set_attributes(tree.as_fd(), change, Reach::One)?;
+    mount::add_attributes(tree.as_fd(), attribute::NOSUID | attribute::NOEXEC, Reach::One)?;
     for _ in 0..RACES {
         match mknodat(directory, name, SFlag::S_IFREG, Mode::from_bits_truncate(0o644), 0) {
             Ok(()) => break,

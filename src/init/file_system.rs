@@ -9,7 +9,7 @@ use super::namespaces::Entry;
 use super::{pid_namespace, refusal};
 use crate::fault::{Fault, OrFault};
 use crate::kernel::descriptor::set_attribute;
-use crate::kernel::mount::{self, Attributes, Reach, attribute};
+use crate::kernel::mount::{self, Reach, attribute};
 use crate::kernel::path::{Resolve, of_descriptor, openat2};
 use crate::plan::labels::Marking;
 use crate::plan::mount_options::{Extension, Options};
@@ -82,8 +82,7 @@ fn bind_hosts(rootfs: &Rootfs<'_>, entry: &Mount<'_>, kind: &str, host: &Path) -
     tracing::debug!("{at}: no new {kind} is allowed here: the host's is bound");
     let tree = clone_source(entry, host, Reach::Recursive)?;
     // Nothing would be mounted in a new one: what is there on the host gets the flags as well.
-    let flags = Attributes { set: entry.options.attributes.set & !ACCESS_TIMES, clear: 0 };
-    mount::set_attributes(tree.as_fd(), flags, Reach::Recursive)
+    mount::add_attributes(tree.as_fd(), entry.options.attributes.set & !ACCESS_TIMES, Reach::Recursive)
         .or_fault(|| Fault::at(at, format!("set the flags of {}", host.display())))?;
     bind(rootfs, entry, &tree)
 }

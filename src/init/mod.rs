@@ -153,7 +153,8 @@ impl Init<'_> {
                 terminal::take(root.as_fd(), size, owner, terminal::Console::Bound, &partner.kase)?;
             }
             None => {
-                process::adopt_stdio(root.as_fd(), &proc, &plan.process.user, !plan.devices.is_empty())?;
+                let null_of = Some(root.as_fd()).filter(|_| !plan.devices.is_empty());
+                process::adopt_stdio(null_of, &proc, &plan.process.user)?;
             }
         }
         // Parameters before paths become read-only: /proc/sys is one of these.

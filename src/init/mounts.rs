@@ -25,7 +25,7 @@ use super::placed::Placed;
 use crate::fault::{Fault, OrFault};
 use crate::handshake::{InitEnd, ToInit, ToKase};
 use crate::host::hierarchies::Hierarchy;
-use crate::kernel::mount::{self, Attributes, Reach, attribute};
+use crate::kernel::mount::{self, Reach, attribute};
 use crate::plan::Plan;
 use crate::plan::mount_options::Extension;
 use crate::plan::mounts::{Mount, What};
@@ -172,9 +172,8 @@ impl<'a> Mounter<'a> {
 
 /// Makes read-only what was to become so when all else is done.
 pub fn make_readonly(late: Vec<OwnedFd>) -> anyhow::Result<()> {
-    let change = Attributes { set: attribute::RDONLY, clear: 0 };
     late.iter().try_for_each(|mounted| {
-        mount::set_attributes(mounted.as_fd(), change, Reach::One)
+        mount::add_attributes(mounted.as_fd(), attribute::RDONLY, Reach::One)
             .or_fault(|| Fault::at("mounts", "make a tmpfs read-only"))
     })
 }

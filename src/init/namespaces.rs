@@ -123,7 +123,7 @@ fn beside_pid(
 ) -> anyhow::Result<Entry> {
     let namespaces = &plan.namespaces;
     let (namespace, at) = (open_one(join_pid)?, join_pid.at);
-    let mut entry = Entry { namespace, at, entered: Entered::No, hook_runner: None };
+    let mut entry = Entry { namespace, at, is_entered: false, hook_runner: None };
     // While our privileges outside may allow it, if the container's user namespace does not own it. Then what this
     // process makes is in there from now on.
     if namespaces.has(Kind::User) && !is_owned_by_joined(namespaces, &entry)? {
@@ -155,28 +155,22 @@ fn is_owned_by_joined(namespaces: &Namespaces<'_>, entry: &Entry) -> anyhow::Res
 pub struct Entry {
     namespace: OwnedFd,
     at: Place,
-    entered: Entered,
+    /// Whether what this process makes is in it.
+    is_entered: bool,
     /// Runs hooks, where what this process makes is in the namespace before they have run.
     pub hook_runner: Option<HookRunner>,
-}
-
-/// Whether what this process makes is in the pid namespace.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Entered {
-    Yes,
-    No,
 }
 
 impl Entry {
     /// Has what this process makes from here on be in the pid namespace. The second call does nothing.
     pub fn enter(&mut self) -> anyhow::Result<()> {
-        if self.entered == Entered::No {
+        if !self.is_entered {
             process::setns(self.namespace.as_fd(), Kind::Pid.flag()).or_fault(|| {
                 Fault::at(self.at, "join the pid namespace").remedy(
                     "check that you have CAP_SYS_ADMIN in the user namespace that owns it: join that one too",
                 )
             })?;
-            self.entered = Entered::Yes;
+            self.is_entered = true;
         }
         Ok(())
     }

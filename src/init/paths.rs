@@ -2,7 +2,7 @@
 
 use super::inside;
 use crate::fault::{Fault, OrFault, Place};
-use crate::kernel::mount::{self, Attributes, Reach, attribute};
+use crate::kernel::mount::{self, Reach, attribute};
 use crate::plan::labels::MountLabel;
 use crate::trace;
 use nix::fcntl::OFlag;
@@ -22,8 +22,7 @@ pub fn readonly(root: BorrowedFd<'_>, paths: &[(Place, &Path)]) -> anyhow::Resul
 fn one_readonly(root: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
     let Some(target) = open(root, path)? else { return Ok(()) };
     let tree = mount::clone_mount(target.as_fd(), Reach::Recursive)?;
-    let change = Attributes { set: attribute::RDONLY, clear: 0 };
-    mount::set_attributes(tree.as_fd(), change, Reach::Recursive)?;
+    mount::add_attributes(tree.as_fd(), attribute::RDONLY, Reach::Recursive)?;
     mount::attach(tree.as_fd(), target.as_fd())
 }
 

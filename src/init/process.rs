@@ -57,19 +57,18 @@ pub fn make_cwd(root: BorrowedFd<'_>, cwd: &Path) -> anyhow::Result<()> {
 }
 
 /// Gives standard input, output and error to the container's user, as far as they are its to have ([`is_given`]): it
-/// may want to open /dev/stdout. /dev/null is everybody's and is exchanged for the container's own.
-pub fn adopt_stdio(
-    root: BorrowedFd<'_>,
-    proc: &Procfs,
-    user: &Ids<'_>,
-    own_null: bool,
-) -> anyhow::Result<()> {
+/// may want to open /dev/stdout. /dev/null is everybody's, and is exchanged for that of the container with the root
+/// `null_of`.
+pub fn adopt_stdio(null_of: Option<BorrowedFd<'_>>, proc: &Procfs, user: &Ids<'_>) -> anyhow::Result<()> {
     let (stdin, stdout, stderr) = (io::stdin(), io::stdout(), io::stderr());
     for (number, fd) in [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()].into_iter().enumerate() {
         let Ok(stat) = fstat(fd) else { continue };
         if inside::is_null(&stat) {
-            if own_null {
-                exchange(root, number)?;
+            if let Some(root) = null_of {
+                // Not by way of /proc/self/fd: the container may have no /proc.
+                let null = inside::null_device(root, OFlag::O_RDWR | OFlag::O_NOCTTY)
+                    .or_fault(|| Fault::doing("open the container's /dev/null"))?;
+                replace(number, &null)?;
             }
             continue;
         }
@@ -100,14 +99,6 @@ fn is_given(fd: BorrowedFd<'_>, stat: &FileStat, proc: &Procfs) -> io::Result<bo
         }
         _ => Ok(false),
     }
-}
-
-fn exchange(root: BorrowedFd<'_>, number: usize) -> anyhow::Result<()> {
-    // Not by way of /proc/self/fd: the container may have no /proc.
-    let null = inside::null_device(root, OFlag::O_RDWR | OFlag::O_NOCTTY)
-        .or_fault(|| Fault::doing("open the container's /dev/null"))?;
-    replace(number, &null)?;
-    Ok(())
 }
 
 /// Makes standard descriptor `number` a copy of `fd`.

@@ -5,7 +5,7 @@ use super::mounts::{PreparedMount, Source};
 use super::{Trees, inside};
 use crate::fault::{Fault, OrFault};
 use crate::host::mountinfo;
-use crate::kernel::mount::{self, Attributes, Propagation, Reach, attribute};
+use crate::kernel::mount::{self, Propagation, Reach, attribute};
 use crate::kernel::path::{of_descriptor, open};
 use crate::kernel::text::read_text;
 use crate::plan::host_paths::rootfs_refused;
@@ -163,7 +163,6 @@ fn move_over(root: BorrowedFd<'_>) -> anyhow::Result<()> {
 
 /// Makes the root read-only.
 pub fn make_readonly(root: BorrowedFd<'_>) -> anyhow::Result<()> {
-    let change = Attributes { set: attribute::RDONLY, clear: 0 };
-    mount::set_attributes(root, change, Reach::One)
+    mount::add_attributes(root, attribute::RDONLY, Reach::One)
         .or_fault(|| Fault::at("root.readonly", "make the root read-only"))
 }

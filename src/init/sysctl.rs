@@ -1,8 +1,7 @@
 //! Writes kernel parameters through a procfs that is known to be one.
 
 use crate::fault::{Fault, OrFault};
-use crate::kernel::path::open;
-use crate::kernel::path::{Resolve, openat2};
+use crate::kernel::path::{Resolve, open, openat2};
 use crate::plan::sysctl::Parameter;
 use crate::trace;
 use nix::fcntl::{AtFlags, OFlag};

@@ -46,10 +46,8 @@ pub fn take(
     // Non-blocking was for a file that is no terminal; the other end wants a plain descriptor.
     fcntl(&ptmx, FcntlArg::F_SETFL(OFlag::O_RDWR))?;
     let slave = terminal::open_slave(ptmx.as_fd()).or_fault(at)?;
-    if size != (Size { rows: 0, columns: 0 }) {
-        terminal::set_size(slave.as_fd(), size)
-            .or_fault(|| Fault::at("process.consoleSize", "set the terminal's size"))?;
-    }
+    terminal::set_size(slave.as_fd(), size)
+        .or_fault(|| Fault::at("process.consoleSize", "set the terminal's size"))?;
     if owner != 0 {
         fchown(&slave, Some(Uid::from_raw(owner)), None::<Gid>)
             .or_fault(|| Fault::at("process.terminal", "give the terminal to the user"))?;

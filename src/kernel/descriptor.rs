@@ -27,7 +27,6 @@ pub fn close_inherited_from(first: u32) -> io::Result<()> {
         listed.extend(number_of(name).filter(|number| {
             *number != directory.as_raw_fd() && u32::try_from(*number).is_ok_and(|number| number >= first)
         }));
-        Ok(())
     })?;
     drop(directory);
     for number in listed {

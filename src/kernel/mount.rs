@@ -174,6 +174,11 @@ pub fn set_attributes(mount: BorrowedFd<'_>, change: Attributes, reach: Reach) -
     setattr(mount, c"", reach, &mount_attr { attr_set: change.set, attr_clr: change.clear, ..UNCHANGED })
 }
 
+/// Sets these MOUNT_ATTR_* bits of the mount behind `mount`, and clears none.
+pub fn add_attributes(mount: BorrowedFd<'_>, set: u64, reach: Reach) -> io::Result<()> {
+    set_attributes(mount, Attributes { set, clear: 0 }, reach)
+}
+
 /// Maps the ids of the mount behind `mount` through the user namespace `namespace`.
 ///
 /// # Errors

@@ -45,11 +45,14 @@ pub fn size(terminal: BorrowedFd<'_>) -> io::Result<Size> {
     Ok(Size { rows: size.ws_row, columns: size.ws_col })
 }
 
-/// Sets the terminal's size.
+/// Sets the terminal's size. 0 rows of 0 columns are that of a terminal which nobody has told one, and set nothing.
 ///
 /// # Errors
 /// ENOTTY when it is none.
 pub fn set_size(terminal: BorrowedFd<'_>, size: Size) -> io::Result<()> {
+    if size == (Size { rows: 0, columns: 0 }) {
+        return Ok(());
+    }
     let size = libc::winsize { ws_row: size.rows, ws_col: size.columns, ws_xpixel: 0, ws_ypixel: 0 };
     // SAFETY: TIOCSWINSZ reads a winsize, which outlives the call.
     done(unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSWINSZ, &raw const size) })

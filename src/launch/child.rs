@@ -3,9 +3,10 @@
 use super::intel_rdt::Share;
 use super::net_devices::HandedOver;
 use crate::fault::{Fault, OrFault};
-use crate::handshake::{Expected, KaseEnd, ToInit, ToKase};
+use crate::handshake::{KaseEnd, ToInit, ToKase};
 use crate::init::attributes;
 use crate::kernel::clone::{Cloned, Parent, Process, clone3};
+use crate::kernel::errno;
 use crate::kernel::pidfd::{pidfd_pid, pidfd_send_signal};
 use crate::kernel::process::{End, wait_for};
 use crate::kernel::text::last_lines;
@@ -19,30 +20,23 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 /// The process. Killed and reaped when this is dropped before it is [kept](Child::keep).
 #[derive(Debug)]
 pub struct Child {
-    /// The process that goes on: another one after [`Asked::Continued`].
+    /// The process that goes on: another one after [`continue_as`](Child::continue_as).
     pub process: Process,
-    /// Whether it is in its cgroup.
-    pub place: Place,
+    /// Whether it was cloned into its cgroup, and has not to be moved there.
+    pub in_cgroup: bool,
     /// What errors call it.
     called: &'static str,
     kase: KaseEnd,
     successor: Successor,
     /// The one before, which ends and is still to be waited for.
     before: Option<i32>,
-    /// What a program that it needs has to say, should it fail.
-    output: Option<File>,
-    share: Option<Share>,
-    devices: Option<HandedOver>,
+    /// What a program that it needs has written: errors that it reports end with the last lines of it.
+    pub output: Option<File>,
+    /// Its place in resctrl, which is left if it comes to nothing.
+    pub share: Option<Share>,
+    /// The devices that it has of the host's, which get them back if it comes to nothing.
+    pub devices: Option<HandedOver>,
     kept: bool,
-}
-
-/// Whether a process was cloned into its cgroup.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
-    /// It was.
-    Inside,
-    /// It has to be moved.
-    Outside,
 }
 
 /// Whether the process makes another one that goes on in its place.
@@ -54,59 +48,34 @@ pub(super) enum Successor {
     None,
 }
 
-/// What the process asks of kase.
-#[derive(Debug)]
-pub enum Asked {
-    /// Its own ids have to be mapped.
-    OwnIds,
-    /// Nothing: it has its namespaces now.
-    Namespaces,
-    /// Nothing: it has ended, and [`Child::process`] is another one, which goes on in its place.
-    Continued,
-    /// The ids of this detached tree have to be mapped as the plan's mount with this index has it.
-    MountIds(u32, OwnedFd),
-    /// An overlay has to be served by fuse-overlayfs; its mount goes into this socket.
-    Overlay(OwnedFd),
-    /// The runtime's hooks have to run.
-    Hooks,
-    /// The master of its terminal has to go where it is shown.
-    Terminal(OwnedFd),
-    /// The listener of its filter has to go to the agent.
-    Listener(OwnedFd),
-    /// Nothing but the word to start.
-    Ready,
-}
-
 /// Makes a process in `namespaces` (CLONE_NEW* flags), in this cgroup if there is one and the kernel lets it: rights
-/// were looked at before, but not those of a security module.
-pub(super) fn clone_into(namespaces: u64, cgroup: Option<BorrowedFd<'_>>) -> io::Result<(Cloned, Place)> {
-    let place = if cgroup.is_some() { Place::Inside } else { Place::Outside };
+/// were looked at before, but not those of a security module. Tells whether it is in there.
+pub(super) fn clone_into(namespaces: u64, cgroup: Option<BorrowedFd<'_>>) -> io::Result<(Cloned, bool)> {
     match clone3(namespaces, Parent::Us, cgroup) {
         // A move says better what is wrong with the cgroup, or there is nothing wrong with that; and of namespaces the
         // kernel says the same again. Of other things, such as a cgroup with all the processes that it may have, a
         // move would not ask.
-        Err(error) if cgroup.is_some() && is_refused(&error) => {
-            Ok((clone3(namespaces, Parent::Us, None)?, Place::Outside))
+        Err(error) if cgroup.is_some() && is_refusal(errno(&error)) => {
+            Ok((clone3(namespaces, Parent::Us, None)?, false))
         }
-        cloned => Ok((cloned?, place)),
+        cloned => Ok((cloned?, cgroup.is_some())),
     }
 }
 
-fn is_refused(error: &io::Error) -> bool {
-    let refusals = [Errno::EACCES, Errno::EPERM, Errno::EBUSY, Errno::EOPNOTSUPP];
-    refusals.iter().any(|errno| error.raw_os_error() == Some(*errno as i32))
+fn is_refusal(errno: Errno) -> bool {
+    matches!(errno, Errno::EACCES | Errno::EPERM | Errno::EBUSY | Errno::EOPNOTSUPP)
 }
 
 impl Child {
     pub(super) fn new(
         called: &'static str,
-        (process, place): (Process, Place),
+        (process, in_cgroup): (Process, bool),
         kase: KaseEnd,
         successor: Successor,
     ) -> Self {
         Self {
             process,
-            place,
+            in_cgroup,
             called,
             kase,
             successor,
@@ -133,66 +102,36 @@ impl Child {
         Err(self.vanished())
     }
 
-    /// Waits for what it asks next.
+    /// Waits for what it says next.
     ///
     /// # Errors
     /// What it says has failed, or that it has ended.
-    pub fn next(&mut self) -> anyhow::Result<Asked> {
+    pub fn next(&mut self) -> anyhow::Result<ToKase> {
         trace::step("wait for init");
         // Not earlier: the other goes on meanwhile.
         self.before.take().map_or(Ok(()), |before| wait_for(before).map(drop))?;
-        if self.successor == Successor::Awaited {
-            self.await_word()?;
+        if self.successor == Successor::Awaited && !self.kase.has_word(self.process.pidfd.as_fd())? {
+            // The one that it was to make may be there, which nobody else could name: it ends when it hears nothing more.
+            self.kase.hang_up();
+            return Err(self.vanished());
         }
-        Ok(match self.kase.hear()? {
-            Some(ToKase::MapOwnIds) => Asked::OwnIds,
-            Some(ToKase::Namespaces) => Asked::Namespaces,
-            Some(ToKase::Continues(pidfd)) => {
-                self.before = Some(self.process.pid);
-                self.process = Process { pid: pidfd_pid(pidfd.as_fd())?, pidfd };
-                self.successor = Successor::None;
-                Asked::Continued
-            }
-            Some(ToKase::MapMountIds(index, tree)) => Asked::MountIds(index, tree),
-            Some(ToKase::Serve(socket)) => Asked::Overlay(socket),
-            Some(ToKase::RunHooks) => Asked::Hooks,
-            Some(ToKase::Terminal(master)) => Asked::Terminal(master),
-            Some(ToKase::Listener(listener)) => Asked::Listener(listener),
-            Some(ToKase::Ready) => Asked::Ready,
+        match self.kase.hear()? {
             Some(ToKase::Failed(mut report)) => {
                 let output = self.output.as_ref().map(last_lines).filter(|lines| !lines.is_empty());
                 report.line.extend(output.map(|lines| format!(" ({lines})")));
-                return Err(report.into_error());
+                Err(report.into_error())
             }
-            None => return Err(self.vanished()),
-        })
-    }
-
-    /// Waits for a word. If the process has ended without one, the one that it was to make may be there, which nobody
-    /// else could name: it ends when it hears nothing more.
-    fn await_word(&self) -> anyhow::Result<()> {
-        match self.kase.expects(self.process.pidfd.as_fd())? {
-            Expected::Word => Ok(()),
-            Expected::Nothing => {
-                self.kase.hang_up();
-                Err(self.vanished())
-            }
+            Some(word) => Ok(word),
+            None => Err(self.vanished()),
         }
     }
 
-    /// Has errors that it reports end with the last lines of this file.
-    pub fn explain_by(&mut self, output: File) {
-        self.output = Some(output);
-    }
-
-    /// Leaves this place in resctrl if the process comes to nothing.
-    pub fn leave_when_dropped(&mut self, share: Share) -> &Share {
-        self.share.insert(share)
-    }
-
-    /// Gives these devices back to the host if the process comes to nothing.
-    pub fn give_back_when_dropped(&mut self, devices: HandedOver) {
-        self.devices = Some(devices);
+    /// Takes the process behind `pidfd`, of which it has said that it continues, in the place of the one that said so.
+    pub fn continue_as(&mut self, pidfd: OwnedFd) -> anyhow::Result<()> {
+        self.before = Some(self.process.pid);
+        self.process = Process { pid: pidfd_pid(pidfd.as_fd())?, pidfd };
+        self.successor = Successor::None;
+        Ok(())
     }
 
     /// Gives the process the scheduler that it could not inherit from the one that made it.

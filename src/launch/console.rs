@@ -9,9 +9,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 /// Where it goes, found before anything is made.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub enum Console {
     /// There is none.
+    #[default]
     None,
     /// To whoever listens on `--console-socket`.
     Socket(OwnedFd),
@@ -64,9 +65,5 @@ fn fit(master: BorrowedFd<'_>, own: BorrowedFd<'_>) -> anyhow::Result<()> {
         modes.output_flags.remove(OutputFlags::ONLCR);
         tcsetattr(master, SetArg::TCSANOW, &modes)?;
     }
-    let size = terminal::size(own)?;
-    if size != (terminal::Size { rows: 0, columns: 0 }) {
-        terminal::set_size(master, size)?;
-    }
-    Ok(())
+    Ok(terminal::set_size(master, terminal::size(own)?)?)
 }

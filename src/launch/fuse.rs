@@ -17,7 +17,7 @@ use crate::init::overlay::{Layers, flags};
 use crate::init::{rootfs, session};
 use crate::kernel::clone::{Cloned, Parent, clone3};
 use crate::kernel::descriptor::{close_all_but, close_inherited_from};
-use crate::kernel::mount::{self, Attributes, Propagation, Reach, attribute};
+use crate::kernel::mount::{self, Propagation, Reach, attribute};
 use crate::kernel::path::open_namespace;
 use crate::kernel::process::{Dumpable, exit_now, set_dumpable, setns, unshare, wait_for};
 use crate::kernel::socket;
@@ -266,8 +266,7 @@ fn lend_programs(program: &Path) -> anyhow::Result<Vec<&'static str>> {
             }
         }
         let tree = mount::clone_host_tree(&source, Reach::Recursive)?;
-        let readonly = Attributes { set: attribute::RDONLY, clear: 0 };
-        mount::set_attributes(tree.as_fd(), readonly, Reach::Recursive)?;
+        mount::add_attributes(tree.as_fd(), attribute::RDONLY, Reach::Recursive)?;
         mount::attach(tree.as_fd(), File::open(there)?.as_fd())?;
         lent.push(name);
     }

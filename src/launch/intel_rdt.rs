@@ -45,7 +45,6 @@ impl Share {
     /// # Errors
     /// A class of service that has to be there and is not, or whose schemata are others; what resctrl refuses.
     pub fn enter(&self, rdt: &IntelRdt<'_>, pid: i32) -> anyhow::Result<()> {
-        let at = "linux.intelRdt";
         if self.group.exists() {
             if rdt.group != Group::OfContainer {
                 self.compare(rdt)?;
@@ -53,9 +52,7 @@ impl Share {
         } else if rdt.group != Group::OfContainer && rdt.schemata.is_empty() {
             return Err(self.missing("make it and write its schemata first, or give them in config.json"));
         } else {
-            fs::create_dir(&self.group).map_err(|error| {
-                self.refused(at, format!("make {}", self.group.display())).caused_by(error)
-            })?;
+            self.make()?;
         }
         self.add(pid)?;
         if !rdt.schemata.is_empty() {
@@ -74,9 +71,7 @@ impl Share {
             if !self.own {
                 return Err(self.missing("make it first, as it was"));
             }
-            fs::create_dir(&self.group).map_err(|error| {
-                self.refused("linux.intelRdt", format!("make {}", self.group.display())).caused_by(error)
-            })?;
+            self.make()?;
         }
         let present = fs::read_to_string(self.group.join("tasks")).unwrap_or_default();
         for pid in pids.iter().filter(|pid| !present.lines().any(|line| line == pid.to_string())) {
@@ -104,6 +99,11 @@ impl Share {
         }
     }
 
+    fn make(&self) -> anyhow::Result<()> {
+        let doing = || self.refused("linux.intelRdt", format!("make {}", self.group.display()));
+        fs::create_dir(&self.group).or_fault(doing)
+    }
+
     fn missing(&self, remedy: &str) -> anyhow::Error {
         Fault::at("linux.intelRdt.closID", format!("{} does not exist", self.group.display()))
             .remedy(remedy)
@@ -122,17 +122,13 @@ impl Share {
 
     /// A class of service that is shared already keeps what it promises to the others.
     fn compare(&self, rdt: &IntelRdt<'_>) -> anyhow::Result<()> {
-        let mut present = None;
-        for (at, line) in rdt.promised() {
-            let file = self.group.join("schemata");
-            let present = match &present {
-                Some(text) => text,
-                None => present.insert(
-                    fs::read_to_string(&file)
-                        .or_fault(|| self.refused(at, format!("read {}", file.display())))?,
-                ),
-            };
-            if !has(present, line) {
+        let mut promised = rdt.promised().peekable();
+        let Some((first, _)) = promised.peek() else { return Ok(()) };
+        let file = self.group.join("schemata");
+        let present =
+            fs::read_to_string(&file).or_fault(|| self.refused(first, format!("read {}", file.display())))?;
+        for (at, line) in promised {
+            if !has(&present, line) {
                 return Err(Fault::at(at, format!("{line:?} is not what {} has", file.display()))
                     .remedy("give the class's own values, or another closID")
                     .into());

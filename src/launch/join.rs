@@ -16,13 +16,14 @@ use crate::plan::namespaces::Kind;
 use crate::plan::payload::Payload;
 use crate::trace;
 use nix::fcntl::OFlag;
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Opens what is needed of the container with this init; `namespaces` are the CLONE_NEW* flags of those that it does not
 /// share with us.
 pub fn open_container(pid: i32, pidfd: OwnedFd, namespaces: u64) -> anyhow::Result<Container> {
     let root = match namespaces & Kind::Mount.flag() {
-        0 => Some(open_root(pid, pidfd.as_fd())?),
+        0 => Some(open_root(pid, pidfd.as_fd()).or_fault(|| Fault::doing(format!("open /proc/{pid}/root")))?),
         _ => None,
     };
     Ok(Container { init: pidfd, root, namespaces })
@@ -50,7 +51,7 @@ pub fn join(
             drop((kase, score));
             added::run(payload, container, process_end)
         }
-        Ok((Cloned::Caller(process), place)) => (process, place),
+        Ok((Cloned::Caller(process), in_cgroup)) => (process, in_cgroup),
         Err(error) => {
             let doing = match cgroup {
                 Some(_) => "start a process in the container's cgroup",
@@ -64,11 +65,10 @@ pub fn join(
     Ok(Child::new("the added process", process, kase, successor))
 }
 
-fn open_root(pid: i32, pidfd: BorrowedFd<'_>) -> anyhow::Result<OwnedFd> {
-    let path = format!("/proc/{pid}/root");
-    let doing = || Fault::doing(format!("open {path}"));
-    let root = open(path.as_str(), OFlag::O_PATH | OFlag::O_DIRECTORY).or_fault(doing)?;
-    // The number is still init's.
-    pidfd_send_signal(pidfd, 0).or_fault(doing)?;
+/// Opens the root of the process `pid`, which has to be the one behind `pidfd`.
+pub fn open_root(pid: i32, pidfd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let root = open(format!("/proc/{pid}/root").as_str(), OFlag::O_PATH | OFlag::O_DIRECTORY)?;
+    // The number is still that process's.
+    pidfd_send_signal(pidfd, 0)?;
     Ok(root)
 }

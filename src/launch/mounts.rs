@@ -27,10 +27,8 @@ pub fn prepare<'a>(
     checked: Option<BorrowedFd<'_>>,
 ) -> anyhow::Result<Trees<'a>> {
     let confines = confines_root(plan, host);
-    let rootfs = match confines && plan.namespaces.join(Kind::Mount).is_none() {
-        true => Some(rootfs_tree(plan)?),
-        false => None,
-    };
+    let is_ours = confines && plan.namespaces.join(Kind::Mount).is_none();
+    let rootfs = is_ours.then(|| rootfs_tree(plan)).transpose()?;
     let layers = match &plan.overlay {
         Some(Overlay { upper: Upper::Directory(directory), .. }) if confines => {
             Some(Layers::of_host(directory, checked)?)

@@ -10,7 +10,6 @@ use crate::plan::namespaces::Kind;
 use crate::plan::net_devices::NetDevice;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
 
 /// Moves each into the network namespace of init, `pid`, with its addresses, and sets it up there. All are
 /// looked at before one is moved, and where one fails, or what is returned is dropped before it is kept, all come back:
@@ -28,8 +27,8 @@ pub fn hand_over(plan: &Plan<'_>, pid: i32) -> anyhow::Result<Option<HandedOver>
         Some(join) => join.path.to_path_buf(),
         None => format!("/proc/{pid}/ns/net").into(),
     };
-    let theirs = namespace(&path).or_fault(doing)?;
-    let ours = namespace(Path::new("/proc/self/ns/net")).or_fault(doing)?;
+    let theirs = open_namespace(&path).or_fault(doing)?;
+    let ours = open_namespace("/proc/self/ns/net").or_fault(doing)?;
     if FileId::of(&ours)? == FileId::of(&theirs)? {
         return Err(Fault::at(
             "linux.netDevices",
@@ -69,6 +68,7 @@ struct Moved {
     inside: String,
     /// The container's before.
     others: Vec<u32>,
+    /// Those that are to stay.
     addresses: Vec<Address>,
     was_up: bool,
 }
@@ -93,7 +93,8 @@ impl HandedOver {
     fn one(&mut self, device: &NetDevice<'_>, index: u32) -> anyhow::Result<()> {
         let fault = |doing: &str| Fault::at(device.at(), format!("{doing} {}", device.name));
         // The kernel removes the addresses of a device that is moved.
-        let addresses = self.host.addresses(index).or_fault(|| fault("read the addresses of"))?;
+        let mut addresses = self.host.addresses(index).or_fault(|| fault("read the addresses of"))?;
+        addresses.retain(Address::is_permanent_and_global);
         let was_up = self.host.is_up(index).or_fault(|| fault("see whether it is up:"))?;
         let others = self.container.indices()?;
         let [name, inside] = [device.name, device.inside].map(str::to_owned);
@@ -109,7 +110,7 @@ impl HandedOver {
         self.moved.push(moved);
         let Some(moved) = self.moved.last() else { return Ok(()) };
         let index = moved.index(&self.container).or_fault(|| fault("find, after its move,"))?;
-        for address in moved.addresses.iter().filter(|address| address.is_permanent_and_global()) {
+        for address in &moved.addresses {
             self.container.add_address(index, address).or_fault(|| fault("give its address back to"))?;
         }
         self.container.set_up(index).or_fault(|| fault("set up"))
@@ -118,7 +119,7 @@ impl HandedOver {
     fn bring_back(&self, moved: &Moved) -> io::Result<()> {
         self.container.move_to(moved.index(&self.container)?, self.ours.as_fd(), &moved.name)?;
         let index = self.host.index(&moved.name)?;
-        for address in moved.addresses.iter().filter(|address| address.is_permanent_and_global()) {
+        for address in &moved.addresses {
             self.host.add_address(index, address)?;
         }
         if moved.was_up { self.host.set_up(index) } else { Ok(()) }
@@ -134,10 +135,6 @@ impl Drop for HandedOver {
             }
         }
     }
-}
-
-fn namespace(path: &Path) -> nix::Result<OwnedFd> {
-    open_namespace(path)
 }
 
 /// A conversation with another network namespace: the socket stays in it when we come back.

@@ -1,6 +1,7 @@
 //! Hands a pidfd of init, or of a process that exec adds, to whoever asked for it.
 
 use crate::fault::{Fault, OrFault};
+use crate::kernel::socket::{connect, send};
 use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -15,7 +16,7 @@ pub struct Receiver(OwnedFd);
 impl Receiver {
     /// Connects to `--pidfd-socket`, before anything is made.
     pub fn of_option(path: &Path) -> anyhow::Result<Self> {
-        connected(path).or_fault(|| {
+        connect(path).map(Self).or_fault(|| {
             Fault::doing(format!("connect to the pidfd socket {}", path.display()))
                 .remedy("start the program that receives the pidfd first, or leave --pidfd-socket out")
         })
@@ -26,7 +27,7 @@ impl Receiver {
         let Some(path) = annotations.and_then(|annotations| annotations.get(ANNOTATION)) else {
             return Ok(None);
         };
-        let receiver = connected(Path::new(path)).or_fault(|| {
+        let receiver = connect(Path::new(path)).map(Self).or_fault(|| {
             Fault::at(format!("annotations[\"{ANNOTATION}\"]"), format!("connect to {path}"))
                 .remedy("start the program that receives the pidfd first, or leave the annotation out")
         })?;
@@ -35,11 +36,6 @@ impl Receiver {
 
     /// Sends it, with runc's word for the kind of process as the message's text.
     pub fn send(&self, pidfd: BorrowedFd<'_>, kind: &[u8]) -> anyhow::Result<()> {
-        crate::kernel::socket::send(self.0.as_fd(), kind, Some(pidfd))
-            .or_fault(|| Fault::doing("send the pidfd to its receiver"))
+        send(self.0.as_fd(), kind, Some(pidfd)).or_fault(|| Fault::doing("send the pidfd to its receiver"))
     }
-}
-
-fn connected(path: &Path) -> std::io::Result<Receiver> {
-    crate::kernel::socket::connect(path).map(Receiver)
 }

@@ -1,15 +1,21 @@
 //! The foreground: signals go to the container, bytes between its terminal and ours, its end comes back.
 
 use crate::fault::{Fault, OrFault};
+use crate::kernel::clone::Process;
 use crate::kernel::pidfd::pidfd_send_signal;
 use crate::kernel::process::{End, every_signal, reap};
-use crate::kernel::terminal::{self, Size};
+use crate::kernel::terminal;
 use crate::kernel::uninterrupted;
+use crate::launch::console::Console;
 use crate::launch::own_terminal::OwnTerminal;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{SigSet, Signal, raise};
+use nix::sys::signal::Signal::{
+    self, SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGPIPE, SIGSEGV, SIGSYS, SIGTRAP, SIGTSTP, SIGTTIN, SIGTTOU,
+    SIGURG,
+};
+use nix::sys::signal::{SigSet, raise};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::{read, write};
 use std::io::{IsTerminal, Stdin, Stdout, stdin, stdout};
@@ -25,29 +31,18 @@ pub struct Signals {
 impl Signals {
     /// Holds back every signal that can be.
     pub fn hold() -> anyhow::Result<Self> {
-        let mut set = every_signal();
         // Faults of our own must end kase, and stopping kase stops kase.
-        for signal in [
-            Signal::SIGSEGV,
-            Signal::SIGBUS,
-            Signal::SIGILL,
-            Signal::SIGFPE,
-            Signal::SIGABRT,
-            Signal::SIGTRAP,
-            Signal::SIGSYS,
-        ] {
-            set.remove(signal);
-        }
-        for signal in [Signal::SIGTSTP, Signal::SIGTTIN, Signal::SIGTTOU, Signal::SIGPIPE, Signal::SIGURG] {
-            set.remove(signal);
-        }
+        const FAULTS: [Signal; 7] = [SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGTRAP, SIGSYS];
+        const OTHERS: [Signal; 5] = [SIGTSTP, SIGTTIN, SIGTTOU, SIGPIPE, SIGURG];
+        let mut set = every_signal();
+        FAULTS.into_iter().chain(OTHERS).for_each(|signal| set.remove(signal));
         set.thread_block()?;
         Ok(Self { fd: SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?, set })
     }
 
     /// Has them with SIGTSTP, before which a terminal has to be put right.
     fn hold_stop(&mut self) -> anyhow::Result<()> {
-        self.set.add(Signal::SIGTSTP);
+        self.set.add(SIGTSTP);
         self.set.thread_block()?;
         self.fd.set_mask(&self.set)?;
         Ok(())
@@ -123,9 +118,9 @@ impl Screen {
 
     /// Stops kase as it was told to, with the terminal as it was before. Comes back when kase is to go on.
     fn stop(&mut self) -> anyhow::Result<()> {
-        let stop = SigSet::from(Signal::SIGTSTP);
+        let stop = SigSet::from(SIGTSTP);
         self.own.give_back();
-        raise(Signal::SIGTSTP)?;
+        raise(SIGTSTP)?;
         // Here it stops.
         stop.thread_unblock()?;
         stop.thread_block()?;
@@ -134,9 +129,7 @@ impl Screen {
 
     /// Gives the container's terminal the size of ours.
     pub fn resize(&self) {
-        if let Ok(size) = terminal::size(self.own.as_fd())
-            && size != (Size { rows: 0, columns: 0 })
-        {
+        if let Ok(size) = terminal::size(self.own.as_fd()) {
             // The container may have closed it already.
             let _ = terminal::set_size(self.master.as_fd(), size);
         }
@@ -232,14 +225,14 @@ fn drain(to: BorrowedFd<'_>, buffer: &mut Vec<u8>) {
 /// Milliseconds between two looks at whether kase is still in the background.
 const BACKGROUND: u8 = 100;
 
-/// Stays until the process `pid` behind `pidfd` ends.
+/// Stays until the process ends.
 pub fn attend(
     mut signals: Signals,
-    pid: i32,
-    pidfd: BorrowedFd<'_>,
-    mut screen: Option<Screen>,
+    process: &Process,
+    console: Console,
     mut aside: Option<&mut dyn Aside>,
 ) -> anyhow::Result<End> {
+    let mut screen = console.shown().map(|(own, master)| Screen::join(master, own)).transpose()?;
     // Each program that was started meanwhile, newuidmap and hooks, has had musl give up its own signals.
     signals.set.thread_block()?;
     if screen.is_some() {
@@ -255,10 +248,7 @@ pub fn attend(
         let mut fds = vec![PollFd::new(signals.fd.as_fd(), PollFlags::POLLIN)];
         fds.extend(interests.iter().flatten().map(|(fd, flags)| PollFd::new(*fd, *flags)));
         fds.extend(aside.iter().map(|aside| PollFd::new(aside.fd(), PollFlags::POLLIN)));
-        match poll(&mut fds, timeout) {
-            Err(Errno::EINTR) => continue,
-            polled => polled?,
-        };
+        uninterrupted(|| poll(&mut fds, timeout))?;
         let answers: Vec<_> = fds[1..].iter().map(|fd| fd.revents().unwrap_or(PollFlags::empty())).collect();
         let mut answers = answers.into_iter();
         let ready =
@@ -279,7 +269,7 @@ pub fn attend(
         while let Some(info) = uninterrupted(|| signals.fd.read_signal())? {
             match i32::try_from(info.ssi_signo).unwrap_or(0) {
                 libc::SIGCHLD => {
-                    if let Some(end) = reap_until(pid)? {
+                    if let Some(end) = reap_until(process.pid)? {
                         if let Some(screen) = &mut screen {
                             screen.flush(&signals);
                         }
@@ -293,7 +283,7 @@ pub fn attend(
                         screen.take()?;
                     }
                     // It may have ended in this very moment.
-                    drop(pidfd_send_signal(pidfd, signal));
+                    drop(pidfd_send_signal(process.pidfd.as_fd(), signal));
                 }
             }
         }

@@ -1,9 +1,9 @@
 //! Makes a container's init.
 
-use super::child::{Asked, Child, Successor, clone_into};
+use super::child::{Child, Successor, clone_into};
 use super::ids::Unmapped;
 use crate::fault::Fault;
-use crate::handshake::{self, ToInit};
+use crate::handshake::{self, ToInit, ToKase};
 use crate::host::Host;
 use crate::init;
 pub use crate::init::Inputs;
@@ -51,7 +51,7 @@ pub fn spawn(
             close_copies(private);
             init::run(plan, payload, inputs, init)
         }
-        Ok((Cloned::Caller(process), place)) => (process, place),
+        Ok((Cloned::Caller(process), in_cgroup)) => (process, in_cgroup),
         Err(error) => return Err(refused(plan, host, error)),
     };
     drop((inputs, init));
@@ -59,11 +59,15 @@ pub fn spawn(
     let mut child = Child::new("the container's init", process, kase, successor);
     while plan.namespaces.needs_hop() {
         match child.next()? {
-            Asked::OwnIds => {
+            ToKase::MapOwnIds => {
                 ids.write(child.process.pid)?;
                 child.say(ToInit::IdsMapped, &[])?;
             }
-            Asked::Namespaces | Asked::Continued => break,
+            ToKase::Namespaces => break,
+            ToKase::Continues(pidfd) => {
+                child.continue_as(pidfd)?;
+                break;
+            }
             _ => return Err(child.vanished()),
         }
     }
