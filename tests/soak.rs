@@ -17,8 +17,6 @@ use std::time::{Duration, Instant};
 
 /// How many containers `make test` makes.
 const NUMBER: usize = 200;
-/// Two for each processor here: they wait for each other's locks, and for the kernel.
-const WORKERS: usize = 4;
 /// A fault that each container has is no news after this many.
 const FAULTS: usize = 20;
 
@@ -35,6 +33,15 @@ impl Bound {
         match variable("KASE_SOAK_TIME") {
             Some(seconds) => Self::Time(Duration::from_secs(seconds)),
             None => Self::Number(NUMBER),
+        }
+    }
+
+    /// How many make containers at once. They mostly wait, for the kernel and for each other; where other tests are
+    /// under way, they leave room for these.
+    fn workers(self) -> usize {
+        match self {
+            Self::Number(_) => 4,
+            Self::Time(_) => 12,
         }
     }
 
@@ -95,6 +102,7 @@ fn with_both<T>(deed: impl FnOnce(&[Kase]) -> T) -> T {
 struct Done {
     made: usize,
     took: Duration,
+    workers: usize,
     /// How many containers had which life, by caller and life.
     lives: BTreeMap<String, usize>,
     faults: Vec<String>,
@@ -102,9 +110,9 @@ struct Done {
 
 impl Done {
     fn text(&self, seed: u64) -> String {
-        let Self { made, took, lives, faults } = self;
+        let Self { made, took, workers, lives, faults } = self;
         let mut text = format!(
-            "{made} containers in {:.0} seconds by {WORKERS} workers (seed {seed}), {} with a wrong end\n",
+            "{made} containers in {:.0} seconds by {workers} workers (seed {seed}), {} with a wrong end\n",
             took.as_secs_f32(),
             faults.len()
         );
@@ -117,7 +125,7 @@ impl Done {
 fn soak(kases: &[Kase], bound: Bound, seed: u64) -> Done {
     let (begun, made) = (Instant::now(), AtomicUsize::new(0));
     let bundles: Vec<Bundles> = kases.iter().map(Bundles::of).collect();
-    let mut done = Done::default();
+    let mut done = Done { workers: bound.workers(), ..Done::default() };
     std::thread::scope(|scope| {
         let work = |number: usize| {
             let (kase, bundles) = (&kases[number % kases.len()], &bundles[number % kases.len()]);
@@ -129,7 +137,7 @@ fn soak(kases: &[Kase], bound: Bound, seed: u64) -> Done {
             }
             worker
         };
-        let workers: Vec<_> = (0..WORKERS).map(|number| scope.spawn(move || work(number))).collect();
+        let workers: Vec<_> = (0..done.workers).map(|number| scope.spawn(move || work(number))).collect();
         for worker in workers {
             let worker = worker.join().expect("a worker has ended by itself");
             for (life, number) in worker.lives {
