@@ -22,9 +22,11 @@ pub fn execute(bytes: &[u8]) {
             assert!(plugins.any(|plugin| document.get(&path(plugin)) == Some(PROGRAM)), "{with}");
             assert!(containerd::add(&with, PROGRAM).is_err(), "it is there already");
             let without = containerd::remove(&with).expect("what was added can be removed");
-            // A line of the file's own may look like ours; it goes too, and did so before.
-            if let Ok(cleaned) = cleaned {
-                let newline = if text.ends_with('\n') { "" } else { "\n" };
+            let newline = if text.ends_with('\n') { "" } else { "\n" };
+            // A block that looks like ours goes too, and did so before.
+            if !text.lines().any(|line| line.starts_with("# kase: begin")) {
+                assert_eq!(without, format!("{text}{newline}"), "by way of {with:?}");
+            } else if let Ok(cleaned) = cleaned {
                 assert_eq!(without, cleaned + newline, "by way of {with:?}");
             }
         }

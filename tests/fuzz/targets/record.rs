@@ -34,6 +34,7 @@ pub fn execute(bytes: &[u8]) {
             }
         };
         let Some(record) = record else { return };
+        assert_has_each_line(&record, bytes);
         assert_eq!(
             to_value(&record.facts).ok(),
             remains.map(|remains| to_value(&remains.facts).unwrap_or_default())
@@ -47,6 +48,18 @@ pub fn execute(bytes: &[u8]) {
         );
         write_again(&record, directory);
     });
+}
+
+/// Whatever a line tells, the record has.
+fn assert_has_each_line(record: &Record, text: &[u8]) {
+    let mut lines: Vec<&[u8]> = text.split(|byte| *byte == b'\n').collect();
+    // What has no newline behind it does not count.
+    lines.pop();
+    let tells = |word: &str| lines.iter().any(|line| line.starts_with(word.as_bytes()));
+    assert!(record.init.is_some() || !tells("{\"init\":"));
+    assert!(record.share.is_some() || !tells("{\"share\":"));
+    assert!(record.exit.is_some() || !tells("{\"exit\":"));
+    assert!(record.complete == Complete::Yes || !tells("\"ready\""));
 }
 
 fn write_again(record: &Record, directory: &Directory) {
