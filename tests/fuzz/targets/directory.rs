@@ -1,4 +1,4 @@
-//! A directory for the targets that read files: one a process, in memory if that is to be had.
+//! A directory for the targets that read files: one a process, where temporary files are.
 
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
@@ -19,9 +19,7 @@ impl Directory {
     }
 
     fn new() -> Self {
-        let memory = Path::new("/dev/shm");
-        let parent = if memory.is_dir() { memory.to_path_buf() } else { std::env::temp_dir() };
-        let path = parent.join(format!("kase-fuzz-{}", std::process::id()));
+        let path = std::env::temp_dir().join(format!("kase-fuzz-{}", std::process::id()));
         fs::create_dir_all(&path).expect("a directory can be made");
         Self(path)
     }
