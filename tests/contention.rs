@@ -12,6 +12,8 @@ deeds! {
     of_a_creation_and_a_deletion_at_once_nothing_is_lost,
     a_creator_that_hangs_does_not_keep_its_id,
     of_two_starts_at_once_one_is_told_that_it_runs,
+    of_two_deletions_at_once_one_has_deleted_it,
+    what_is_frozen_while_it_is_killed_ends,
     whoever_freezes_a_container_again_and_again_keeps_nobody_from_its_deletion,
 }
 
@@ -132,6 +134,32 @@ fn of_two_starts_at_once_one_is_told_that_it_runs(kase: &Kase) {
             }
         }
     }
+}
+
+fn of_two_deletions_at_once_one_has_deleted_it(kase: &Kase) {
+    let container = kase.create(&kase.bundle().args(["/probe", "sleep"]));
+    let delete = || kase.command(["delete", &container.id]);
+    let first = kase.held("before", &[libc::SYS_unlinkat], None, &delete());
+    let second = kase.spawn(delete());
+    // fcntl of the two processors: it waits for the lock.
+    wait_until("the second to wait", || {
+        let call = fs::read_to_string(format!("/proc/{}/syscall", second.child.id())).unwrap();
+        call.starts_with("72 ") || call.starts_with("25 ")
+    });
+    first.goes_on().finish().succeeded();
+    second.finish().refused(&["does not exist"]);
+}
+
+fn what_is_frozen_while_it_is_killed_ends(kase: &Kase) {
+    let container = kase.run_detached(&kase.bundle().args(["/probe", "sleep"]));
+    let kill = kase.command(["kill", &container.id, "KILL"]);
+    let kill = kase.held("before", &[libc::SYS_pidfd_send_signal], None, &kill);
+    let paused = container.call("pause", []);
+    kill.goes_on().finish().succeeded();
+    if paused.code != 0 {
+        skip!("needs a freezer");
+    }
+    container.becomes("stopped");
 }
 
 /// As `pause` may, at a moment that the deletion has not waited for.

@@ -231,7 +231,7 @@ fn a_default_that_the_user_chose_meanwhile_stays() {
     docker.integrate(&[]);
     docker.write(&docker.text().replace("\"default-runtime\": \"kase\"", "\"default-runtime\": \"runc\""));
     docker.clean_up();
-    docker.is_as_before(Some("{\n    \"default-runtime\": \"runc\"\n}\n"));
+    docker.is_as_before(Some("{\"default-runtime\": \"runc\"}\n"));
 }
 
 #[test]

@@ -29,25 +29,32 @@ pub enum Force {
 /// # Errors
 /// Without force: a container that runs, or that does not exist.
 pub fn delete(store: &Store, id: &str, force: Force) -> anyhow::Result<()> {
-    match (store.unread(id)?, force) {
-        (Some(container), _) => remove(&container.if_ours()?, force),
-        (None, Force::Yes) => Ok(()),
-        (None, Force::No) => Err(absent(id)),
+    match store.unread(id)? {
+        Some(container) => remove(&container.if_ours()?, force),
+        None => has_gone(id, force),
+    }
+}
+
+/// There is none: without force, only one of several at once can say that it has deleted it.
+fn has_gone(id: &str, force: Force) -> anyhow::Result<()> {
+    match force {
+        Force::Yes => Ok(()),
+        Force::No => Err(absent(id)),
     }
 }
 
 /// Kills what runs, removes what was made, and runs the poststop hooks. The record is read only now.
 ///
 /// # Errors
-/// State that cannot be removed; that others have removed it meanwhile is none. A failing hook is only logged: the
+/// State that cannot be removed; without force, that others have removed it meanwhile. A failing hook is only logged: the
 /// container is gone by then.
 pub fn remove(entry: &Container, force: Force) -> anyhow::Result<()> {
     // Of two at once, the second looks when the first is done: the id, and the cgroup with its name, may be a new
     // container's by then.
-    let Some(alone) = Remover::of(entry.own.as_fd())? else { return Ok(()) };
+    let Some(alone) = Remover::of(entry.own.as_fd())? else { return has_gone(entry.id(), force) };
     end_creation(entry, &alone, force)?;
     if !entry.directory.is(entry.own.as_fd())? {
-        return Ok(());
+        return has_gone(entry.id(), force);
     }
     let container = &read_again(entry, force)?;
     if force == Force::No {

@@ -80,11 +80,12 @@ pub fn kill(container: &Container, signal: i32, whom: Whom) -> anyhow::Result<()
         }
         Some(pidfd) => {
             pidfd_send_signal(pidfd.as_fd(), signal).map_err(|error| refused(container, error))?;
-            // In a frozen cgroup v1, even SIGKILL takes effect only once the cgroup is thawed.
-            match status {
-                Status::Paused if signal == libc::SIGKILL => container.cgroup().set_state(State::Thawed),
-                _ => Ok(()),
+            // In a frozen cgroup v1, even SIGKILL takes effect only once the cgroup is thawed. It may have been frozen
+            // just now; whoever freezes it later sees the signal.
+            if signal == libc::SIGKILL && container.status()? == Status::Paused {
+                container.cgroup().set_state(State::Thawed)?;
             }
+            Ok(())
         }
         None if left => Ok(()),
         // There is no process left to signal, which is no error where all were meant.

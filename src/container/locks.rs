@@ -1,4 +1,5 @@
-//! The file of a container's record and the locks on it: its creation and its removal each have it alone.
+//! The file of a container's record and the locks on it: its creation, its removal, and whoever freezes or thaws it each
+//! have theirs alone.
 
 use crate::fault::{Fault, OrFault};
 use crate::kernel::path::openat;
@@ -45,17 +46,8 @@ impl Remover {
     /// Waits for others who remove it; nothing where the directory has gone. A record that is missing is made, so that
     /// whoever is about to begin it fails.
     pub fn of(directory: BorrowedFd<'_>) -> anyhow::Result<Option<Self>> {
-        let flags = OFlag::O_RDWR | OFlag::O_CREAT | GUARDED;
-        let file = match openat(directory, FILE, flags, Mode::from_bits_truncate(0o600)) {
-            Err(Errno::ENOENT) => return Ok(None),
-            Err(Errno::ELOOP) => return Err(is_link().into()),
-            file => File::from(file.or_write_fault(|| {
-                Fault::doing("open the container's record")
-                    .remedy("remove the container's state directory, if kase did not make what is in it")
-            })?),
-        };
-        uninterrupted(|| fcntl(&file, FcntlArg::F_OFD_SETLKW(&byte(REMOVER))))
-            .or_fault(|| Fault::doing("lock the container's record"))?;
+        let Some(file) = open_record(directory, OFlag::O_CREAT)? else { return Ok(None) };
+        wait_for(&file, REMOVER)?;
         Ok(Some(Self(file)))
     }
 
@@ -74,9 +66,44 @@ impl Remover {
     }
 }
 
+/// Whoever freezes or thaws a container: alone, since v1's freezer has to be asked more than once, and what it is asked
+/// for last counts.
+#[derive(Debug)]
+pub struct Freezing(#[expect(dead_code, reason = "it holds the lock")] Option<File>);
+
+impl Freezing {
+    /// Waits for others, each of whom comes to an end within the freezer's own time. Where the directory has gone, nobody
+    /// else is there.
+    pub fn of(directory: BorrowedFd<'_>) -> anyhow::Result<Self> {
+        let file = open_record(directory, OFlag::empty())?;
+        file.as_ref().map_or(Ok(()), |file| wait_for(file, FREEZER))?;
+        Ok(Self(file))
+    }
+}
+
+/// The record, to be locked; nothing where the directory has gone.
+fn open_record(directory: BorrowedFd<'_>, also: OFlag) -> anyhow::Result<Option<File>> {
+    let flags = OFlag::O_RDWR | also | GUARDED;
+    match openat(directory, FILE, flags, Mode::from_bits_truncate(0o600)) {
+        Err(Errno::ENOENT) => Ok(None),
+        Err(Errno::ELOOP) => Err(is_link().into()),
+        file => Ok(Some(File::from(file.or_write_fault(|| {
+            Fault::doing("open the container's record")
+                .remedy("remove the container's state directory, if kase did not make what is in it")
+        })?))),
+    }
+}
+
+fn wait_for(file: &File, whose: libc::off_t) -> anyhow::Result<()> {
+    uninterrupted(|| fcntl(file, FcntlArg::F_OFD_SETLKW(&byte(whose))))
+        .map(drop)
+        .or_fault(|| Fault::doing("lock the container's record"))
+}
+
 /// Whose lock it is, by the byte that it is on.
 const CREATOR: libc::off_t = 1;
 const REMOVER: libc::off_t = 2;
+const FREEZER: libc::off_t = 3;
 
 /// A write lock on a byte of the file.
 fn byte(start: libc::off_t) -> libc::flock {
