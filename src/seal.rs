@@ -250,7 +250,7 @@ fn is_sealed() -> bool {
     seals.is_ok_and(|seals| seals.is_ok_and(|seals| SealFlag::from_bits_retain(seals).contains(wanted)))
 }
 
-/// Whether the superblock is read-only and its mount is nowhere, which [`early`](crate::kernel::early) makes and
+/// Whether the superblock is read-only and its mount is nowhere, which `kernel::early` makes and
 /// nobody else. With no mount there is nothing through which it could be remounted.
 fn is_our_overlay() -> bool {
     // Of a running program the kernel refuses this always: first for the superblock (EROFS), then because it

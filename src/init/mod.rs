@@ -2,7 +2,7 @@
 //!
 //! Init has the same plan as kase, in copied memory. It must not touch what only kase may (the state, the
 //! cgroup), and everything that it opens is close-on-exec. [`added`] is the recipe of a process that joins a container;
-//! both end in [`execute`].
+//! both end in [`mod@execute`].
 
 pub mod added;
 pub mod affinity;

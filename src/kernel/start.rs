@@ -13,7 +13,7 @@ use std::os::fd::{BorrowedFd, IntoRawFd};
 use std::os::unix::ffi::OsStringExt;
 
 /// Makes `$main`, which answers with an exit code, the program's own. `$commands` are those that are executed
-/// [again](super::early::execute_again) before.
+/// again (`early::execute_again`) before.
 #[macro_export]
 macro_rules! start {
     ($main:path, again: $commands:path) => {

@@ -4,7 +4,7 @@
 //! exists. Pure: no system call, no file, no clock, no environment; everything comes in as an argument.
 //!
 //! The plan borrows from the specification and holds decisions only. A step is an entry of config.json, never
-//! a system call, and carries its [`Place`](crate::fault::Place) so that the error of carrying it out names it too.
+//! a system call, and carries its [`Place`] so that the error of carrying it out names it too.
 
 pub mod adapt;
 pub mod attributes;
