@@ -3,7 +3,7 @@
 //! brings (CVE-2019-16884), or a symlink to one, of the image or swapped by a sibling (CVE-2019-19921, CVE-2023-27561,
 //! CVE-2023-28642).
 
-use super::attempts;
+use super::{attempts, by_path};
 use crate::common::{Bundle, Kase, Value, json, value};
 use std::fs;
 use std::path::Path;
@@ -45,12 +45,7 @@ fn a_proc_or_sys_that_is_a_symlink_is_refused(kase: &Kase) {
         bundle.rootfs("proc").display(),
         outside.display()
     );
-    let mut by_path = kase.program("unshare");
-    if !kase.is_root() {
-        by_path.args(["--user", "--map-root-user"]);
-    }
-    by_path.args(["--mount", "--propagation", "private", "--pid", "--fork", "sh", "-c", &script]);
-    kase.finish(by_path).succeeded();
+    by_path(kase, &script);
 }
 
 /// A sibling that may write to the whole rootfs lets the directory and a symlink change places.
@@ -95,12 +90,7 @@ fn nothing_but_a_procfs_covers_proc(kase: &Kase) {
         "mount --bind {0} /proc && echo label >/proc/self/exec && grep -qx label {0}/self/exec",
         volume.display()
     );
-    let mut by_path = kase.program("unshare");
-    if !kase.is_root() {
-        by_path.args(["--user", "--map-root-user"]);
-    }
-    by_path.args(["--mount", "--propagation", "private", "sh", "-c", &script]);
-    kase.finish(by_path).succeeded();
+    by_path(kase, &script);
 }
 
 fn nothing_is_mounted_below_proc(kase: &Kase) {

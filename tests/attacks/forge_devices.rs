@@ -3,7 +3,7 @@
 //! (CVE-2025-52565), and a /dev that leads to where kase would remove and make files (CVE-2026-41579 of runc and
 //! CVE-2026-47766 of crun).
 
-use super::attempts;
+use super::{attempts, by_path};
 use crate::common::{Bundle, Container, Kase, Outcome, Value, json, words};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use std::fs;
@@ -108,9 +108,7 @@ fn a_null_device_that_is_swapped_lays_nothing_open(kase: &Kase) {
         dev.display(),
         masked.display()
     );
-    let mut by_path = kase.program("unshare");
-    by_path.args(["--mount", "--propagation", "private", "sh", "-c", &script]);
-    kase.finish(by_path).succeeded();
+    by_path(kase, &script);
     drop(attacker);
 }
 
@@ -203,12 +201,7 @@ fn a_console_that_is_swapped_leads_no_terminal_elsewhere(kase: &Kase) {
         dev.display(),
         kase.file("evil", "of the attacker").display()
     );
-    let mut by_path = kase.program("unshare");
-    if !kase.is_root() {
-        by_path.args(["--user", "--map-root-user"]);
-    }
-    by_path.args(["--mount", "--propagation", "private", "sh", "-c", &script]);
-    kase.finish(by_path).succeeded();
+    by_path(kase, &script);
     drop(attacker);
 }
 

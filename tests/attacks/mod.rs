@@ -21,8 +21,18 @@ mod use_leaked_descriptors;
 mod write_to_cgroups;
 mod write_to_terminals;
 
-use crate::common::patience;
+use crate::common::{Kase, patience};
 use std::time::Instant;
+
+/// Does by path, in a mount namespace of its own, what kase does by descriptor: the script has to succeed.
+fn by_path(kase: &Kase, script: &str) {
+    let mut unshare = kase.program("unshare");
+    if !kase.is_root() {
+        unshare.args(["--user", "--map-root-user"]);
+    }
+    unshare.args(["--mount", "--propagation", "private", "--pid", "--fork", "sh", "-c", script]);
+    kase.finish(unshare).succeeded();
+}
 
 /// Lets an attacker try again and again: `ATTACK_ROUNDS` times if that is set, else as often as is enough to notice a
 /// mistake. Then on until an attempt is one in which the victim ran, as otherwise nothing was shown.

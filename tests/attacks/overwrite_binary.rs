@@ -63,6 +63,14 @@ fn run(kase: &Kase, binary: &Path, bundle: &Bundle) -> Running {
     kase.spawn(with(kase, binary, ["run", "-b", directory, &kase.id()]))
 }
 
+/// The kase in the container goes on when the attacker holds its file, and says what it had to read.
+fn held_kase_ends(attack: &(Bundle, Container<'_>), running: Running, writer: fs::File) {
+    attack.1.says("holding");
+    drop(writer);
+    let outcome = running.finish();
+    assert!(outcome.err.contains("config.json"), "kase ran in there: {outcome}");
+}
+
 /// The attacker tries for the last time, now that nobody executes the binary.
 fn nothing_is_overwritten(attack: &(Bundle, Container<'_>), binary: &Path, before: &[u8]) {
     let (bundle, attacker) = attack;
@@ -79,10 +87,7 @@ fn an_entry_point_that_is_kase_itself_overwrites_nothing(kase: &Kase) {
     let victim = victim(kase, &attack.1).args(["/proc/self/exe", "lint", "-b", "/b"]);
     let writer = writer(&victim);
     let running = run(kase, &binary, &victim);
-    attack.1.says("holding");
-    drop(writer);
-    let outcome = running.finish();
-    assert!(outcome.err.contains("config.json"), "kase ran in there: {outcome}");
+    held_kase_ends(&attack, running, writer);
     nothing_is_overwritten(&attack, &binary, &before);
 }
 
@@ -126,10 +131,7 @@ fn an_added_process_that_is_kase_overwrites_nothing(kase: &Kase) {
     let writer = writer(&attack.0);
     let exec = ["exec", &attack.1.id, "/proc/self/exe", "lint", "-b", "/b"];
     let running = kase.spawn(with(kase, &binary, exec));
-    attack.1.says("holding");
-    drop(writer);
-    let outcome = running.finish();
-    assert!(outcome.err.contains("config.json"), "kase ran in there: {outcome}");
+    held_kase_ends(&attack, running, writer);
     nothing_is_overwritten(&attack, &binary, &before);
 }
 
@@ -144,10 +146,7 @@ fn a_hook_that_is_kase_overwrites_nothing(kase: &Kase) {
     });
     let writer = writer(&victim);
     let running = run(kase, &binary, &victim);
-    attack.1.says("holding");
-    drop(writer);
-    let outcome = running.finish();
-    assert!(outcome.err.contains("config.json"), "kase ran in there: {outcome}");
+    held_kase_ends(&attack, running, writer);
     nothing_is_overwritten(&attack, &binary, &before);
 }
 

@@ -78,6 +78,14 @@ fn swapped<'a>(kase: &'a Kase, one: &str, other: &str) -> (Bundle, Container<'a>
     (victim, attacker)
 }
 
+fn never_shows_the_host(kase: &Kase, victim: &Bundle) {
+    attempts(20, || {
+        let outcome = kase.run(victim);
+        assert!(!outcome.out.contains("of the host"), "{outcome}");
+        outcome.code == 0
+    });
+}
+
 /// Whoever reads by the path reads what the symlink leads to, sooner or later.
 fn control(path: &Path) {
     let deadline = Instant::now() + patience();
@@ -98,11 +106,7 @@ fn a_tree_that_is_swapped_while_it_is_copied_shows_nothing_of_the_host(kase: &Ka
     // The symlink leads there in the container as well, where nothing of the host's is.
     let words = ["/probe", "read", "/mnt/tree/directory/file", "--", "read", "/mnt/tree/link/file"];
     let victim = copied(victim, "/mnt/tree").args(words);
-    attempts(20, || {
-        let outcome = kase.run(&victim);
-        assert!(!outcome.out.contains("of the host"), "{outcome}");
-        outcome.code == 0
-    });
+    never_shows_the_host(kase, &victim);
     control(&kase.path("volume/tree/directory/file"));
     drop(attacker);
 }
@@ -123,11 +127,7 @@ fn a_file_that_is_swapped_while_it_is_copied_shows_nothing_of_the_host(kase: &Ka
         "read",
         "/mnt/tree/link",
     ]);
-    attempts(20, || {
-        let outcome = kase.run(&victim);
-        assert!(!outcome.out.contains("of the host"), "{outcome}");
-        outcome.code == 0
-    });
+    never_shows_the_host(kase, &victim);
     control(&kase.path("volume/tree/file"));
     drop(attacker);
 }

@@ -2,7 +2,7 @@
 //! container is made whose mounts, devices and working directory lie there: what kase makes must never be made where
 //! the symlink leads, nor mounted there (CVE-2021-30465, CVE-2024-45310).
 
-use super::attempts;
+use super::{attempts, by_path};
 use crate::common::{Bundle, Container, Kase, Value, json, patience};
 use std::fs;
 use std::path::PathBuf;
@@ -121,12 +121,7 @@ fn a_volume_that_is_mounted_on_a_swapped_path_stays_in_the_container(kase: &Kase
         "until mount -t tmpfs tmpfs {0} && [ \"$(stat -f -c %T {outside})\" = tmpfs ]; do umount {0}; done; true",
         target.display()
     );
-    let mut by_path = kase.program("unshare");
-    if !kase.is_root() {
-        by_path.args(["--user", "--map-root-user"]);
-    }
-    by_path.args(["--mount", "--propagation", "private", "sh", "-c", &script]);
-    kase.finish(by_path).succeeded();
+    by_path(kase, &script);
     drop(attacker);
 }
 
