@@ -31,19 +31,19 @@ fn forged(kase: &Kase, victim: &Container<'_>, change: impl Fn(String) -> String
         let text = fs::read_to_string(own.join(name)).unwrap();
         fs::write(entry.join(name), if name == "record" { change(text) } else { text }).unwrap();
     }
-    give(&theirs, MALLORY);
+    give(&theirs, MALLORY, MALLORY);
     theirs
 }
 
-fn give(directory: &Path, owner: u32) {
+fn give(directory: &Path, owner: u32, group: u32) {
     for entry in fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() && !path.is_symlink() {
-            give(&path, owner);
+            give(&path, owner, group);
         }
-        std::os::unix::fs::lchown(&path, Some(owner), Some(owner)).unwrap();
+        std::os::unix::fs::lchown(&path, Some(owner), Some(group)).unwrap();
     }
-    chown(directory, Some(owner), Some(owner)).unwrap();
+    chown(directory, Some(owner), Some(group)).unwrap();
 }
 
 fn call(kase: &Kase, root: &Path, words: &[&str]) -> crate::common::Outcome {
@@ -96,7 +96,7 @@ fn nothing_is_done_to_what_anothers_record_names(kase: &Kase) {
     }
     // As root's own, the same record is taken at its word.
     let theirs = forged(kase, &victim, |text| text);
-    give(&theirs, 0);
+    give(&theirs, 0, 0);
     call(kase, &theirs, &["kill", "forged", "KILL"]).succeeded();
     victim.becomes("stopped");
     call(kase, &theirs, &["delete", "--force", "forged"]).succeeded();
@@ -124,7 +124,7 @@ fn nothing_is_read_for_ever_in_anothers_state(kase: &Kase) {
         for kind in KINDS {
             let theirs = forged(kase, &victim, |text| text);
             hostile(&theirs.join("forged").join(name), kind);
-            give(&theirs, MALLORY);
+            give(&theirs, MALLORY, MALLORY);
             // Each comes to its end: what hangs fails the test.
             for words in LOOKS.iter().chain(&DEEDS) {
                 call(kase, &theirs, words);
@@ -181,7 +181,7 @@ fn nothing_of_another_boot_is_anybodys(kase: &Kase) {
             fs::create_dir_all(&entry).unwrap();
             fs::write(entry.join("record"), text.replace(boot.trim_end(), boot_then)).unwrap();
             fs::copy(own.join("config.json"), entry.join("config.json")).unwrap();
-            give(&entry, kase.identity.uid);
+            give(&entry, kase.identity.uid, kase.identity.gid);
             let state: Value = serde_json::from_str(kase.call(["state", "forged"]).stdout()).unwrap();
             assert_eq!((&state["status"], &state["pid"]), (&json!("stopped"), &json!(0)));
             kase.call(*words);
@@ -192,7 +192,7 @@ fn nothing_of_another_boot_is_anybodys(kase: &Kase) {
     // Of this boot, the same record is taken at its word.
     fs::create_dir_all(&entry).unwrap();
     fs::write(entry.join("record"), &text).unwrap();
-    give(&entry, kase.identity.uid);
+    give(&entry, kase.identity.uid, kase.identity.gid);
     kase.call(["kill", "forged", "KILL"]).succeeded();
     running.becomes("stopped");
     fs::remove_dir_all(&entry).unwrap();
